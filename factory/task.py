@@ -1,0 +1,252 @@
+"""The task card: the labels, what each means, and how a text is to be judged; its revisions and append-only label numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from factory.canonical import digest
+from factory.errors import InputError
+
+if TYPE_CHECKING:
+    from factory.warehouse import Warehouse
+
+
+class Label(BaseModel):
+    """One label and what it means.
+
+    Attributes:
+        name: As it stands in the gold files and in the export.
+        description: One or two sentences that a stranger could label by.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str = Field(min_length=1, max_length=200)
+    description: str = Field(min_length=1)
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str) -> str:
+        if name != name.strip() or re.search(r"[\x00-\x1f\x7f]", name):
+            raise ValueError("a label's name has no blanks at its ends and no control characters")
+        return name
+
+
+class TaskCard(BaseModel):
+    """What is to be labelled, and how.
+
+    Attributes:
+        name: Short name of the task: letters, digits, `-` and `_`.
+        kind: `single` (every text has exactly one label) or `multi` (any number of them).
+        text: What a text is, as a phrase: `"a YouTube comment under a music video"`.
+        labels: Two or more labels for `single`, one or more for `multi`, in the order of the export.
+        guidelines: How to decide hard cases; empty if there is nothing to say.
+        fields: Names of a text's fields, in order, if a text is more than one string (`["title", "body"]`).
+        default_label: What a text gets when nothing speaks of it and the pipeline says `uncovered: default`.
+        verbs: How synthesis speaks of the task, overridable: `rewrite` is the verb phrase for a text, `labels` one
+            verbalisation for each label name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+    kind: Literal["single", "multi"] = "single"
+    text: str = Field(min_length=1)
+    labels: tuple[Label, ...] = Field(min_length=1)
+    guidelines: str = ""
+    fields: tuple[str, ...] = ()
+    default_label: str | None = None
+    verbs: Mapping[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _coherent(self) -> TaskCard:
+        names = [label.name for label in self.labels]
+        doubles = sorted({name for name in names if names.count(name) > 1})
+        if doubles:
+            raise ValueError(f"label {doubles[0]!r} stands twice")
+        if self.kind == "single" and len(names) < 2:
+            raise ValueError("a task of kind 'single' needs two labels or more")
+        if self.default_label is not None and self.default_label not in names:
+            raise ValueError(f"default_label {self.default_label!r} is not one of the labels")
+        return self
+
+    @property
+    def label_names(self) -> list[str]:
+        """The names in the order of the card."""
+        return [label.name for label in self.labels]
+
+    @property
+    def revision(self) -> str:
+        """SHA-256 of the card's canonical JSON: a change of any word is a new revision."""
+        return digest(self.model_dump(mode="json"))
+
+    def label(self, name: str) -> Label:
+        """The label of that name.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for label in self.labels:
+            if label.name == name:
+                return label
+        raise KeyError(name)
+
+    def render_fields(self, values: Mapping[str, str]) -> str:
+        """The one string that programs, students and prompts see for a text of several fields.
+
+        Example:
+            >>> card = TaskCard(name="t", text="a post", fields=("title", "body"), labels=(
+            ...     Label(name="a", description="x"), Label(name="b", description="y")))
+            >>> card.render_fields({"title": "Hi", "body": "There"})
+            'title: Hi\\nbody: There'
+        """
+        return "\n".join(f"{name}: {values[name]}" for name in self.fields)
+
+
+def load_card(source: str | Path | Mapping[str, Any], *, where: str | None = None) -> TaskCard:
+    """Read a task card from a YAML file, or from a mapping that was read already.
+
+    Raises:
+        InputError: No such file, no YAML, an unknown key, a missing or wrong value; with the line it stands in.
+    """
+    lines: dict[tuple[Any, ...], int] = {}
+    if isinstance(source, Mapping):
+        data: Any = dict(source)
+        place = where or "task"
+    else:
+        place = str(source)
+        data, lines = read_yaml(Path(source))
+    if not isinstance(data, dict):
+        raise InputError("a task card is a YAML mapping", where=place, fix="Start it with `name:`, `text:` and `labels:`")
+    labels = data.get("labels")
+    if isinstance(labels, dict):
+        data["labels"] = [{"name": name, "description": text} for name, text in labels.items()]
+    try:
+        return TaskCard.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = tuple(first["loc"])
+        raise InputError(_plain_reason(first, TaskCard), where=_at(place, path, lines), fix=None) from error
+
+
+def read_yaml(path: Path) -> tuple[Any, dict[tuple[Any, ...], int]]:
+    """Safe-load one YAML document with the line of every key and item.
+
+    Returns:
+        The value, and a mapping from key path (`("labels", 2, "name")`) to line number, counted from 1.
+
+    Raises:
+        InputError: The file is missing, not text, or not YAML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError("no such file", where=path, fix="Check the path") from error
+    except IsADirectoryError as error:
+        raise InputError("this is a folder, not a YAML file", where=path) from error
+    except UnicodeDecodeError as error:
+        raise InputError("this is not UTF-8 text", where=path, fix="Save it as UTF-8 YAML") from error
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=path) from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise InputError(f"this is not YAML: {getattr(error, 'problem', None) or error}", where=at) from error
+    lines: dict[tuple[Any, ...], int] = {}
+    if node is not None:
+        _collect_lines(node, (), lines)
+    return value, lines
+
+
+def register(warehouse: Warehouse, card: TaskCard) -> list[str]:
+    """Store the card's revision and number its labels.
+
+    Label numbers are append-only: a new label gets the next number, a label taken off the card keeps its number and becomes
+    inactive.
+
+    Returns:
+        Label names by label number.
+    """
+    with warehouse.lease() as db:
+        known = db.execute("SELECT label_no, name, description, active FROM labels ORDER BY label_no").fetchall()
+        numbers = {name: number for number, name, _, _ in known}
+        for label in card.labels:
+            if label.name not in numbers:
+                numbers[label.name] = len(numbers)
+                db.execute("INSERT INTO labels VALUES (?, ?, ?, true)", [numbers[label.name], label.name, label.description])
+        for number, name, description, active in known:
+            wanted = next((label for label in card.labels if label.name == name), None)
+            if wanted is None and active:
+                db.execute("UPDATE labels SET active = false WHERE label_no = ?", [number])
+            elif wanted is not None and (not active or wanted.description != description):
+                db.execute(
+                    "UPDATE labels SET active = true, description = ? WHERE label_no = ?", [wanted.description, number]
+                )
+        row = db.execute("SELECT revision FROM tasks ORDER BY task_no DESC LIMIT 1").fetchone()
+        if row is None or row[0] != card.revision:
+            db.execute(
+                "INSERT INTO tasks (task_no, revision, name, kind, card)"
+                " SELECT coalesce(max(task_no), 0) + 1, ?, ?, ?, ? FROM tasks",
+                [card.revision, card.name, card.kind, card.model_dump_json()],
+            )
+    return sorted(numbers, key=lambda name: numbers[name])
+
+
+def current_card(warehouse: Warehouse) -> TaskCard:
+    """The newest revision of the card in the warehouse.
+
+    Raises:
+        InputError: The warehouse has no task yet.
+    """
+    text = warehouse.scalar("SELECT card FROM tasks ORDER BY task_no DESC LIMIT 1")
+    if text is None:
+        raise InputError("the warehouse has no task yet", where=warehouse.path, fix="Run `factory ingest` with a task card first")
+    return TaskCard.model_validate_json(text)
+
+
+def label_names(warehouse: Warehouse) -> list[str]:
+    """Label names by label number, inactive ones included."""
+    return [name for (name,) in warehouse.query("SELECT name FROM labels ORDER BY label_no")]
+
+
+def _collect_lines(node: yaml.Node, path: tuple[Any, ...], lines: dict[tuple[Any, ...], int]) -> None:
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*path, key.value)
+            lines[here] = key.start_mark.line + 1
+            _collect_lines(value, here, lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _collect_lines(item, (*path, index), lines)
+
+
+def _at(place: str, path: tuple[Any, ...], lines: Mapping[tuple[Any, ...], int]) -> str:
+    for end in range(len(path), -1, -1):
+        if path[:end] in lines:
+            return f"{place}:{lines[path[:end]]}"
+    return place
+
+
+def _plain_reason(first: Any, model: type[BaseModel]) -> str:
+    """One sentence for a person out of one pydantic error."""
+    name = ".".join(str(part) for part in first["loc"]) or "the card"
+    kind = first["type"]
+    if kind == "missing":
+        return f"`{name}` is missing"
+    if kind == "extra_forbidden":
+        import difflib
+
+        key = str(first["loc"][-1])
+        known = list(model.model_fields) + list(Label.model_fields)
+        near = difflib.get_close_matches(key, known, n=1)
+        return f"unknown key `{name}`" + (f"; did you mean `{near[0]}`?" if near else "")
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return f"`{name}`: {message}" if first["loc"] else message

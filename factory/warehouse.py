@@ -1,0 +1,307 @@
+"""Leasing, migrating and querying the DuckDB file.
+
+DuckDB lets one process write a file while no other has it open, so the file is held only for as long as one transaction
+(`lease`) or one query (`read`). Both wait for each other with jitter, and say in one line which process is in the way when
+their patience ends. Within one process a re-entrant lock per file does the same for threads.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.errors import WarehouseError
+from factory.resources import shipped
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+_LOCKS: dict[str, threading.RLock] = {}
+_LOCKS_GUARD = threading.Lock()
+
+
+def migrations() -> list[tuple[int, str, str]]:
+    """The numbered migrations as `(version, name, sql)`, in order."""
+    found = []
+    for path in sorted((shipped("warehouse") / "migrations").glob("[0-9]*.sql")):
+        number, _, name = path.stem.partition("_")
+        found.append((int(number), name, path.read_text(encoding="utf-8")))
+    return found
+
+
+class Warehouse:
+    """One DuckDB file (or memory) that holds everything a pipeline knows.
+
+    Example:
+        >>> warehouse = Warehouse.memory()
+        >>> with warehouse.lease() as db:
+        ...     _ = db.execute("INSERT INTO labels VALUES (0, 'ham', 'an honest message', true)")
+        >>> warehouse.query("SELECT name FROM labels")
+        [('ham',)]
+    """
+
+    def __init__(self, path: Path | None, *, patience_s: float = 60.0) -> None:
+        """Use `Warehouse.open` or `Warehouse.memory`.
+
+        Args:
+            path: The DuckDB file, or None for memory.
+            patience_s: How long to wait for another process that has the file open, in seconds.
+        """
+        self.path = path
+        self.patience_s = patience_s
+        self._lock = _lock_for(path)
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._depth = 0
+        if path is None:
+            import duckdb
+
+            self._connection = duckdb.connect(":memory:")
+            _migrate(self._connection, "memory")
+
+    @classmethod
+    def open(cls, path: str | Path, *, patience_s: float = 60.0) -> Warehouse:
+        """Open a warehouse file, create it if there is none, and apply the migrations it lacks.
+
+        Raises:
+            WarehouseError: The file is of a newer version, no DuckDB file, locked by another process, or not writable.
+        """
+        path = Path(path).absolute()
+        warehouse = cls(path, patience_s=patience_s)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WarehouseError(f"the folder cannot be made: {error.strerror}", where=path.parent) from error
+        if not warehouse._is_current():
+            with warehouse._held(write=True) as db:
+                _migrate(db, path)
+        return warehouse
+
+    @classmethod
+    def memory(cls) -> Warehouse:
+        """A warehouse that lives as long as this object."""
+        return cls(None)
+
+    @property
+    def gold_path(self) -> Path | None:
+        """The file of the `test` and `reference` gold. Only `factory.evaluation.stage` may open it."""
+        return None if self.path is None else self.path.with_suffix(".gold.duckdb")
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder beside the warehouse file, for artefacts (models, vectors, reports)."""
+        return None if self.path is None else self.path.parent
+
+    @contextmanager
+    def lease(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Hold the file for one write transaction: committed on leaving, rolled back on an exception.
+
+        A lease inside a lease of the same thread joins it. Never keep one across a call to a model.
+        """
+        with self._held(write=True) as db:
+            if self._depth > 1:
+                yield db
+                return
+            db.execute("BEGIN")
+            try:
+                yield db
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+            try:
+                db.execute("COMMIT")
+            except Exception as error:
+                raise self._explain(error) from error
+
+    @contextmanager
+    def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Hold the file for reading. Inside a lease of the same thread this is the lease's own connection."""
+        with self._held(write=False) as db:
+            yield db
+
+    def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """All rows of one query."""
+        with self.read() as db:
+            return db.execute(sql, parameters).fetchall()
+
+    def arrow(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> pa.Table:
+        """One query's result as an Arrow table (columns stay columns; for whole splits of moderate size)."""
+        with self.read() as db:
+            return db.execute(sql, parameters).to_arrow_table()
+
+    def scalar(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> Any:
+        """The first column of the first row, or None if there is no row."""
+        rows = self.query(sql, parameters)
+        return rows[0][0] if rows else None
+
+    # ------------------------------------------------------------------------------------------------------------------
+    @contextmanager
+    def _held(self, *, write: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self._lock:
+            if self._connection is not None and (self.path is None or self._depth > 0):
+                self._depth += 1
+                try:
+                    yield self._connection
+                finally:
+                    self._depth -= 1
+                return
+            connection = self._connect(write)
+            self._connection, self._depth = connection, 1
+            try:
+                yield connection
+            finally:
+                self._connection, self._depth = None, 0
+                connection.close()
+
+    def _connect(self, write: bool) -> duckdb.DuckDBPyConnection:
+        import duckdb
+
+        assert self.path is not None
+        deadline = time.monotonic() + self.patience_s
+        pause = 0.005
+        while True:
+            try:
+                if write:
+                    return duckdb.connect(str(self.path))
+                return duckdb.connect(str(self.path), read_only=True)
+            except duckdb.Error as error:
+                if not _is_lock_conflict(error) or time.monotonic() > deadline:
+                    raise self._explain(error) from error
+            time.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(pause * 1.5, 0.25)
+
+    def _is_current(self) -> bool:
+        """Whether the file exists and has every migration and the views of this version."""
+        assert self.path is not None
+        if not self.path.exists():
+            return False
+        with self._held(write=False) as db:
+            return _applied(db, self.path) == _wanted()
+
+    def _explain(self, error: Exception) -> WarehouseError:
+        text = " ".join(str(error).split())
+        if _is_lock_conflict(error):
+            holder = re.search(r"held in (.+?) \(PID (\d+)\)", text)
+            who = f"process {holder[2]} ({holder[1]})" if holder else "another process"
+            return WarehouseError(
+                f"the warehouse is in use by {who}", where=self.path, fix="Wait until it has ended, or stop it, and run again"
+            )
+        lowered = text.lower()
+        if "no space left" in lowered or "disk quota" in lowered:
+            return WarehouseError("the disk is full", where=self.path, fix="Free some space and run again; nothing stored is lost")
+        if "permission denied" in lowered or "read-only file system" in lowered or "cannot open file" in lowered:
+            return WarehouseError(
+                f"the file cannot be opened: {os.strerror(13) if 'permission' in lowered else text.split(': ', 1)[-1]}",
+                where=self.path,
+                fix="Choose a warehouse in a folder where you may write",
+            )
+        if "not a valid duckdb database file" in lowered:
+            return WarehouseError("this is no DuckDB file", where=self.path, fix="Name another file as the warehouse")
+        return WarehouseError(text, where=self.path)
+
+
+def insert(db: duckdb.DuckDBPyConnection, table: str, columns: Mapping[str, Any] | pa.Table) -> int:
+    """Append rows to a table by column name, in one statement.
+
+    Args:
+        db: A connection from `Warehouse.lease`.
+        table: The table's name.
+        columns: Column name to a list, an Arrow array or a numpy array, all of one length; or an Arrow table. Columns that
+            are not named take their default.
+
+    Returns:
+        The number of rows.
+    """
+    import pyarrow as pa
+
+    rows = columns if isinstance(columns, pa.Table) else pa.table(dict(columns))
+    if rows.num_rows == 0:
+        return 0
+    db.register("incoming_rows", rows)
+    try:
+        names = ", ".join(f'"{name}"' for name in rows.column_names)
+        db.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM incoming_rows")
+    finally:
+        db.unregister("incoming_rows")
+    return int(rows.num_rows)
+
+
+def next_no(db: duckdb.DuckDBPyConnection, table: str, column: str, *, first: int = 1) -> int:
+    """The number after the largest in use, or `first`."""
+    row = db.execute(f"SELECT max({column}) FROM {table}").fetchone()
+    return first if row is None or row[0] is None else int(row[0]) + 1
+
+
+def _lock_for(path: Path | None) -> threading.RLock:
+    if path is None:
+        return threading.RLock()
+    with _LOCKS_GUARD:
+        return _LOCKS.setdefault(str(path.absolute()), threading.RLock())
+
+
+def _is_lock_conflict(error: Exception) -> bool:
+    text = str(error)
+    return "lock" in text.lower() and ("conflicting" in text.lower() or "could not set lock" in text.lower())
+
+
+def _views() -> str:
+    return (shipped("warehouse") / "views.sql").read_text(encoding="utf-8")
+
+
+def _wanted() -> tuple[int, str]:
+    import hashlib
+
+    return migrations()[-1][0], hashlib.sha256(_views().encode()).hexdigest()
+
+
+def _applied(db: duckdb.DuckDBPyConnection, where: Path | str) -> tuple[int, str]:
+    """The newest migration in the file (0 for an empty one) and the digest of its views."""
+    tables = {row[0] for row in db.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    if "migrations" not in tables:
+        if tables:
+            raise WarehouseError(
+                "this DuckDB file was not made by the factory", where=where, fix="Name another file as the warehouse"
+            )
+        return 0, ""
+    version, digest = db.execute("SELECT max(version), (SELECT max(digest) FROM view_digest) FROM migrations").fetchall()[0]
+    newest = migrations()[-1][0]
+    if version > newest:
+        raise WarehouseError(
+            f"the file is of warehouse version {version}, and this program knows versions up to {newest}",
+            where=where,
+            fix="Install a newer label-factory",
+        )
+    return int(version), str(digest)
+
+
+def _migrate(db: duckdb.DuckDBPyConnection, where: Path | str) -> None:
+    version, digest = _applied(db, where)
+    wanted_version, wanted_digest = _wanted()
+    if (version, digest) == (wanted_version, wanted_digest):
+        return
+    db.execute("BEGIN")
+    try:
+        if version == 0:
+            db.execute(
+                "CREATE TABLE migrations (version INTEGER NOT NULL, name VARCHAR NOT NULL,"
+                " applied_at TIMESTAMP NOT NULL DEFAULT now()::TIMESTAMP)"
+            )
+            db.execute("CREATE TABLE view_digest (digest VARCHAR NOT NULL)")
+        for number, name, sql in migrations():
+            if number > version:
+                db.execute(sql)
+                db.execute("INSERT INTO migrations (version, name) VALUES (?, ?)", [number, name])
+        db.execute(_views())
+        db.execute("DELETE FROM view_digest")
+        db.execute("INSERT INTO view_digest VALUES (?)", [wanted_digest])
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
