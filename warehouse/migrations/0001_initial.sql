@@ -24,6 +24,8 @@ CREATE TABLE occurrences (
     kept BOOLEAN NOT NULL, leave_reason VARCHAR);
 -- Gold of seed and dev only; test and reference gold live in NAME.gold.duckdb. label_no -1: a multi text with no label.
 CREATE TABLE gold (source_no INTEGER NOT NULL, row_no BIGINT NOT NULL, text_no INTEGER NOT NULL, label_no INTEGER NOT NULL);
+-- Embeddings, computed once per encoder and text.
+CREATE TABLE vectors (encoder_key VARCHAR NOT NULL, text_no INTEGER NOT NULL, vector FLOAT[] NOT NULL);
 CREATE TABLE bad_rows (source_no INTEGER NOT NULL, row_no BIGINT NOT NULL, drop_reason VARCHAR NOT NULL, detail VARCHAR);
 
 -- Requests and answers -----------------------------------------------------------------------------------------------
