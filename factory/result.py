@@ -1,0 +1,31 @@
+"""What a stage hands back: counts for programs, lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Progress = Callable[[int, int, str], None]
+"""Called with (done, total, what); total 0 means unknown."""
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What one stage did in this run.
+
+    Attributes:
+        stage: The verb.
+        skipped: True when everything was done already and nothing was written.
+        did: JSON-able counts and facts (`{"texts": 600, "duplicates": 20}`).
+        says: Short lines for a person: what was done, guessed, left out.
+    """
+
+    stage: str
+    skipped: bool = False
+    did: Mapping[str, Any] = field(default_factory=dict)
+    says: tuple[str, ...] = ()
+
+
+def no_progress(done: int, total: int, what: str) -> None:
+    """A progress callback that shows nothing."""
