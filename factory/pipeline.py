@@ -1,0 +1,301 @@
+"""A YAML file -> stages, in order: reading, filling in variables, and checking every step before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import re
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from factory.errors import InputError
+from factory.task import TaskCard, load_card, read_yaml
+
+STEPS: dict[str, str] = {
+    "ingest": "factory.run:ingest",
+    "synthesize": "factory.synthesis.stage:synthesize",
+    "author": "factory.programs.stage:author",
+    "annotate": "factory.annotation.stage:annotate",
+    "vote": "factory.programs.stage:vote",
+    "denoise": "factory.labels.stage:denoise",
+    "distill": "factory.students.stage:distill",
+    "evaluate": "factory.evaluation.stage:evaluate",
+    "export": "factory.run:export",
+    "export_data": "factory.run:export_data",
+    "report": "factory.run:report",
+}
+"""Every step a pipeline may name, and the function that does it."""
+
+ASKING = frozenset({"synthesize", "author", "annotate"})
+"""Steps that ask the model."""
+
+_RESERVED = {"warehouse", "engine", "progress", "budget", "context", "sources"}
+_TOP_KEYS = {
+    "name": "a short name; the run's folder is called so",
+    "task": "a task card: a path relative to this file, or the card itself",
+    "engine": "whom to ask: {kind: server, url: ..., model: ...}",
+    "steps": "the list of steps",
+    "variables": "defaults of ${...}; --set NAME=VALUE overrides them",
+    "budget": "most to spend, in money ('2.50') or tokens ('200k tokens')",
+    "description": "words for a person",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a pipeline, checked.
+
+    Attributes:
+        verb: Its name in `STEPS`.
+        params: Keyword arguments for the stage function.
+        line: Where it stands in the YAML file (0 if it does not come from a file).
+    """
+
+    verb: str
+    params: Mapping[str, Any]
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A checked pipeline.
+
+    Attributes:
+        name: Its name; the run's folder is called so.
+        card: The task card.
+        engine: The engine's settings as given, or None if no step asks a model.
+        steps: What to do, in order.
+        base: The folder that relative paths are relative to.
+        budget: As given, or None.
+        path: The YAML file, or None.
+        variables: The values that were filled in.
+    """
+
+    name: str
+    card: TaskCard
+    engine: Mapping[str, Any] | None
+    steps: tuple[Step, ...]
+    base: Path
+    budget: str | None = None
+    path: Path | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -> Pipeline:
+    """Read a pipeline file and check all of it before anything runs.
+
+    Args:
+        path: The YAML file, or the name of a ready pipeline (`"quickstart"`).
+        settings: Values for `${NAME}` (from `--set NAME=VALUE`). `data` is taken relative to the working folder.
+
+    Raises:
+        InputError: No such file, no YAML, an unknown key (the nearest known one is named), a wrong value, a variable without a
+            value; with file and line.
+    """
+    path = find_pipeline(path)
+    data, lines = read_yaml(path)
+    if not isinstance(data, dict):
+        raise InputError("a pipeline is a YAML mapping with `task` and `steps`", where=path)
+    for key in data:
+        if key not in _TOP_KEYS:
+            raise InputError(f"unknown key `{key}`{_nearest(str(key), _TOP_KEYS)}", where=f"{path}:{lines.get((key,), 1)}")
+    variables = {str(k): str(v) for k, v in (data.get("variables") or {}).items()}
+    variables |= dict(settings or {})
+    data = _fill(data, (), variables, lines, path)
+    for key in ("task", "steps"):
+        if not data.get(key):
+            raise InputError(f"`{key}` is missing", where=path, fix=f"Add {_TOP_KEYS[key]}")
+    base = path.parent
+    card = _card(data["task"], base, f"{path}:{lines.get(('task',), 1)}")
+    if not isinstance(data["steps"], list):
+        raise InputError("`steps` is a list of steps", where=f"{path}:{lines.get(('steps',), 1)}")
+    steps = tuple(_step(item, lines.get(("steps", at), 1), path) for at, item in enumerate(data["steps"]))
+    engine = data.get("engine")
+    asking = next((step for step in steps if step.verb in ASKING), None)
+    if engine is None and asking is not None:
+        raise InputError(
+            f"`{asking.verb}` asks a model, and the pipeline has no `engine`",
+            where=f"{path}:{asking.line}",
+            fix="Add `engine: {kind: server, url: http://127.0.0.1:8000/v1, model: NAME}`",
+        )
+    if engine is not None:
+        check_engine(engine, f"{path}:{lines.get(('engine',), 1)}")
+    budget = data.get("budget")
+    return Pipeline(
+        str(data.get("name") or path.stem), card, engine, steps, base, None if budget is None else str(budget), path, variables
+    )
+
+
+def find_pipeline(path: str | Path) -> Path:
+    """The file itself, or the ready pipeline of that name.
+
+    Raises:
+        InputError: There is neither.
+    """
+    from factory.resources import shipped
+
+    given = Path(path)
+    if given.is_file():
+        return given.absolute()
+    ready = shipped("pipelines")
+    named = ready / (given.name if given.suffix in {".yaml", ".yml"} else f"{given.name}.yaml")
+    if given.parent in {Path("."), Path("pipelines")} and named.is_file():
+        return named
+    names = ", ".join(sorted(found.stem for found in ready.glob("*.yaml")))
+    raise InputError("no such pipeline file", where=given, fix=f"Check the path, or name a ready one: {names}")
+
+
+def check_engine(engine: Any, where: str) -> None:
+    """Check an engine's settings.
+
+    Raises:
+        InputError: An unknown key or a wrong value.
+    """
+    from factory.llm.settings import EngineSettings
+
+    if not isinstance(engine, Mapping):
+        raise InputError("`engine` is a mapping with `kind`", where=where)
+    _validate(EngineSettings, engine, where, "engine")
+
+
+def step_function(verb: str) -> Callable[..., Any]:
+    """The function of a step."""
+    module, _, name = STEPS[verb].partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
+
+
+def step_model(verb: str) -> type[BaseModel]:
+    """The pydantic model of a step's parameters, made from its function's keyword-only arguments."""
+    function = step_function(verb)
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or name in _RESERVED:
+            continue
+        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+        fields[name] = (_annotation(parameter.annotation, function), default)
+    return create_model(f"{verb}_parameters", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields)
+
+
+def pipeline_schema() -> dict[str, Any]:
+    """The JSON schema of a pipeline file."""
+    from factory.llm.settings import EngineSettings
+
+    def one_step(verb: str) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "properties": {verb: {"anyOf": [step_model(verb).model_json_schema(), {"type": "null"}]}},
+            "required": [verb],
+            "additionalProperties": False,
+        }
+
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A label-factory pipeline",
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "description": {"type": "string"},
+            "task": {"anyOf": [{"type": "string"}, TaskCard.model_json_schema()]},
+            "engine": EngineSettings.model_json_schema(),
+            "variables": {"type": "object"},
+            "budget": {"type": ["string", "number"]},
+            "steps": {"type": "array", "minItems": 1, "items": {"anyOf": [one_step(verb) for verb in STEPS]}},
+        },
+        "required": ["task", "steps"],
+        "additionalProperties": False,
+    }
+
+
+def make_step(verb: str, params: Mapping[str, Any], *, where: str = "", line: int = 0) -> Step:
+    """One checked step.
+
+    Raises:
+        InputError: No such step, an unknown parameter or a wrong value.
+    """
+    if verb not in STEPS:
+        raise InputError(f"unknown step `{verb}`{_nearest(verb, STEPS)}", where=where, fix=f"Steps: {', '.join(STEPS)}")
+    model = _validate(step_model(verb), params, where, verb)
+    given = {name: getattr(model, name) for name in model.model_fields_set}
+    return Step(verb, given, line)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+def _card(task: Any, base: Path, where: str) -> TaskCard:
+    if isinstance(task, Mapping):
+        return load_card(task, where=where)
+    path = base / str(task)
+    if not path.is_file():
+        raise InputError(f"no task card at {path}", where=where, fix="Give a path relative to the pipeline file")
+    return load_card(path)
+
+
+def _step(item: Any, line: int, path: Path) -> Step:
+    where = f"{path}:{line}"
+    if isinstance(item, str):
+        item = {item: {}}
+    if not isinstance(item, Mapping) or len(item) != 1:
+        raise InputError("a step is `- VERB: {parameters}`, one verb each", where=where)
+    verb, params = next(iter(item.items()))
+    params = {} if params is None else params
+    if not isinstance(params, Mapping):
+        raise InputError(f"the parameters of `{verb}` are a mapping", where=where)
+    return make_step(str(verb), params, where=where, line=line)
+
+
+def _validate(model: type[BaseModel], values: Mapping[str, Any], where: str, what: str) -> BaseModel:
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = model.model_fields if len(first["loc"]) == 1 else {}
+            raise InputError(f"unknown key `{name}` in `{what}`{_nearest(name, known)}", where=where) from error
+        if first["type"] == "missing":
+            raise InputError(f"`{what}` needs `{name}`", where=where) from error
+        message = str(first["msg"]).removeprefix("Value error, ")
+        raise InputError(f"`{what}.{name}`: {message} (given: {first['input']!r:.80})", where=where) from error
+
+
+def _nearest(key: str, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(key, list(known), n=1)
+    return f"; did you mean `{near[0]}`?" if near else ""
+
+
+def _fill(
+    value: Any, at: tuple[Any, ...], variables: Mapping[str, str], lines: Mapping[tuple[Any, ...], int], path: Path
+) -> Any:
+    """Replace `${name}` in every string."""
+    if isinstance(value, Mapping):
+        return {key: _fill(item, (*at, key), variables, lines, path) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_fill(item, (*at, index), variables, lines, path) for index, item in enumerate(value)]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+
+    def one(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in variables:
+            raise InputError(
+                f"`${{{name}}}` has no value", where=f"{path}:{lines.get(at, 1)}", fix=f"Run with --set {name}=VALUE"
+            )
+        return variables[name]
+
+    return re.sub(r"\$\{([A-Za-z_]\w*)\}", one, value)
+
+
+def _annotation(annotation: Any, function: Callable[..., Any]) -> Any:
+    if not isinstance(annotation, str):
+        return Any if annotation is inspect.Parameter.empty else annotation
+    names = {**vars(typing), **function.__globals__, "Mapping": Mapping, "Path": Path}
+    try:
+        return eval(annotation, names)  # the annotation of our own function, written as text by `annotations`
+    except NameError:
+        return Any

@@ -1,0 +1,328 @@
+"""Running a pipeline: the steps in order, each skipped when what it would do is done, with what it did on record."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from factory.errors import InputError
+from factory.pipeline import Pipeline, Step, step_function
+from factory.result import Progress, StageResult, no_progress
+from factory.task import TaskCard
+from factory.warehouse import Warehouse
+
+
+@dataclass
+class Context:
+    """What the steps of one run share.
+
+    Attributes:
+        card: The task card.
+        folder: The run's folder: the warehouse, models, export and report lie in it.
+        base: The folder that relative paths of the pipeline are relative to.
+        engine_settings: The engine's settings as the pipeline gives them.
+    """
+
+    card: TaskCard
+    folder: Path
+    base: Path
+    engine_settings: Mapping[str, Any] | None = None
+    budget: str | None = None
+    _engine: Any = field(default=None, repr=False)
+    _budget: Any = field(default=None, repr=False)
+
+    def engine(self) -> Any:
+        """The engine, made when the first step asks for it."""
+        if self._engine is None:
+            if self.engine_settings is None:
+                raise InputError("no engine is given", fix="Add `engine:` to the pipeline, or --engine on the command line")
+            from factory.llm import make_engine
+            from factory.llm.settings import EngineSettings
+
+            self._engine = make_engine(EngineSettings.model_validate(dict(self.engine_settings)), base=self.base)
+        return self._engine
+
+    def spending(self) -> Any:
+        """The budget that all steps of this run share, or None."""
+        if self.budget is not None and self._budget is None:
+            from factory.llm import parse_budget
+
+            self._budget = parse_budget(self.budget)
+        return self._budget
+
+    def close(self) -> None:
+        """End what the engine holds (connections, a model in memory)."""
+        if self._engine is not None and hasattr(self._engine, "close"):
+            self._engine.close()
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run did.
+
+    Attributes:
+        name: The pipeline's name.
+        warehouse: The warehouse file.
+        steps: The result of every step, in order.
+        nothing_to_do: True when every step was done already.
+        export: The exported model's folder, or None.
+        report: The report's HTML page, or None.
+        evaluation: `{split, n, systems: {...}}`, or None.
+    """
+
+    name: str
+    warehouse: Path | None
+    steps: tuple[StageResult, ...]
+    nothing_to_do: bool
+    export: Path | None
+    report: Path | None
+    evaluation: Mapping[str, Any] | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `factory run --json` prints."""
+        return {
+            "pipeline": self.name,
+            "warehouse": None if self.warehouse is None else str(self.warehouse),
+            "nothing_to_do": self.nothing_to_do,
+            "steps": [{"stage": step.stage, "skipped": step.skipped, **step.did} for step in self.steps],
+            "report": None if self.report is None else str(self.report),
+            "export": None if self.export is None else str(self.export),
+            "evaluation": self.evaluation,
+        }
+
+
+def run_pipeline(
+    pipeline: Pipeline,
+    *,
+    folder: Path | None = None,
+    warehouse: Warehouse | None = None,
+    only: Sequence[str] = (),
+    budget: str | None = None,
+    progress: Callable[[Step, int, int], Progress] | None = None,
+    told: Callable[[Step, StageResult], None] | None = None,
+) -> RunResult:
+    """Run a pipeline's steps in order.
+
+    Every step looks into the warehouse for what is done already, does the rest, and commits as it goes: a run that was
+    killed is continued by calling this again.
+
+    Args:
+        pipeline: From `load_pipeline`.
+        folder: The run's folder; `factory-runs/NAME` in the working folder by default.
+        warehouse: Use this warehouse instead of the folder's own.
+        only: Names of steps; others are left out.
+        budget: Overrides the pipeline's.
+        progress: Makes a progress callback for a step `(step, its number, number of steps)`.
+        told: Called after each step with its result.
+
+    Raises:
+        FactoryError: Whatever a step says; what was done before it stands.
+    """
+    folder = (folder or Path("factory-runs") / pipeline.name).absolute()
+    if warehouse is None:
+        warehouse = Warehouse.open(folder / f"{pipeline.name}.duckdb")
+    context = Context(pipeline.card, folder, pipeline.base, pipeline.engine, budget or pipeline.budget)
+    steps = [step for step in pipeline.steps if not only or step.verb in only]
+    unknown = [verb for verb in only if verb not in {step.verb for step in pipeline.steps}]
+    if unknown:
+        raise InputError(f"the pipeline has no step `{unknown[0]}`", where=pipeline.path)
+    results: list[StageResult] = []
+    run_no: int | None = None
+    try:
+        for number, step in enumerate(steps):
+            started = datetime.now()
+            callback = progress(step, number, len(steps)) if progress else no_progress
+            result = call_step(step, warehouse, context, callback)
+            results.append(result)
+            if not result.skipped:
+                run_no = _record(warehouse, run_no, pipeline, number, result, started)
+            if told:
+                told(step, result)
+    except BaseException:
+        _end(warehouse, run_no, "stopped")
+        raise
+    finally:
+        context.close()
+    _end(warehouse, run_no, "finished")
+    return RunResult(
+        pipeline.name,
+        warehouse.path,
+        tuple(results),
+        all(result.skipped for result in results),
+        _path(results, "export"),
+        _path(results, "report"),
+        _evaluation(warehouse, pipeline.steps),
+    )
+
+
+def call_step(step: Step, warehouse: Warehouse, context: Context, progress: Progress = no_progress) -> StageResult:
+    """Call a step's function with its parameters and whichever of engine, budget, progress and context it takes."""
+    function = step_function(step.verb)
+    wanted = inspect.signature(function).parameters
+    given: dict[str, Any] = dict(step.params)
+    if "progress" in wanted:
+        given["progress"] = progress
+    if "budget" in wanted:
+        given["budget"] = context.spending()
+    if "context" in wanted:
+        given["context"] = context
+    if "engine" in wanted:
+        given["engine"] = context.engine()
+    result: StageResult = function(warehouse, **given)
+    return result
+
+
+# Steps that need to know the run's folder ------------------------------------------------------------------------------
+def ingest(
+    warehouse: Warehouse,
+    *,
+    context: Context,
+    train: Any = None,
+    seed: Any = None,
+    dev: Any = None,
+    test: Any = None,
+    reference: Any = None,
+    bad_rows: int = 100,
+    progress: Progress = no_progress,
+) -> StageResult:
+    """Read texts, and the gold of `seed` and `dev`, into the warehouse; `test` and `reference` gold into the gold file.
+
+    Args:
+        warehouse: Where to.
+        context: The run's context (card, base folder).
+        train: Source of unlabelled texts, or a list of them: a path, or `{path, text, format, where, ...}`.
+        seed: Source of gold-labelled examples that the model may be shown.
+        dev: Source of gold-labelled texts for choices.
+        test: Source of gold-labelled texts for evaluation alone.
+        reference: Gold of training texts, for the full-gold row of a report alone.
+        bad_rows: Most rows per source that may be unusable before the source is refused.
+        progress: Called with (rows read, rows in all or 0, what).
+
+    Raises:
+        InputError: A source cannot be read or has more bad rows than allowed.
+    """
+    from factory.corpus import stage as corpus
+    from factory.evaluation import stage as evaluation
+
+    given = {"train": train, "seed": seed, "dev": dev, "test": test, "reference": reference}
+    sources = {split: source for split, source in given.items() if source is not None}
+    result: StageResult = corpus.ingest(
+        warehouse, context.card, sources, base=context.base, bad_rows=bad_rows, progress=progress
+    )
+    gold: StageResult = evaluation.store_gold(warehouse, sources, base=context.base)
+    return StageResult(
+        "ingest", result.skipped and gold.skipped, {**result.did, **gold.did}, (*result.says, *gold.says)
+    )
+
+
+def export(
+    warehouse: Warehouse,
+    *,
+    context: Context,
+    system: str = "student",
+    path: str = "export",
+    progress: Progress = no_progress,
+) -> StageResult:
+    """Export a trained student into the run's folder.
+
+    Args:
+        warehouse: Where the model is on record.
+        context: The run's context.
+        system: Which student.
+        path: Folder, relative to the run's folder.
+        progress: Called with (done, total, what).
+    """
+    from factory.students import stage
+
+    result: StageResult = stage.export(warehouse, context.folder / path, system=system, progress=progress)
+    return StageResult("export", result.skipped, {**result.did, "path": str(context.folder / path)}, result.says)
+
+
+def export_data(
+    warehouse: Warehouse, *, context: Context, path: str = "data", formats: Sequence[str] = ("parquet", "jsonl"), dropped: bool = False
+) -> StageResult:
+    """Export texts with labels, weights and lineage into the run's folder.
+
+    Args:
+        warehouse: Where the data is.
+        context: The run's context.
+        path: Folder, relative to the run's folder.
+        formats: Any of `parquet`, `jsonl`, `datasets`, `wrench`.
+        dropped: Whether dropped rows are written as well.
+    """
+    from factory.corpus import export as data
+
+    result: StageResult = data.export_data(warehouse, context.folder / path, formats=tuple(formats), dropped=dropped)
+    return result
+
+
+def report(warehouse: Warehouse, *, context: Context, path: str = "report") -> StageResult:
+    """Write the report: `PATH.html` and its Markdown twin `PATH.md`.
+
+    Args:
+        warehouse: What to report on.
+        context: The run's context.
+        path: Relative to the run's folder, without a suffix.
+    """
+    from factory.evaluation import report as page
+
+    result: StageResult = page.write(warehouse, context.folder / path)
+    return StageResult("report", result.skipped, {**result.did, "path": str(context.folder / f"{path}.html")}, result.says)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+def _record(
+    warehouse: Warehouse, run_no: int | None, pipeline: Pipeline, number: int, result: StageResult, started: datetime
+) -> int:
+    from factory.warehouse import next_no
+
+    with warehouse.lease() as db:
+        if run_no is None:
+            run_no = next_no(db, "runs", "run_no")
+            config = [{step.verb: _plain(dict(step.params))} for step in pipeline.steps]
+            db.execute(
+                "INSERT INTO runs VALUES (?, ?, ?, ?, NULL, 'running')", [run_no, pipeline.name, json.dumps(config), started]
+            )
+        db.execute(
+            "INSERT INTO stage_runs VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [run_no, number, result.stage, result.skipped, json.dumps(_plain(dict(result.did))), started, datetime.now()],
+        )
+    return run_no
+
+
+def _end(warehouse: Warehouse, run_no: int | None, status: str) -> None:
+    if run_no is not None:
+        with warehouse.lease() as db:
+            db.execute("UPDATE runs SET ended_at = ?, status = ? WHERE run_no = ?", [datetime.now(), status, run_no])
+
+
+def _path(results: Sequence[StageResult], stage: str) -> Path | None:
+    paths = [result.did.get("path") for result in results if result.stage == stage]
+    return Path(paths[-1]) if paths and paths[-1] else None
+
+
+def _evaluation(warehouse: Warehouse, steps: Sequence[Step]) -> Mapping[str, Any] | None:
+    if not any(step.verb == "evaluate" for step in steps):
+        return None
+    from factory.evaluation import stage
+
+    summary: Mapping[str, Any] | None = stage.summary(warehouse)
+    return summary
+
+
+def _plain(value: Any) -> Any:
+    """A JSON-able copy: models become mappings, paths become text."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        return value
+    return str(value)
