@@ -1,0 +1,59 @@
+"""The command line: parse, call, print. The commands themselves are in `factory/commands/`."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import typer
+
+from factory.commands import inspection, lines, models, programs
+from factory.commands.shared import say
+from factory.errors import FactoryError
+
+app = typer.Typer(
+    name="factory",
+    help="From a task card and unlabelled text to a small, exported classifier, with a language model as the only annotator.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+lines.add_to(app)
+models.add_to(app)
+inspection.add_to(app)
+app.add_typer(programs.app, name="programs")
+app.add_typer(inspection.batch, name="batch")
+app.add_typer(inspection.engine, name="engine")
+
+
+def main() -> None:
+    """Run the command line; a person's mistake is one line and exit code 2, Ctrl-C is 130."""
+    try:
+        app(standalone_mode=False)
+    except FactoryError as error:
+        if "--json" in sys.argv:
+            print(json.dumps({"error": {"what": error.what, "where": error.where, "fix": error.fix}}))
+        say(f"factory: {error}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        say("factory: stopped; run the same command again to go on")
+        sys.exit(130)
+    except typer.Exit as leave:
+        sys.exit(leave.exit_code)
+    except typer.Abort:
+        say("factory: stopped")
+        sys.exit(130)
+    except Exception as error:  # click's usage errors have a message and an exit code of their own
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            usage = getattr(error, "ctx", None)
+            say(f"factory: {' '.join(error.format_message().split())}" + (f" (see `{usage.command_path} --help`)" if usage else ""))
+            sys.exit(error.exit_code)
+        if isinstance(error, BrokenPipeError):
+            sys.exit(141)
+        raise
+
+
+if __name__ == "__main__":
+    main()

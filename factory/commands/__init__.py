@@ -1,0 +1,1 @@
+"""The commands of `factory`, a module for each group: the line, models, programs, and looking into a run."""

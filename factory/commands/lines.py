@@ -1,0 +1,199 @@
+"""The line: `init`, `run`, one verb per stage, `plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from factory.commands.shared import AsJson, Folder, Settings, give, load, say, shown_progress, table, yaml_pairs
+from factory.errors import InputError
+
+VERBS = {
+    "ingest": "Read texts and gold into the warehouse.",
+    "synthesize": "Let the model write examples of each label.",
+    "author": "Let the model write label programs.",
+    "annotate": "Let the model label texts itself (the teacher).",
+    "vote": "Run the label programs over the texts.",
+    "denoise": "Turn votes into probabilistic labels.",
+    "distill": "Train students on them.",
+    "evaluate": "Score every system on the test split.",
+}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    app.command()(init)
+    app.command()(run)
+    for verb, words in VERBS.items():
+        app.command(name=verb, help=f"{words} The step's parameters come from the pipeline; --param overrides them.")(_verb(verb))
+    app.command()(plan)
+    app.command()(schema)
+
+
+def run(
+    pipeline: Annotated[Path, typer.Argument(help="A pipeline file, or the name of a ready one: quickstart, youtube, trec, ...")],
+    set_: Settings = None,
+    folder: Folder = None,
+    only: Annotated[list[str] | None, typer.Option("--only", metavar="VERB", help="Only this step. Repeatable.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Most to spend: '2.50' (money) or '200k tokens'. Exit code 3 when it ends a run.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a pipeline: every step that is not done yet, in order. Run it again after a kill; nothing is paid for twice.
+
+    Example: factory run quickstart
+    """
+    from factory.run import run_pipeline
+
+    loaded = load(pipeline, set_)
+    with shown_progress(quiet=False) as (progress, told):
+        result = run_pipeline(loaded, folder=folder, only=only or (), budget=budget, progress=progress, told=told)
+
+    def person() -> None:
+        if result.nothing_to_do:
+            say("nothing to do: every step is done already")
+        if result.evaluation:
+            show_evaluation(result.evaluation)
+        for name, path in (("report", result.report), ("export", result.export), ("warehouse", result.warehouse)):
+            if path:
+                print(f"{name + ':':<11}{path}")
+
+    give(result.as_json(), as_json, person)
+
+
+def show_evaluation(evaluation: Mapping[str, Any]) -> None:
+    """The table of systems."""
+    rows = []
+    for name, system in evaluation["systems"].items():
+        low, high = system.get("ci95") or (None, None)
+        interval = "" if low is None else f"{low:.3f}-{high:.3f}"
+        rows.append([name, system.get("accuracy"), interval, system.get("macro_f1"), system.get("coverage"), system.get("n_scored")])
+    table(
+        ["system", "accuracy", "95% interval", "macro F1", "coverage", "scored"],
+        rows,
+        title=f"{evaluation['split']}: {evaluation['n']} texts",
+    )
+
+
+def init(
+    csv: Annotated[Path, typer.Argument(help="A CSV, JSONL or Parquet file of texts; a column of labels helps.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for task.yaml and pipeline.yaml.")] = Path("."),
+    text: Annotated[str | None, typer.Option(help="The column of the texts; guessed otherwise.")] = None,
+    label: Annotated[str | None, typer.Option(help="The column of the labels, if there is one; guessed otherwise.")] = None,
+    labels: Annotated[str | None, typer.Option(help="The labels, with commas between, where the file has none.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a task card and a pipeline to start from, out of a file of texts."""
+    from factory.corpus.init import write_start
+
+    written = write_start(csv, out, text=text, label=label, labels=[item.strip() for item in labels.split(",")] if labels else None)
+
+    def person() -> None:
+        for line in written["says"]:
+            say(line)
+        print(f"task:     {written['task']}\npipeline: {written['pipeline']}")
+
+    give(written, as_json, person)
+
+
+def _verb(verb: str) -> Callable[..., None]:
+    def command(
+        source: Annotated[Path, typer.Argument(help="A pipeline file (its step of this name is run), or a task card.")],
+        set_: Settings = None,
+        folder: Folder = None,
+        param: Annotated[list[str] | None, typer.Option("--param", "-p", metavar="NAME=YAML", help="A parameter of the step. Repeatable.")] = None,
+        engine: Annotated[str | None, typer.Option(help="The engine: a YAML file, or kind=server,url=...,model=...")] = None,
+        budget: Annotated[str | None, typer.Option(help="Most to spend: '2.50' or '200k tokens'.")] = None,
+        per_label: Annotated[int | None, typer.Option(help="synthesize: accepted texts per label.")] = None,
+        out: Annotated[Path | None, typer.Option(help="synthesize: export the data into this folder.")] = None,
+        as_json: AsJson = False,
+    ) -> None:
+        params = yaml_pairs(param)
+        if per_label is not None:
+            params["per_label"] = per_label
+        run_verb(verb, source, set_, folder, params, engine, budget, out, as_json)
+
+    command.__name__ = verb
+    return command
+
+
+def run_verb(
+    verb: str,
+    source: Path,
+    settings: list[str] | None,
+    folder: Path | None,
+    params: dict[str, Any],
+    engine: str | None,
+    budget: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Run one step of a pipeline, or one step on a task card alone."""
+    from dataclasses import replace
+
+    from factory.pipeline import Pipeline, find_pipeline, load_pipeline, make_step
+    from factory.run import run_pipeline
+    from factory.task import load_card, read_yaml
+
+    from factory.commands.shared import pairs
+
+    data: Any = None
+    if source.is_file() and source.suffix in {".yaml", ".yml"}:
+        data, _ = read_yaml(source)
+    if isinstance(data, Mapping) and "labels" in data and "steps" not in data:
+        card = load_card(source)
+        loaded = Pipeline(card.name, card, _engine(engine), (make_step(verb, params, where=verb),), source.absolute().parent, budget)
+    else:
+        loaded = load_pipeline(find_pipeline(source), pairs(settings))
+        steps = [step for step in loaded.steps if step.verb == verb]
+        if not steps:
+            steps = [make_step(verb, {}, where=verb)]
+        changed = tuple(make_step(verb, {**step.params, **params}, where=verb, line=step.line) for step in steps)
+        loaded = replace(loaded, steps=changed, engine=_engine(engine) or loaded.engine)
+    if out is not None:
+        loaded = replace(loaded, steps=(*loaded.steps, make_step("export_data", {"path": str(out.absolute())})))
+    with shown_progress(quiet=False) as (progress, told):
+        result = run_pipeline(loaded, folder=folder, budget=budget, progress=progress, told=told)
+    give(result.as_json(), as_json, lambda: None)
+
+
+def _engine(text: str | None) -> Mapping[str, Any] | None:
+    from factory.commands.shared import pairs
+    from factory.pipeline import check_engine
+    from factory.task import read_yaml
+
+    if text is None:
+        return None
+    if "=" in text:
+        settings: Any = pairs(text.split(","), "--engine")
+    else:
+        settings, _ = read_yaml(Path(text))
+    if not isinstance(settings, Mapping):
+        raise InputError("--engine is a YAML mapping or kind=...,url=...,model=...")
+    settings = settings.get("engine", settings)
+    check_engine(settings, "--engine")
+    return dict(settings)
+
+
+def plan(
+    pipeline: Annotated[Path, typer.Argument(help="A pipeline file, or the name of a ready one.")],
+    set_: Settings = None,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """What the pipeline would still ask, before spending: requests, tokens, cost and time per stage, and one rendered prompt."""
+    from factory.planning import plan_pipeline, show_plan
+
+    planned = plan_pipeline(load(pipeline, set_), folder=folder)
+    give(planned, as_json, lambda: show_plan(planned))
+
+
+def schema(as_json: AsJson = True) -> None:
+    """Print the JSON schema of a pipeline file (for editors)."""
+    import json
+
+    from factory.pipeline import pipeline_schema
+
+    print(json.dumps(pipeline_schema(), indent=None if as_json else 2))

@@ -1,0 +1,193 @@
+"""What the commands share: printing, options, and finding the warehouse or the pipeline that an argument means."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from factory.errors import InputError
+
+if TYPE_CHECKING:
+    from factory.pipeline import Pipeline, Step
+    from factory.result import Progress, StageResult
+    from factory.warehouse import Warehouse
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A value for ${NAME} in the pipeline. Repeatable.")
+]
+Folder = Annotated[
+    Path | None, typer.Option("--folder", help="The run's folder. Default: factory-runs/NAME in the working folder.")
+]
+
+
+def say(line: str) -> None:
+    """One line for a person, on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def give(value: Mapping[str, Any], as_json: bool, person: Callable[[], None]) -> None:
+    """Print the result: the JSON object on stdout, or what a person sees."""
+    if as_json:
+        print(json.dumps(value, ensure_ascii=False, default=str))
+    else:
+        person()
+
+
+def pairs(values: Sequence[str] | None, what: str = "--set") -> dict[str, str]:
+    """`["a=1"]` -> `{"a": "1"}`.
+
+    Raises:
+        InputError: A value without `=`.
+    """
+    found = {}
+    for value in values or []:
+        name, sign, rest = value.partition("=")
+        if not sign or not name:
+            raise InputError(f"{what} takes NAME=VALUE, not {value!r}")
+        found[name] = rest
+    return found
+
+
+def yaml_pairs(values: Sequence[str] | None) -> dict[str, Any]:
+    """`["variants=4"]` -> `{"variants": 4}`: values are YAML.
+
+    Raises:
+        InputError: A value is not YAML.
+    """
+    import yaml
+
+    found = {}
+    for name, text in pairs(values, "--param").items():
+        try:
+            found[name] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InputError(f"--param {name}: {text!r} is not YAML") from error
+    return found
+
+
+def open_warehouse(source: Path, folder: Path | None = None) -> Warehouse:
+    """The warehouse that an argument means: a `.duckdb` file, a run's folder, or a pipeline (its run's folder).
+
+    Raises:
+        InputError: There is none.
+    """
+    from factory.warehouse import Warehouse
+
+    if source.suffix == ".duckdb":
+        path = source
+    elif source.is_dir():
+        found = [file for file in sorted(source.glob("*.duckdb")) if not file.name.endswith(".gold.duckdb")]
+        if len(found) != 1:
+            raise InputError(f"the folder holds {len(found)} warehouses", where=source, fix="Name the .duckdb file itself")
+        path = found[0]
+    else:
+        from factory.pipeline import find_pipeline
+
+        name = _name_of(find_pipeline(source))
+        path = (folder or Path("factory-runs") / name) / f"{name}.duckdb"
+    if not path.is_file():
+        raise InputError("no such warehouse", where=path, fix="Run the pipeline first: factory run PIPELINE")
+    return Warehouse.open(path)
+
+
+def _name_of(pipeline: Path) -> str:
+    from factory.task import read_yaml
+
+    data, _ = read_yaml(pipeline)
+    return str(data.get("name") or pipeline.stem) if isinstance(data, Mapping) else pipeline.stem
+
+
+def load(source: Path, settings: Sequence[str] | None) -> Pipeline:
+    """A pipeline file with its variables filled in."""
+    from factory.pipeline import load_pipeline
+
+    return load_pipeline(source, pairs(settings))
+
+
+@contextmanager
+def shown_progress(quiet: bool) -> Iterator[tuple[Callable[[Step, int, int], Progress], Callable[[Step, StageResult], None]]]:
+    """A progress bar for each step on a terminal, plain lines elsewhere; always on stderr.
+
+    Yields:
+        The two callbacks of `factory.run.run_pipeline`: one that makes a step's progress callback, one told its result.
+    """
+    if sys.stderr.isatty() and not quiet:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bars
+
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[what]}"), TimeElapsedColumn(),
+        )
+        console = Console(stderr=True)
+        with Bars(*columns, console=console, transient=True) as bars:
+            tasks: dict[int, Any] = {}
+
+            def start(step: Step, number: int, of: int) -> Progress:
+                task = bars.add_task(f"[{number + 1}/{of}] {step.verb}", total=None, what="")
+                tasks[id(step)] = task
+
+                def tell(done: int, total: int, what: str) -> None:
+                    bars.update(task, completed=done, total=total or None, what=what)
+
+                return tell
+
+            def told(step: Step, result: StageResult) -> None:
+                if id(step) in tasks:
+                    bars.remove_task(tasks.pop(id(step)))
+                for line in step_lines(result):
+                    console.print(line, highlight=False, markup=False)
+
+            yield start, told
+        return
+
+    def start_plain(step: Step, number: int, of: int) -> Progress:
+        import time
+
+        last = [time.monotonic()]
+
+        def tell(done: int, total: int, what: str) -> None:
+            if not quiet and time.monotonic() - last[0] > 5:
+                last[0] = time.monotonic()
+                say(f"  {step.verb}: {done}{f'/{total}' if total else ''} {what}".rstrip())
+
+        return tell
+
+    def told_plain(_: Step, result: StageResult) -> None:
+        for line in step_lines(result):
+            say(line)
+
+    yield start_plain, told_plain
+
+
+def step_lines(result: StageResult) -> list[str]:
+    """What a person reads of one step."""
+    head = f"{result.stage:<11}"
+    if result.skipped:
+        return [f"{head} done already"]
+    says = result.says or (", ".join(f"{key} {value}" for key, value in result.did.items() if not isinstance(value, (dict, list))),)
+    return [f"{head} {says[0]}", *(f"{'':<11} {line}" for line in says[1:])]
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
+    """Print a table on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(title=title, title_justify="left")
+    for header in headers:
+        shown.add_column(header, overflow="fold")
+    for row in rows:
+        shown.add_row(*("" if cell is None else _cell(cell) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 140).print(shown, markup=False)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
