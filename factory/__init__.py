@@ -56,7 +56,7 @@ _EXPORTS = {
     "run_programs": "factory.programs",
 }
 
-__all__ = ["__version__", *_EXPORTS]  # noqa: PLE0604
+__all__ = ["__version__", *_EXPORTS]
 
 if TYPE_CHECKING:
     from factory.errors import FactoryError as FactoryError

@@ -48,7 +48,10 @@ def main() -> None:
     except Exception as error:  # click's usage errors have a message and an exit code of their own
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             usage = getattr(error, "ctx", None)
-            say(f"factory: {' '.join(error.format_message().split())}" + (f" (see `{usage.command_path} --help`)" if usage else ""))
+            say(
+                f"factory: {' '.join(error.format_message().split())}"
+                + (f" (see `{usage.command_path} --help`)" if usage else "")
+            )
             sys.exit(error.exit_code)
         if isinstance(error, BrokenPipeError):
             sys.exit(141)

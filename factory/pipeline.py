@@ -104,7 +104,9 @@ def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -
         raise InputError("a pipeline is a YAML mapping with `task` and `steps`", where=path)
     for key in data:
         if key not in _TOP_KEYS:
-            raise InputError(f"unknown key `{key}`{_nearest(str(key), _TOP_KEYS)}", where=f"{path}:{lines.get((key,), 1)}")
+            raise InputError(
+                f"unknown key `{key}`{_nearest(str(key), _TOP_KEYS)}", where=f"{path}:{lines.get((key,), 1)}"
+            )
     variables = {str(k): str(v) for k, v in (data.get("variables") or {}).items()}
     variables |= dict(settings or {})
     data = _fill(data, (), variables, lines, path)
@@ -128,7 +130,14 @@ def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -
         check_engine(engine, f"{path}:{lines.get(('engine',), 1)}")
     budget = data.get("budget")
     return Pipeline(
-        str(data.get("name") or path.stem), card, engine, steps, base, None if budget is None else str(budget), path, variables
+        str(data.get("name") or path.stem),
+        card,
+        engine,
+        steps,
+        base,
+        None if budget is None else str(budget),
+        path,
+        variables,
     )
 
 
@@ -180,7 +189,9 @@ def step_model(verb: str) -> type[BaseModel]:
             continue
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
         fields[name] = (_annotation(parameter.annotation, function), default)
-    return create_model(f"{verb}_parameters", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields)
+    return create_model(
+        f"{verb}_parameters", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields
+    )
 
 
 def pipeline_schema() -> dict[str, Any]:

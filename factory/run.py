@@ -40,7 +40,9 @@ class Context:
         """The engine, made when the first step asks for it."""
         if self._engine is None:
             if self.engine_settings is None:
-                raise InputError("no engine is given", fix="Add `engine:` to the pipeline, or --engine on the command line")
+                raise InputError(
+                    "no engine is given", fix="Add `engine:` to the pipeline, or --engine on the command line"
+                )
             from factory.llm import make_engine
             from factory.llm.settings import EngineSettings
 
@@ -244,7 +246,12 @@ def export(
 
 
 def export_data(
-    warehouse: Warehouse, *, context: Context, path: str = "data", formats: Sequence[str] = ("parquet", "jsonl"), dropped: bool = False
+    warehouse: Warehouse,
+    *,
+    context: Context,
+    path: str = "data",
+    formats: Sequence[str] = ("parquet", "jsonl"),
+    dropped: bool = False,
 ) -> StageResult:
     """Export texts with labels, weights and lineage into the run's folder.
 
@@ -272,7 +279,9 @@ def report(warehouse: Warehouse, *, context: Context, path: str = "report") -> S
     from factory.evaluation import report as page
 
     result: StageResult = page.write(warehouse, context.folder / path)
-    return StageResult("report", result.skipped, {**result.did, "path": str(context.folder / f"{path}.html")}, result.says)
+    return StageResult(
+        "report", result.skipped, {**result.did, "path": str(context.folder / f"{path}.html")}, result.says
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -286,11 +295,20 @@ def _record(
             run_no = next_no(db, "runs", "run_no")
             config = [{step.verb: _plain(dict(step.params))} for step in pipeline.steps]
             db.execute(
-                "INSERT INTO runs VALUES (?, ?, ?, ?, NULL, 'running')", [run_no, pipeline.name, json.dumps(config), started]
+                "INSERT INTO runs VALUES (?, ?, ?, ?, NULL, 'running')",
+                [run_no, pipeline.name, json.dumps(config), started],
             )
         db.execute(
             "INSERT INTO stage_runs VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [run_no, number, result.stage, result.skipped, json.dumps(_plain(dict(result.did))), started, datetime.now()],
+            [
+                run_no,
+                number,
+                result.stage,
+                result.skipped,
+                json.dumps(_plain(dict(result.did))),
+                started,
+                datetime.now(),
+            ],
         )
     return run_no
 

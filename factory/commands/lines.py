@@ -28,17 +28,25 @@ def add_to(app: typer.Typer) -> None:
     app.command()(init)
     app.command()(run)
     for verb, words in VERBS.items():
-        app.command(name=verb, help=f"{words} The step's parameters come from the pipeline; --param overrides them.")(_verb(verb))
+        app.command(name=verb, help=f"{words} The step's parameters come from the pipeline; --param overrides them.")(
+            _verb(verb)
+        )
     app.command()(plan)
     app.command()(schema)
 
 
 def run(
-    pipeline: Annotated[Path, typer.Argument(help="A pipeline file, or the name of a ready one: quickstart, youtube, trec, ...")],
+    pipeline: Annotated[
+        Path, typer.Argument(help="A pipeline file, or the name of a ready one: quickstart, youtube, trec, ...")
+    ],
     set_: Settings = None,
     folder: Folder = None,
-    only: Annotated[list[str] | None, typer.Option("--only", metavar="VERB", help="Only this step. Repeatable.")] = None,
-    budget: Annotated[str | None, typer.Option(help="Most to spend: '2.50' (money) or '200k tokens'. Exit code 3 when it ends a run.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="VERB", help="Only this step. Repeatable.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Most to spend: '2.50' (money) or '200k tokens'. Exit code 3 when it ends a run.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a pipeline: every step that is not done yet, in order. Run it again after a kill; nothing is paid for twice.
@@ -69,7 +77,16 @@ def show_evaluation(evaluation: Mapping[str, Any]) -> None:
     for name, system in evaluation["systems"].items():
         low, high = system.get("ci95") or (None, None)
         interval = "" if low is None else f"{low:.3f}-{high:.3f}"
-        rows.append([name, system.get("accuracy"), interval, system.get("macro_f1"), system.get("coverage"), system.get("n_scored")])
+        rows.append(
+            [
+                name,
+                system.get("accuracy"),
+                interval,
+                system.get("macro_f1"),
+                system.get("coverage"),
+                system.get("n_scored"),
+            ]
+        )
     table(
         ["system", "accuracy", "95% interval", "macro F1", "coverage", "scored"],
         rows,
@@ -81,14 +98,20 @@ def init(
     csv: Annotated[Path, typer.Argument(help="A CSV, JSONL or Parquet file of texts; a column of labels helps.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for task.yaml and pipeline.yaml.")] = Path("."),
     text: Annotated[str | None, typer.Option(help="The column of the texts; guessed otherwise.")] = None,
-    label: Annotated[str | None, typer.Option(help="The column of the labels, if there is one; guessed otherwise.")] = None,
-    labels: Annotated[str | None, typer.Option(help="The labels, with commas between, where the file has none.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="The column of the labels, if there is one; guessed otherwise.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="The labels, with commas between, where the file has none.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a task card and a pipeline to start from, out of a file of texts."""
     from factory.corpus.init import write_start
 
-    written = write_start(csv, out, text=text, label=label, labels=[item.strip() for item in labels.split(",")] if labels else None)
+    written = write_start(
+        csv, out, text=text, label=label, labels=[item.strip() for item in labels.split(",")] if labels else None
+    )
 
     def person() -> None:
         for line in written["says"]:
@@ -103,8 +126,13 @@ def _verb(verb: str) -> Callable[..., None]:
         source: Annotated[Path, typer.Argument(help="A pipeline file (its step of this name is run), or a task card.")],
         set_: Settings = None,
         folder: Folder = None,
-        param: Annotated[list[str] | None, typer.Option("--param", "-p", metavar="NAME=YAML", help="A parameter of the step. Repeatable.")] = None,
-        engine: Annotated[str | None, typer.Option(help="The engine: a YAML file, or kind=server,url=...,model=...")] = None,
+        param: Annotated[
+            list[str] | None,
+            typer.Option("--param", "-p", metavar="NAME=YAML", help="A parameter of the step. Repeatable."),
+        ] = None,
+        engine: Annotated[
+            str | None, typer.Option(help="The engine: a YAML file, or kind=server,url=...,model=...")
+        ] = None,
         budget: Annotated[str | None, typer.Option(help="Most to spend: '2.50' or '200k tokens'.")] = None,
         per_label: Annotated[int | None, typer.Option(help="synthesize: accepted texts per label.")] = None,
         out: Annotated[Path | None, typer.Option(help="synthesize: export the data into this folder.")] = None,
@@ -133,18 +161,19 @@ def run_verb(
     """Run one step of a pipeline, or one step on a task card alone."""
     from dataclasses import replace
 
+    from factory.commands.shared import pairs
     from factory.pipeline import Pipeline, find_pipeline, load_pipeline, make_step
     from factory.run import run_pipeline
     from factory.task import load_card, read_yaml
-
-    from factory.commands.shared import pairs
 
     data: Any = None
     if source.is_file() and source.suffix in {".yaml", ".yml"}:
         data, _ = read_yaml(source)
     if isinstance(data, Mapping) and "labels" in data and "steps" not in data:
         card = load_card(source)
-        loaded = Pipeline(card.name, card, _engine(engine), (make_step(verb, params, where=verb),), source.absolute().parent, budget)
+        loaded = Pipeline(
+            card.name, card, _engine(engine), (make_step(verb, params, where=verb),), source.absolute().parent, budget
+        )
     else:
         loaded = load_pipeline(find_pipeline(source), pairs(settings))
         steps = [step for step in loaded.steps if step.verb == verb]

@@ -10,14 +10,21 @@ import typer
 from factory.commands.shared import AsJson, Folder, give, open_warehouse, say, table
 from factory.errors import InputError
 
-app = typer.Typer(help="Label programs: look at them, change them, decide about them.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Label programs: look at them, change them, decide about them.", no_args_is_help=True, rich_markup_mode=None
+)
 
 Where = Annotated[Path, typer.Argument(help="A pipeline, a run's folder, or a .duckdb file.")]
 Number = Annotated[int, typer.Argument(help="The program's number (from `factory programs list`).")]
 
 
 @app.command(name="list")
-def list_(where: Where, folder: Folder = None, every: Annotated[bool, typer.Option("--all", help="Rejected and superseded ones too.")] = False, as_json: AsJson = False) -> None:
+def list_(
+    where: Where,
+    folder: Folder = None,
+    every: Annotated[bool, typer.Option("--all", help="Rejected and superseded ones too.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Every program with its state, coverage, overlaps and conflicts."""
     from factory.programs import lifecycle
 
@@ -57,7 +64,11 @@ def add(
     from factory.programs import lifecycle
 
     added = lifecycle.add_program(open_warehouse(where, folder), _source(file), name=name or file.stem, target=target)
-    give(added, as_json, lambda: say(f"program {added['program_no']} is {added['state']}; run the pipeline again to let it vote"))
+    give(
+        added,
+        as_json,
+        lambda: say(f"program {added['program_no']} is {added['state']}; run the pipeline again to let it vote"),
+    )
 
 
 @app.command()
@@ -81,7 +92,9 @@ def edit(
     else:
         source = _source(file)
     edited = lifecycle.edit_program(warehouse, program_no, source)
-    give(edited, as_json, lambda: say(f"program {edited['program_no']} supersedes {program_no}; run the pipeline again"))
+    give(
+        edited, as_json, lambda: say(f"program {edited['program_no']} supersedes {program_no}; run the pipeline again")
+    )
 
 
 @app.command()
@@ -120,7 +133,9 @@ def diff(where: Where, program_no: Number, folder: Folder = None, as_json: AsJso
 def test(
     where: Where,
     program_no: Number,
-    text: Annotated[list[str] | None, typer.Argument(help="Texts to run it on; a sample of the corpus without any.")] = None,
+    text: Annotated[
+        list[str] | None, typer.Argument(help="Texts to run it on; a sample of the corpus without any.")
+    ] = None,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -128,7 +143,11 @@ def test(
     from factory.programs import lifecycle
 
     rows: list[dict[str, Any]] = lifecycle.test_program(open_warehouse(where, folder), program_no, texts=text or None)
-    give({"results": rows}, as_json, lambda: table(["vote", "status", "text"], [[r["vote"], r["status"], r["text"][:100]] for r in rows]))
+    give(
+        {"results": rows},
+        as_json,
+        lambda: table(["vote", "status", "text"], [[r["vote"], r["status"], r["text"][:100]] for r in rows]),
+    )
 
 
 def _decide(function: str, where: Path, program_no: int, folder: Path | None, as_json: bool, **more: Any) -> None:

