@@ -195,7 +195,7 @@ class Warehouse:
             )
         lowered = text.lower()
         if "no space left" in lowered or "disk quota" in lowered:
-            return WarehouseError("the disk is full", where=self.path, fix="Free some space and run again; nothing stored is lost")
+            return WarehouseError("the disk is full", where=self.path, fix="Free some space and run again; nothing is lost")
         if "permission denied" in lowered or "read-only file system" in lowered or "cannot open file" in lowered:
             return WarehouseError(
                 f"the file cannot be opened: {os.strerror(13) if 'permission' in lowered else text.split(': ', 1)[-1]}",

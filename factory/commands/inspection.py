@@ -1,0 +1,182 @@
+"""Looking into a run and asking for more: `audit`, `ask`, `lineage`, `batch`, `engine`, `doctor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from factory.commands.shared import AsJson, Folder, Settings, give, load, open_warehouse, say, table
+from factory.errors import InputError
+
+batch = typer.Typer(help="Ask by file: OpenAI batch JSONL out and in.", no_args_is_help=True, rich_markup_mode=None)
+engine = typer.Typer(help="The engine that is asked.", no_args_is_help=True, rich_markup_mode=None)
+Where = Annotated[Path, typer.Argument(help="A pipeline, a run's folder, or a .duckdb file.")]
+PipelineFile = Annotated[Path, typer.Argument(help="A pipeline file, or the name of a ready one.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    app.command()(audit)
+    app.command()(ask)
+    app.command()(lineage)
+    app.command()(doctor)
+
+
+def audit(
+    where: Where,
+    of: Annotated[str, typer.Option(help="dev, seed, or denoised.")] = "denoised",
+    limit: Annotated[int, typer.Option(help="At most so many.")] = 50,
+    out: Annotated[Path | None, typer.Option(help="Write them all as CSV or JSONL.")] = None,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Likely label errors, with the evidence: votes, the model's probability, nearest neighbours."""
+    from factory.labels import stage
+
+    result = stage.audit(open_warehouse(where, folder), of=of, limit=limit, out=out)
+    rows: list[dict[str, Any]] = list(result.did.get("issues", []))
+
+    def person() -> None:
+        for line in result.says:
+            say(line)
+        table(
+            ["text", "given", "likely", "score", "evidence"],
+            [[str(r["text"])[:80], r["given"], r["likely"], r["score"], r.get("evidence")] for r in rows],
+        )
+
+    give(dict(result.did), as_json, person)
+
+
+def ask(
+    where: Where,
+    budget: Annotated[int, typer.Option(help="How many texts to ask about.")] = 50,
+    out: Annotated[
+        Path | None, typer.Option(help="CSV, JSONL, or Label Studio tasks (.json): write the questions here.")
+    ] = None,
+    answers: Annotated[Path | None, typer.Option("--read", help="Read answered questions from here.")] = None,
+    strategy: Annotated[str, typer.Option(help="auto, uncertainty, disagreement, coverage, density, random.")] = "auto",
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Which texts a person (or a model) should label next; or read their labels back as one more voter."""
+    from factory.labels import stage
+
+    warehouse = open_warehouse(where, folder)
+    if answers is not None:
+        result = stage.read_answers(warehouse, answers)
+    elif out is not None:
+        result = stage.ask(warehouse, budget=budget, strategy=strategy, out=out)
+    else:
+        raise InputError("nothing to do", fix="Give --out FILE to write questions, or --read FILE to read answers")
+
+    def person() -> None:
+        for line in result.says:
+            say(line)
+
+    give(dict(result.did), as_json, person)
+
+
+def lineage(
+    where: Where,
+    kind: Annotated[
+        str, typer.Argument(help="text, synthetic, program, request, soft_label, label_model, model, export, ...")
+    ],
+    number: Annotated[str, typer.Argument(help="Its number (or key).")],
+    down: Annotated[bool, typer.Option("--down", help="What came of it, instead of what it came from.")] = False,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Walk the lineage of anything, either way."""
+    warehouse = open_warehouse(where, folder)
+    walk = "descendants" if down else "ancestors"
+    names = ["child_kind", "child", "parent_kind", "parent", "how", "depth"]
+    rows = warehouse.query(
+        f"SELECT {', '.join(names)} FROM {walk}(?, ?) ORDER BY depth, ALL LIMIT 1000", [kind, number]
+    )
+    give({"lineage": [dict(zip(names, row, strict=True)) for row in rows]}, as_json, lambda: table(names, rows))
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """What is installed, which engines can run, which encoder is at hand, and what to do about the rest."""
+    from factory.doctor import examine
+
+    found = examine()
+
+    def person() -> None:
+        marks = {True: "ok", None: "-", False: "MISSING"}
+        table(
+            ["", "what", "found", "what to do"],
+            [[marks[c["ok"]], c["what"], c["found"], c["fix"]] for c in found["checks"]],
+        )
+
+    give(found, as_json, person)
+    if not found["ok"]:
+        raise typer.Exit(1)
+
+
+@batch.command(name="write")
+def batch_write(
+    pipeline: PipelineFile,
+    out: Annotated[Path, typer.Argument(help="The JSONL file to write.")],
+    set_: Settings = None,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go as far as the stored answers reach, then write the requests that are missing as OpenAI batch JSONL.
+
+    Answer them with `vllm run-batch` or a hosted batch API, read the results with `factory batch read`, and go on.
+    """
+    from factory.planning import write_missing
+
+    done = write_missing(load(pipeline, set_), out, folder=folder)
+    give(
+        done,
+        as_json,
+        lambda: say(f"{done['requests']} requests written to {out}" if done["requests"] else "no request is missing"),
+    )
+
+
+@batch.command(name="read")
+def batch_read(
+    pipeline: PipelineFile,
+    file: Annotated[Path, typer.Argument(help="The results, in any order, partial or with errors.")],
+    set_: Settings = None,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Store the results of a batch. Reading them twice does no harm."""
+    from factory.llm.batch import read_results
+
+    done = read_results(open_warehouse(load(pipeline, set_).path or pipeline, folder), file)
+    give(done, as_json, lambda: say(", ".join(f"{key} {value}" for key, value in done.items())))
+
+
+@batch.command(name="record")
+def batch_record(
+    where: Where,
+    out: Annotated[Path, typer.Argument(help="The recorded answers (JSONL) to write.")],
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write every stored answer in the form that the engine `recorded` replays."""
+    from factory.llm.batch import write_recorded
+
+    done = write_recorded(open_warehouse(where, folder), out)
+    give(done, as_json, lambda: say(f"{done['answers']} answers written to {out}"))
+
+
+@engine.command(name="check")
+def engine_check(pipeline: PipelineFile, set_: Settings = None, as_json: AsJson = False) -> None:
+    """Ask one of each kind of request the pipeline will make, and say what this engine cannot do."""
+    from factory.planning import check_pipeline_engine
+
+    found = check_pipeline_engine(load(pipeline, set_))
+    give(
+        found,
+        as_json,
+        lambda: table(["kind", "ok", "detail"], [[c["kind"], c["ok"], c["detail"]] for c in found["checks"]]),
+    )
+    if not found["ok"]:
+        raise typer.Exit(2)

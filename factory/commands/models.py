@@ -1,0 +1,126 @@
+"""What the user takes home: `export`, `predict`, `serve`, `report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from factory.commands.shared import AsJson, Folder, give, open_warehouse, say
+
+export = typer.Typer(
+    help="Write a student, or the labelled data, into a folder.", no_args_is_help=True, rich_markup_mode=None
+)
+Where = Annotated[Path, typer.Argument(help="A pipeline, a run's folder, or a .duckdb file.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    app.add_typer(export, name="export")
+    app.command()(predict)
+    app.command()(serve)
+    app.command()(report)
+    app.command()(push)
+
+
+@export.command(name="model")
+def export_model(
+    where: Where,
+    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    system: Annotated[str, typer.Option(help="Which student: student, student_dev, ...")] = "student",
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Export a student: safetensors, ONNX fp32 and int8, tokenizer, labels in order, model card; no pickle."""
+    from factory.students import stage
+
+    result = stage.export(open_warehouse(where, folder), out.absolute(), system=system)
+    give({"export": str(out), **result.did}, as_json, lambda: _say_all(result.says or ("done already",)))
+
+
+@export.command(name="data")
+def export_data(
+    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    source: Annotated[Path, typer.Option("--from", help="A pipeline, a run's folder, or a .duckdb file.")] = Path("."),
+    formats: Annotated[
+        str, typer.Option(help="Any of parquet, jsonl, datasets, wrench, with commas between.")
+    ] = "parquet,jsonl",
+    dropped: Annotated[bool, typer.Option("--dropped", help="Dropped rows as well, with their reasons.")] = False,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Export texts with labels, soft labels, weights, origin and parents, and a data card."""
+    from factory.corpus import export as data
+
+    result = data.export_data(
+        open_warehouse(source, folder), out.absolute(), formats=tuple(formats.split(",")), dropped=dropped
+    )
+    give({"export": str(out), **result.did}, as_json, lambda: _say_all(result.says or ("done already",)))
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="An exported model's folder.")],
+    file: Annotated[Path, typer.Argument(help="CSV, JSONL (.gz, .zst) or Parquet; or - for lines on stdin.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="CSV, JSONL or Parquet; stdout as JSONL without it.")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="The column of the texts; guessed otherwise.")] = None,
+    precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "int8",
+    abstain_below: Annotated[float | None, typer.Option(help="No label below this probability.")] = None,
+    sets: Annotated[float | None, typer.Option(help="Conformal label sets with this error rate, e.g. 0.1.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Label a file of any size with an exported model."""
+    from factory.students import predict as predicting
+
+    done: dict[str, Any] = predicting.predict_file(
+        model, file, out, text=text, precision=precision, abstain_below=abstain_below, sets=sets
+    )
+    if out is not None:
+        give(done, as_json, lambda: say(f"{done['rows']} rows labelled, {done['seconds']:.1f} s: {out}"))
+
+
+def serve(
+    model: Annotated[Path, typer.Argument(help="An exported model's folder.")],
+    host: Annotated[str, typer.Option(help="Address to bind to.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to bind to.")] = 8080,
+    precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "int8",
+) -> None:
+    """Serve an exported model over HTTP, with batching, /health and /docs."""
+    from factory.students import serve as serving
+
+    serving.serve(model, host=host, port=port, precision=precision)
+
+
+def report(
+    where: Where,
+    folder: Folder = None,
+    out: Annotated[Path | None, typer.Option(help="Path without a suffix.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the report of a run again (HTML and Markdown)."""
+    from factory.evaluation import report as page
+
+    warehouse = open_warehouse(where, folder)
+    assert warehouse.folder is not None
+    result = page.write(warehouse, out or warehouse.folder / "report")
+    give(dict(result.did), as_json, lambda: print(result.did.get("path")))
+
+
+def push(
+    model: Annotated[Path, typer.Argument(help="An exported model's folder.")],
+    repository: Annotated[str, typer.Argument(help="owner/name on the Hugging Face hub.")],
+    private: Annotated[bool, typer.Option(help="Make it private.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Push an exported model to the Hugging Face hub."""
+    from factory.students import hub
+
+    pushed = hub.push(model, repository, private=private)
+    give(pushed, as_json, lambda: print(pushed["url"]))
+
+
+def _say_all(lines: Any) -> None:
+    for line in lines:
+        say(line)
