@@ -85,7 +85,9 @@ def edit(
     warehouse = open_warehouse(where, folder)
     if file is None:
         old = lifecycle.show_program(warehouse, program_no)["source"]
-        source = typer.edit(old, extension=".py")
+        import click
+
+        source = click.edit(old, extension=".py")
         if source is None or source == old:
             say("nothing was changed")
             return
