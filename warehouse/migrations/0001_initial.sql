@@ -9,11 +9,12 @@ CREATE TABLE tasks (
 CREATE TABLE labels (label_no INTEGER NOT NULL, name VARCHAR NOT NULL, description VARCHAR NOT NULL, active BOOLEAN NOT NULL);
 
 -- Corpus -------------------------------------------------------------------------------------------------------------
--- content_digest covers the texts alone (never a label), in row order. file_state (size, mtime) is a hint of what changed.
+-- content_digest covers the texts alone (never a label), in row order. Nothing here depends on test or reference labels, so sizes
+-- and times of files are kept beside the warehouse (NAME.files.json, a hint that may be lost).
 CREATE TABLE sources (
     source_no INTEGER NOT NULL, split VARCHAR NOT NULL, path VARCHAR NOT NULL, format VARCHAR NOT NULL,
     columns JSON NOT NULL, content_digest VARCHAR NOT NULL, n_rows BIGINT NOT NULL, n_bad BIGINT NOT NULL,
-    file_state VARCHAR NOT NULL, ingested_at TIMESTAMP NOT NULL DEFAULT now()::TIMESTAMP);
+    ingested_at TIMESTAMP NOT NULL DEFAULT now()::TIMESTAMP);
 -- content_hash: the first 16 bytes of SHA-256 of the text (or of the canonical JSON of its fields).
 -- origin: corpus, or synthetic. text_no is dense and given in order of arrival.
 CREATE TABLE texts (

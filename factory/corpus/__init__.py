@@ -1,0 +1,1 @@
+"""Text in: readers, splits, duplicates; retrieval over the corpus; data out."""

@@ -1,0 +1,264 @@
+"""`ingest`: sources into the warehouse, as the difference to what is there."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from factory.corpus.arrivals import Arrival, disk, settle_splits, stage_source, take_in
+from factory.corpus.hints import file_state, read_hints, write_hints
+from factory.corpus.readers import format_of, open_source
+from factory.corpus.rows import Cleaner
+from factory.corpus.source import Columns, SourceSpec, choose_columns, load_specs
+from factory.result import Progress, StageResult, no_progress
+from factory.task import TaskCard, register
+from factory.warehouse import Warehouse, next_no
+
+GOLD_SPLITS = ("seed", "dev")
+"""Splits whose gold every stage may see."""
+
+
+@dataclass
+class _Tally:
+    """What happened, gathered over the sources of one call."""
+
+    written: int = 0
+    read: int = 0
+    says: list[str] = field(default_factory=list)
+
+
+def ingest(
+    warehouse: Warehouse,
+    card: TaskCard,
+    sources: Mapping[str, Any],
+    *,
+    base: Path | None = None,
+    bad_rows: int | None = None,
+    progress: Progress = no_progress,
+) -> StageResult:
+    """Register the card and read the texts of `train`, `seed`, `dev` and `test`, with the gold of `seed` and `dev` alone.
+
+    A source that did not change is not read again, one that did is taken in as the difference. Each source is one
+    transaction, in the order of the splits, so a killed call and an undisturbed one end equal. A named split's earlier
+    sources that are no longer named leave the warehouse; splits that are not named stay as they are.
+
+    Args:
+        warehouse: Where the texts go.
+        card: The task.
+        sources: Split to a path, a `SourceSpec`, its mapping, or a list of these. `reference` is left to the evaluation.
+        base: What relative paths are relative to.
+        bad_rows: How many unusable rows a source may have, for sources that do not say it themselves.
+        progress: Called after each batch of rows.
+
+    Returns:
+        `did`: rows, distinct texts and kept occurrences by split, duplicates, unusable rows, and what left a split.
+
+    Raises:
+        InputError: A source cannot be read, or has too many unusable rows.
+        WarehouseError: The warehouse cannot be written.
+    """
+    specs = load_specs(sources)
+    if bad_rows is not None:
+        specs = {
+            split: tuple(
+                spec if "bad_limit" in spec.model_fields_set else spec.model_copy(update={"bad_limit": bad_rows})
+                for spec in of_split
+            )
+            for split, of_split in specs.items()
+        }
+    specs.pop("reference", None)
+    hints = read_hints(warehouse)
+    with warehouse.read():
+        if _is_current(warehouse, card, specs, base, hints):
+            did, facts = _summary(warehouse)
+            return StageResult("ingest", True, {**did, "new_rows": 0}, tuple(facts))
+    tally = _Tally()
+    if warehouse.scalar("SELECT revision FROM tasks ORDER BY task_no DESC LIMIT 1") != card.revision:
+        register(warehouse, card)
+        tally.written += 1
+    numbers = _numbers(warehouse)
+    for split, of_split in specs.items():
+        _forget(warehouse, split, [spec.name for spec in of_split], tally)
+        for spec in of_split:
+            _ingest_one(warehouse, card, numbers, split, spec, base, hints, tally, progress)
+    with warehouse.read():
+        did, facts = _summary(warehouse)
+    did["new_rows"] = tally.read
+    return StageResult("ingest", tally.written == 0, did, (*tally.says, *facts))
+
+
+def _is_current(
+    warehouse: Warehouse,
+    card: TaskCard,
+    specs: Mapping[str, tuple[SourceSpec, ...]],
+    base: Path | None,
+    hints: Mapping[str, str],
+) -> bool:
+    """Whether the warehouse holds this card and these sources, as far as names, counts and hints tell."""
+    if warehouse.scalar("SELECT revision FROM tasks ORDER BY task_no DESC LIMIT 1") != card.revision:
+        return False
+    numbers = _numbers(warehouse)
+    for split, of_split in specs.items():
+        held = {path for (path,) in warehouse.query("SELECT path FROM sources WHERE split = ?", [split])}
+        if held != {spec.name for spec in of_split}:
+            return False
+        if not all(_unchanged(warehouse, card, numbers, split, spec, base, hints) for spec in of_split):
+            return False
+    return True
+
+
+def _unchanged(
+    warehouse: Warehouse,
+    card: TaskCard,
+    numbers: Mapping[str, int],
+    split: str,
+    spec: SourceSpec,
+    base: Path | None,
+    hints: Mapping[str, str],
+) -> bool:
+    """Whether one source is held whole and its file looks as it did."""
+    state = file_state(spec.located(base), spec, _context(card, numbers, split))
+    if state is None or hints.get(f"{split}:{spec.name}") != state:
+        return False
+    counts = warehouse.query(
+        """SELECT n_rows, (SELECT count(*) FROM occurrences o WHERE o.source_no = s.source_no)
+           FROM sources s WHERE split = ? AND path = ?""",
+        [split, spec.name],
+    )
+    return bool(counts) and counts[0][0] == counts[0][1]
+
+
+def _context(card: TaskCard, numbers: Mapping[str, int], split: str) -> list[Any]:
+    return [split, card.kind, list(card.fields), dict(numbers)]
+
+
+def _numbers(warehouse: Warehouse) -> dict[str, int]:
+    return dict(warehouse.query("SELECT name, label_no FROM labels WHERE active ORDER BY label_no"))
+
+
+def _ingest_one(
+    warehouse: Warehouse,
+    card: TaskCard,
+    numbers: Mapping[str, int],
+    split: str,
+    spec: SourceSpec,
+    base: Path | None,
+    hints: dict[str, str],
+    tally: _Tally,
+    progress: Progress,
+) -> None:
+    if _unchanged(warehouse, card, numbers, split, spec, base, hints):
+        return
+    path = spec.located(base)
+    format_of(path, spec)
+    state = file_state(path, spec, _context(card, numbers, split))
+    kind, source = open_source(spec, base)
+    columns = choose_columns(spec, source.columns, card.fields, gold=split in GOLD_SPLITS)
+    tally.says += [*source.says, *columns.guessed]
+    cleaner = Cleaner(spec, columns, card.fields, numbers, card.kind, drop_exemplars=split == "train")
+    with tempfile.TemporaryDirectory(prefix="factory-ingest-") as name:
+        with disk(Path(name)):
+            folder = Path(name)
+        arrival = stage_source(source, cleaner, folder, progress=progress, what=f"{split}: rows read")
+        tally.read += arrival.n_rows
+        changed = _store(warehouse, split, spec, kind, columns, arrival)
+    tally.written += changed
+    if arrival.bad:
+        worst = ", ".join(f"line {row.row_no} {row.reason}" for row in arrival.bad[:3])
+        tally.says.append(
+            f"{spec.name}: {len(arrival.bad)} of {arrival.n_rows + len(arrival.bad)} rows cannot be used ({worst}"
+            f"{', ...' if len(arrival.bad) > 3 else ''}); they are in bad_rows"
+        )
+    for reason, count in sorted(arrival.left_out.items()):
+        what = (
+            "rows are hand-labelled rule exemplars and were left out"
+            if reason == "exemplar"
+            else f"rows left by `{reason}`"
+        )
+        tally.says.append(f"{spec.name}: {count} {what}")
+    if state is not None:
+        hints[f"{split}:{spec.name}"] = state
+        write_hints(warehouse, hints)
+
+
+def _store(warehouse: Warehouse, split: str, spec: SourceSpec, kind: str, columns: Columns, arrival: Arrival) -> int:
+    """Take an arrival in, in one transaction. Returns how many things changed."""
+    told = json.dumps({"text": list(columns.text), "label": columns.label}, sort_keys=True)
+    n_bad = len(arrival.bad)
+    with warehouse.lease() as db:
+        row = db.execute(
+            "SELECT source_no, content_digest, n_rows, n_bad, format, columns::VARCHAR FROM sources WHERE split = ? AND path = ?",
+            [split, spec.name],
+        ).fetchone()
+        facts = (arrival.content_digest, arrival.n_rows, n_bad, kind, told)
+        if row is None:
+            source_no = next_no(db, "sources", "source_no")
+            db.execute(
+                "INSERT INTO sources (source_no, split, path, content_digest, n_rows, n_bad, format, columns)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [source_no, split, spec.name, *facts],
+            )
+        else:
+            source_no = row[0]
+            if tuple(row[1:]) != facts:
+                db.execute(
+                    "UPDATE sources SET content_digest = ?, n_rows = ?, n_bad = ?, format = ?, columns = ?,"
+                    " ingested_at = now()::TIMESTAMP WHERE source_no = ?",
+                    [*facts, source_no],
+                )
+        counts = take_in(db, source_no, split, arrival, gold=split in GOLD_SPLITS)
+        settled = settle_splits(db)
+    return sum(counts.values()) + settled + (row is None or tuple(row[1:]) != facts)
+
+
+def _forget(warehouse: Warehouse, split: str, names: list[str], tally: _Tally) -> None:
+    """Take out the occurrences of a split's sources that are no longer named."""
+    gone = [
+        (number, path)
+        for number, path in warehouse.query("SELECT source_no, path FROM sources WHERE split = ? ORDER BY 1", [split])
+        if path not in names
+    ]
+    if not gone:
+        return
+    with warehouse.lease() as db:
+        for number, path in gone:
+            for table in ("occurrences", "gold", "bad_rows", "sources"):
+                db.execute(f"DELETE FROM {table} WHERE source_no = ?", [number])
+            tally.says.append(f"{path}: no longer a source of {split}; its rows left")
+        settle_splits(db)
+    tally.written += len(gone)
+
+
+def _summary(warehouse: Warehouse) -> tuple[dict[str, Any], list[str]]:
+    """What the warehouse holds now, for the result."""
+    by_split = warehouse.query(
+        """SELECT split, count(*), count(*) FILTER (WHERE kept), count(DISTINCT text_no) FILTER (WHERE kept),
+                  count(*) FILTER (WHERE leave_reason = 'in_test')
+           FROM occurrences GROUP BY split ORDER BY split"""
+    )
+    did: dict[str, Any] = {
+        "splits": {split: {"rows": kept, "texts": distinct} for split, _, kept, distinct, _ in by_split},
+        "rows": sum(row[1] for row in by_split),
+        "texts": warehouse.scalar("SELECT count(*) FROM texts WHERE origin = 'corpus'"),
+        "duplicates": sum(kept - distinct for _, _, kept, distinct, _ in by_split),
+        "bad_rows": warehouse.scalar("SELECT count(*) FROM bad_rows WHERE drop_reason <> 'exemplar'"),
+        "exemplars": warehouse.scalar("SELECT count(*) FROM bad_rows WHERE drop_reason = 'exemplar'"),
+        "left_for_test": sum(row[4] for row in by_split),
+    }
+    says = [
+        f"{split}: {kept:,} rows, {distinct:,} distinct texts"
+        + (f"; {left:,} left because they stand in test" if left else "")
+        for split, _, kept, distinct, left in by_split
+    ]
+    shared = warehouse.scalar(
+        """SELECT count(*) FROM (SELECT DISTINCT text_no FROM occurrences WHERE kept AND split = 'train'
+           INTERSECT SELECT text_no FROM occurrences WHERE kept AND split IN ('seed', 'dev'))"""
+    )
+    if shared:
+        did["train_texts_in_dev_or_seed"] = shared
+        says.append(f"{shared} texts stand in train and in dev or seed; they stay in both")
+    return did, says
