@@ -1,0 +1,225 @@
+"""`load` a prompt by name; a `Prompt` renders requests and reads their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.errors import InputError
+from factory.llm.request import Message, ModelRef, Request
+from factory.prompts import files, render
+from factory.prompts.adapter import make_adapter, make_signature
+from factory.prompts.files import Form, PromptFile, PromptState
+from factory.prompts.labels import parse_label, parse_labels
+from factory.prompts.parse import ParseFailure, parse_chat, parse_json, parse_program, parse_texts
+
+if TYPE_CHECKING:
+    import dspy
+
+NULL_TEXTS = ("N/A", "[MASK]", "-")
+"""Texts without content, for contextual calibration (Zhao et al. 2021, "Calibrate Before Use", section 5)."""
+
+_LONGEST_ECHO = 8000
+
+
+class Prompt:
+    """One prompt: instructions, inputs, an output, and the state that an optimiser left beside it.
+
+    Attributes:
+        name: As in `prompts/NAME.md`.
+        version: 16 hexadecimal digits over the file and its optimised state; a change of either is a new version.
+        form: What an answer is.
+    """
+
+    def __init__(self, file: PromptFile, state: PromptState | None, version: str) -> None:
+        """Use `load`."""
+        self.file = file
+        self.state = state
+        self.version = version
+        self.name: str = file.name
+        self.form: Form = file.form
+        self._adapters: dict[bool, Any] = {}
+
+    @property
+    def instructions(self) -> str:
+        """The optimiser's instructions if there are any, else the body of the file."""
+        return (self.state.instructions if self.state else None) or self.file.instructions
+
+    @cached_property
+    def signature(self) -> type[dspy.Signature]:
+        """The DSPy signature, for any DSPy program or optimiser."""
+        return make_signature(self.file, self.instructions)
+
+    def adapter(self, *, labels: Sequence[str] | None = None, structured: bool = False) -> Any:
+        """The DSPy adapter, for `dspy.context(adapter=...)`. It never calls a second time on its own.
+
+        Args:
+            labels: The names that an answer may give (forms `label` and `labels`).
+            structured: For models that answer in the structured form.
+        """
+        return make_adapter(self.file, lambda text: self.parse(text, labels=labels), structured=structured)
+
+    def messages(
+        self, values: Mapping[str, Any], demos: Sequence[Mapping[str, Any]] = (), *, structured: bool = False
+    ) -> tuple[Message, ...]:
+        """The chat: instructions and what requests share first, demonstrations as turns, what varies last.
+
+        Args:
+            values: A value for each input; None or empty leaves an optional one out.
+            demos: Demonstrations: values of the inputs that vary, and of the output. They follow those of the optimised
+                state.
+            structured: Whether the answer will be forced into the structured form.
+
+        Raises:
+            InputError: An input is unknown, missing, or does not fit its kind.
+        """
+        render.check_values(self.file, values)
+        if structured not in self._adapters:
+            self._adapters[structured] = self.adapter(structured=structured)
+        given = {name: value for name, value in values.items() if not render.is_empty(value)}
+        every = [*(self.state.demos if self.state else ()), *demos]
+        chat = self._adapters[structured].format(self.signature, every, given)
+        return tuple(Message(role=turn["role"], content=turn["content"]) for turn in chat)
+
+    def request(
+        self,
+        values: Mapping[str, Any],
+        model: ModelRef,
+        *,
+        sampling: Mapping[str, Any] | None = None,
+        structured: bool = False,
+        labels: Sequence[str] | None = None,
+        demos: Sequence[Mapping[str, Any]] = (),
+    ) -> Request:
+        """The whole request.
+
+        Args:
+            values: As for `messages`.
+            model: Whom to ask.
+            sampling: Over the prompt's own; a value of None takes a setting away.
+            structured: Force the answer into the structured form.
+            labels: The names that an answer may give, for the structured form.
+            demos: As for `messages`.
+        """
+        merged = {**self.file.sampling, **(sampling or {})}
+        return Request(
+            model=model,
+            messages=self.messages(values, demos, structured=structured),
+            sampling={name: value for name, value in merged.items() if value is not None},
+            schema=self.schema(labels) if structured else None,
+            prompt=self.name,
+            prompt_version=self.version,
+        )
+
+    def schema(self, labels: Sequence[str] | None = None) -> Mapping[str, Any]:
+        """The structured form: `{"choice": [...]}` for one label, `{"json": {...}}` for all others.
+
+        Raises:
+            InputError: The form needs labels and there are none.
+        """
+        if self.form in ("label", "labels") and not labels:
+            raise InputError(f"the structured form of prompt {self.name!r} needs the names of the labels")
+        names = list(labels or ())
+        if self.form == "label":
+            word = self.file.abstain
+            return {"choice": names if word is None or word in names else [*names, word]}
+        if self.file.json_schema is not None:
+            return dict(_with_labels(self.file.json_schema, names, self.name))
+        if self.form == "labels":
+            return _list_schema("labels", {"type": "string", "enum": names}, least=0, most=len(names))
+        limit = min(4000, 4 * int(self.file.sampling.get("max_tokens", 500)))
+        return _list_schema("texts", {"type": "string", "minLength": 1, "maxLength": limit}, least=1, most=16)
+
+    def parse(self, text: str, *, labels: Sequence[str] | None = None) -> Any:
+        """The value of an answer: a label or None, a list of labels, Python source, a list of texts, a dict, or words.
+
+        Raises:
+            ParseFailure: It cannot be read as what was asked for.
+        """
+        if self.form in ("label", "labels") and not labels:
+            raise InputError(f"to read an answer to prompt {self.name!r}, the names of the labels are needed")
+        if self.form == "label":
+            return parse_label(text, labels or (), abstain=self.file.abstain)
+        if self.form == "labels":
+            return parse_labels(text, labels or ())
+        if self.form == "program":
+            return parse_program(text)
+        if self.form == "texts":
+            return parse_texts(text, refusal=self.file.refusal)
+        if self.form == "json":
+            schema = _with_labels(self.file.json_schema or {"json": {"type": "object"}}, list(labels or ()), self.name)
+            return parse_json(text, schema["json"])
+        return parse_chat(text)
+
+    def ask_again(self, request: Request, answer: str, failure: ParseFailure) -> Request:
+        """The same chat, the answer, and what was wrong with it in our own words. A request of its own.
+
+        Args:
+            request: The request that was answered; if it was itself a second asking, the chat grows.
+            answer: The answer; beyond 8,000 characters its middle is left out.
+            failure: What is wrong, from a parser or from a caller's own check.
+        """
+        last = render.reminder(self.file, structured=request.schema is not None)
+        words = f"That answer cannot be used. {failure.words.strip()}\n\nAnswer again, in full. {last}".strip()
+        return Request(
+            model=request.model,
+            messages=(
+                *request.messages,
+                Message(role="assistant", content=_shortened(answer) or "(nothing)"),
+                Message(role="user", content=words),
+            ),
+            sampling=request.sampling,
+            schema=request.schema,
+            prompt=self.name,
+            prompt_version=self.version,
+        )
+
+
+def load(name: str, *, folder: Path | None = None) -> Prompt:
+    """The prompt of that name, with the optimised state beside it.
+
+    Args:
+        name: `annotate`, `author_program`, ...; `names()` lists them.
+        folder: Looked at before the shipped prompts; by default the folder named in `LABEL_FACTORY_PROMPTS`, if any.
+
+    Raises:
+        InputError: There is none, or its file is wrong.
+    """
+    file, state, version = files.read(name, folder)
+    return _cached(version, file.model_dump_json(by_alias=True), None if state is None else state.model_dump_json())
+
+
+@lru_cache(maxsize=64)
+def _cached(version: str, file: str, state: str | None) -> Prompt:
+    """Equal content gives the same object, so that signatures and adapters are built once."""
+    return Prompt(
+        PromptFile.model_validate_json(file), None if state is None else PromptState.model_validate_json(state), version
+    )
+
+
+def _list_schema(key: str, item: Mapping[str, Any], *, least: int, most: int) -> dict[str, Any]:
+    array = {"type": "array", "items": dict(item), "minItems": least, "maxItems": most}
+    return {"json": {"type": "object", "properties": {key: array}, "required": [key], "additionalProperties": False}}
+
+
+def _with_labels(node: Any, labels: list[str], name: str) -> Any:
+    """The schema with the names of the labels in place of `enum: labels`."""
+    if isinstance(node, Mapping):
+        if node.get("enum") == "labels":
+            if not labels:
+                raise InputError(f"prompt {name!r} needs the names of the labels")
+            return {**node, "enum": labels}
+        return {key: _with_labels(value, labels, name) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_with_labels(value, labels, name) for value in node]
+    return node
+
+
+def _shortened(answer: str) -> str:
+    answer = render.neutral_turns(answer.strip())
+    if len(answer) <= _LONGEST_ECHO:
+        return answer
+    half = _LONGEST_ECHO // 2
+    return f"{answer[:half]}\n[...]\n{answer[-half:]}"
