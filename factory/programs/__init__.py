@@ -1,0 +1,18 @@
+"""Label programs: authored by a model, checked, run in a sandbox, applied to every text, analysed.
+
+sandbox/     the sealed side: static policy, facades, kernel layers, worker and child (standard library alone)
+pool         worker processes, and `run_programs`
+recognise    programs that are plain keyword or regex tests, run as such
+author       the authoring loop as a pure core: plan, ask, check, probe, repair, accept
+similar      functional hashes and near-copies
+analysis     coverage, overlaps, conflicts, accuracy, correlation
+lifecycle    list, show, add, edit, approve, reject, diff, test
+interop      Snorkel labelling functions, in and out
+stage        `author` and `vote`: read the warehouse, call the core, write
+"""
+
+from __future__ import annotations
+
+from factory.programs.pool import Layers, Pool, ProgramRun, run_programs
+
+__all__ = ["Layers", "Pool", "ProgramRun", "run_programs"]

@@ -1,0 +1,490 @@
+"""Worker processes of the sandbox as the host sees them, and `run_programs`, the one call for others.
+
+The host never parses, compiles, unpickles or formats anything that comes from a program: it sends sources and texts, and gets
+integers back, which it checks, and short JSON notes, which it treats as text.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import marshal
+import os
+import queue
+import selectors
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from factory.errors import InputError, SandboxError
+
+CHUNK = 10_000
+"""Texts per task. Fixed: what a program with hidden state says must not depend on the number of workers."""
+
+STATUS = (
+    "ok", "abstain", "exception", "bad value", "timeout", "memory", "crash", "retired", "rejected"
+)  # fmt: skip
+"""Status by code. `retired`: the program was taken out of the chunk after five timeouts or four deaths; `rejected`: it never ran."""
+
+_BOOT = (
+    "import sys; sys.path.insert(0, {folder!r}); from sandbox.worker import main; sys.path.pop(0); main({settings!r})"
+)
+_REPLY_S = 900.0
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What a raw-system-call probe inside a sealed child, static check off, could and could not do.
+
+    Iterating gives `denied`: the attempts that failed.
+
+    Attributes:
+        denied: Attempts that failed (`open_read`, `open_write`, `list_folder`, `socket`, `fork`, `kill`, `executable_memory`).
+        possible: Attempts that worked.
+        installed: Kernel layers that are on.
+        missing: Kernel layer to why it is not on.
+    """
+
+    denied: tuple[str, ...]
+    possible: tuple[str, ...]
+    installed: tuple[str, ...]
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.denied)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.denied
+
+    def __len__(self) -> int:
+        return len(self.denied)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every layer is on and every attempt failed."""
+        return not self.possible and not self.missing
+
+    def says(self) -> str:
+        """One line for a person."""
+        if self.complete:
+            return f"sandbox: all layers on ({', '.join(self.installed)})"
+        gone = "; ".join(f"{name} ({why})" for name, why in self.missing.items()) or "none"
+        still = ", ".join(self.possible) or "nothing"
+        return f"sandbox: layers missing: {gone}; by raw system call a program could still do: {still}"
+
+
+@dataclass(frozen=True)
+class ProgramRun:
+    """What programs said of texts.
+
+    Attributes:
+        votes: `[n, m]`, label index, -1 abstains or failed; int8 up to 127 classes, int16 up to 32,767, int32 beyond. With a
+            `target`: 1 yes, 0 no, -1 abstains or failed.
+        codes: `[n, m]` uint8, index into `STATUS`.
+        layers: What the kernel refuses, as proved.
+        refusals: Program index to `(code, words)` for each that was rejected.
+        notes: For each program, some failures: `{"row", "status", "words"}`, and `{"retired": ...}` where it was retired.
+    """
+
+    votes: np.ndarray
+    codes: np.ndarray
+    layers: Layers
+    refusals: dict[int, tuple[str, str]]
+    notes: list[list[dict[str, Any]]]
+
+    @property
+    def status(self) -> np.ndarray:
+        """`[n, m]`, the status in words."""
+        return np.array(STATUS, dtype=object)[self.codes]
+
+
+def vote_dtype(classes: int) -> type[np.signedinteger]:
+    """The narrowest signed integer that holds every class index and -1."""
+    return np.int8 if classes <= 127 else np.int16 if classes <= 32_767 else np.int32
+
+
+class Pool:
+    """Worker processes, started on first use and reused.
+
+    Example:
+        >>> with Pool(workers=1) as pool:
+        ...     run = pool.run(["def label(text):\\n    return 'spam' if 'win' in text else None"], ["win!", "hi"], ["spam", "ham"])
+        >>> run.votes.tolist()
+        [[0], [-1]]
+    """
+
+    def __init__(
+        self, workers: int | None = None, *, memory_mb: int = 256, strict: bool = False, refuse: Sequence[str] = ()
+    ) -> None:
+        """Describe the pool; nothing is started yet.
+
+        Args:
+            workers: Processes; the machine's cores by default, at most 8.
+            memory_mb: Address space a program may add, in MiB.
+            strict: Refuse to run unless every layer is on and the probe could do nothing.
+            refuse: Kernel layers to leave out, for tests of what still holds.
+        """
+        self.workers = workers or max(1, min(8, _cores()))
+        self.strict = strict
+        self._settings = json.dumps({"memory": memory_mb << 20, "refuse": sorted(refuse)})
+        self._processes: list[_Process] = []
+        self._layers: Layers | None = None
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers."""
+        with self._lock:
+            for process in self._processes:
+                process.kill()
+            self._processes = []
+
+    @property
+    def layers(self) -> Layers:
+        """The proved layers. Starts the pool.
+
+        Raises:
+            SandboxError: A worker cannot start, or `strict` and something is missing.
+        """
+        with self._lock:
+            self._start()
+            assert self._layers is not None
+            return self._layers
+
+    def _start(self) -> None:
+        if self._processes and all(process.alive for process in self._processes):
+            return
+        self._processes = [p for p in self._processes if p.alive]
+        while len(self._processes) < self.workers:
+            self._processes.append(_Process(self._settings))
+        if self._layers is None:
+            self._layers = self._processes[0].probe()
+        if self.strict and not self._layers.complete:
+            self.close()
+            raise SandboxError(
+                self._layers.says().removeprefix("sandbox: ") + ", and strict asks for all of them",
+                where="sandbox",
+                fix="Run on Linux with seccomp, Landlock and namespaces, or without strict",
+            )
+
+    def run(
+        self,
+        sources: Sequence[str],
+        texts: Sequence[str],
+        labels: Sequence[str],
+        *,
+        target: str | Sequence[str | None] | None = None,
+        static_checks: bool = True,
+    ) -> ProgramRun:
+        """Run programs over texts; see `run_programs`. `target` may be one for each program."""
+        labels = _checked_labels(labels)
+        targets = [target] * len(sources) if target is None or isinstance(target, str) else list(target)
+        n, m = len(texts), len(sources)
+        votes = np.full((n, m), -1, dtype=vote_dtype(len(labels)), order="F")
+        codes = np.zeros((n, m), dtype=np.uint8, order="F")
+        refusals: dict[int, tuple[str, str]] = {}
+        notes: list[list[dict[str, Any]]] = [[] for _ in sources]
+        starts = list(range(0, n, CHUNK)) or [0]
+        tasks: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
+        for start in starts:
+            for at in range(m):
+                tasks.put((start, at))
+        frames = _Frames(texts)
+        errors: list[BaseException] = []
+        guard = threading.Lock()
+
+        def work(process: _Process) -> None:
+            held = -1
+            try:
+                while not errors:
+                    try:
+                        start, at = tasks.get_nowait()
+                    except queue.Empty:
+                        return
+                    if held != start or not process.alive:
+                        process.texts(frames.of(start))
+                        held = start
+                    end = min(start + CHUNK, n)
+                    task = {"source": sources[at], "labels": labels, "target": targets[at], "static": static_checks}
+                    raw, said = process.task(task, end - start)
+                    if raw is None:
+                        held = -1
+                    _take(
+                        raw, votes[start:end, at], codes[start:end, at], 2 if targets[at] is not None else len(labels)
+                    )
+                    with guard:
+                        _note(said, at, start, refusals, notes)
+            except BaseException as error:
+                errors.append(error)
+
+        with self._lock:
+            layers = self.layers
+            if m and n <= 2 * CHUNK and m == 1 and n <= CHUNK:
+                work(self._processes[0])
+            elif m:
+                threads = [threading.Thread(target=work, args=(process,), daemon=True) for process in self._processes]
+                for thread in threads:
+                    thread.start()
+                try:
+                    for thread in threads:
+                        thread.join()
+                except BaseException:
+                    errors.append(KeyboardInterrupt())
+                    self.close()
+                    raise
+            if errors:
+                self.close()
+                raise errors[0]
+        for said in notes:
+            said.sort(key=lambda note: int(note.get("row", -1)))
+        return ProgramRun(votes, codes, layers, dict(sorted(refusals.items())), notes)
+
+
+def run_programs(
+    sources: Sequence[str],
+    texts: Sequence[str],
+    labels: Sequence[str],
+    *,
+    target: str | None = None,
+    strict: bool = False,
+    static_checks: bool = True,
+) -> ProgramRun:
+    """Run label programs over texts in the sandbox.
+
+    Args:
+        sources: Python sources, each defining `label(text)`, which returns a label's name, its index, or None or -1 to abstain;
+            with a `target` True, False or None.
+        texts: The texts.
+        labels: Label names; votes are indices into them.
+        target: The one label the programs speak of (tasks of kind `multi`).
+        strict: Refuse unless every layer is on and proved.
+        static_checks: Whether the static allow-list applies. Without it the kernel layers hold alone.
+
+    Returns:
+        Votes, statuses, layers, refusals and notes. A program that fails loses its own vote on that text and nothing else.
+
+    Raises:
+        SandboxError: No worker can start, or `strict` and a layer is missing.
+        InputError: A label stands twice, or a text is no string.
+
+    Example:
+        >>> run = run_programs(["def label(text):\\n    return 1 if 'free' in text else -1"], ["free", "x"], ["ham", "spam"])
+        >>> run.votes.tolist(), run.status[:, 0].tolist()
+        ([[1], [-1]], ['ok', 'abstain'])
+    """
+    for text in texts:
+        if not isinstance(text, str):
+            raise InputError(f"a text is a string, not {type(text).__name__}", where="run_programs")
+    return shared_pool(strict).run(sources, texts, labels, target=target, static_checks=static_checks)
+
+
+_SHARED: dict[bool, Pool] = {}
+_SHARED_LOCK = threading.Lock()
+
+
+def shared_pool(strict: bool = False) -> Pool:
+    """The process's pool: one worker per core, ended at exit."""
+    with _SHARED_LOCK:
+        if strict not in _SHARED:
+            _SHARED[strict] = Pool(strict=strict)
+            atexit.register(_SHARED[strict].close)
+        return _SHARED[strict]
+
+
+# ----------------------------------------------------------------------------------------------------------------------------
+class _Process:
+    """One worker process and the pipes to it."""
+
+    def __init__(self, settings: str) -> None:
+        self._settings = settings
+        self._chunk: bytes | None = None
+        self._spawn()
+
+    def _spawn(self) -> None:
+        boot = _BOOT.format(folder=str(Path(__file__).parent), settings=self._settings)
+        try:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-s", "-S", "-P", "-B", "-X", "utf8", "-c", boot],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={"PYTHONHASHSEED": "0"},
+                cwd="/",
+                close_fds=True,
+                start_new_session=True,
+                bufsize=0,
+            )
+        except OSError as error:
+            raise SandboxError(f"a worker cannot be started: {error.strerror}", where="sandbox") from error
+        assert self._popen.stdin is not None
+        assert self._popen.stdout is not None
+        self._in, self._out = self._popen.stdin, self._popen.stdout
+
+    @property
+    def alive(self) -> bool:
+        return self._popen.poll() is None
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    def kill(self) -> None:
+        """End the worker, and its child with it."""
+        with contextlib.suppress(OSError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            self._in.close()
+            self._out.close()
+        self._popen.wait()
+
+    def probe(self) -> Layers:
+        self._send(marshal.dumps(("probe", None)))
+        reply = self._receive(60.0)
+        if reply is None:
+            self.kill()
+            raise SandboxError(
+                "a worker ended while it was starting",
+                where="sandbox",
+                fix="Run `factory doctor` to see what this machine allows",
+            )
+        said = json.loads(reply)
+        from factory.programs.sandbox.layers import ATTEMPTS, LAYERS
+
+        possible = tuple(name for name in ATTEMPTS if name in said["possible"])
+        missing = {str(name): str(why) for name, why in said["refused"].items()}
+        if not said["tried"]:
+            missing["probe"] = "the probe did not come back"
+        return Layers(
+            tuple(name for name in ATTEMPTS if name not in possible),
+            possible,
+            tuple(name for name in LAYERS if name not in missing),
+            missing,
+        )
+
+    def texts(self, frame: bytes) -> None:
+        """Give the worker the chunk that the next tasks are about."""
+        self._chunk = frame
+        if not self.alive:
+            self._spawn()
+        self._send(frame)
+
+    def task(self, task: dict[str, Any], n: int) -> tuple[np.ndarray | None, dict[str, Any]]:
+        """Run one program over the chunk: raw codes `[n]` int32 and notes; None if the worker itself was lost."""
+        self._send(marshal.dumps(("run", task)))
+        limit = 90 + n * 0.02
+        notes, codes = self._receive(limit), None
+        if notes is not None:
+            codes = self._receive(30.0)
+        if notes is None or codes is None or len(codes) != 4 * n:
+            self.kill()
+            self._spawn()
+            return None, {"refused": None, "retired": "crash", "rows": []}
+        try:
+            said = json.loads(notes)
+        except ValueError:
+            said = {}
+        return np.frombuffer(codes, dtype=np.int32), said if isinstance(said, dict) else {}
+
+    def _send(self, data: bytes) -> None:
+        try:
+            view = memoryview(struct.pack("<Q", len(data)) + data)
+            while view:
+                view = view[self._in.write(view) or 0 :]
+        except (OSError, ValueError):
+            return
+
+    def _receive(self, limit_s: float) -> bytes | None:
+        """One frame, or None if the worker is gone or silent."""
+        deadline = time.monotonic() + min(limit_s, _REPLY_S)
+        head = self._read(8, deadline)
+        if head is None:
+            return None
+        size = struct.unpack("<Q", head)[0]
+        return None if size > 1 << 30 else self._read(size, deadline)
+
+    def _read(self, size: int, deadline: float) -> bytes | None:
+        data = bytearray()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._out, selectors.EVENT_READ)
+            while len(data) < size:
+                left = deadline - time.monotonic()
+                if left <= 0 or not selector.select(left):
+                    return None
+                part = os.read(self._out.fileno(), min(size - len(data), 1 << 20))
+                if not part:
+                    return None
+                data += part
+        return bytes(data)
+
+
+class _Frames:
+    """Chunks of texts as frames for the workers, encoded once each; the last two are kept."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+        self._kept: dict[int, bytes] = {}
+        self._lock = threading.Lock()
+
+    def of(self, start: int) -> bytes:
+        with self._lock:
+            if start not in self._kept:
+                chunk = [str(text) for text in self._texts[start : start + CHUNK]]
+                self._kept[start] = marshal.dumps(("texts", chunk))
+                for old in sorted(self._kept)[:-2]:
+                    del self._kept[old]
+            return self._kept[start]
+
+
+def _take(raw: np.ndarray | None, votes: np.ndarray, codes: np.ndarray, classes: int) -> None:
+    """Check a worker's integers and put them into the columns. What is no known code is a bad value."""
+    if raw is None:
+        codes[:] = STATUS.index("crash")
+        return
+    is_vote = (raw >= 0) & (raw < classes)
+    votes[:] = np.where(is_vote, raw, -1)
+    known = (raw < 0) & (raw >= -8)
+    codes[:] = np.where(is_vote, 0, np.where(known, -raw, np.where(raw == -128, 6, 3)))
+
+
+def _note(
+    said: dict[str, Any], at: int, start: int, refusals: dict[int, tuple[str, str]], notes: list[list[dict[str, Any]]]
+) -> None:
+    if said.get("refused"):
+        refusals.setdefault(at, (str(said["refused"])[:40], str(said.get("words", ""))[:300]))
+    if said.get("retired"):
+        notes[at].append({"retired": str(said["retired"])[:40], "row": start})
+    for item in said.get("rows") or []:
+        if isinstance(item, dict) and isinstance(item.get("row"), int) and len(notes[at]) < 64:
+            words = "".join(c for c in str(item.get("words", "")) if c.isprintable())[:120]
+            notes[at].append({"row": start + item["row"], "status": str(item.get("status", ""))[:20], "words": words})
+
+
+def _checked_labels(labels: Sequence[str]) -> list[str]:
+    names = [str(name) for name in labels]
+    if len(set(names)) != len(names):
+        raise InputError("a label stands twice", where="labels")
+    if len(names) > 2**31 - 1:
+        raise InputError("more labels than an integer can number", where="labels")
+    return names
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1

@@ -1,0 +1,8 @@
+"""The sealed side of the sandbox: everything here runs in worker processes and imports the standard library alone.
+
+policy    the static allow-list over the syntax tree
+facades   the builtins and module members a program may use
+layers    kernel layers (seccomp, Landlock, namespaces, limits) and the probe that proves them
+child     one program over one chunk of texts, in a sealed process of its own
+worker    the process that forks children and watches them
+"""

@@ -1,0 +1,398 @@
+"""The static allow-list: which Python a program may be written in. Runs in the sealed child, never in our own process.
+
+It is the first layer and gives an author's mistakes a name early; what holds when it is wrong are the kernel layers. Every
+refusal carries a code and words of our own, since Python's differ by version and are shown to a model for repair.
+"""
+
+from __future__ import annotations
+
+import ast
+import string
+
+from .facades import BUILTIN_NAMES, MODULES
+
+MAX_BYTES = 40_000
+MAX_NODES = 12_000
+MAX_DEPTH = 80
+
+_NODES = frozenset(
+    [
+        "Module",
+        "Expr",
+        "Assign",
+        "AugAssign",
+        "AnnAssign",
+        "NamedExpr",
+        "FunctionDef",
+        "ClassDef",
+        "Lambda",
+        "Return",
+        "Delete",
+        "If",
+        "For",
+        "While",
+        "Break",
+        "Continue",
+        "Pass",
+        "Raise",
+        "Try",
+        "ExceptHandler",
+        "Assert",
+        "Import",
+        "ImportFrom",
+        "alias",
+        "Global",
+        "Nonlocal",
+        "arguments",
+        "arg",
+        "keyword",
+        "Name",
+        "Load",
+        "Store",
+        "Del",
+        "Constant",
+        "Attribute",
+        "Subscript",
+        "Slice",
+        "Starred",
+        "Call",
+        "Tuple",
+        "List",
+        "Set",
+        "Dict",
+        "ListComp",
+        "SetComp",
+        "DictComp",
+        "GeneratorExp",
+        "comprehension",
+        "IfExp",
+        "BoolOp",
+        "And",
+        "Or",
+        "UnaryOp",
+        "Not",
+        "USub",
+        "UAdd",
+        "Invert",
+        "BinOp",
+        "Add",
+        "Sub",
+        "Mult",
+        "Div",
+        "Mod",
+        "Pow",
+        "LShift",
+        "RShift",
+        "BitOr",
+        "BitXor",
+        "BitAnd",
+        "FloorDiv",
+        "Compare",
+        "Eq",
+        "NotEq",
+        "Lt",
+        "LtE",
+        "Gt",
+        "GtE",
+        "Is",
+        "IsNot",
+        "In",
+        "NotIn",
+        "JoinedStr",
+        "FormattedValue",
+        "Yield",
+        "YieldFrom",
+        "Match",
+        "match_case",
+        "MatchValue",
+        "MatchSingleton",
+        "MatchSequence",
+        "MatchMapping",
+        "MatchClass",
+        "MatchStar",
+        "MatchAs",
+        "MatchOr",
+    ]
+)
+_BLOCKED_ATTRIBUTES = frozenset(
+    [
+        "format_map",
+        "mro",
+        "obj",
+        "with_traceback",
+        "gi_frame",
+        "gi_code",
+        "gi_yieldfrom",
+        "gi_running",
+        "gi_suspended",
+        "cr_frame",
+        "cr_code",
+        "cr_await",
+        "cr_origin",
+        "ag_frame",
+        "ag_code",
+        "ag_await",
+        "tb_frame",
+        "tb_next",
+        "tb_lasti",
+        "tb_lineno",
+        "f_back",
+        "f_builtins",
+        "f_code",
+        "f_globals",
+        "f_locals",
+        "f_lasti",
+        "f_lineno",
+        "f_trace",
+        "f_trace_lines",
+        "f_trace_opcodes",
+        "func_globals",
+        "func_code",
+    ]
+)
+_ENUM_BASES = frozenset({"Enum", "IntEnum", "StrEnum", "str", "int", "object"})
+_DECORATORS = frozenset({"lru_cache", "cache"})
+
+
+class Refused(Exception):
+    """A program is refused.
+
+    Attributes:
+        code: `syntax`, `too_long`, `construct`, `import`, `member`, `attribute`, `name`, `no_label`.
+        words: What is wrong and where, in our words.
+    """
+
+    def __init__(self, code: str, words: str, line: int | None = None) -> None:
+        self.code = code
+        self.words = f"line {line}: {words}" if line else words
+        super().__init__(f"{code}: {self.words}")
+
+
+def compile_program(source: str) -> object:
+    """Check a program and compile it.
+
+    Returns:
+        The code object, annotations dropped and bare `except:` narrowed to `Exception`.
+
+    Raises:
+        Refused: The program leaves the allow-list.
+    """
+    tree = check(source)
+    try:
+        return compile(tree, "<program>", "exec", dont_inherit=True, optimize=0)
+    except (SyntaxError, ValueError) as error:
+        raise Refused("syntax", "not valid Python", getattr(error, "lineno", None)) from None
+    except (RecursionError, MemoryError):
+        raise Refused("too_long", "nested too deeply") from None
+
+
+def check(source: str) -> ast.Module:
+    """Check a program against the allow-list and return the tree to compile.
+
+    Raises:
+        Refused: The first construct that is not allowed.
+    """
+    try:
+        size = len(source.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise Refused("syntax", "the source holds a lone surrogate") from None
+    if size > MAX_BYTES:
+        raise Refused("too_long", f"the source has more than {MAX_BYTES} bytes")
+    if "\0" in source:
+        raise Refused("syntax", "the source holds a NUL character")
+    try:
+        tree = ast.parse(source, "<program>", "exec")
+    except SyntaxError as error:
+        raise Refused("syntax", "not valid Python", error.lineno) from None
+    except ValueError:
+        raise Refused("syntax", "not valid Python") from None
+    except (RecursionError, MemoryError):
+        raise Refused("too_long", "nested too deeply") from None
+    checker = _Checker()
+    return checker.run(tree)
+
+
+class _Checker:
+    """One walk over one tree."""
+
+    def __init__(self) -> None:
+        self.bound: set[str] = set()
+        self.nodes = 0
+
+    def run(self, tree: ast.Module) -> ast.Module:
+        tree.body = [node for node in tree.body if not _is_main_guard(node)]
+        if not tree.body:
+            raise Refused("no_label", "there is no function `label(text)`")
+        self._bind(tree)
+        if not any(
+            isinstance(node, ast.FunctionDef) and node.name == "label" for node in tree.body
+        ) and "label" not in {
+            target.id
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }:
+            raise Refused("no_label", "there is no function `label(text)` at the top level")
+        self._visit(tree, 0)
+        return ast.fix_missing_locations(tree)
+
+    def _bind(self, tree: ast.Module) -> None:
+        for node in ast.walk(tree):
+            self.nodes += 1
+            if self.nodes > MAX_NODES:
+                raise Refused("too_long", f"the program has more than {MAX_NODES} syntax nodes")
+            if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+                self._take(node.id, node.lineno)
+            elif isinstance(node, ast.arg):
+                self._take(node.arg, node.lineno)
+            elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                self._take(node.name, node.lineno)
+            elif isinstance(node, ast.alias):
+                self._take((node.asname or node.name).partition(".")[0], node.lineno)
+            elif (isinstance(node, ast.ExceptHandler) and node.name) or (
+                isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name
+            ):
+                self._take(node.name, node.lineno)
+            elif isinstance(node, ast.MatchMapping) and node.rest:
+                self._take(node.rest, node.lineno)
+            elif isinstance(node, (ast.Global, ast.Nonlocal)):
+                for name in node.names:
+                    self._take(name, node.lineno)
+
+    def _take(self, name: str, line: int | None) -> None:
+        if name.startswith("__"):
+            if name == "__future__":
+                return
+            raise Refused("name", f"the name {_show(name)} begins with two underscores", line)
+        self.bound.add(name)
+
+    def _visit(self, node: ast.AST, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            raise Refused("too_long", "nested too deeply", getattr(node, "lineno", None))
+        kind = type(node).__name__
+        line = getattr(node, "lineno", None)
+        if kind not in _NODES:
+            raise Refused("construct", f"{_plain(kind)} is not allowed", line)
+        method = getattr(self, f"_on_{kind}", None)
+        if method is not None:
+            method(node, line)
+        for child in ast.iter_child_nodes(node):
+            self._visit(child, depth + 1)
+
+    # one method per node that needs more than its kind checked ------------------------------------------------------------
+    def _on_Module(self, node: ast.Module, line: int | None) -> None:
+        node.body = [n for n in node.body if not (isinstance(n, ast.ImportFrom) and n.module == "__future__")]
+
+    def _on_Import(self, node: ast.Import, line: int | None) -> None:
+        for alias in node.names:
+            if alias.name not in MODULES:
+                raise Refused("import", f"the module {_show(alias.name)} may not be imported", line)
+
+    def _on_ImportFrom(self, node: ast.ImportFrom, line: int | None) -> None:
+        if node.level or node.module not in MODULES:
+            raise Refused("import", f"the module {_show(node.module or '.')} may not be imported", line)
+        for alias in node.names:
+            if alias.name not in MODULES[node.module]:
+                raise Refused("member", f"{_show(node.module)} offers no {_show(alias.name)} here", line)
+
+    def _on_Name(self, node: ast.Name, line: int | None) -> None:
+        if isinstance(node.ctx, ast.Load) and node.id not in self.bound and node.id not in BUILTIN_NAMES:
+            raise Refused("name", f"the name {_show(node.id)} is not known here", line)
+
+    def _on_Attribute(self, node: ast.Attribute, line: int | None) -> None:
+        if not isinstance(node.ctx, ast.Load):
+            raise Refused("attribute", "setting an attribute is not allowed", line)
+        if node.attr.startswith("_") or node.attr in _BLOCKED_ATTRIBUTES:
+            raise Refused("attribute", f"the attribute {_show(node.attr)} is not allowed", line)
+        if node.attr == "format":
+            value = node.value
+            if not (isinstance(value, ast.Constant) and isinstance(value.value, str) and _plain_format(value.value)):
+                raise Refused(
+                    "attribute",
+                    "`.format` is allowed on a literal string with plain fields alone; use an f-string",
+                    line,
+                )
+
+    def _on_FunctionDef(self, node: ast.FunctionDef, line: int | None) -> None:
+        node.returns = None
+        for decorator in node.decorator_list:
+            function = decorator.func if isinstance(decorator, ast.Call) else decorator
+            name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+            if name not in _DECORATORS:
+                raise Refused("construct", "a decorator other than lru_cache or cache is not allowed", line)
+
+    def _on_arg(self, node: ast.arg, line: int | None) -> None:
+        node.annotation = None
+
+    def _on_AnnAssign(self, node: ast.AnnAssign, line: int | None) -> None:
+        node.annotation = ast.Constant(value=0)
+
+    def _on_ClassDef(self, node: ast.ClassDef, line: int | None) -> None:
+        if node.decorator_list or node.keywords:
+            raise Refused("construct", "a class with decorators or keywords is not allowed", line)
+        for base in node.bases:
+            name = base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "")
+            if name not in _ENUM_BASES:
+                raise Refused("construct", "a class may only derive from Enum or IntEnum", line)
+        for item in node.body:
+            plain = isinstance(item, (ast.Assign, ast.AnnAssign, ast.Pass)) or (
+                isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant)
+            )
+            if not plain:
+                raise Refused("construct", "a class may hold constants alone; use functions", line)
+
+    def _on_Try(self, node: ast.Try, line: int | None) -> None:
+        for handler in node.handlers:
+            if handler.type is None:
+                handler.type = ast.Name(id="Exception", ctx=ast.Load())
+        for item in node.finalbody:
+            for inner in ast.walk(item):
+                if isinstance(inner, (ast.Return, ast.Break, ast.Continue)):
+                    raise Refused(
+                        "construct", "leaving a `finally` block by return, break or continue is not allowed", line
+                    )
+
+    def _on_MatchClass(self, node: ast.MatchClass, line: int | None) -> None:
+        if node.kwd_attrs:
+            raise Refused("construct", "a class pattern with keywords is not allowed", line)
+
+
+def _plain_format(text: str) -> bool:
+    """Whether a format string has fields that name no attribute and no item."""
+    try:
+        for _, field, spec, _ in string.Formatter().parse(text):
+            if field and not (field.isdigit() or field.isidentifier()):
+                return False
+            if spec and not _plain_format(spec):
+                return False
+    except ValueError:
+        return False
+    return True
+
+
+def _is_main_guard(node: ast.stmt) -> bool:
+    """`if __name__ == "__main__":`, which never runs in a module."""
+    if not isinstance(node, ast.If) or node.orelse:
+        return False
+    test = node.test
+    return isinstance(test, ast.Compare) and isinstance(test.left, ast.Name) and test.left.id == "__name__"
+
+
+_PLAIN = {
+    "With": "`with`",
+    "AsyncFunctionDef": "`async def`",
+    "AsyncFor": "`async for`",
+    "AsyncWith": "`async with`",
+    "Await": "`await`",
+    "TryStar": "`except*`",
+    "MatMult": "the operator `@`",
+}
+
+
+def _plain(kind: str) -> str:
+    return _PLAIN.get(kind, f"the construct {kind}")
+
+
+def _show(name: str) -> str:
+    return "`" + "".join(c for c in name[:60] if c.isprintable()) + "`"
