@@ -1,0 +1,82 @@
+"""From probabilities to one label: ties, and texts that nothing voted for."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+import numpy as np
+
+from factory.errors import InputError
+
+Uncovered = Literal["drop", "prior", "default", "ask"]
+UNCOVERED: tuple[Uncovered, ...] = ("drop", "prior", "default", "ask")
+TIE = 1e-5
+
+
+def decide(
+    probs: np.ndarray, keys: Any, *, tie_break: Literal["content", "row"] = "content"
+) -> tuple[np.ndarray, np.ndarray]:
+    """The most probable class of each row; a tie is broken by the text's content hash, so the order of rows never matters.
+
+    Args:
+        probs: Float [n, k].
+        keys: uint64 [n] from `tie_keys`, one number per text; not read with `tie_break="row"`.
+        tie_break: `row` breaks ties by a hash of the row index, as Snorkel and WRENCH do: only for checking published figures.
+
+    Returns:
+        Labels int64 [n], and whether the row was a tie, bool [n].
+    """
+    best = probs.max(axis=1, keepdims=True) if len(probs) else probs
+    tied = np.abs(probs - best) < TIE
+    ties = tied.sum(axis=1)
+    labels = tied.argmax(axis=1).astype(np.int64)
+    rows = np.flatnonzero(ties > 1)
+    if len(rows):
+        if tie_break == "row":
+            drawn = np.array([int(hashlib.sha1(str(row).encode()).hexdigest(), 16) % int(ties[row]) for row in rows])
+        else:
+            drawn = (np.asarray(keys, np.uint64)[rows] % ties[rows].astype(np.uint64)).astype(np.int64)
+        rank = np.cumsum(tied[rows], axis=1) - 1
+        labels[rows] = (tied[rows] & (rank == drawn[:, None])).argmax(axis=1)
+    return labels, ties > 1
+
+
+def tie_keys(content_hashes: Any) -> np.ndarray:
+    """uint64 [n] from the texts' content hashes (16 bytes each): their last eight bytes."""
+    hashes = list(content_hashes)
+    return np.frombuffer(b"".join(bytes(value)[-8:] for value in hashes), ">u8").astype(np.uint64)
+
+
+def fill_uncovered(
+    probs: np.ndarray, covered: np.ndarray, rule: Uncovered, *, prior: np.ndarray, default: int | None
+) -> np.ndarray:
+    """What texts without any vote get, float32 [n, k].
+
+    `prior` and `default` give them the class shares, or the default label; `drop` and `ask` leave the class shares there
+    for reports, and nothing learns from those rows. A model that reads meaning into silence (Dawid-Skene with abstention as an
+    answer) is overruled: the rule is stated before any score.
+
+    Args:
+        probs: float32 [n, k], the model's.
+        covered: bool [n].
+        rule: One of `UNCOVERED`.
+        prior: float64 [k].
+        default: Label number of the default label, if there is one.
+
+    Raises:
+        InputError: `default` without a default label, or an unknown rule.
+    """
+    if rule not in UNCOVERED:
+        raise InputError(f"`uncovered: {rule}` is not known", fix=f"Use one of {', '.join(UNCOVERED)}")
+    out = probs.astype(np.float32, copy=True)
+    if rule == "default":
+        if default is None:
+            raise InputError(
+                "`uncovered: default` needs a default label",
+                fix="Set `default_label` in the task card or in the denoise step",
+            )
+        out[~covered] = np.eye(out.shape[1], dtype=np.float32)[default]
+    else:
+        out[~covered] = prior
+    return out

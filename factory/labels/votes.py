@@ -1,0 +1,232 @@
+"""The label matrix, held sparsely: only the votes that do not abstain, row after row.
+
+A vote of labelling function j for class y is the code `j * classes + y`. Codes take two bytes where they fit, so 10,000,000
+texts with 67,000,000 votes are 215 MB, whatever the number of functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from factory.errors import InputError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+ABSTAIN = -1
+CHUNK = 250_000
+
+
+def vote_dtype(classes: int) -> np.dtype[Any]:
+    """The narrowest signed integer that holds every class and -1: int8 up to 127 classes, then int16, then int32."""
+    if classes <= 127:
+        return np.dtype(np.int8)
+    return np.dtype(np.int16) if classes <= 32_767 else np.dtype(np.int32)
+
+
+@dataclass(frozen=True)
+class VoteSet:
+    """Rows of votes by `lfs` labelling functions over `classes` classes.
+
+    Attributes:
+        codes: Votes row by row, `lf * classes + label`, ascending within a row; uint16 where that fits, else int32.
+        indptr: int64 [rows + 1]; row i is `codes[indptr[i]:indptr[i + 1]]`.
+        lfs: Number of labelling functions (m).
+        classes: Number of classes (k).
+        counts: float64 [rows], how many texts each row stands for, or None where each is one.
+        distinct: Whether the rows are known to differ from each other (`patterns` made them).
+    """
+
+    codes: np.ndarray
+    indptr: np.ndarray
+    lfs: int
+    classes: int
+    counts: np.ndarray | None = None
+    distinct: bool = False
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    @property
+    def n(self) -> float:
+        """Number of texts that the rows stand for."""
+        return float(len(self)) if self.counts is None else float(self.counts.sum())
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64 [rows]: votes in each row."""
+        return np.diff(self.indptr)
+
+    @property
+    def covered(self) -> np.ndarray:
+        """bool [rows]: whether anything voted."""
+        return self.lengths > 0
+
+    @classmethod
+    def from_matrix(cls, votes: Any, classes: int) -> VoteSet:
+        """Take a dense label matrix.
+
+        Args:
+            votes: Integers [n, m] in -1 ... classes-1, -1 abstains.
+            classes: Number of classes.
+
+        Raises:
+            InputError: Not a matrix of integers, or a vote outside the range.
+        """
+        matrix = np.asarray(votes)
+        if matrix.ndim != 2:
+            raise InputError(f"votes are a matrix of texts by labelling functions, not {matrix.ndim}-dimensional")
+        if matrix.size and not np.issubdtype(matrix.dtype, np.integer):
+            raise InputError(
+                f"votes are integers, not {matrix.dtype}", fix="Use -1 for abstain and 0, 1, ... for the classes"
+            )
+        if matrix.size and (matrix.min() < ABSTAIN or matrix.max() >= classes):
+            raise InputError(
+                f"votes run from {matrix.min()} to {matrix.max()}, and there are {classes} classes",
+                fix="Use -1 for abstain and 0 to classes-1 for the classes",
+            )
+        rows, columns = np.nonzero(matrix >= 0)
+        codes = _narrow(columns * np.int64(classes) + matrix[rows, columns], matrix.shape[1] * classes)
+        indptr = np.zeros(matrix.shape[0] + 1, np.int64)
+        np.cumsum(np.bincount(rows, minlength=matrix.shape[0]), out=indptr[1:])
+        return cls(codes, indptr, int(matrix.shape[1]), classes)
+
+    @classmethod
+    def from_triplets(
+        cls, rows: np.ndarray, lfs: np.ndarray, labels: np.ndarray, *, shape: tuple[int, int], classes: int
+    ) -> VoteSet:
+        """Take votes as (row, labelling function, label), in any order; `shape` is (n, m). At most one vote per cell."""
+        codes = lfs.astype(np.int64) * classes + labels
+        order = np.lexsort((codes, rows))
+        indptr = np.zeros(shape[0] + 1, np.int64)
+        np.cumsum(np.bincount(rows, minlength=shape[0]), out=indptr[1:])
+        return cls(_narrow(codes[order], shape[1] * classes), indptr, shape[1], classes)
+
+    def matrix(self) -> np.ndarray:
+        """The dense label matrix [rows, m], -1 abstain."""
+        dense = np.full((len(self), self.lfs), ABSTAIN, vote_dtype(self.classes))
+        codes = self.codes.astype(np.int64)
+        dense[np.repeat(np.arange(len(self)), self.lengths), codes // self.classes] = codes % self.classes
+        return dense
+
+    def take(self, rows: np.ndarray | Sequence[int]) -> VoteSet:
+        """The given rows (indices), each standing for as many texts as before."""
+        index = np.asarray(rows, np.int64)
+        lengths = self.lengths[index]
+        indptr = np.zeros(len(index) + 1, np.int64)
+        np.cumsum(lengths, out=indptr[1:])
+        at = np.repeat(self.indptr[index] - indptr[:-1], lengths) + np.arange(indptr[-1])
+        return VoteSet(
+            self.codes[at], indptr, self.lfs, self.classes, None if self.counts is None else self.counts[index]
+        )
+
+    def keep_lfs(self, lfs: Sequence[int]) -> VoteSet:
+        """Only the votes of some labelling functions, renumbered in ascending order; rows stay."""
+        wanted = np.sort(np.asarray(lfs, np.int64))
+        number = np.full(self.lfs, -1, np.int64)
+        number[wanted] = np.arange(len(wanted))
+        codes = self.codes.astype(np.int64)
+        owner = number[codes // self.classes] if self.lfs else codes
+        kept = owner >= 0
+        row = np.repeat(np.arange(len(self)), self.lengths)[kept]
+        indptr = np.zeros(len(self) + 1, np.int64)
+        np.cumsum(np.bincount(row, minlength=len(self)), out=indptr[1:])
+        fresh = owner[kept] * self.classes + codes[kept] % self.classes
+        return VoteSet(_narrow(fresh, len(wanted) * self.classes), indptr, len(wanted), self.classes, self.counts)
+
+    def patterns(self) -> tuple[VoteSet, np.ndarray]:
+        """Each distinct row once, with how many texts have it.
+
+        Returns:
+            The distinct rows in a fixed order, and for every row of this set the index of its pattern (int64 [rows]).
+        """
+        if self.distinct or len(self) == 0:
+            return self, np.arange(len(self))
+        table = np.random.default_rng(0).integers(0, 2**64, size=max(self.lfs * self.classes, 1), dtype=np.uint64)
+        # A row's hash is the sum of one random word per vote: equal rows get equal sums whatever their order.
+        hashes = np.zeros(len(self), np.uint64)
+        for start in range(0, len(self), CHUNK):
+            stop = min(start + CHUNK, len(self))
+            low, high = self.indptr[start], self.indptr[stop]
+            sums = np.zeros(high - low + 1, np.uint64)
+            np.cumsum(table[self.codes[low:high]], out=sums[1:])
+            ends = self.indptr[start : stop + 1] - low
+            hashes[start:stop] = sums[ends[1:]] - sums[ends[:-1]]
+        _, first, inverse, counts = np.unique(hashes, return_index=True, return_inverse=True, return_counts=True)
+        weights = counts.astype(np.float64)
+        if self.counts is not None:
+            weights = np.bincount(inverse, weights=self.counts, minlength=len(first)).astype(np.float64)
+        distinct = VoteSet(self.codes, self.indptr, self.lfs, self.classes).take(first)
+        return replace(distinct, counts=weights, distinct=True), inverse
+
+    def weighted(self, counts: np.ndarray) -> VoteSet:
+        """The same rows, each standing for another number of texts; rows that stand for none are left out."""
+        rows = np.flatnonzero(counts > 0)
+        return replace(self.take(rows), counts=counts[rows].astype(np.float64), distinct=self.distinct)
+
+    def chunks(self, rows: int = CHUNK) -> Iterator[tuple[slice, csr_matrix, np.ndarray]]:
+        """Row ranges, each as a sparse indicator matrix float64 [rows, m * k] with the counts float64 [rows]."""
+        from scipy.sparse import csr_matrix
+
+        ones = np.ones(0)
+        for start in range(0, len(self), rows):
+            stop = min(start + rows, len(self))
+            low, high = int(self.indptr[start]), int(self.indptr[stop])
+            if len(ones) < high - low:
+                ones = np.ones(high - low)
+            counts = np.ones(stop - start) if self.counts is None else self.counts[start:stop]
+            part = csr_matrix(
+                (
+                    ones[: high - low],
+                    self.codes[low:high].astype(np.int32),
+                    (self.indptr[start : stop + 1] - low).astype(np.int32),
+                ),
+                shape=(stop - start, self.lfs * self.classes),
+            )
+            yield slice(start, stop), part, counts
+
+    def class_votes(self) -> np.ndarray:
+        """float64 [rows, k]: how many votes each class got in each row."""
+        fold = np.tile(np.eye(self.classes), (self.lfs, 1))
+        counts = np.zeros((len(self), self.classes))
+        for rows, part, _ in self.chunks():
+            counts[rows] = part @ fold
+        return counts
+
+    def polarity(self) -> np.ndarray:
+        """float64 [m, k]: how many texts each labelling function gave each class."""
+        total = np.zeros(self.lfs * self.classes)
+        for _, part, counts in self.chunks():
+            total += part.T @ counts
+        return total.reshape(self.lfs, self.classes)
+
+    def moments(self) -> np.ndarray:
+        """float64 [m k, m k]: in how many texts two votes stand together (exact whole numbers); the diagonal is `polarity`."""
+        width = self.lfs * self.classes
+        total = np.zeros((width, width))
+        for _, part, counts in self.chunks():
+            weighted = part.copy()
+            weighted.data = np.repeat(counts, np.diff(part.indptr))
+            total += (part.T @ weighted).toarray()
+        return total
+
+
+def as_votes(votes: VoteSet | Any, classes: int) -> VoteSet:
+    """A `VoteSet` as it is, or a dense matrix made into one.
+
+    Raises:
+        InputError: The set was made for another number of classes, or the matrix is none.
+    """
+    if isinstance(votes, VoteSet):
+        if votes.classes != classes:
+            raise InputError(f"the votes were made for {votes.classes} classes, not {classes}")
+        return votes
+    return VoteSet.from_matrix(votes, classes)
+
+
+def _narrow(codes: np.ndarray, size: int) -> np.ndarray:
+    return codes.astype(np.uint16 if size <= 65_536 else np.int32)
