@@ -18,8 +18,15 @@ LOG_ZERO = -1e4
 class LabelModel(Protocol):
     """A fitted model: votes in, a probability for every class out."""
 
-    name: str
-    classes: int
+    @property
+    def name(self) -> str:
+        """As the table of models calls it."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """Number of classes (k)."""
+        ...
 
     def predict_proba(self, votes: Any) -> np.ndarray:
         """float32 [n, k], rows add up to 1. A row without votes gets what the model believes of such a text."""

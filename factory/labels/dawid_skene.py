@@ -58,10 +58,13 @@ def fit(
     while True:
         prior = share / total if fixed is None else fixed
         rates, silent = _rates(said.reshape(lfs, classes, classes), share, abstain, smoothing)
-        if old_prior is not None and old_rates is not None:
-            if np.abs(prior - old_prior).sum() < tolerance and _distance(rates, silent, old_rates) < tolerance:
-                break
-        if rounds >= max_iter:
+        still = (
+            old_prior is not None
+            and old_rates is not None
+            and np.abs(prior - old_prior).sum() < tolerance
+            and _distance(rates, silent, old_rates) < tolerance
+        )
+        if still or rounds >= max_iter:
             break
         old_prior, old_rates = prior, (rates, silent)
         weights, bias = _weights(prior, rates, silent, abstain)

@@ -290,7 +290,8 @@ def _store(
                 for part, name in zip(solved, row.models, strict=True)
             }
             db.execute(
-                "INSERT INTO label_models (label_model_no, key, name, config, params, chosen, reason) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO label_models (label_model_no, key, name, config, params, chosen, reason)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [number, row.key, row.name, json.dumps(row.config), json.dumps(params), bool(row.systems), row.reason],
             )
             for start in range(0, len(texts.numbers), WRITE_ROWS):

@@ -57,7 +57,8 @@ def make(votes: np.ndarray, labels: list[str], *, kind: str = "single", targets:
 
 def soft(warehouse: Warehouse, name: str) -> list[tuple[Any, ...]]:
     return warehouse.query(
-        "SELECT text_no, probs, covered, tie FROM soft_labels JOIN label_models USING (label_model_no) WHERE name = ? ORDER BY text_no",
+        "SELECT text_no, probs, covered, tie FROM soft_labels JOIN label_models USING (label_model_no) WHERE name = ?"
+        " ORDER BY text_no",
         [name],
     )
 
