@@ -22,7 +22,7 @@ def ingest(
     dev: Any = None,
     test: Any = None,
     reference: Any = None,
-    bad_rows: int = 100,
+    bad_rows: int = 0,
 ) -> StageResult:
     """Read texts and gold into a warehouse.
 

@@ -189,7 +189,7 @@ def ingest(
     dev: Any = None,
     test: Any = None,
     reference: Any = None,
-    bad_rows: int = 100,
+    bad_rows: int = 0,
     progress: Progress = no_progress,
 ) -> StageResult:
     """Read texts, and the gold of `seed` and `dev`, into the warehouse; `test` and `reference` gold into the gold file.
