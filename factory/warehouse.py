@@ -235,8 +235,8 @@ def insert(db: duckdb.DuckDBPyConnection, table: str, columns: Mapping[str, Any]
 
 def next_no(db: duckdb.DuckDBPyConnection, table: str, column: str, *, first: int = 1) -> int:
     """The number after the largest in use, or `first`."""
-    row = db.execute(f"SELECT max({column}) FROM {table}").fetchone()
-    return first if row is None or row[0] is None else int(row[0]) + 1
+    ((largest,),) = db.execute(f"SELECT max({column}) FROM {table}").fetchall()
+    return first if largest is None else int(largest) + 1
 
 
 def _lock_for(path: Path | None) -> threading.RLock:

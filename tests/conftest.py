@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "tests"))
+
+from fake_server import FakeServer  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +24,19 @@ def shared_data() -> Path:
     if not (folder / "INDEX.md").exists():
         pytest.skip(f"no data sets in {folder}: set LABEL_FACTORY_DATA to their folder")
     return folder
+
+
+@pytest.fixture
+def fake_server() -> Iterator[Callable[..., FakeServer]]:
+    """Starts local OpenAI-compatible servers: `server = fake_server(latency_s=0.1)`; they end with the test."""
+    started: list[FakeServer] = []
+
+    def start(**control: Any) -> FakeServer:
+        server = FakeServer(**control)
+        server.start()
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.stop()

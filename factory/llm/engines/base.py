@@ -1,0 +1,202 @@
+"""What the engines share: a call, its reply, and the two shapes an engine comes in."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from factory.errors import EngineError
+from factory.llm.request import Answer, ModelRef, Request
+from factory.llm.settings import EngineSettings
+
+FaultKind = Literal["overload", "transport", "timeout", "server", "malformed", "refused", "missing", "fatal"]
+"""overload: 429, 503 that says when to come back. transport: no connection, reset, cut off. timeout: no answer in time.
+server: a 5xx. malformed: a reply that is no answer. refused: it can never succeed. missing: nothing was sent; not there yet.
+fatal: no request can succeed (a wrong key, no such model)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call to an engine: consecutive samples of one request.
+
+    Attributes:
+        request: What is asked.
+        first: First sample number.
+        last: Last sample number, included.
+    """
+
+    request: Request
+    first: int
+    last: int
+
+    @property
+    def n(self) -> int:
+        """How many samples."""
+        return self.last - self.first + 1
+
+    @property
+    def custom_id(self) -> str:
+        """Its name in a batch file: `request_key:first-last`."""
+        return f"{self.request.key}:{self.first}-{self.last}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a call gave nothing, or less than was asked for.
+
+    Attributes:
+        kind: What sort of trouble it is; decides what is done about it.
+        reason: A short code for the ledger.
+        detail: Words for a person, never with a key in them.
+        status: The HTTP status, if there was one.
+        retry_after_s: How long the server asked us to wait, in seconds.
+        tokens_in: Tokens billed all the same.
+        tokens_out: Likewise.
+    """
+
+    kind: FaultKind
+    reason: str
+    detail: str = ""
+    status: int | None = None
+    retry_after_s: float | None = None
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came of a call: answers by sample number (perhaps not all of them), and what was wrong, if anything."""
+
+    answers: Mapping[int, Answer] = field(default_factory=dict)
+    fault: Fault | None = None
+    latency_ms: float | None = None
+    status: int | None = None
+
+
+class Pending(EngineError):
+    """Answers are missing that this engine cannot get by itself: a batch must be run, or a recording completed."""
+
+    exit_code = 4
+
+
+class Engine(ABC):
+    """Whom the factory asks.
+
+    Attributes:
+        settings: As the pipeline gave them.
+        model: The model's identity, part of every request's key.
+        name: The kind; stored as the origin of answers.
+        structured: Whether stages should ask for structured output.
+        sampling: To be laid over each prompt's own sampling.
+    """
+
+    name: str = ""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self.settings = settings
+        self.structured = settings.structured
+        self.sampling: dict[str, Any] = dict(settings.sampling)
+        self._model: ModelRef | None = None
+
+    @property
+    def model(self) -> ModelRef:
+        """The model's identity. A server that was not told which is asked."""
+        if self._model is None:
+            self._model = ModelRef(
+                self.settings.model or self._find_model(), self.settings.revision, self.settings.adapter
+            )
+        return self._model
+
+    def _find_model(self) -> str:
+        return self.name
+
+    def check_model(self, request: Request) -> None:
+        """Refuse a request that was rendered for another model.
+
+        Raises:
+            EngineError: It was.
+        """
+        if request.model != self.model:
+            raise EngineError(
+                f"a request for model {request.model.name} came to an engine that asks {self.model.name}",
+                fix="Render requests with `engine.model`",
+            )
+
+    def context_length(self) -> int | None:
+        """Tokens of prompt and answer together that the model takes, or None if that cannot be known."""
+        return None
+
+    def count_tokens(self, messages: Iterable[Mapping[str, str]]) -> int | None:
+        """Tokens of a prompt by the model's own tokenizer, or None where it is not at hand."""
+        return None
+
+    def close(self) -> None:  # noqa: B027 - most engines hold nothing
+        """End what the engine holds. It may be used again afterwards."""
+
+
+class CallEngine(Engine):
+    """An engine that is called over a wire, one call at a time, many at once; `dispatch` bounds and repeats them."""
+
+    @property
+    @abstractmethod
+    def endpoints(self) -> tuple[str, ...]:
+        """Names of the places to send to."""
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Make ready for `call` in the running event loop."""
+
+    @abstractmethod
+    async def call(self, endpoint: int, call: Call) -> Reply:
+        """Send one call to one endpoint and wait for its reply. Never raises for what the other end does."""
+
+    @abstractmethod
+    async def shut(self) -> None:
+        """Undo `open`."""
+
+
+class BulkEngine(Engine):
+    """An engine that takes many calls at once and gives replies as they are ready, in any order."""
+
+    @abstractmethod
+    def answer(self, calls: Iterable[Call]) -> Iterator[tuple[Call, Reply]]:
+        """Answer calls, pulling them as there is room for them.
+
+        A reply with a fault of kind `missing` counts towards `Pending`.
+        """
+
+    def pending(self, calls: list[Call], stage: str) -> Pending:
+        """What to raise when calls were `missing`."""
+        return Pending(f"{len(calls)} requests of `{stage}` have no answer")
+
+
+def runs(samples: Iterable[int]) -> list[tuple[int, int]]:
+    """Sample numbers as runs of consecutive ones, `(first, last)`.
+
+    Example:
+        >>> runs([3, 0, 1, 7])
+        [(0, 1), (3, 3), (7, 7)]
+    """
+    found: list[tuple[int, int]] = []
+    for sample in sorted(set(samples)):
+        if found and found[-1][1] == sample - 1:
+            found[-1] = (found[-1][0], sample)
+        else:
+            found.append((sample, sample))
+    return found
+
+
+def split(first: int, last: int, most: int) -> list[tuple[int, int]]:
+    """A run in pieces of at most `most` samples."""
+    return [(start, min(start + most - 1, last)) for start in range(first, last + 1, most)]
+
+
+def calls_of(request: Request, samples: Iterable[int], *, max_n: int = 32) -> list[Call]:
+    """The calls that ask for these samples of a request.
+
+    Greedy requests (temperature 0) are asked one sample at a time, since vLLM refuses `n` for them.
+    """
+    most = 1 if request.sampling.get("temperature", 1.0) == 0 else max_n
+    return [Call(request, *piece) for run in runs(samples) for piece in split(*run, most)]

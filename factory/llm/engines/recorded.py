@@ -1,0 +1,116 @@
+"""Answers from a file: what a model once said to exactly these messages.
+
+A line is `{"key": content_key, "sample_no": 0, "answer": "...", "date": "...", "model": "...", "prompt": "...",
+"prompt_version": "..."}`, perhaps with `finish_reason` and `reasoning`; it matches by the hash of messages and schema, so a new
+model name or revision does not orphan it. A line of a batch result (`custom_id`) matches by the request's own key.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from factory.errors import EngineError
+from factory.llm.batchfile import read_results, write_calls
+from factory.llm.engines.base import BulkEngine, Call, Fault, Pending, Reply
+from factory.llm.request import Answer, Request, Usage, estimate_tokens
+from factory.llm.settings import EngineSettings, as_list
+
+
+class RecordedEngine(BulkEngine):
+    """Gives recorded answers; what was not recorded is `Pending`."""
+
+    name = "recorded"
+
+    def __init__(self, settings: EngineSettings, base: Path) -> None:
+        super().__init__(settings)
+        self.paths = [base / path for path in as_list(settings.answers)]
+        self.requests_path = None if settings.requests is None else base / settings.requests
+        self._by_content: dict[tuple[str, int], dict[str, Any]] | None = None
+        self._by_request: dict[tuple[str, int], Answer] = {}
+
+    def answer(self, calls: Iterable[Call]) -> Iterator[tuple[Call, Reply]]:
+        """Answer from the file; a sample that is not there is `missing`."""
+        for call in calls:
+            found = {}
+            for sample in range(call.first, call.last + 1):
+                answer = self._find(call.request, sample)
+                if answer is not None:
+                    found[sample] = answer
+            fault = None
+            if len(found) < call.n:
+                if self.settings.missing == "fail":
+                    fault = Fault("refused", "no_recorded_answer", "no answer to these messages was recorded")
+                else:
+                    fault = Fault("missing", "no_recorded_answer")
+            yield call, Reply(found, fault)
+
+    def pending(self, calls: list[Call], stage: str) -> Pending:
+        """How many answers of which prompts are missing, and how to get them."""
+        n = sum(call.n for call in calls)
+        prompts = Counter(call.request.prompt or "?" for call in calls)
+        names = ", ".join(f"{count} of `{name}`" for name, count in sorted(prompts.items()))
+        what = f"{n} answer{'s' if n != 1 else ''} of stage `{stage}` not recorded ({names})"
+        where = ", ".join(str(path) for path in self.paths)
+        if self.requests_path is not None:
+            write_calls(self.requests_path, calls, self.settings)
+            return Pending(
+                what, where=where, fix=f"The requests are written to {self.requests_path}: have them answered"
+            )
+        return Pending(
+            what,
+            where=where,
+            fix="Write the missing requests with `factory batch write PIPELINE`, have them answered, then"
+            " `factory batch read`; or use another engine",
+        )
+
+    def _find(self, request: Request, sample: int) -> Answer | None:
+        if self._by_content is None:
+            self._by_content = self._load()
+        row = self._by_content.get((request.content_key, sample))
+        if row is not None:
+            return _answer(row, request)
+        return self._by_request.get((request.key, sample))
+
+    def _load(self) -> dict[tuple[str, int], dict[str, Any]]:
+        found: dict[tuple[str, int], dict[str, Any]] = {}
+        for path in self.paths:
+            if not path.is_file():
+                raise EngineError("no such file of recorded answers", where=path, fix="Check `answers` of the engine")
+            with path.open("rb") as lines:
+                for number, line in enumerate(lines, 1):
+                    if not line.strip():
+                        continue
+                    try:
+                        row = orjson.loads(line)
+                        if "custom_id" in row:
+                            for result in read_results([line], str(path)):
+                                for sample, answer in result.answers.items():
+                                    self._by_request.setdefault((result.request_key, sample), answer)
+                            continue
+                        key = (str(row["key"]), int(row.get("sample_no", 0)))
+                        str(row["answer"])
+                    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+                        raise EngineError(
+                            "this line is no recorded answer",
+                            where=f"{path}:{number}",
+                            fix='A line is {"key": ..., "sample_no": 0, "answer": "...", "date": ..., "model": ...}',
+                        ) from error
+                    found.setdefault(key, row)
+        return found
+
+
+def _answer(row: dict[str, Any], request: Request) -> Answer:
+    text = str(row["answer"])
+    tokens_in = sum(estimate_tokens(message["content"]) + 4 for message in request.messages)
+    return Answer(
+        text,
+        row.get("finish_reason", "stop"),
+        row.get("reasoning"),
+        Usage(tokens_in, estimate_tokens(text), 0, False),
+        origin="recorded",
+    )

@@ -1,0 +1,233 @@
+"""How many calls may be in flight to one endpoint, and what becomes of a call that failed. Pure: values in, values out.
+
+Additive increase, multiplicative decrease, with slow start (Jacobson, "Congestion Avoidance and Control", 1988). A cut needs a
+call that was sent after the last cut, so that one burst of 429 cuts once. Queue growth is seen by the *knee*: the smallest
+in-flight limit at which throughput came within 5% of its best; beyond twice the knee more calls only wait.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from factory.llm.engines.base import Fault
+
+DOWN_AFTER = 6
+"""Failures in a row, without an answer in between, after which an endpoint counts as down."""
+
+_SLOWEST_PROBE_S = 2.0
+_LOWEST = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What we know of one endpoint. Times are seconds of a monotonic clock.
+
+    Attributes:
+        limit: Calls that may be in flight.
+        ceiling: The limit never passes this.
+        threshold: Slow start ends here.
+        cut_at: When the limit was cut last.
+        paused_until: Nothing is sent before.
+        answered_at: When the last answer came.
+        failures: Transport and server failures since the last answer.
+        down_since: When it was found down, or None while it is up.
+        marks: `(limit, throughput)` of past windows, by limit.
+    """
+
+    limit: float
+    ceiling: float
+    threshold: float = math.inf
+    cut_at: float = -math.inf
+    paused_until: float = -math.inf
+    answered_at: float = -math.inf
+    failures: int = 0
+    down_since: float | None = None
+    marks: tuple[tuple[float, float], ...] = ()
+
+
+def room(flow: Flow, in_flight: int, now: float) -> int:
+    """How many calls may be sent now. An endpoint that is down gets one at a time, to see whether it is back."""
+    if now < flow.paused_until:
+        return 0
+    if flow.down_since is not None:
+        return 1
+    return max(int(flow.limit) - in_flight, 0)
+
+
+def probing(flow: Flow, now: float) -> Flow:
+    """A call was sent to an endpoint that is down: the next one waits a little longer."""
+    if flow.down_since is None:
+        return flow
+    wait = min(0.25 * 1.5 ** min(flow.failures - DOWN_AFTER, 12), _SLOWEST_PROBE_S)
+    return replace(flow, paused_until=now + max(wait, 0.25))
+
+
+def on_answer(flow: Flow, in_flight: int, now: float) -> Flow:
+    """An answer came. The limit grows only if it was used."""
+    if flow.down_since is not None:
+        start = min(flow.ceiling, max(flow.limit, 8.0))
+        return replace(
+            flow,
+            limit=start,
+            down_since=None,
+            failures=0,
+            answered_at=now,
+            paused_until=-math.inf,
+            marks=(),
+            cut_at=now,
+        )
+    limit = flow.limit
+    if in_flight + 1 >= int(limit):
+        limit += 1.0 if limit < flow.threshold else max(1.0, 0.02 * limit) / limit
+    return replace(flow, limit=min(limit, flow.ceiling), failures=0, answered_at=now)
+
+
+def on_overload(flow: Flow, sent_at: float, now: float, retry_after_s: float | None) -> Flow:
+    """A 429, or a 503 that says when to come back: cut once per round trip, and wait as long as we are told."""
+    paused = flow.paused_until if retry_after_s is None else max(flow.paused_until, now + retry_after_s)
+    return replace(_cut(flow, 0.7, sent_at, now), paused_until=paused, failures=0)
+
+
+def on_timeout(flow: Flow, sent_at: float, now: float) -> Flow:
+    """No answer in time."""
+    return _failed(_cut(flow, 0.5, sent_at, now), now)
+
+
+def on_failure(flow: Flow, now: float) -> Flow:
+    """A transport error or a 5xx."""
+    return _failed(flow, now)
+
+
+def on_window(flow: Flow, throughput: float, limit: float, now: float) -> Flow:
+    """A second of full load has passed.
+
+    Args:
+        flow: The endpoint.
+        throughput: Answers per second in the window.
+        limit: The in-flight limit during the window.
+        now: The time.
+
+    Returns:
+        The flow with the window remembered, out of slow start if more calls no longer gave more answers, and cut to 1.5
+        times the knee if it had grown past twice the knee.
+    """
+    lower_best = max((rate for at, rate in flow.marks if at < 0.8 * limit), default=0.0)
+    if throughput < 1.1 * lower_best and flow.limit < flow.threshold:
+        flow = replace(flow, threshold=flow.limit)
+    bucket = round(math.log(max(limit, 1.0), 1.25))
+    marks = {round(math.log(max(at, 1.0), 1.25)): (at, rate) for at, rate in flow.marks}
+    old = marks.get(bucket)
+    marks[bucket] = (limit, throughput if old is None else 0.5 * old[1] + 0.5 * throughput)
+    kept = tuple(marks[key] for key in sorted(marks))
+    flow = replace(flow, marks=kept)
+    best = max(rate for _, rate in kept)
+    knee = min(at for at, rate in kept if rate >= 0.95 * best)
+    if limit > 2.0 * knee and knee >= 4.0:
+        lower = max(1.5 * knee, _LOWEST)
+        return replace(flow, limit=lower, threshold=lower, cut_at=now)
+    return flow
+
+
+def _cut(flow: Flow, factor: float, sent_at: float, now: float) -> Flow:
+    if sent_at < flow.cut_at or flow.down_since is not None:
+        return flow
+    limit = max(flow.limit * factor, _LOWEST)
+    return replace(flow, limit=limit, threshold=limit, cut_at=now, marks=())
+
+
+def _failed(flow: Flow, now: float) -> Flow:
+    failures = flow.failures + 1
+    if flow.down_since is not None or failures < DOWN_AFTER:
+        return replace(flow, failures=failures)
+    resume_at = max(flow.limit / 2.0, 8.0)
+    return replace(
+        flow,
+        failures=failures,
+        down_since=now,
+        paused_until=now + 0.25,
+        limit=min(resume_at, flow.ceiling),
+        threshold=flow.limit,
+    )
+
+
+# A call that failed -----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Bounds of repetition.
+
+    Attributes:
+        retries: Repetitions after transport errors, timeouts, 5xx and malformed replies.
+        overloads: Repetitions after 429, which say nothing against the request.
+        outages: Repetitions of a call whose endpoint answered nobody since it was sent.
+        base_s: First wait, in seconds; doubles each time.
+        longest_s: Longest wait.
+    """
+
+    retries: int = 6
+    overloads: int = 1000
+    outages: int = 200
+    base_s: float = 0.25
+    longest_s: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """How often a call was repeated, by cause."""
+
+    counted: int = 0
+    overloads: int = 0
+    outages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Send the call again after so many seconds."""
+
+    after_s: float
+    tries: Tries
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The call will not be sent again in this run."""
+
+    reason: str
+    detail: str
+
+
+def after_fault(fault: Fault, tries: Tries, policy: Policy, *, alive: bool, jitter: float) -> Again | GiveUp:
+    """What to do about a call that failed.
+
+    Args:
+        fault: What happened.
+        tries: What happened before.
+        policy: The bounds.
+        alive: Whether the endpoint answered anybody since the call was sent; if not, a transport error says nothing about
+            this call.
+        jitter: A random number in [0, 1).
+    """
+    if fault.kind in {"refused", "missing", "fatal"}:
+        return GiveUp(fault.reason, fault.detail)
+    kind: Literal["counted", "overloads", "outages"]
+    if fault.kind == "overload":
+        kind = "overloads"
+    elif fault.kind == "transport" and not alive:
+        kind = "outages"
+    else:
+        kind = "counted"
+    done = getattr(tries, kind) + 1
+    tries = Tries(
+        done if kind == "counted" else tries.counted,
+        done if kind == "overloads" else tries.overloads,
+        done if kind == "outages" else tries.outages,
+    )
+    most = {"counted": policy.retries, "overloads": policy.overloads, "outages": policy.outages}[kind]
+    if done > most:
+        return GiveUp("gave_up", f"{fault.reason} {done} times; {fault.detail}".rstrip("; "))
+    if fault.retry_after_s is not None:
+        return Again(fault.retry_after_s + jitter * policy.base_s, tries)
+    longest = 2.0 if kind == "outages" else policy.longest_s if kind == "counted" else 5.0
+    wait = min(policy.base_s * 2.0 ** min(done - 1, 16), longest)
+    return Again(wait * (0.5 + jitter), tries)

@@ -1,0 +1,73 @@
+"""From asks to the calls that are still to be made: looked up a chunk at a time, those that share a prefix together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+
+from factory.llm.engines.base import Call, Engine, calls_of
+from factory.llm.ledger import Ledger
+from factory.llm.request import Answer, AnswerKey, Ask
+
+CHUNK = 4096
+"""Asks that are looked up with one join; bounds what is held in memory."""
+
+
+class Intake:
+    """Reads asks as they are needed.
+
+    Args:
+        asks: What is wanted; may be a generator, and a million of them.
+        ledger: Where answers may be already.
+        engine: Checks the model, and says how many samples one call may ask for.
+        known: Called with the answers that are there; None if nobody wants them.
+    """
+
+    def __init__(
+        self,
+        asks: Iterable[Ask],
+        ledger: Ledger,
+        engine: Engine,
+        known: Callable[[Mapping[AnswerKey, Answer]], None] | None,
+    ) -> None:
+        self._asks = iter(asks)
+        self._ledger, self._engine, self._known = ledger, engine, known
+        self._seen: set[int] = set()
+        self.exhausted = False
+        self.n_known = 0
+        self.n_calls = 0
+
+    def next(self) -> list[Call]:
+        """The calls of the next chunk (perhaps none); sets `exhausted` at the end. May run in another thread."""
+        chunk = list(islice(self._asks, CHUNK))
+        if len(chunk) < CHUNK:
+            self.exhausted = True
+        if not chunk:
+            return []
+        for ask in chunk:
+            self._engine.check_model(ask.request)
+        found = self._ledger.missing(chunk, want_answers=self._known is not None)
+        self.n_known += found.n_known
+        if self._known is not None and found.known:
+            self._known(found.known)
+        calls = []
+        for request, holes in found.asks:
+            name = int(request.key[:24], 16)
+            samples = [s for first, last in holes for s in range(first, last + 1) if (name << 20) + s not in self._seen]
+            self._seen.update((name << 20) + sample for sample in samples)
+            calls += calls_of(request, samples, max_n=self._engine.settings.max_n)
+        self.n_calls += len(calls)
+        return grouped(calls)
+
+
+def grouped(calls: list[Call]) -> list[Call]:
+    """Calls with the same first message together, groups in order of their first call: so a prefix cache is hit.
+
+    Example:
+        Calls whose first messages are A, B, A come back as A, A, B.
+    """
+    groups: dict[str, list[Call]] = {}
+    for call in calls:
+        first = call.request.messages[0]["content"] if call.request.messages else ""
+        groups.setdefault(first, []).append(call)
+    return [call for group in groups.values() for call in group]

@@ -1,0 +1,121 @@
+"""What a pipeline's `engine:` may say, checked before anything runs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Price(BaseModel):
+    """What a model costs: by tokens, or by the hour of the machine it runs on.
+
+    Attributes:
+        input: Per million tokens of the prompt.
+        cached: Per million tokens of the prompt that the server had in its prefix cache; `input` if not given.
+        output: Per million tokens of the answer.
+        gpu_hour: Per hour and GPU, for a model of one's own.
+        gpus: How many GPUs serve it.
+        currency: Only shown.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    input: float = Field(default=0.0, ge=0)
+    cached: float | None = Field(default=None, ge=0)
+    output: float = Field(default=0.0, ge=0)
+    gpu_hour: float | None = Field(default=None, ge=0)
+    gpus: int = Field(default=1, ge=1)
+    currency: str = "USD"
+
+
+class EngineSettings(BaseModel):
+    """Whom to ask, and how.
+
+    Attributes:
+        kind: `server`, `vllm`, `batch`, `recorded` or `transformers`.
+        url: server: the base URL (`http://127.0.0.1:8000/v1`), or several of them that serve the same model.
+        model: Hub name, local path or served name. A server that serves one model need not be told.
+        revision: Commit of the weights.
+        adapter: Name of a LoRA adapter: as the server knows it, or a key of `adapters`.
+        adapters: vllm: name of each LoRA adapter -> its folder.
+        api_key_env: server: the environment variable that holds the key. The key itself never stands in a file.
+        structured: Whether the stages ask for structured output (a choice, a JSON schema) rather than for text.
+        structured_style: `vllm` sends choices and regexes as `structured_outputs`; `openai` knows JSON schemas alone.
+        sampling: Laid over each prompt's own sampling: `{temperature: 0.7, max_tokens: 256}`.
+        seed: The base seed; sample k of a request is sent `seed + k`. None sends none.
+        concurrency: Most requests in flight, all URLs together.
+        start: In-flight limit that each URL starts with.
+        max_n: Most samples asked for in one call (1 where a server knows no `n`).
+        timeout_s: Most seconds for one call, from sending to the last byte.
+        connect_timeout_s: Most seconds to connect.
+        retries: How often a failed call is sent again.
+        patience_s: How long a server may be away before the run ends (everything answered so far is kept).
+        extra_body: server: sent with each call (`{chat_template_kwargs: {enable_thinking: false}}`).
+        answers: recorded: the JSONL file, or several.
+        missing: recorded: `stop` at the first stage with answers missing, or `fail` those requests and go on.
+        requests: batch, recorded: where the batch file of what is missing is written.
+        results: batch: the results file, or several; read again at each run.
+        engine_args: vllm: arguments of `vllm.LLM`. transformers: arguments of `from_pretrained`.
+        batch_size: transformers: requests per forward pass.
+        price: The price, if the table has none for this model.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["server", "vllm", "batch", "recorded", "transformers"]
+    url: str | list[str] | None = None
+    model: str | None = None
+    revision: str | None = None
+    adapter: str | None = None
+    adapters: dict[str, str] = Field(default_factory=dict)
+    api_key_env: str | None = None
+    structured: bool = False
+    structured_style: Literal["vllm", "openai"] = "vllm"
+    sampling: dict[str, Any] = Field(default_factory=dict)
+    seed: int | None = 0
+    concurrency: int = Field(default=256, ge=1, le=100_000)
+    start: int = Field(default=64, ge=1)
+    max_n: int = Field(default=32, ge=1)
+    timeout_s: float = Field(default=600.0, gt=0)
+    connect_timeout_s: float = Field(default=10.0, gt=0)
+    retries: int = Field(default=6, ge=0)
+    patience_s: float = Field(default=600.0, ge=0)
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    answers: str | list[str] | None = None
+    missing: Literal["stop", "fail"] = "stop"
+    requests: str | None = None
+    results: str | list[str] | None = None
+    engine_args: dict[str, Any] = Field(default_factory=dict)
+    batch_size: int = Field(default=16, ge=1)
+    price: Price | None = None
+
+    @model_validator(mode="after")
+    def _fits_kind(self) -> EngineSettings:
+        needed = {
+            "server": ("url",),
+            "recorded": ("answers",),
+            "vllm": ("model",),
+            "transformers": ("model",),
+            "batch": ("model", "requests"),
+        }[self.kind]
+        for name in needed:
+            if not getattr(self, name):
+                raise ValueError(f"an engine of kind `{self.kind}` needs `{name}`")
+        for name in ("seed", "n"):
+            if name in self.sampling:
+                raise ValueError(
+                    f"`sampling` holds no `{name}`: samples are numbered, and `seed` is a setting of its own"
+                )
+        if self.kind == "vllm" and self.adapter is not None and self.adapter not in self.adapters:
+            raise ValueError("`adapter` is a key of `adapters`")
+        return self
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The base URLs, without a slash at the end."""
+        given = [] if self.url is None else [self.url] if isinstance(self.url, str) else self.url
+        return tuple(url.rstrip("/") for url in given)
+
+
+def as_list(value: str | list[str] | None) -> list[str]:
+    """One path or several, as a list."""
+    return [] if value is None else [value] if isinstance(value, str) else list(value)
