@@ -30,7 +30,14 @@ _AUTHOR: dict[str, Any] = {
     "approach": "Question words and marks; speak of question only.",
 }
 
-PROGRAM = 'import re\n\nWORDS = re.compile(r"\\b(?:how|when|why)\\b", re.I)\n\n\ndef label(text):\n    return "question" if WORDS.search(text) else None\n'
+PROGRAM = """import re
+
+WORDS = re.compile(r"\\b(?:how|when|why)\\b", re.I)
+
+
+def label(text):
+    return "question" if WORDS.search(text) else None
+"""
 
 CASES: dict[str, dict[str, Any]] = {
     "annotate": {"values": {**_TASK, "text": TEXTS[1]}, "demos": SEEDS, "answer": "praise"},
