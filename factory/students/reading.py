@@ -60,7 +60,15 @@ def classes_of(warehouse: Warehouse, card: TaskCard) -> Classes:
 
 @dataclass(frozen=True)
 class LabelModelRow:
-    """One label model whose soft labels a student may learn from."""
+    """One label model whose soft labels a student may learn from.
+
+    Attributes:
+        number: Its number in `label_models`.
+        key: Its identity.
+        name: Its name in the table of label models.
+        uncovered: What texts without votes were given: `drop`, `prior`, `default`, `ask`.
+        chosen: Whether `denoise` chose it without any gold of dev.
+    """
 
     number: int
     key: str
@@ -76,10 +84,12 @@ def label_models(warehouse: Warehouse) -> list[LabelModelRow]:
         " WHERE EXISTS (SELECT 1 FROM soft_labels s WHERE s.label_model_no = m.label_model_no)"
         " ORDER BY chosen DESC, label_model_no"
     )
-    return [
-        LabelModelRow(no, key, name, str((json.loads(config) or {}).get("uncovered", "drop")), bool(chosen))
-        for no, key, name, config, chosen in rows
-    ]
+    found = []
+    for no, key, name, config, chosen in rows:
+        facts = json.loads(config) or {}
+        fit = bool(chosen) and "student" in facts.get("systems", ["student"])
+        found.append(LabelModelRow(no, key, name, str(facts.get("uncovered", "drop")), fit))
+    return sorted(found, key=lambda row: (not row.chosen, row.number))
 
 
 def soft_digest(warehouse: Warehouse, label_model_no: int) -> str:

@@ -1,0 +1,232 @@
+"""`setfit`: the body tuned on contrasted pairs by the setfit library, and a head trained on soft labels.
+
+The library's own sampler materialises all n (n - 1) / 2 pairs before it takes any; ours draws the pairs it needs (O(n)) and
+sets each pair's target to the probability that both texts have the same label, so a doubtful text pulls less.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from factory.encoders import Encoder, TransformerEncoder, load_sentence_transformer
+from factory.errors import InputError
+from factory.result import Progress
+from factory.students.base import Student, write_json
+from factory.students.embedding import load_head, save_head
+from factory.students.head import Head, fit_head
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from factory.students.base import Inputs
+
+
+@dataclass(frozen=True)
+class SetFitConfig:
+    """Options.
+
+    Attributes:
+        per_label: The body is tuned on at most so many texts per label, the surest ones.
+        iterations: Pairs of each sort (alike, unlike) per text.
+        max_steps: At most so many batches, which bounds the time on a CPU.
+        batch_size: Pairs per batch.
+        learning_rate: Of the body.
+        head_texts: The head is trained on at most so many texts, the heaviest first in a seeded order.
+        c: Inverse regularisation of the head.
+        seed: Of pairs, batches and dropout.
+    """
+
+    per_label: int = 16
+    iterations: int = 20
+    max_steps: int = 120
+    batch_size: int = 16
+    learning_rate: float = 2e-5
+    head_texts: int = 2000
+    c: float = 1.0
+    seed: int = 0
+
+
+class SetFitStudent(Student):
+    """A tuned sentence encoder and a linear head on its vectors."""
+
+    kind: ClassVar[str] = "setfit"
+    takes: ClassVar[Literal["texts", "vectors"]] = "texts"
+    Config: ClassVar[type[Any]] = SetFitConfig
+
+    def __init__(self, body: Any, head: Head, config: SetFitConfig) -> None:
+        self.body = body
+        self.head = head
+        self.config = config
+        self.multi = head.multi
+        self.n_labels = len(head.bias)
+
+    @classmethod
+    def fit(
+        cls,
+        inputs: Inputs,
+        soft_labels: NDArray[np.floating[Any]],
+        weights: NDArray[np.floating[Any]],
+        *,
+        config: SetFitConfig,
+        multi: bool,
+        encoder: Encoder | None,
+        progress: Progress,
+    ) -> SetFitStudent:
+        if encoder is None or encoder.folder is None:
+            raise InputError("the student 'setfit' needs a sentence encoder", fix="Install label-factory[quickstart]")
+        if isinstance(inputs, np.ndarray) and inputs.dtype.kind == "f":
+            raise InputError("the student 'setfit' takes texts, not vectors")
+        texts = [str(text) for text in inputs]
+        body = load_sentence_transformer(encoder.folder)
+        surest = surest_rows(soft_labels, weights, config.per_label, multi, config.seed)
+        pairs = draw_pairs(soft_labels[surest], config.iterations, multi, config.seed)[
+            : config.max_steps * config.batch_size
+        ]
+        if pairs:
+            _tune(body, [texts[row] for row in surest], pairs, config, progress)
+        rows = np.arange(len(texts))
+        if len(rows) > config.head_texts:
+            order = np.random.default_rng([config.seed, len(rows)]).permutation(len(rows))
+            rows = np.sort(order[np.argsort(-weights[order], kind="stable")][: config.head_texts])
+        vectors = _encode(body, [texts[row] for row in rows], progress)
+        head = fit_head(vectors, soft_labels[rows], weights[rows], c=config.c, multi=multi)
+        return cls(body, head, config)
+
+    def predict_proba(self, inputs: Inputs) -> NDArray[np.float32]:
+        return self.head.predict_proba(_encode(self.body, [str(text) for text in inputs], None))
+
+    def save(self, folder: Path) -> None:
+        save_body(self.body, folder / "body")
+        save_head(self.head, folder)
+        write_json(folder / "student.json", {"kind": self.kind, "multi": self.multi, "config": asdict(self.config)})
+
+    @classmethod
+    def load(cls, folder: Path, encoder: Encoder | None = None) -> SetFitStudent:
+        facts = json.loads((folder / "student.json").read_text(encoding="utf-8"))
+        body = load_sentence_transformer(folder / "body")
+        return cls(body, load_head(folder, facts["multi"]), SetFitConfig(**facts["config"]))
+
+
+def surest_rows(
+    soft_labels: NDArray[np.floating[Any]], weights: NDArray[np.floating[Any]], per_label: int, multi: bool, seed: int
+) -> list[int]:
+    """At most `per_label` rows of each label, the most probable first (ties in a seeded order), ascending."""
+    order = np.random.default_rng([seed, len(weights), 1]).permutation(len(weights))
+    known = np.nan_to_num(np.asarray(soft_labels, np.float64), nan=0.0)
+    chosen: set[int] = set()
+    for label in range(known.shape[1]):
+        mine = known[:, label] >= 0.5 if multi else known.argmax(axis=1) == label
+        candidates = order[mine[order]]
+        ranked = candidates[np.argsort(-(known[candidates, label] * weights[candidates]), kind="stable")]
+        chosen.update(int(row) for row in ranked[:per_label])
+    return sorted(chosen)
+
+
+def draw_pairs(
+    soft_labels: NDArray[np.floating[Any]], iterations: int, multi: bool, seed: int
+) -> list[tuple[int, int, float]]:
+    """Draw pairs in O(n * iterations): for every text and iteration one of the same label and one of another.
+
+    Args:
+        soft_labels: [n, k].
+        iterations: Pairs of each sort per text.
+        multi: Alike means sharing a label of probability one half or more.
+        seed: Of the draw.
+
+    Returns:
+        (first row, second row, target similarity in [0, 1]), in shuffled order. A sort of pair that does not exist (one label
+        alone, or one text of a label) is left out.
+    """
+    rng = np.random.default_rng([seed, len(soft_labels), 2])
+    known = np.nan_to_num(np.asarray(soft_labels, np.float64), nan=0.0)
+    n, k = known.shape
+    holds = known >= 0.5 if multi else np.eye(k, dtype=bool)[known.argmax(axis=1)]
+    members = [np.flatnonzero(holds[:, label]) for label in range(k)]
+    alike, unlike = [], []
+    for row in range(n):
+        labels = np.flatnonzero(holds[row])
+        peers = np.unique(np.concatenate([members[label] for label in labels])) if len(labels) else np.array([row])
+        strangers = np.setdiff1d(np.arange(n), peers, assume_unique=True)
+        peers = peers[peers != row]
+        if len(peers):
+            alike += [(row, int(other)) for other in rng.choice(peers, iterations)]
+        if len(strangers):
+            unlike += [(row, int(other)) for other in rng.choice(strangers, iterations)]
+    pairs = [(a, b, 1.0 if multi else float(known[a] @ known[b])) for a, b in alike]
+    pairs += [(a, b, 0.0 if multi else float(known[a] @ known[b])) for a, b in unlike]
+    return [pairs[index] for index in rng.permutation(len(pairs))]
+
+
+def save_body(body: Any, folder: Path) -> None:
+    """Write a sentence-transformers body: safetensors, no model card, the same bytes for the same body."""
+    body.save(str(folder), safe_serialization=True, create_model_card=False)
+    for path in folder.rglob("*.bin"):
+        raise InputError("the body cannot be written without pickle", where=path)
+
+
+def _encode(body: Any, texts: Sequence[str], progress: Progress | None) -> NDArray[np.float32]:
+    dimension = int(body.get_embedding_dimension())
+    out = np.zeros((len(texts), dimension), np.float32)
+    order = sorted(range(len(texts)), key=lambda index: (len(texts[index]), index))
+    for start in range(0, len(order), 256):
+        part = order[start : start + 256]
+        out[part] = body.encode(
+            [texts[index] for index in part], batch_size=32, show_progress_bar=False, normalize_embeddings=True
+        )
+        if progress is not None:
+            progress(min(start + 256, len(order)), len(order), "texts encoded")
+    return out
+
+
+def _tune(
+    body: Any, texts: Sequence[str], pairs: Sequence[tuple[int, int, float]], config: SetFitConfig, progress: Progress
+) -> None:
+    """Tune the body in place with the library's trainer over our pairs."""
+    from datasets import Dataset
+    from setfit import SetFitModel, Trainer, TrainingArguments
+    from setfit import logging as setfit_logging
+    from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+
+    setfit_logging.set_verbosity_error()
+    rows = [{"sentence_1": texts[a], "sentence_2": texts[b], "label": target} for a, b, target in pairs]
+
+    class PairTrainer(Trainer):
+        """The library's trainer, fed with the pairs that were drawn."""
+
+        def get_dataset(self, x: Any, y: Any, args: Any, max_pairs: int = -1) -> tuple[Any, Any]:
+            return Dataset.from_list(rows), args.loss(self.model.model_body)
+
+    class Tell(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            progress(state.global_step, state.max_steps, "steps of setfit")
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder,
+            batch_size=config.batch_size,
+            num_epochs=1,
+            body_learning_rate=config.learning_rate,
+            seed=config.seed,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            show_progress_bar=False,
+        )
+        trainer = PairTrainer(SetFitModel(model_body=body, model_head=None), args=arguments, callbacks=[Tell()])
+        trainer.st_trainer.args.dataloader_pin_memory = False
+        for noisy in (PrinterCallback, ProgressCallback):
+            trainer.st_trainer.remove_callback(noisy)
+        trainer.train_embeddings(list(texts), [0] * len(texts), args=arguments)
+    body.eval()
+
+
+def body_encoder(folder: Path) -> TransformerEncoder:
+    """The tuned body of a saved student as an encoder."""
+    return TransformerEncoder(folder / "body", "setfit body", "encoder: the body tuned by setfit")
