@@ -49,6 +49,10 @@ class Context:
             self._engine = make_engine(EngineSettings.model_validate(dict(self.engine_settings)), base=self.base)
         return self._engine
 
+    def use(self, engine: Any) -> None:
+        """Let the steps ask this engine instead of the pipeline's own."""
+        self._engine = engine
+
     def spending(self) -> Any:
         """The budget that all steps of this run share, or None."""
         if self.budget is not None and self._budget is None:
