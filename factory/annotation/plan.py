@@ -75,8 +75,7 @@ def choose(
         seed: Of the random order.
     """
     with warehouse.read() as db:
-        row = db.execute("SELECT count(*) FROM split_texts WHERE split = ?", [split]).fetchone()
-        total = 0 if row is None else int(row[0])
+        total = int(db.execute("SELECT count(*) FROM split_texts WHERE split = ?", [split]).fetchall()[0][0])
         wanted = _UNCOVERED_OR_TIED if texts == "uncovered_or_tied" else _ALL
         rows = db.execute(wanted, {"split": split}).fetchall()
     order = sample_order([content_hash for _, content_hash in rows], seed)
@@ -187,8 +186,10 @@ def finish(db: duckdb.DuckDBPyConnection, plan: Plan) -> bool:
     Returns:
         Whether it is done.
     """
-    row = db.execute("SELECT count(*) FROM slots WHERE plan_no = ? AND state = 'open'", [plan.plan_no]).fetchone()
-    done = row is not None and row[0] == 0
+    still = db.execute("SELECT count(*) FROM slots WHERE plan_no = ? AND state = 'open'", [plan.plan_no]).fetchall()[0][
+        0
+    ]
+    done = bool(still == 0)
     db.execute("UPDATE plans SET done = ? WHERE plan_no = ?", [done, plan.plan_no])
     return done
 

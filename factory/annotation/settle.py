@@ -172,12 +172,12 @@ def _program(
     target_no: int | None,
 ) -> int:
     """The number of the plan's prompted labelling function; made if there is none."""
-    row = db.execute(
+    known = db.execute(
         "SELECT program_no FROM programs WHERE kind = 'prompted' AND plan_no = ? AND target_label_no IS NOT DISTINCT FROM ?",
         [plan.plan_no, target_no],
-    ).fetchone()
-    if row is not None:
-        return int(row[0])
+    ).fetchall()
+    if known:
+        return int(known[0][0])
     program_no = next_no(db, "programs", "program_no")
     source = canonical_json({**{key: config[key] for key in _SOURCE_KEYS}, "version": prompt.version}).decode()
     name = f"{prompt.name}:{target}" if target is not None else prompt.name
