@@ -13,6 +13,8 @@ from factory.labels.votes import VoteSet
 if TYPE_CHECKING:
     from factory.warehouse import Warehouse
 
+BLOCK = 131_072
+
 
 @dataclass(frozen=True)
 class Texts:
@@ -73,31 +75,47 @@ def read_votes(
         classes: Number of classes.
         class_of: Vote value to class; votes with other values count as abstentions.
     """
-    value_map = np.full(max(class_of, default=0) + 1, -1, np.int64)
+    value_map = np.full(256 if max(class_of, default=0) < 256 else max(class_of) + 1, -1, np.int16)
     for value, number in class_of.items():
         value_map[value] = number
+    plain = bool((value_map[: len(class_of)] == np.arange(len(class_of))).all())
+    size = len(texts.numbers)
     rows: list[np.ndarray] = []
     labels: list[np.ndarray] = []
-    lengths = np.zeros(len(texts.numbers), np.int64)
+    lengths = np.zeros(size, np.uint16 if len(programs) < 65_536 else np.int32)
     with warehouse.read() as db:
         for program in programs:
-            found = db.execute("SELECT text_no, vote FROM votes WHERE program_no = ?", [program.number]).fetchnumpy()
-            vote = np.asarray(found["vote"], np.int64)
-            inside = (vote >= 0) & (vote < len(value_map))
-            label = np.where(inside, value_map[np.where(inside, vote, 0)], -1)
-            kept = label >= 0
-            row = texts.rows(np.asarray(found["text_no"])[kept]).astype(np.int32)
+            found = db.execute(
+                "SELECT text_no, vote::USMALLINT AS vote FROM votes WHERE program_no = ? AND vote BETWEEN 0 AND ?",
+                [program.number, min(len(value_map) - 1, 65_535)],
+            ).fetchnumpy()
+            row, label = texts.rows(np.asarray(found["text_no"])), np.asarray(found["vote"])
+            if not plain or (len(label) and int(label.max()) >= len(class_of)):
+                label = value_map[label]
+                row, label = row[label >= 0], label[label >= 0]
+            if len(row) > 1 and not (row[1:] > row[:-1]).all():
+                order = np.argsort(row, kind="stable")
+                row, label = row[order], label[order]
             lengths[row] += 1
-            rows.append(row)
-            labels.append(label[kept].astype(np.int16))
-    indptr = np.zeros(len(lengths) + 1, np.int64)
+            rows.append(row.astype(np.int32, copy=False))
+            labels.append(label.astype(np.uint8 if classes <= 256 else np.uint16))
+    indptr = np.zeros(size + 1, np.int64)
     np.cumsum(lengths, out=indptr[1:])
     width = len(programs) * classes
     codes = np.empty(int(indptr[-1]), np.uint16 if width <= 65_536 else np.int32)
-    place = indptr[:-1].copy()
-    for column, (row, label) in enumerate(zip(rows, labels, strict=True)):
-        codes[place[row]] = column * classes + label.astype(np.int64)
-        place[row] += 1
+    starts = np.arange(0, size + BLOCK, BLOCK)
+    bounds = [np.searchsorted(row, starts) for row in rows]
+    for block in range(len(starts) - 1):  # a block of texts at a time, so that what is written to stays in cache
+        low = block * BLOCK
+        base = int(indptr[low])
+        place = indptr[low : low + BLOCK] - base
+        out = codes[base : int(indptr[min(low + BLOCK, size)])]
+        for column, (row, label, bound) in enumerate(zip(rows, labels, bounds, strict=True)):
+            part = slice(bound[block], bound[block + 1])
+            here = row[part] - low
+            at = place[here]
+            out[at] = label[part].astype(codes.dtype) + codes.dtype.type(column * classes)
+            place[here] = at + 1
     return VoteSet(codes, indptr, len(programs), classes)
 
 
