@@ -6,3 +6,10 @@ layers    kernel layers (seccomp, Landlock, namespaces, limits) and the probe th
 child     one program over one chunk of texts, in a sealed process of its own
 worker    the process that forks children and watches them
 """
+
+from __future__ import annotations
+
+
+def words(text: str) -> list[str]:
+    """The words of a block of text, for the long lists of names in these modules."""
+    return text.split()

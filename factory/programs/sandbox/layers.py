@@ -14,6 +14,8 @@ import signal
 import struct
 import sys
 
+from . import words
+
 LAYERS = ("unprivileged", "no_new_privs", "namespaces", "limits", "landlock", "seccomp")
 """The kernel layers, in the order they are put on."""
 
@@ -40,60 +42,20 @@ _CALLS = {
     "getrusage": (98, 165), "prlimit64": (302, 261), "getrandom": (318, 278), "seccomp": (317, 277),
     "close_range": (436, 436), "restart_syscall": (219, 128), "set_tid_address": (218, 96), "sched_getaffinity": (204, 123),
 }  # fmt: skip
-_CHILD = [
-    "brk",
-    "munmap",
-    "mremap",
-    "madvise",
-    "futex",
-    "rt_sigaction",
-    "rt_sigprocmask",
-    "rt_sigreturn",
-    "sigaltstack",
-    "clock_gettime",
-    "gettimeofday",
-    "getrusage",
-    "getpid",
-    "gettid",
-    "exit",
-    "exit_group",
-    "getrandom",
-    "sched_yield",
-    "restart_syscall",
-    "setitimer",
-]
+_CHILD = words(
+    """
+    brk munmap mremap madvise futex rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack clock_gettime
+    gettimeofday getrusage getpid gettid exit exit_group getrandom sched_yield restart_syscall setitimer
+    """
+)
 _WORKER = [
     *_CHILD,
-    *[
-        "read",
-        "write",
-        "close",
-        "poll",
-        "ppoll",
-        "lseek",
-        "pread64",
-        "select",
-        "pselect6",
-        "getppid",
-        "getuid",
-        "clone",
-        "fork",
-        "vfork",
-        "wait4",
-        "kill",
-        "fcntl",
-        "dup",
-        "fstat",
-        "pipe2",
-        "prctl",
-        "set_robust_list",
-        "rseq",
-        "prlimit64",
-        "seccomp",
-        "close_range",
-        "set_tid_address",
-        "sched_getaffinity",
-    ],
+    *words(
+        """
+    read write close poll ppoll lseek pread64 select pselect6 getppid getuid clone fork vfork wait4 kill fcntl
+    dup fstat pipe2 prctl set_robust_list rseq prlimit64 seccomp close_range set_tid_address sched_getaffinity
+    """
+    ),
 ]
 
 _libc = ctypes.CDLL(None, use_errno=True)

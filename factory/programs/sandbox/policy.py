@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import string
 
+from . import words
 from .facades import BUILTIN_NAMES, MODULES
 
 MAX_BYTES = 40_000
@@ -16,139 +17,26 @@ MAX_NODES = 12_000
 MAX_DEPTH = 80
 
 _NODES = frozenset(
-    [
-        "Module",
-        "Expr",
-        "Assign",
-        "AugAssign",
-        "AnnAssign",
-        "NamedExpr",
-        "FunctionDef",
-        "ClassDef",
-        "Lambda",
-        "Return",
-        "Delete",
-        "If",
-        "For",
-        "While",
-        "Break",
-        "Continue",
-        "Pass",
-        "Raise",
-        "Try",
-        "ExceptHandler",
-        "Assert",
-        "Import",
-        "ImportFrom",
-        "alias",
-        "Global",
-        "Nonlocal",
-        "arguments",
-        "arg",
-        "keyword",
-        "Name",
-        "Load",
-        "Store",
-        "Del",
-        "Constant",
-        "Attribute",
-        "Subscript",
-        "Slice",
-        "Starred",
-        "Call",
-        "Tuple",
-        "List",
-        "Set",
-        "Dict",
-        "ListComp",
-        "SetComp",
-        "DictComp",
-        "GeneratorExp",
-        "comprehension",
-        "IfExp",
-        "BoolOp",
-        "And",
-        "Or",
-        "UnaryOp",
-        "Not",
-        "USub",
-        "UAdd",
-        "Invert",
-        "BinOp",
-        "Add",
-        "Sub",
-        "Mult",
-        "Div",
-        "Mod",
-        "Pow",
-        "LShift",
-        "RShift",
-        "BitOr",
-        "BitXor",
-        "BitAnd",
-        "FloorDiv",
-        "Compare",
-        "Eq",
-        "NotEq",
-        "Lt",
-        "LtE",
-        "Gt",
-        "GtE",
-        "Is",
-        "IsNot",
-        "In",
-        "NotIn",
-        "JoinedStr",
-        "FormattedValue",
-        "Yield",
-        "YieldFrom",
-        "Match",
-        "match_case",
-        "MatchValue",
-        "MatchSingleton",
-        "MatchSequence",
-        "MatchMapping",
-        "MatchClass",
-        "MatchStar",
-        "MatchAs",
-        "MatchOr",
-    ]
+    words(
+        """
+    Module Expr Assign AugAssign AnnAssign NamedExpr FunctionDef ClassDef Lambda Return Delete If For While
+    Break Continue Pass Raise Try ExceptHandler Assert Import ImportFrom alias Global Nonlocal arguments arg
+    keyword Name Load Store Del Constant Attribute Subscript Slice Starred Call Tuple List Set Dict ListComp
+    SetComp DictComp GeneratorExp comprehension IfExp BoolOp And Or UnaryOp Not USub UAdd Invert BinOp Add Sub
+    Mult Div Mod Pow LShift RShift BitOr BitXor BitAnd FloorDiv Compare Eq NotEq Lt LtE Gt GtE Is IsNot In NotIn
+    JoinedStr FormattedValue Yield YieldFrom Match match_case MatchValue MatchSingleton MatchSequence
+    MatchMapping MatchClass MatchStar MatchAs MatchOr
+    """
+    )
 )
 _BLOCKED_ATTRIBUTES = frozenset(
-    [
-        "format_map",
-        "mro",
-        "obj",
-        "with_traceback",
-        "gi_frame",
-        "gi_code",
-        "gi_yieldfrom",
-        "gi_running",
-        "gi_suspended",
-        "cr_frame",
-        "cr_code",
-        "cr_await",
-        "cr_origin",
-        "ag_frame",
-        "ag_code",
-        "ag_await",
-        "tb_frame",
-        "tb_next",
-        "tb_lasti",
-        "tb_lineno",
-        "f_back",
-        "f_builtins",
-        "f_code",
-        "f_globals",
-        "f_locals",
-        "f_lasti",
-        "f_lineno",
-        "f_trace",
-        "f_trace_lines",
-        "f_trace_opcodes",
-        "func_globals",
-        "func_code",
-    ]
+    words(
+        """
+    format_map mro obj with_traceback gi_frame gi_code gi_yieldfrom gi_running gi_suspended cr_frame cr_code
+    cr_await cr_origin ag_frame ag_code ag_await tb_frame tb_next tb_lasti tb_lineno f_back f_builtins f_code
+    f_globals f_locals f_lasti f_lineno f_trace f_trace_lines f_trace_opcodes func_globals func_code
+    """
+    )
 )
 _ENUM_BASES = frozenset({"Enum", "IntEnum", "StrEnum", "str", "int", "object"})
 _DECORATORS = frozenset({"lru_cache", "cache"})
@@ -290,7 +178,7 @@ class _Checker:
                 raise Refused("import", f"the module {_show(alias.name)} may not be imported", line)
 
     def _on_ImportFrom(self, node: ast.ImportFrom, line: int | None) -> None:
-        if node.level or node.module not in MODULES:
+        if node.level or node.module is None or node.module not in MODULES:
             raise Refused("import", f"the module {_show(node.module or '.')} may not be imported", line)
         for alias in node.names:
             if alias.name not in MODULES[node.module]:

@@ -1,0 +1,113 @@
+"""The plan's vocabulary: approaches (rubrics) and variants, so that programs differ by design. Prompts depend on these words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rubric:
+    """One approach.
+
+    Attributes:
+        name: A short name; part of the program's name.
+        title: What stands in the list of approaches already taken.
+        words: What the prompt says.
+    """
+
+    name: str
+    title: str
+    words: str
+
+
+BROAD = (
+    Rubric(
+        "vocabulary",
+        "word lists for every label, most matches win",
+        "Vocabulary, for all labels. A table that maps every label to the words and word beginnings that its texts typically"
+        " use. Count how many of each label's words occur in the text as whole words; return the label with the highest count,"
+        " and None if nothing matches or two labels share the highest count.",
+    ),
+    Rubric(
+        "phrases",
+        "an ordered list of regular expressions, the first match wins",
+        "Phrases and patterns, for all labels. An ordered list of compiled regular expressions, each with its label, the most"
+        " telling first: fixed expressions, words in sequence with small gaps, typical beginnings and endings, forms such as"
+        " amounts, numbers, links and addresses. Return the label of the first that matches, and None if none does.",
+    ),
+    Rubric(
+        "form",
+        "how the text is built: first words, punctuation, length, digits, capitals",
+        "Form, for all labels that have one. Look at how the text is built rather than at its subject: its first two or three"
+        " words, question words and what follows them, punctuation, length, capitals, digits, links, repeated characters,"
+        " whether it says I, you or we, and combinations of these. Vote only where the form really tells the labels apart.",
+    ),
+    Rubric(
+        "weighing",
+        "evidence of several kinds with weights, a clear lead wins",
+        "Weighing, for all labels. Gather evidence of different kinds (words, phrases, form, and evidence against a label), each"
+        " with a weight. Add up for every label and return the best one if it leads the second clearly; otherwise None.",
+    ),
+)
+"""Approaches of programs that speak of all labels."""
+
+FOCUSED = (
+    Rubric(
+        "sure",
+        "sure signs, any one of which is enough",
+        "Sure signs of the one label (or the few labels) named above. Words, phrases and patterns that hardly ever occur in texts"
+        " of any other label, in as many forms as you can think of; any one of them is enough. Return None for everything else.",
+    ),
+    Rubric(
+        "together",
+        "two weaker signs that occur together",
+        "Weaker signs together, for the one label (or the few labels) named above. Two or more lists of cues, none of which is"
+        " enough by itself; return the label when cues of two different lists occur in the same text, and None otherwise.",
+    ),
+    Rubric(
+        "apart",
+        "cues for the label unless cues of the labels it is confused with occur",
+        "What sets the one label (or the few labels) named above apart from those that it is most easily confused with. A broad"
+        " list of cues for it, and for each neighbouring label a list of cues that speak against it. Return the label when its"
+        " cues are there and those against it are not; otherwise None.",
+    ),
+)
+"""Approaches of programs that speak of one label, or of a few where there are many."""
+
+TARGETED = (
+    Rubric(
+        "sure",
+        "sure signs, and plain signs of other subjects",
+        "Sure signs. Return True on words, phrases and patterns that hardly occur in texts without the label. Return False when"
+        " there is none of them and the text is plainly about something else: list cues of several other subjects for this."
+        " None in between.",
+    ),
+    Rubric(
+        "counting",
+        "counting cues, and where they stand",
+        "Counting. Count different cues of the label; one in the first line or title counts double. Return True from two points"
+        " on. Return False when there is no cue at all and the first line shows another subject. Otherwise None.",
+    ),
+    Rubric(
+        "apart",
+        "telling a passing mention from the subject",
+        "Subject or passing mention. Look for cues of the label near words that make it the subject (actions, amounts, units,"
+        " actors that belong to it). Return True on such pairs, False when cues of neighbouring labels stand there in their place"
+        " and none of this label's, None otherwise.",
+    ),
+)
+"""Approaches of programs for one label of a task where a text has any number of labels."""
+
+VARIANTS = (
+    ("common", "The common, everyday evidence: what most texts of a label have in them."),
+    (
+        "names",
+        "Names and terms: kinds of people, organisations, places, products, works, technical terms, units, abbreviations.",
+    ),
+    ("actions", "Verbs and intentions: what is done, asked for, offered, felt or reported, in all tenses and persons."),
+    (
+        "indirect",
+        "Indirect evidence: rarer words, paraphrases, slang, contexts and companions that remain when the obvious cues are absent.",
+    ),
+)
+"""What distinguishes programs of the same approach: name and words."""

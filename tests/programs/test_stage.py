@@ -1,0 +1,188 @@
+"""Authoring and voting against a warehouse, with recorded answers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from factory.llm import EngineSettings, Pending, make_engine
+from factory.programs import stage
+from factory.task import load_card, register
+from factory.warehouse import Warehouse, insert
+
+CARD = {
+    "name": "comments",
+    "text": "a comment",
+    "labels": {"ham": "about the song", "spam": "advertises something"},
+}
+TEXTS = [f"{'win a prize at site ' if i % 3 == 0 else 'great song i love it '}{i}" for i in range(120)]
+
+
+def add_texts(warehouse: Warehouse, texts: list[str], split: str = "train") -> None:
+    with warehouse.lease() as db:
+        first = db.execute("SELECT coalesce(max(text_no) + 1, 0) FROM texts").fetchall()[0][0]
+        numbers = list(range(first, first + len(texts)))
+        hashes = [hashlib.sha256(text.encode()).digest()[:16] for text in texts]
+        insert(
+            db, "texts", {"text_no": numbers, "content_hash": hashes, "text": texts, "origin": ["corpus"] * len(texts)}
+        )
+        insert(
+            db,
+            "occurrences",
+            {
+                "source_no": [1] * len(texts),
+                "row_no": numbers,
+                "text_no": numbers,
+                "split": [split] * len(texts),
+                "kept": [True] * len(texts),
+            },
+        )
+
+
+@pytest.fixture
+def warehouse() -> Warehouse:
+    warehouse = Warehouse.memory()
+    register(warehouse, load_card(CARD))
+    add_texts(warehouse, TEXTS)
+    return warehouse
+
+
+def fenced(source: str) -> str:
+    return f"```python\n{source}\n```"
+
+
+def program(word: str, label: str) -> str:
+    return (
+        f"WORDS = ['{word}']\ndef label(text):\n    return '{label}' if any(w in text.lower() for w in WORDS) else None"
+    )
+
+
+def add_program(warehouse: Warehouse, number: int, source: str) -> None:
+    with warehouse.lease() as db:
+        insert(
+            db,
+            "programs",
+            {
+                "program_no": [number],
+                "program_key": [str(number)],
+                "name": [f"p{number}"],
+                "kind": ["python"],
+                "origin": ["hand"],
+                "source": [source],
+                "state": ["accepted"],
+            },
+        )
+
+
+class Recorder:
+    """Answers requests with programs of its own, through an answers file."""
+
+    def __init__(self, folder: Path, answer: Any) -> None:
+        self.answers = folder / "answers.jsonl"
+        self.requests = folder / "requests.jsonl"
+        self.answers.write_text("")
+        self.answer = answer
+        self.asked = 0
+
+    def run(self, warehouse: Warehouse, **params: Any) -> Any:
+        for _ in range(8):
+            engine = make_engine(
+                EngineSettings(kind="recorded", answers=str(self.answers), requests=str(self.requests)), base=Path("/")
+            )
+            try:
+                return stage.author(warehouse, engine, **params)
+            except Pending:
+                self._record()
+        raise AssertionError("still pending after eight rounds")
+
+    def _record(self) -> None:
+        lines = [json.loads(line) for line in self.requests.read_text().splitlines()]
+        with self.answers.open("a") as out:
+            for line in lines:
+                self.asked += 1
+                text = self.answer(self.asked, line["messages"])
+                out.write(json.dumps({"key": line["key"], "sample_no": line["sample_no"], "answer": text}) + "\n")
+
+
+def test_accepted_programs_are_stored_with_their_lineage(warehouse: Warehouse, tmp_path: Path) -> None:
+    words = ["win", "prize", "site", "song", "love", "great"]
+    recorder = Recorder(
+        tmp_path, lambda n, _: fenced(program(words[n % 6] + ("" if n < 6 else " "), "spam" if n % 6 < 3 else "ham"))
+    )
+    result = recorder.run(warehouse, programs=2, examples=2)
+    assert result.did["accepted"] == 2
+    rows = warehouse.query(
+        "SELECT state, origin, plan_no, slot_no, request_key IS NOT NULL FROM programs ORDER BY program_no"
+    )
+    assert [row for row in rows if row[0] == "accepted"] == [
+        ("accepted", "model", 1, 0, True),
+        ("accepted", "model", 1, 1, True),
+    ]
+    again = recorder.run(warehouse, programs=2, examples=2)
+    assert again.skipped
+    assert warehouse.scalar("SELECT count(*) FROM programs") == len(rows)
+
+
+def test_a_program_is_repaired_by_showing_the_model_its_error(warehouse: Warehouse, tmp_path: Path) -> None:
+    def answer(n: int, messages: list[dict[str, str]]) -> str:
+        if len(messages) <= 2:
+            return fenced("import os\ndef label(text):\n    return None")
+        assert "module `os` may not be imported" in messages[-1]["content"]
+        return fenced(program("win" if "all labels" in messages[1]["content"] else "song", "spam"))
+
+    result = Recorder(tmp_path, answer).run(warehouse, programs=2, examples=2)
+    assert result.did["accepted"] == 2
+    assert result.did["asked"] == 2
+
+
+def test_programs_that_vote_alike_or_never_are_dropped_and_the_bound_holds(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    def answer(n: int, messages: list[dict[str, str]]) -> str:
+        return fenced(program("win", "spam")) if len(messages) <= 2 else fenced(program("nowhere", "spam"))
+
+    result = Recorder(tmp_path, answer).run(warehouse, programs=3, candidates=4, examples=2)
+    assert result.did["accepted"] == 1
+    assert result.did["asked"] == 4
+    assert result.did["refused"] == {"votes_alike": 3}
+    assert "used up" in result.says[-1]
+
+
+def test_votes_come_once_and_new_texts_and_programs_cost_their_part(warehouse: Warehouse) -> None:
+    add_program(warehouse, 1, program("win", "spam"))
+    first = stage.vote(warehouse, block=50)
+    assert first.did["votes"] == 40
+    assert stage.vote(warehouse, block=50).skipped
+    add_program(warehouse, 2, program("song", "ham"))
+    assert stage.vote(warehouse, block=50).did["votes"] == 80
+    add_texts(warehouse, ["win again", "a new song"])
+    second = stage.vote(warehouse, block=50)
+    assert second.did == second.did | {"votes": 2, "texts": 2}
+    assert warehouse.scalar("SELECT count(*) FROM votes") == 122
+    assert warehouse.scalar("SELECT sum(n_votes) FROM vote_blocks") == 122
+    assert warehouse.scalar("SELECT count(*) FROM (SELECT DISTINCT program_no, text_no FROM votes)") == 122
+
+
+def test_a_deleted_vote_is_found_and_only_its_block_computed_again(warehouse: Warehouse) -> None:
+    add_program(warehouse, 1, program("win", "spam"))
+    stage.vote(warehouse, block=50)
+    before = warehouse.query("SELECT * FROM votes ORDER BY ALL")
+    with warehouse.lease() as db:
+        db.execute("DELETE FROM votes WHERE text_no = 60")
+    result = stage.vote(warehouse, block=50)
+    assert result.did["stale_blocks"] == 1
+    assert result.did["texts"] == 50
+    assert warehouse.query("SELECT * FROM votes ORDER BY ALL") == before
+
+
+def test_failures_are_stored_with_their_reason(warehouse: Warehouse) -> None:
+    add_program(warehouse, 1, "def label(text):\n    return int(text[-1]) // (7 - int(text[-1]))")
+    stage.vote(warehouse)
+    rows = dict(warehouse.query("SELECT status, count(*) FROM vote_failures GROUP BY ALL"))
+    assert rows["exception"] == 12
+    details = {row[0] for row in warehouse.query("SELECT DISTINCT detail FROM vote_failures WHERE status = 'exception'")}
+    assert details == {"ZeroDivisionError in line 2", None}
