@@ -308,19 +308,14 @@ def _in_bulk(
                 left = [sample for sample in range(call.first, call.last + 1) if sample not in reply.answers]
                 told({(call.request.key, sample): Failure(fault.reason, fault.detail) for sample in left})
             if time.monotonic() - stored_at >= STORE_EVERY_S:
-                _store(ledger)
+                ledger.flush()
                 progress(done, 0 if not intake.exhausted else intake.n_calls, "answers")
                 stored_at = time.monotonic()
     finally:
-        _store(ledger)
+        ledger.flush()
     if passed and budget is not None:
         raise budget.passed(1)
     if missing:
+        ledger.store_wanted(missing)
         raise engine.pending(missing, stage)
     progress(done, done, "answers")
-
-
-def _store(ledger: Ledger) -> None:
-    batch = ledger.take()
-    ledger.store(batch)
-    ledger.settle(batch)

@@ -54,23 +54,33 @@ def write_calls(path: Path, calls: Iterable[Call], settings: EngineSettings) -> 
     Returns:
         Lines written.
     """
+    seen: set[str] = set()
+
+    def lines() -> Iterator[dict[str, Any]]:
+        for call in calls:
+            if call.custom_id not in seen:
+                seen.add(call.custom_id)
+                body = body_of(call, settings)
+                yield {"custom_id": call.custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body}
+
+    return write_whole(path, lines())
+
+
+def write_whole(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write rows as JSONL, so that the file is there whole or not at all.
+
+    Returns:
+        Lines written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
-    seen: set[str] = set()
+    count = 0
     with temporary.open("wb") as out:
-        for call in calls:
-            if call.custom_id in seen:
-                continue
-            seen.add(call.custom_id)
-            line = {
-                "custom_id": call.custom_id,
-                "method": "POST",
-                "url": "/v1/chat/completions",
-                "body": body_of(call, settings),
-            }
-            out.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        for row in rows:
+            out.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+            count += 1
     os.replace(temporary, path)
-    return len(seen)
+    return count
 
 
 def read_results(lines: Iterable[bytes], where: str) -> Iterator[Result]:

@@ -208,11 +208,21 @@ class Ledger:
         """Note that a batch is stored."""
         self.journal.stored([attempt.number for attempt in batch.attempts])
 
-    def close(self) -> None:
-        """Store what is left and end the journal."""
+    def flush(self) -> None:
+        """Store what is not stored, here and now."""
         batch = self.take()
         self.store(batch)
         self.settle(batch)
+
+    def store_wanted(self, calls: Iterable[Call]) -> None:
+        """Store requests that have no answer yet, so that a results file can be read later."""
+        wanted = {call.request.key: call.request for call in calls}
+        with self.warehouse.lease() as db:
+            _store_requests(db, wanted, self.stage)
+
+    def close(self) -> None:
+        """Store what is left and end the journal."""
+        self.flush()
         self.journal.close()
 
 
@@ -244,7 +254,7 @@ def _store_requests(db: Any, requests: Mapping[str, Request], stage: str) -> Non
         db, "SELECT request_key FROM requests WHERE request_key IN (SELECT key FROM incoming_keys)", list(requests)
     )
     new = [request for key, request in requests.items() if (key,) not in known]
-    columns = {
+    columns: dict[str, list[Any]] = {
         "request_key": [request.key for request in new],
         "content_key": [request.content_key for request in new],
         "model": [request.model.name for request in new],
@@ -271,7 +281,7 @@ def _store_answers(db: Any, answers: Mapping[AnswerKey, Answer], seen: int | Non
             [key for (key, _), _ in rows],
         )
         rows = [(key, answer) for key, answer in rows if key not in known]
-    columns = {
+    columns: dict[str, list[Any]] = {
         "request_key": [key for (key, _), _ in rows],
         "sample_no": [sample for (_, sample), _ in rows],
         "answer": [answer.text for _, answer in rows],
@@ -292,7 +302,7 @@ def _store_answers(db: Any, answers: Mapping[AnswerKey, Answer], seen: int | Non
 
 def _store_attempts(db: Any, attempts: Iterable[Attempt], price: Price | None, engine: str) -> None:
     rows = [(attempt, _spent(attempt, price)) for attempt in attempts]
-    columns = {
+    columns: dict[str, list[Any]] = {
         "attempt_no": [attempt.number for attempt, _ in rows],
         "request_key": [attempt.call.request.key for attempt, _ in rows],
         "first_sample": [attempt.call.first for attempt, _ in rows],

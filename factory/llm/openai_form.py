@@ -76,8 +76,7 @@ def reply_of(call: Call, body: Any, *, origin: str, latency_ms: float | None = N
     """
     choices = body.get("choices") if isinstance(body, Mapping) else None
     if not isinstance(choices, list):
-        fault = Fault("malformed", "no_choices", "the reply holds no `choices`", status)
-        return Reply({}, fault, latency_ms, status)
+        return Reply({}, Fault("malformed", "no_choices", "the reply holds no `choices`", status), latency_ms, status)
     texts: dict[int, tuple[str, FinishReason, str | None, Any]] = {}
     for choice in choices:
         read = _choice(choice, call.n)

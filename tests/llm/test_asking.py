@@ -127,7 +127,7 @@ def test_recorded_answers_match_by_content(tmp_path: Path) -> None:
     assert (answer.text, answer.origin, answer.usage.counted) == ("hi", "recorded", False)
     with pytest.raises(Pending, match=r"1 answer of stage `author` not recorded \(1 of `p`\)"):
         ask(warehouse, engine, [Ask(request("y", model=engine.model, prompt="p"))], stage="author")
-    assert json.loads((tmp_path / "missing.jsonl").read_text())["body"]["messages"] == [dict(other.messages[0])]
+    assert json.loads((tmp_path / "missing.jsonl").read_text())["messages"] == [dict(other.messages[0])]
 
 
 def parse(_: Request, text: str) -> str:

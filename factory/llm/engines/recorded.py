@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from factory.errors import EngineError
-from factory.llm.batchfile import read_results, write_calls
+from factory.llm.batchfile import read_results, write_whole
 from factory.llm.engines.base import BulkEngine, Call, Fault, Pending, Reply
 from factory.llm.request import Answer, Request, Usage, estimate_tokens
 from factory.llm.settings import EngineSettings, as_list
@@ -57,9 +57,11 @@ class RecordedEngine(BulkEngine):
         what = f"{n} answer{'s' if n != 1 else ''} of stage `{stage}` not recorded ({names})"
         where = ", ".join(str(path) for path in self.paths)
         if self.requests_path is not None:
-            write_calls(self.requests_path, calls, self.settings)
+            write_wanted(self.requests_path, calls)
             return Pending(
-                what, where=where, fix=f"The requests are written to {self.requests_path}: have them answered"
+                what,
+                where=where,
+                fix=f"They are written to {self.requests_path}: add an `answer` to each line, and the lines to the answers",
             )
         return Pending(
             what,
@@ -102,6 +104,28 @@ class RecordedEngine(BulkEngine):
                         ) from error
                     found.setdefault(key, row)
         return found
+
+
+def write_wanted(path: Path, calls: Iterable[Call]) -> int:
+    """Write what is to be recorded, a line for each sample: the recorded form without its answer, and the messages.
+
+    Returns:
+        Lines written.
+    """
+    lines = (
+        {
+            "key": call.request.content_key,
+            "sample_no": sample,
+            "prompt": call.request.prompt,
+            "prompt_version": call.request.prompt_version,
+            "messages": list(call.request.messages),
+            "schema": call.request.schema,
+            "sampling": call.request.sampling,
+        }
+        for call in calls
+        for sample in range(call.first, call.last + 1)
+    )
+    return write_whole(path, lines)
 
 
 def _answer(row: dict[str, Any], request: Request) -> Answer:
