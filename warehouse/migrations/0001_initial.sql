@@ -65,6 +65,14 @@ CREATE TABLE synthetic (
     seed_text_no INTEGER, passage_text_no INTEGER, demo_text_nos INTEGER[], prompt_version VARCHAR NOT NULL,
     request_key VARCHAR NOT NULL, sample_no INTEGER NOT NULL, state VARCHAR NOT NULL, drop_reason VARCHAR, detail VARCHAR);
 
+-- What is retrieved from: texts of the split train, or pieces of them and of outside sources (texts of origin 'passage', which
+-- occur in no split). parent_text_no: the corpus text a piece was cut from; row_no: its row in an outside source.
+CREATE TABLE passages (
+    corpus_key VARCHAR NOT NULL, text_no INTEGER NOT NULL, parent_text_no INTEGER, source VARCHAR NOT NULL, row_no BIGINT,
+    first_char INTEGER NOT NULL, last_char INTEGER NOT NULL);
+-- Up to which synthetic text, and against which dev and test texts, decontamination was done.
+CREATE TABLE decontaminations (held_out VARCHAR NOT NULL, last_synthetic_no INTEGER NOT NULL, n_dropped INTEGER NOT NULL);
+
 -- The teacher's own labels ---------------------------------------------------------------------------------------------
 -- label_no null: the answer could not be read (drop_reason says why). Multi: several rows per text, -1 for "none".
 CREATE TABLE annotations (

@@ -1,0 +1,74 @@
+"""Dataset cartography (Swayamdipta et al., EMNLP 2020): how a model's belief in each text's label moves while it learns.
+
+SynthesizRR fine-tunes DistilBERT for 6 epochs and keeps the top 83% of each label by confidence. Here the model is a
+softmax layer on frozen sentence embeddings, trained by the same number of epochs, which takes seconds on a CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Cartography:
+    """Per text, over the epochs: what was believed of its label.
+
+    Attributes:
+        confidence: float64 [n], mean probability of its label, 0 to 1.
+        variability: float64 [n], standard deviation of it (ddof 0).
+        correctness: float64 [n], share of the epochs in which its label was the likeliest.
+    """
+
+    confidence: NDArray[np.float64]
+    variability: NDArray[np.float64]
+    correctness: NDArray[np.float64]
+
+
+def cartography(
+    vectors: NDArray[np.float32],
+    labels: Sequence[int],
+    classes: int,
+    random_seed: int,
+    *,
+    epochs: int = 6,
+    batch: int = 32,
+    rate: float = 2.0,
+) -> Cartography:
+    """Train by mini-batch gradient descent and watch each text's own label.
+
+    Args:
+        vectors: float32 [n, d], unit length.
+        labels: Class of each text.
+        classes: How many there are.
+        random_seed: For the order of the batches.
+        epochs: Passes over the data; the belief is read after each.
+        batch: Texts per step.
+        rate: Step size.
+    """
+    x = np.asarray(vectors, np.float64)
+    y = np.asarray(labels, np.int64)
+    weights, bias = np.zeros((x.shape[1], classes)), np.zeros(classes)
+    rng = np.random.default_rng([random_seed, 5])
+    belief = np.zeros((epochs, len(y)))
+    right = np.zeros((epochs, len(y)), bool)
+    for epoch in range(epochs):
+        order = rng.permutation(len(y))
+        for first in range(0, len(y), batch):
+            rows = order[first : first + batch]
+            error = _softmax(x[rows] @ weights + bias)
+            error[np.arange(len(rows)), y[rows]] -= 1
+            weights -= rate * x[rows].T @ error / len(rows)
+            bias -= rate * error.mean(0)
+        probs = _softmax(x @ weights + bias)
+        belief[epoch] = probs[np.arange(len(y)), y]
+        right[epoch] = probs.argmax(1) == y
+    return Cartography(belief.mean(0), belief.std(0), right.mean(0))
+
+
+def _softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    raised = np.exp(scores - scores.max(1, keepdims=True))
+    return np.asarray(raised / raised.sum(1, keepdims=True))

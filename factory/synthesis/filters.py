@@ -1,0 +1,218 @@
+"""Filters: each a pure function that says why a text is dropped, or None to keep it.
+
+`ORDER` is the order in which they are asked; the first reason found is the one on record. Near-duplicates are in `near`, the
+label check and the quota are decided by the loop.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+ORDER = (
+    "unreadable", "refusal", "boilerplate", "placeholder", "noise", "too_short", "too_long", "language",
+    "copy_of_passage", "duplicate", "duplicate_of_seed", "duplicate_of_held_out",
+    "near_duplicate", "near_seed", "near_held_out", "label_check", "surplus", "cartography",
+)  # fmt: skip
+"""Every reason this stage gives, in the order in which the filters are asked."""
+
+Verdict = tuple[str, str] | None
+"""`(drop_reason, detail)`, or None to keep."""
+
+_REFUSAL = re.compile(
+    r"\b(?:as an ai\b|as a language model|i(?:'m| am) (?:sorry|unable|not able)|i apologi[sz]e"
+    r"|i can(?:no|')t (?:assist|help|fulfil|comply|write|create|provide|generate)|i won't"
+    r"|unable to (?:rewrite|write)|cannot comply|not able to (?:write|rewrite|comply))",
+    re.IGNORECASE,
+)
+_BOILERPLATE = re.compile(
+    r"^(?:sure\b|certainly\b|of course\b|here(?:'s| is| are)\b.{0,60}:|thank you for|okay,? here|the rewritten text"
+    r"|rewritten text:|(?:text|example) ?\d* ?:|(?:output|answer|label|note) ?:)"
+    r"|(?:let me know if|i hope this (?:helps|meets)|feel free to"
+    r"|this (?:text|example) (?:is|clearly|has been) (?:classified|labell?ed|about the label))",
+    re.IGNORECASE,
+)
+_PLACEHOLDER = re.compile(
+    r"\[(?:insert|your|name|company|city|date|team|player|number|country)\b[^\]]*\]|\{\w+\}"
+    r"|</?(?:text|passage|label)>|lorem ipsum|\bXX+\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Lengths that are kept, in characters, both inclusive."""
+
+    low: int
+    high: int
+
+
+def refusal(text: str) -> Verdict:
+    """A model that says it cannot or will not.
+
+    Example:
+        >>> refusal("I'm sorry, but I can't help with that.")
+        ('refusal', "I'm sorry")
+    """
+    found = _REFUSAL.search(text)
+    return None if found is None else ("refusal", found[0])
+
+
+def boilerplate(text: str) -> Verdict:
+    """An introduction, a closing remark or a field name instead of a text of the corpus."""
+    found = _BOILERPLATE.search(text.strip())
+    return None if found is None else ("boilerplate", found[0][:60])
+
+
+def placeholder(text: str) -> Verdict:
+    """A blank left to be filled in, or a tag of the prompt."""
+    found = _PLACEHOLDER.search(text)
+    return None if found is None else ("placeholder", found[0][:60])
+
+
+def noise(text: str, words: Sequence[str]) -> Verdict:
+    """A word or a phrase of the task's own noise list (Self-Guide), wherever it stands."""
+    found = next((word for word in words if word and word.casefold() in text.casefold()), None)
+    return None if found is None else ("noise", found)
+
+
+def length_bounds(texts: Sequence[str], *, slack: float = 0.5) -> Bounds | None:
+    """The lengths to keep, from real texts: mean plus and minus two standard deviations, as Self-Guide has it.
+
+    With a handful of seeds that interval is far too narrow or reaches below zero, so it is widened to `(1 - slack)` times the
+    shortest and `(1 + slack)` times the longest real text.
+
+    Returns:
+        None if there are no texts to measure.
+    """
+    lengths = [len(text) for text in texts]
+    if not lengths:
+        return None
+    mean = sum(lengths) / len(lengths)
+    spread = (sum((n - mean) ** 2 for n in lengths) / len(lengths)) ** 0.5
+    low = min(mean - 2 * spread, min(lengths) * (1 - slack))
+    high = max(mean + 2 * spread, max(lengths) * (1 + slack))
+    return Bounds(max(1, int(low)), max(1, int(high + 0.999)))
+
+
+def length(text: str, bounds: Bounds | None) -> Verdict:
+    """A text shorter or longer than the bounds."""
+    if bounds is None or bounds.low <= len(text) <= bounds.high:
+        return None
+    short = len(text) < bounds.low
+    return ("too_short" if short else "too_long", f"{len(text)} characters, {bounds.low} to {bounds.high} are kept")
+
+
+def language(text: str, expected: str | None, *, at_least: int = 40) -> Verdict:
+    """A text that is surely of another language.
+
+    Only texts of `at_least` characters are judged, and only where the detector is at least .9 sure: it errs on short ones.
+    """
+    if expected is None or len(text) < at_least:
+        return None
+    found = detect_language(text)
+    if found is None or found[0] == expected or found[1] < 0.9:
+        return None
+    return ("language", f"{found[0]} at {found[1]:.2f}, {expected} is expected")
+
+
+def detect_language(text: str) -> tuple[str, float] | None:
+    """The likeliest language of a text and its probability, or None where nothing can be said (`langdetect`, seeded)."""
+    from langdetect.lang_detect_exception import LangDetectException
+
+    detector = _language_profiles().create()
+    detector.seed = 0
+    detector.append(text)
+    try:
+        best = detector.get_probabilities()
+    except LangDetectException:
+        return None
+    return (best[0].lang, float(best[0].prob)) if best else None
+
+
+def expected_language(texts: Sequence[str]) -> str | None:
+    """The language that at least two thirds of some real texts are in, or None."""
+    found = [hit[0] for hit in (detect_language(text) for text in texts if len(text) >= 20) if hit is not None]
+    if len(found) < 3:
+        return None
+    best = max(sorted(set(found)), key=found.count)
+    return best if found.count(best) * 3 >= len(found) * 2 else None
+
+
+def copy_of_passage(text: str, passage: str | None, *, share: float = 0.7, n: int = 4) -> Verdict:
+    """A text most of whose word n-grams stand in its source passage.
+
+    Args:
+        text: The new text.
+        passage: What it was written from, or None.
+        share: The share of the text's n-grams found in the passage from which it counts as a copy.
+        n: Words per n-gram; a text of fewer words counts as a copy if the passage holds it whole.
+    """
+    if passage is None:
+        return None
+    own, source = words(text), words(passage)
+    if len(own) < n:
+        return ("copy_of_passage", "stands in it") if own and f" {' '.join(own)} " in f" {' '.join(source)} " else None
+    grams = [tuple(own[at : at + n]) for at in range(len(own) - n + 1)]
+    there = {tuple(source[at : at + n]) for at in range(len(source) - n + 1)}
+    copied = sum(gram in there for gram in grams) / len(grams)
+    return ("copy_of_passage", f"{copied:.2f} of its word {n}-grams") if copied >= share else None
+
+
+def normalise(text: str) -> str:
+    """What two texts are compared by: NFKC, case folded, words and digits alone, single blanks.
+
+    Example:
+        >>> normalise("Hello,  WORLD!")
+        'hello world'
+    """
+    return " ".join(words(text))
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, case folded, without punctuation."""
+    return re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())
+
+
+def text_filters(
+    *,
+    noise_words: Sequence[str] = (),
+    bounds: Bounds | None = None,
+    expected: str | None = None,
+    copy_share: float = 0.7,
+) -> Callable[[str, str | None], Verdict]:
+    """The filters that look at one text and its passage alone, in their order, as one function `(text, passage) -> verdict`."""
+
+    def check(text: str, passage: str | None) -> Verdict:
+        if not normalise(text):
+            return ("unreadable", "no word in it")
+        return (
+            refusal(text)
+            or boilerplate(text)
+            or placeholder(text)
+            or noise(text, noise_words)
+            or length(text, bounds)
+            or language(text, expected)
+            or copy_of_passage(text, passage, share=copy_share)
+        )
+
+    return check
+
+
+def count_reasons(reasons: Sequence[str | None]) -> Mapping[str, int]:
+    """How often each reason was given, in the order of `ORDER`; None is not counted."""
+    rank = {name: at for at, name in enumerate(ORDER)}
+    found = sorted({reason for reason in reasons if reason}, key=lambda name: (rank.get(name, len(rank)), name))
+    return {name: sum(reason == name for reason in reasons) for name in found}
+
+
+@lru_cache(maxsize=1)
+def _language_profiles() -> Any:
+    from langdetect import detector_factory
+
+    detector_factory.init_factory()
+    return detector_factory._factory

@@ -1,0 +1,188 @@
+"""What a method works with: seeds, real lengths, a sample of style, and for SynthesizRR the passages of every query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from factory.corpus.retrieval import Hits, LexicalIndex, search_chunks
+from factory.errors import InputError
+from factory.result import Progress, no_progress
+from factory.synthesis.bands import Band, pick
+from factory.synthesis.synthesizrr import Query
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from factory.encoders import Encoder
+    from factory.warehouse import Warehouse
+
+CHUNK = 65_536
+"""Passages whose vectors are held at a time."""
+
+SAMPLED_SIMILARITIES = 200_000
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A gold example.
+
+    Attributes:
+        text_no: Its number.
+        label: Its label's name.
+        text: Itself.
+    """
+
+    text_no: int
+    label: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """The passages of every query.
+
+    Attributes:
+        queries: With their demonstrations and sources.
+        thresholds: The similarities that the quantiles came to: `{"demos": [low, high], "sources": [low, high]}`.
+    """
+
+    queries: tuple[Query, ...]
+    thresholds: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+
+
+def read_seeds(warehouse: Warehouse, labels: Sequence[str], per_label: int | None) -> dict[str, list[Seed]]:
+    """The gold examples of the split `seed`, in the order of their file, the first `per_label` of each label."""
+    rows = warehouse.query(
+        "SELECT labels.name, gold.text_no, min(texts.text), min((gold.source_no, gold.row_no)) AS place FROM gold"
+        " JOIN occurrences o ON o.source_no = gold.source_no AND o.row_no = gold.row_no AND o.split = 'seed' AND o.kept"
+        " JOIN labels USING (label_no) JOIN texts ON texts.text_no = gold.text_no"
+        " GROUP BY labels.name, gold.text_no ORDER BY place, labels.name"
+    )
+    seeds: dict[str, list[Seed]] = {label: [] for label in labels}
+    for label, text_no, text, _ in rows:
+        if label in seeds and (per_label is None or len(seeds[label]) < per_label):
+            seeds[label].append(Seed(text_no, label, text))
+    return seeds
+
+
+def sample_texts(warehouse: Warehouse, count: int, random_seed: int, *, exclude: Sequence[int] = ()) -> list[str]:
+    """Some unlabelled texts of the split train, drawn by content so that their numbers do not matter."""
+    if count == 0:
+        return []
+    rows = warehouse.query(
+        "SELECT text FROM texts WHERE text_no IN (SELECT text_no FROM split_texts WHERE split = 'train')"
+        " AND text_no NOT IN (SELECT unnest(?)) ORDER BY md5(concat(?::VARCHAR, hex(content_hash))), content_hash LIMIT ?",
+        [[-1, *exclude], str(random_seed), count],
+    )
+    return [row[0] for row in rows]
+
+
+def length_words(texts: Sequence[str]) -> str:
+    """How long real texts are, as a phrase for a prompt; empty if there is nothing to measure.
+
+    Example:
+        >>> length_words(["one two three"] * 5)
+        'usually about 3 words'
+    """
+    counts = sorted(len(text.split()) for text in texts)
+    if not counts:
+        return ""
+    low, high = (_rounded(float(np.quantile(counts, at))) for at in (0.1, 0.9))
+    return f"usually about {low} words" if low == high else f"usually {low} to {high} words"
+
+
+def retrieve(
+    warehouse: Warehouse,
+    queries: Sequence[tuple[str, int | None, str]],
+    passages: Sequence[int],
+    *,
+    how: Literal["dense", "lexical"],
+    encoder: Encoder | None,
+    demos: Band,
+    sources: Band,
+    exclude: Sequence[int] = (),
+    progress: Progress = no_progress,
+) -> Retrieved:
+    """Retrieve for every query and cut the hits into bands.
+
+    Args:
+        warehouse: Where texts and cached vectors are.
+        queries: `(label, seed's text number or None, text)`.
+        passages: Text numbers of the corpus, in order of content.
+        how: By embeddings, or by BM25.
+        encoder: For `dense`.
+        demos: Which hits make demonstrations.
+        sources: Which hits are rewritten.
+        exclude: Text numbers that are never passages (the seeds themselves).
+        progress: Called with (done, total, what).
+
+    Raises:
+        InputError: There are no passages.
+    """
+    left_out = set(exclude)
+    corpus = [number for number in passages if number not in left_out]
+    if not corpus:
+        raise InputError("there are no passages to retrieve from", fix="Ingest a split `train`, or name `passages`")
+    k = min(max(demos.ranks[1], sources.ranks[1]), len(corpus))
+    if how == "lexical":
+        hits, sample = _lexical(warehouse, [text for _, _, text in queries], corpus, k)
+    else:
+        assert encoder is not None
+        hits, sample = _dense(warehouse, encoder, queries, corpus, k, progress)
+    for_demos = pick(hits.positions, hits.scores, demos, sample)
+    for_sources = pick(hits.positions, hits.scores, sources, sample)
+    return Retrieved(
+        tuple(
+            Query(label, seed, [corpus[at] for at in near], [corpus[at] for at in far])
+            for (label, seed, _), near, far in zip(queries, for_demos, for_sources, strict=True)
+        ),
+        {"demos": _finite(demos.bounds(sample)), "sources": _finite(sources.bounds(sample))},
+    )
+
+
+def _dense(
+    warehouse: Warehouse,
+    encoder: Encoder,
+    queries: Sequence[tuple[str, int | None, str]],
+    corpus: Sequence[int],
+    k: int,
+    progress: Progress,
+) -> tuple[Hits, NDArray[np.float32]]:
+    from factory.encoders import vectors_of
+
+    wanted = encoder.encode([text for _, _, text in queries])
+    sample: list[NDArray[np.float32]] = []
+    share = min(1.0, SAMPLED_SIMILARITIES / max(1, len(corpus) * len(queries)))
+    rng = np.random.default_rng(0)
+
+    def chunks() -> Iterator[NDArray[np.float32]]:
+        for start in range(0, len(corpus), CHUNK):
+            vectors = vectors_of(warehouse, encoder, corpus[start : start + CHUNK], progress)
+            rows = np.flatnonzero(rng.random(len(vectors)) < share)
+            sample.append((wanted @ vectors[rows].T).ravel())
+            yield vectors
+
+    hits = search_chunks(wanted, chunks(), k)
+    return hits, np.concatenate(sample)
+
+
+def _lexical(
+    warehouse: Warehouse, queries: Sequence[str], corpus: Sequence[int], k: int
+) -> tuple[Hits, NDArray[np.float32]]:
+    from factory.synthesis.corpora import texts_of
+
+    texts = texts_of(warehouse, corpus)
+    index = LexicalIndex([texts[number] for number in corpus])
+    return index.search(queries, k), index.sample_scores(queries, SAMPLED_SIMILARITIES)
+
+
+def _finite(bounds: tuple[float, float]) -> list[float | None]:
+    return [round(value, 4) if np.isfinite(value) else None for value in bounds]
+
+
+def _rounded(count: float) -> int:
+    return max(1, round(count)) if count < 15 else 5 * round(count / 5)

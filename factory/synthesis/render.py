@@ -1,0 +1,117 @@
+"""From a slot to the request that fills it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from factory.llm.request import ModelRef, Request
+from factory.synthesis.values import Part, Slot
+from factory.task import TaskCard
+
+if TYPE_CHECKING:
+    from factory.prompts import Prompt
+
+WRITE_PROMPTS = {"synthesizrr": "rewrite_passage", "few_shot": "write_example", "self_guide": "self_guide_input"}
+CHECK_PROMPT = "self_guide_output"
+ATTRIBUTES_PROMPT = "propose_attributes"
+
+
+@dataclass
+class Renderer:
+    """Renders the slots of one plan.
+
+    Attributes:
+        card: The task card.
+        method: Name of the method.
+        model: Whom to ask.
+        structured: Whether the engine forces structured output.
+        texts: Texts by number: seeds, demonstrations, passages.
+        length: How long real texts are, as a phrase, or nothing.
+        style: A few unlabelled texts of the corpus, the same in every prompt.
+        contrast: Whether prompts show all labels.
+        demonstrations: `(text, label)` of the seeds, for checks.
+        sampling: Over the writing prompt's own.
+        engine_sampling: The engine's, over every prompt's own.
+    """
+
+    card: TaskCard
+    method: str
+    model: ModelRef
+    structured: bool = False
+    texts: Mapping[int, str] = field(default_factory=dict)
+    length: str = ""
+    style: Sequence[str] = ()
+    contrast: bool = True
+    demonstrations: Sequence[tuple[str, str]] = ()
+    sampling: Mapping[str, Any] | None = None
+    engine_sampling: Mapping[str, Any] = field(default_factory=dict)
+
+    def prompt(self, kind: str) -> Prompt:
+        """The prompt for slots of this kind."""
+        from factory.prompts import load
+
+        return load({"write": WRITE_PROMPTS[self.method], "check": CHECK_PROMPT, "attributes": ATTRIBUTES_PROMPT}[kind])
+
+    def request(self, slot: Slot, parts: Mapping[tuple[int, int], Part]) -> Request:
+        """The slot's request.
+
+        Args:
+            slot: Any slot of the plan.
+            parts: The texts so far, by `(slot_no, part_no)`: poor examples, and what is to be checked.
+        """
+        prompt = self.prompt(slot.kind)
+        if slot.kind == "check":
+            text = parts[slot.parents["slot"], slot.parents["part"]].text
+            values, demos = self._check(text)
+        elif slot.kind == "attributes":
+            values, demos = {**self._writing(slot.label), "examples": self._given(slot, "examples")}, []
+            values.pop("instruction", None)
+        else:
+            values, demos = self._write(slot, parts)
+        known = prompt.file.inputs
+        values = {name: value for name, value in values.items() if name in known}
+        return prompt.request(
+            values,
+            self.model,
+            sampling={**self.engine_sampling, **(self.sampling or {})}
+            if slot.kind == "write"
+            else self.engine_sampling,
+            structured=self.structured,
+            labels=self.card.label_names,
+            demos=demos,
+        )
+
+    def _writing(self, label: str) -> dict[str, Any]:
+        from factory.prompts import writing_values
+
+        values = dict(writing_values(self.card, label, contrast=self.contrast))
+        return {**values, "length": self.length, "style": list(self.style)}
+
+    def _given(self, slot: Slot, name: str) -> list[str]:
+        return [self.texts[number] for number in slot.spec.get(name, ())]
+
+    def _write(self, slot: Slot, parts: Mapping[tuple[int, int], Part]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        spec = slot.spec
+        values = self._writing(slot.label)
+        if self.method == "synthesizrr":
+            values["passage"] = self.texts[spec["passage"]]
+            return values, [
+                {"passage": self.texts[passage], "texts": [self.texts[seed]]} for passage, seed in spec["demos"]
+            ]
+        values.pop("instruction")
+        values["examples"] = self._given(slot, "examples")
+        if self.method == "few_shot":
+            values["attributes"] = "\n".join(f"- {line}" for line in spec.get("attributes", ()))
+            values["count"] = str(spec["count"])
+        else:
+            values["poor"] = [parts[slot_no, part_no].text for slot_no, part_no in spec["poor"]]
+            values["count"] = str(spec["count"]) if spec["count"] > 1 else None
+        return values, []
+
+    def _check(self, text: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        from factory.prompts import card_values
+
+        demos = [{"text": demo, "label": label} for demo, label in self.demonstrations]
+        return {**card_values(self.card), "text": text}, demos

@@ -1,0 +1,56 @@
+"""An independent vote on new texts by the label programs that the warehouse has accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from factory.errors import InputError
+from factory.task import TaskCard
+
+if TYPE_CHECKING:
+    from factory.warehouse import Warehouse
+
+
+def programs_say(warehouse: Warehouse, card: TaskCard, texts: Sequence[str]) -> list[str | None]:
+    """The label most programs give each text, or None where none votes or the most are tied.
+
+    Raises:
+        InputError: The task is `multi`, or there is no accepted program.
+    """
+    from factory.programs.pool import run_programs
+
+    if card.kind == "multi":
+        raise InputError("the programs' label check knows tasks of kind `single` alone", fix="Use `label_check: none`")
+    sources = [
+        row[0]
+        for row in warehouse.query(
+            "SELECT source FROM programs WHERE state = 'accepted' AND kind = 'python' ORDER BY program_key"
+        )
+    ]
+    if not sources:
+        raise InputError(
+            "there is no accepted program to check labels with", fix="Run `author` first, or use `label_check: none`"
+        )
+    if not texts:
+        return []
+    names = card.label_names
+    return majority(run_programs(sources, texts, names).votes, names)
+
+
+def majority(votes: np.ndarray, names: Sequence[str]) -> list[str | None]:
+    """The most frequent vote of each row.
+
+    Args:
+        votes: [n, m], index into `names`, -1 abstains.
+        names: Label names.
+
+    Returns:
+        A label's name, or None for a row without a vote or with a tie.
+    """
+    counts = np.stack([(votes == at).sum(1) for at in range(len(names))], axis=1)
+    best = counts.max(1)
+    clear = (best > 0) & ((counts == best[:, None]).sum(1) == 1)
+    return [names[int(row.argmax())] if good else None for row, good in zip(counts, clear, strict=True)]
