@@ -80,6 +80,34 @@ def usable_rows(
         raise too_many_bad(spec, bad)
 
 
+def drawn_per_label(batches: Iterator[list[Row]], per_label: int, seed: int) -> Iterator[list[Row]]:
+    """Keep `per_label` rows of each label: those with the smallest random numbers, so that fewer are a part of more.
+
+    A row of several labels counts for each and stands once. Memory is bounded by what is kept.
+
+    Yields:
+        One list, in the order of the source.
+    """
+    import heapq
+
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    kept: dict[int, list[tuple[float, int, Row]]] = {}
+    for rows in batches:
+        for row, number in zip(rows, rng.random(len(rows)), strict=True):
+            for label in row.labels:
+                heap = kept.setdefault(label, [])
+                entry = (-float(number), -row.row_no, row)
+                if len(heap) < per_label:
+                    heapq.heappush(heap, entry)
+                elif entry[:2] > heap[0][:2]:
+                    heapq.heapreplace(heap, entry)
+    chosen = {row.row_no: row for heap in kept.values() for _, _, row in heap}
+    if chosen:
+        yield [chosen[row_no] for row_no in sorted(chosen)]
+
+
 def too_many_bad(spec: SourceSpec, bad: Sequence[BadRow]) -> InputError:
     """The one line for a source with too many unusable rows."""
     first = min(bad, key=lambda row: row.row_no)
@@ -116,7 +144,10 @@ def stage_source(source: OpenSource, cleaner: Cleaner, folder: Path, *, progress
     summed = hashlib.sha256()
     n_rows = 0
     with disk(path), pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=False) as writer:
-        for rows in usable_rows(source, cleaner, bad=bad, left=left, progress=progress, what=what):
+        batches = usable_rows(source, cleaner, bad=bad, left=left, progress=progress, what=what)
+        if cleaner.spec.per_label is not None and cleaner.columns.label is not None:
+            batches = drawn_per_label(batches, cleaner.spec.per_label, cleaner.spec.sample_seed)
+        for rows in batches:
             for row in rows:
                 summed.update(row.row_no.to_bytes(8, "big") + row.content_hash)
             n_rows += len(rows)

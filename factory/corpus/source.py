@@ -46,6 +46,8 @@ class SourceSpec(BaseModel):
         where: Column to the value, or list of values, that a row must have to be read.
         exclude: Column to the value, or list of values, that a row must not have.
         limit: Read so many rows at most.
+        per_label: Of a source with gold: keep so many rows of each label, drawn by `sample_seed`; fewer are a part of more.
+        sample_seed: Of that draw.
         encoding: Of a text file, `utf-8` unless told.
         delimiter: Of a CSV file; guessed from its first line unless told.
         subset: Configuration of a Hugging Face dataset.
@@ -68,6 +70,8 @@ class SourceSpec(BaseModel):
     where: dict[str, Any] = Field(default_factory=dict)
     exclude: dict[str, Any] = Field(default_factory=dict)
     limit: int | None = Field(default=None, ge=1)
+    per_label: int | None = Field(default=None, ge=1)
+    sample_seed: int = 0
     encoding: str | None = None
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
     subset: str | None = None

@@ -85,6 +85,12 @@ def ingest(
         _forget(warehouse, split, [spec.name for spec in of_split], tally)
         for spec in of_split:
             _ingest_one(warehouse, card, numbers, split, spec, base, hints, tally, progress)
+    if tally.written and warehouse.scalar("SELECT count(*) FROM synthetic WHERE text_no IS NOT NULL"):
+        from factory.synthesis.decontaminate import decontaminate
+
+        dropped = decontaminate(warehouse)
+        if dropped:
+            tally.says.append(f"{dropped} synthetic texts were dropped: they are too close to the texts of dev or test")
     with warehouse.read():
         did, facts = _summary(warehouse)
     did["new_rows"] = tally.read

@@ -1,0 +1,186 @@
+"""Students trained on gold alone, with the student's own recipe: `dev_only`, `full_gold`, and the label-equivalents curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from factory.evaluation.systems import Said, Shape, from_probs
+from factory.result import Progress, no_progress
+
+if TYPE_CHECKING:
+    import duckdb
+    from numpy.typing import NDArray
+
+    from factory.encoders import Encoder
+    from factory.students.store import StoredModel
+    from factory.warehouse import Warehouse
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the student was made, so that the same can be made of other labels.
+
+    Attributes:
+        kind: A name in `STUDENTS`.
+        config: Its options as they were asked for (`auto` is resolved anew for each training).
+        label_nos: Label numbers, in the order of its columns.
+        multi: Whether a text may have any number of labels.
+        encoder: The encoder, or None.
+        vectors: Whether it learns from vectors rather than texts.
+    """
+
+    kind: str
+    config: Mapping[str, Any]
+    label_nos: Sequence[int]
+    multi: bool
+    encoder: Encoder | None
+    vectors: bool
+
+    @property
+    def vectoriser(self) -> Encoder | None:
+        """The encoder, if the student learns from vectors."""
+        return self.encoder if self.vectors else None
+
+
+def recipe_of(model: StoredModel, multi: bool) -> Recipe:
+    """The recipe of a stored student."""
+    from factory.students.base import student_class
+    from factory.students.store import encoder_of
+
+    cls = student_class(model.student)
+    options = model.config.get("options") or {}
+    return Recipe(model.student, dict(options), model.label_nos, multi, encoder_of(model), cls.takes == "vectors")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What students learn from and predict on, for evaluation.
+
+    Vectors that the warehouse holds are read; others are computed and kept in the gold file, never in the warehouse: none of its
+    tables may depend on whether there is gold.
+
+    Attributes:
+        warehouse: Where the texts are.
+        db: The gold file.
+    """
+
+    warehouse: Warehouse
+    db: duckdb.DuckDBPyConnection
+
+    def of(self, encoder: Encoder | None, text_nos: NDArray[np.int32], progress: Progress = no_progress) -> Any:
+        """Vectors float32 [n, d] if there is an encoder, else a list of texts; in the order asked."""
+        from factory.students.store import texts_of
+
+        if encoder is None:
+            return texts_of(self.warehouse, [int(number) for number in text_nos])
+        unique, at = np.unique(text_nos, return_inverse=True)
+        out = np.zeros((len(unique), encoder.dimension), np.float32)
+        missing = np.ones(len(unique), bool)
+        wanted = pa_table({"place": np.arange(len(unique)), "text_no": unique.astype(np.int32)})
+        with self.warehouse.read() as db:
+            db.register("wanted_vectors", wanted)
+            held = db.execute(
+                "SELECT place, vector FROM vectors JOIN wanted_vectors USING (text_no) WHERE encoder_key = ?",
+                [encoder.key],
+            ).to_arrow_table()
+            hashes = db.execute(
+                "SELECT place, content_hash, text FROM texts JOIN wanted_vectors USING (text_no) ORDER BY place"
+            ).fetchall()
+            db.unregister("wanted_vectors")
+        _fill(out, missing, held)
+        if missing.any():
+            rest = [(place, bytes(key), text) for place, key, text in hashes if missing[place]]
+            self.db.register(
+                "wanted_vectors", pa_table({"place": [r[0] for r in rest], "content_hash": [r[1] for r in rest]})
+            )
+            held = self.db.execute(
+                "SELECT place, vector FROM vectors JOIN wanted_vectors USING (content_hash) WHERE encoder_key = ?",
+                [encoder.key],
+            ).to_arrow_table()
+            self.db.unregister("wanted_vectors")
+            _fill(out, missing, held)
+            self._compute(encoder, out, [r for r in rest if missing[r[0]]], progress)
+        return out[at]
+
+    def _compute(
+        self, encoder: Encoder, out: NDArray[np.float32], rest: Sequence[tuple[int, bytes, str]], progress: Progress
+    ) -> None:
+        from factory.warehouse import insert
+
+        if not rest:
+            return
+        new = encoder.encode([text for _, _, text in rest], progress)
+        out[[place for place, _, _ in rest]] = new
+        insert(
+            self.db,
+            "vectors",
+            pa_table(
+                {
+                    "encoder_key": [encoder.key] * len(rest),
+                    "content_hash": [key for _, key, _ in rest],
+                    "vector": list(new),
+                }
+            ),
+        )
+
+
+def pa_table(columns: Mapping[str, Any]) -> Any:
+    """An Arrow table of plain columns."""
+    import pyarrow as pa
+
+    return pa.table(dict(columns))
+
+
+def _fill(out: NDArray[np.float32], missing: NDArray[np.bool_], held: Any) -> None:
+    if held.num_rows:
+        places = held.column("place").to_numpy()
+        flat = held.column("vector").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        out[places] = flat.reshape(held.num_rows, -1)
+        missing[places] = False
+
+
+def pick(inputs: Any, rows: NDArray[np.int64]) -> Any:
+    """Some rows of inputs."""
+    return inputs[rows] if isinstance(inputs, np.ndarray) else [inputs[int(row)] for row in rows]
+
+
+def gold_targets(
+    text_nos: NDArray[np.int32], labels: NDArray[np.bool_], label_nos: Sequence[int]
+) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
+    """Gold rows to one row per text: text numbers [m], mean label [m, columns] and how often the text stands there [m].
+
+    Texts whose gold is of inactive labels alone are left out of a `single` task's rows (their target would be empty).
+    """
+    unique, at = np.unique(text_nos, return_inverse=True)
+    targets = np.zeros((len(unique), len(label_nos)))
+    np.add.at(targets, at, labels[:, list(label_nos)].astype(float))
+    times = np.bincount(at, minlength=len(unique)).astype(float)
+    return unique.astype(np.int32), targets / times[:, None], times
+
+
+def train(recipe: Recipe, inputs: Any, targets: NDArray[np.float64], weights: NDArray[np.float64]) -> Any:
+    """Fit the recipe's student."""
+    from factory.students.base import fit_student
+
+    if not recipe.multi:
+        mass = targets.sum(axis=1)
+        keep = np.flatnonzero(mass > 0)
+        inputs, targets, weights = pick(inputs, keep), targets[keep] / mass[keep, None], weights[keep]
+    return fit_student(
+        recipe.kind, inputs, targets, weights, config=recipe.config, multi=recipe.multi, encoder=recipe.encoder
+    )
+
+
+def says(
+    student: Any, recipe: Recipe, inputs: Any, hashes: Sequence[bytes], shape: Shape, facts: Mapping[str, Any]
+) -> Said:
+    """A fitted student's predictions."""
+    probs = np.zeros((len(hashes), len(shape.names)))
+    probs[:, list(recipe.label_nos)] = student.predict_proba(inputs)
+    labels, tied = from_probs(probs, hashes, shape)
+    every = np.ones(len(hashes), bool)
+    return Said(labels, every, tied, every, probs, facts)
