@@ -83,7 +83,7 @@ def write_whole(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     return count
 
 
-def read_results(lines: Iterable[bytes], where: str) -> Iterator[Result]:
+def parse_results(lines: Iterable[bytes], where: str) -> Iterator[Result]:
     """Read the lines of a results file.
 
     Args:

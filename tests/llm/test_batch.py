@@ -10,7 +10,7 @@ import pytest
 
 from factory.errors import InputError
 from factory.llm import Answer, Ask, EngineSettings, Failure, ModelRef, Pending, Request, ask, make_engine
-from factory.llm.exchange import batch_settings, dump_recorded, read_batch
+from factory.llm.batch import batch_settings, read_results, write_recorded
 from factory.warehouse import Warehouse
 
 MODEL = ModelRef("m")
@@ -80,11 +80,11 @@ def test_reading_twice_does_no_harm(tmp_path: Path) -> None:
     stray = result_line({"custom_id": "0" * 64 + ":0-0"})
     rows = [result_line(line) for line in lines] + [result_line(lines[0], text="other"), stray]
     (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    first = read_batch(warehouse, tmp_path / "in.jsonl")
-    assert (first.stored, first.known, first.unknown) == (10, 2, 1)
+    first = read_results(warehouse, tmp_path / "in.jsonl")
+    assert (first["stored"], first["known"], first["unknown"]) == (10, 2, 1)
     stored = warehouse.query("SELECT * FROM answers ORDER BY 1, 2")
-    second = read_batch(warehouse, tmp_path / "in.jsonl")
-    assert (second.stored, second.known) == (0, 12)
+    second = read_results(warehouse, tmp_path / "in.jsonl")
+    assert (second["stored"], second["known"]) == (0, 12)
     assert warehouse.query("SELECT * FROM answers ORDER BY 1, 2") == stored
     assert len(ask(warehouse, engine(tmp_path), asks, stage="annotate")) == 10
 
@@ -92,7 +92,7 @@ def test_reading_twice_does_no_harm(tmp_path: Path) -> None:
 def test_a_line_that_is_none_of_ours_is_refused_by_number(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text('{"custom_id": "mine"}\n')
     with pytest.raises(InputError, match=r"in\.jsonl:1"):
-        read_batch(Warehouse.memory(), tmp_path / "in.jsonl")
+        read_results(Warehouse.memory(), tmp_path / "in.jsonl")
 
 
 def test_a_batch_of_a_server_pipeline_keeps_the_requests_identity(tmp_path: Path) -> None:
@@ -105,8 +105,8 @@ def test_stored_answers_come_out_as_a_recording_that_replays(tmp_path: Path) -> 
     warehouse, asks = Warehouse.memory(), [Ask(request, range(2)) for request in requests(5)]
     lines = pend(tmp_path, warehouse, asks)
     (tmp_path / "in.jsonl").write_text("\n".join(json.dumps(result_line(line)) for line in lines))
-    read_batch(warehouse, tmp_path / "in.jsonl")
-    assert dump_recorded(warehouse, tmp_path / "rec.jsonl") == 10
+    read_results(warehouse, tmp_path / "in.jsonl")
+    assert write_recorded(warehouse, tmp_path / "rec.jsonl") == {"answers": 10}
     row = json.loads((tmp_path / "rec.jsonl").read_text().splitlines()[0])
     assert set(row) == {"key", "sample_no", "answer", "date", "model", "prompt", "prompt_version"}
     recorded = make_engine(EngineSettings(kind="recorded", answers="rec.jsonl", model="m"), base=tmp_path)
@@ -114,5 +114,5 @@ def test_stored_answers_come_out_as_a_recording_that_replays(tmp_path: Path) -> 
     original = ask(warehouse, recorded, asks, stage="annotate")
     assert {k: a.text for k, a in replayed.items()} == {k: a.text for k, a in original.items()}  # type: ignore[union-attr]
     before = (tmp_path / "rec.jsonl").read_bytes()
-    dump_recorded(warehouse, tmp_path / "rec.jsonl")
+    write_recorded(warehouse, tmp_path / "rec.jsonl")
     assert (tmp_path / "rec.jsonl").read_bytes() == before

@@ -128,7 +128,7 @@ class Engine(ABC):  # noqa: B024 - its two shapes below have the abstract method
         """Tokens of prompt and answer together that the model takes, or None if that cannot be known."""
         return None
 
-    def count_tokens(self, messages: Iterable[Mapping[str, str]]) -> int | None:
+    def count_tokens(self, messages: Iterable[Mapping[str, Any]]) -> int | None:
         """Tokens of a prompt by the model's own tokenizer, or None where it is not at hand."""
         return None
 

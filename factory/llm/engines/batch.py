@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from factory.llm.batchfile import Result, read_results, write_calls
+from factory.llm.batchfile import Result, parse_results, write_calls
 from factory.llm.engines.base import BulkEngine, Call, Fault, Pending, Reply
 from factory.llm.request import Answer
 from factory.llm.settings import EngineSettings, as_list
@@ -67,7 +67,7 @@ class BatchEngine(BulkEngine):
             if not path.is_file():
                 continue
             with path.open("rb") as lines:
-                for result in read_results(lines, str(path)):
+                for result in parse_results(lines, str(path)):
                     _sort_in(result, answers, faults)
         return answers, faults
 

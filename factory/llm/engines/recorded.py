@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from factory.errors import EngineError
-from factory.llm.batchfile import read_results, write_whole
+from factory.llm.batchfile import parse_results, write_whole
 from factory.llm.engines.base import BulkEngine, Call, Fault, Pending, Reply
 from factory.llm.request import Answer, Request, Usage, estimate_tokens
 from factory.llm.settings import EngineSettings, as_list
@@ -90,7 +90,7 @@ class RecordedEngine(BulkEngine):
                     try:
                         row = orjson.loads(line)
                         if "custom_id" in row:
-                            for result in read_results([line], str(path)):
+                            for result in parse_results([line], str(path)):
                                 for sample, answer in result.answers.items():
                                     self._by_request.setdefault((result.request_key, sample), answer)
                             continue

@@ -96,7 +96,7 @@ class ServerEngine(CallEngine):
                 return int(row["max_model_len"])
         return None
 
-    def count_tokens(self, messages: Iterable[Mapping[str, str]]) -> int | None:
+    def count_tokens(self, messages: Iterable[Mapping[str, Any]]) -> int | None:
         """Tokens of a prompt by vLLM's own `/tokenize`; None where a server has no such thing."""
         url = self.settings.urls[0].removesuffix("/v1") + "/tokenize"
         body = {"model": self.model.adapter or self.model.name, "messages": list(messages)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import orjson
 
 from factory.errors import InputError
-from factory.llm.batchfile import read_results, write_whole
+from factory.llm.batchfile import parse_results, write_whole
 from factory.llm.engines.base import Call, Reply
 from factory.llm.ledger import Ledger
 from factory.llm.prices import price_of
@@ -20,27 +19,6 @@ from factory.llm.settings import EngineSettings
 from factory.warehouse import Warehouse
 
 _CHUNK = 2000
-
-
-@dataclass(frozen=True)
-class BatchRead:
-    """What came of reading a results file.
-
-    Attributes:
-        lines: Lines read.
-        stored: Answers that are new in the warehouse.
-        known: Answers that were there already.
-        failed: Samples whose line is an error.
-        unknown: Samples of requests that the warehouse does not know.
-        reasons: Errors by their words, and how often.
-    """
-
-    lines: int
-    stored: int
-    known: int
-    failed: int
-    unknown: int
-    reasons: dict[str, int]
 
 
 def batch_settings(settings: EngineSettings, requests: Path, results: Path | None = None) -> EngineSettings:
@@ -60,13 +38,17 @@ def batch_settings(settings: EngineSettings, requests: Path, results: Path | Non
     return EngineSettings.model_validate({**settings.model_dump(), "kind": "batch", **where})
 
 
-def read_batch(warehouse: Warehouse, results: Path, *, settings: EngineSettings | None = None) -> BatchRead:
+def read_results(warehouse: Warehouse, results: Path, *, settings: EngineSettings | None = None) -> dict[str, Any]:
     """Store the answers of a results file: in any order, partial, with errors in between, twice without harm.
 
     Args:
         warehouse: Where to; its table `requests` knows what was asked.
         results: What came back.
         settings: The engine's, for the price.
+
+    Returns:
+        `lines` read; answers `stored` now and `known` before; samples `failed` (their line is an error, stored as an attempt)
+        and `unknown` (of requests that the warehouse has never seen); `reasons`, errors by their words.
 
     Raises:
         InputError: No such file, or a line that is none of ours.
@@ -77,7 +59,7 @@ def read_batch(warehouse: Warehouse, results: Path, *, settings: EngineSettings 
     lines = stored = known = failed = unknown = 0
     reasons: dict[str, int] = {}
     with results.open("rb") as rows:
-        found = read_results(rows, str(results))
+        found = parse_results(rows, str(results))
         while chunk := list(islice(found, _CHUNK)):
             lines += len(chunk)
             asked = stored_requests(warehouse, [result.request_key for result in chunk])
@@ -111,7 +93,8 @@ def read_batch(warehouse: Warehouse, results: Path, *, settings: EngineSettings 
             ledger.flush()
     if ledger is not None:
         ledger.close()
-    return BatchRead(lines, stored, known, failed, unknown, reasons)
+    counts = {"lines": lines, "stored": stored, "known": known, "failed": failed, "unknown": unknown}
+    return {**counts, "reasons": reasons}
 
 
 def stored_requests(warehouse: Warehouse, keys: Sequence[str]) -> dict[str, Request]:
@@ -134,7 +117,7 @@ def stored_requests(warehouse: Warehouse, keys: Sequence[str]) -> dict[str, Requ
     }
 
 
-def dump_recorded(warehouse: Warehouse, path: Path, *, prompts: Sequence[str] = ()) -> int:
+def write_recorded(warehouse: Warehouse, path: Path, *, prompts: Sequence[str] = ()) -> dict[str, int]:
     """Write stored answers as a recording, in an order that does not depend on when they came.
 
     Args:
@@ -143,7 +126,7 @@ def dump_recorded(warehouse: Warehouse, path: Path, *, prompts: Sequence[str] = 
         prompts: Of these prompts alone; of all if empty.
 
     Returns:
-        Lines written.
+        `{"answers": lines written}`.
     """
     chosen = "WHERE r.prompt IN (SELECT unnest(?::VARCHAR[]))" if prompts else ""
     rows = warehouse.query(
@@ -168,4 +151,4 @@ def dump_recorded(warehouse: Warehouse, path: Path, *, prompts: Sequence[str] = 
                 line["reasoning"] = reasoning
             yield line
 
-    return write_whole(path, lines())
+    return {"answers": write_whole(path, lines())}

@@ -1,0 +1,119 @@
+"""What a set of calls will cost, before anything is sent: tokens, money and time, as ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from factory.llm.engines.base import Call, Engine
+from factory.llm.prices import cost_of, price_of
+from factory.llm.request import Message, Usage, estimate_tokens
+from factory.llm.settings import Price
+
+COUNT_AT_MOST = 512
+"""Prompts that are really tokenised; beyond, an even sample of so many stands for all."""
+
+_FAST_TOKEN_S, _SLOW_TOKEN_S = 0.005, 0.05
+_FAST_CALL_S, _SLOW_CALL_S = 0.05, 1.0
+
+Counter = Callable[[Iterable[Mapping[str, Any]]], "int | None"]
+
+
+def estimate(calls: Sequence[Call], engine: Engine) -> dict[str, Any]:
+    """What these calls will take.
+
+    Args:
+        calls: What is to be sent.
+        engine: For its tokenizer, its price, and how many calls it has in flight.
+
+    Returns:
+        `requests`, `samples`, `tokens_in`, `tokens_counted` (by the model's tokenizer, or estimated), and as `[low, high]`:
+        `tokens_out`, `cost` (None if there is no price) and `seconds`. The upper end has every answer as long as it may be.
+    """
+    tokens_in, counted = prompt_tokens(calls, engine.count_tokens)
+    low_out = sum(call.n * shortest(call) for call in calls)
+    high_out = sum(call.n * longest(call) for call in calls)
+    seconds = _seconds(calls, engine.settings.concurrency)
+    price = price_of(engine.settings, engine.model.name) if calls else None
+    return {
+        "requests": len(calls),
+        "samples": sum(call.n for call in calls),
+        "tokens_in": tokens_in,
+        "tokens_counted": counted,
+        "tokens_out": [low_out, high_out],
+        "cost": None if price is None else _cost(price, calls, tokens_in, (low_out, high_out), seconds),
+        "seconds": seconds,
+    }
+
+
+def prompt_tokens(calls: Sequence[Call], count: Counter) -> tuple[int, bool]:
+    """Tokens of all prompts, and whether a tokenizer counted (a sample of) them.
+
+    Args:
+        calls: What is to be sent.
+        count: Counts one prompt, or gives None where it cannot.
+    """
+    guesses = [prompt_guess(call.request.messages) for call in calls]
+    total = sum(guesses)
+    if not calls:
+        return 0, True
+    step = max(1, -(-len(calls) // COUNT_AT_MOST))
+    chosen = range(0, len(calls), step)
+    known = 0
+    for at in chosen:
+        tokens = count(calls[at].request.messages)
+        if tokens is None:
+            return total, False
+        known += tokens
+    guessed = sum(guesses[at] for at in chosen)
+    return (known if step == 1 else round(total * known / max(guessed, 1))), True
+
+
+def prompt_guess(messages: Iterable[Message]) -> int:
+    """Tokens of a prompt where no tokenizer is at hand: those of its texts, and four for each message's frame."""
+    return sum(estimate_tokens(message["content"]) + 4 for message in messages)
+
+
+def longest(call: Call) -> int:
+    """Most tokens of one answer: `max_tokens`, or the longest choice."""
+    most = int(call.request.sampling.get("max_tokens") or 1024)
+    choices = (call.request.schema or {}).get("choice")
+    return min(most, max(estimate_tokens(choice) for choice in choices) + 2) if choices else most
+
+
+def shortest(call: Call) -> int:
+    """Fewest tokens that an answer of its kind is likely to have."""
+    choices = (call.request.schema or {}).get("choice")
+    if choices:
+        return min(estimate_tokens(choice) for choice in choices) + 1
+    return max(1, longest(call) // 10)
+
+
+def shared_tokens(calls: Sequence[Call]) -> int:
+    """Tokens of first messages that an earlier call has had as well: what a prefix cache may save."""
+    seen: set[str] = set()
+    shared = 0
+    for call in calls:
+        first = call.request.messages[0]["content"] if call.request.messages else ""
+        if first in seen:
+            shared += estimate_tokens(first)
+        seen.add(first)
+    return shared
+
+
+def _cost(
+    price: Price, calls: Sequence[Call], tokens_in: int, tokens_out: tuple[int, int], seconds: Sequence[float]
+) -> list[float]:
+    cached = min(shared_tokens(calls), tokens_in)
+    low = cost_of(price, Usage(tokens_in, tokens_out[0], cached), seconds[0] * 1e3, 1)
+    high = cost_of(price, Usage(tokens_in, tokens_out[1]), seconds[1] * 1e3, 1)
+    return [low, high]
+
+
+def _seconds(calls: Sequence[Call], concurrency: int) -> list[float]:
+    """From a fast server that bears all that we send at once, to a slow one that bears a quarter of it."""
+    fast = sum(_FAST_CALL_S + _FAST_TOKEN_S * shortest(call) for call in calls) / min(concurrency, max(len(calls), 1))
+    slow = sum(_SLOW_CALL_S + _SLOW_TOKEN_S * longest(call) for call in calls) / max(
+        1, min(concurrency // 4, len(calls))
+    )
+    return [round(fast, 1), round(slow, 1)]
