@@ -9,7 +9,7 @@ import re
 import numpy as np
 
 NEAR_COPY = 0.92
-"""`SequenceMatcher` ratio of two sources, comments and blanks apart, from which one is a copy of the other."""
+"""`SequenceMatcher` ratio of two sources' words, comments and blanks apart, from which one copies the other."""
 
 
 def functional_hash(votes: np.ndarray) -> str:
@@ -29,12 +29,16 @@ def plain_source(source: str) -> str:
 
 def near_copy(source: str, others: list[str], *, at_least: float = NEAR_COPY) -> int | None:
     """The first of other sources (as `plain_source` gives them) that this one nearly repeats, or None."""
-    matcher = difflib.SequenceMatcher(autojunk=False)
-    matcher.set_seq2(plain_source(source))
+    matcher = difflib.SequenceMatcher[str](autojunk=False)
+    matcher.set_seq2(_tokens(plain_source(source)))
     for index, other in enumerate(others):
-        matcher.set_seq1(other)
+        matcher.set_seq1(_tokens(other))
         if matcher.real_quick_ratio() < at_least or matcher.quick_ratio() < at_least:
             continue
         if matcher.ratio() >= at_least:
             return index
     return None
+
+
+def _tokens(source: str) -> list[str]:
+    return re.findall(r"\w+", source)

@@ -114,7 +114,7 @@ def test_accepted_programs_are_stored_with_their_lineage(warehouse: Warehouse, t
         tmp_path, lambda n, _: fenced(program(words[n % 6] + ("" if n < 6 else " "), "spam" if n % 6 < 3 else "ham"))
     )
     result = recorder.run(warehouse, programs=2, examples=2)
-    assert result.did["accepted"] == 2
+    assert result.did["accepted"] == 2, result
     rows = warehouse.query(
         "SELECT state, origin, plan_no, slot_no, request_key IS NOT NULL FROM programs ORDER BY program_no"
     )
@@ -132,10 +132,10 @@ def test_a_program_is_repaired_by_showing_the_model_its_error(warehouse: Warehou
         if len(messages) <= 2:
             return fenced("import os\ndef label(text):\n    return None")
         assert "module `os` may not be imported" in messages[-1]["content"]
-        return fenced(program("win" if "all labels" in messages[1]["content"] else "song", "spam"))
+        return fenced(program("win" if "for all labels" in str(messages) else "song", "spam"))
 
     result = Recorder(tmp_path, answer).run(warehouse, programs=2, examples=2)
-    assert result.did["accepted"] == 2
+    assert result.did["accepted"] == 2, result
     assert result.did["asked"] == 2
 
 
