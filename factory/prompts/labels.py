@@ -24,6 +24,10 @@ _NEGATION = re.compile(
     r"\b(?:not|never|neither|nor|cannot|without|except|unlike|rather|instead|unless|unlikely|no longer)\b|n['’]t\b",
     re.IGNORECASE,
 )
+_RETRACTION = re.compile(
+    r"\b(?:actually|wait|correction|scratch that|on second thoughts?|on reflection|i take (?:it|that) back|no,)",
+    re.IGNORECASE,
+)
 
 
 def parse_label(text: str, labels: Sequence[str], *, abstain: str | None = None) -> str | None:
@@ -44,8 +48,8 @@ def parse_label(text: str, labels: Sequence[str], *, abstain: str | None = None)
     names = [*labels, abstain] if abstain is not None and not _known(abstain, labels) else list(labels)
     stated = {name for line in _lines(text) if (name := _stated(line, names)) is not None}
     mentioned = _mentions(text, names)
-    if len(stated) > 1 or (stated and mentioned - stated):
-        raise ParseFailure("ambiguous", "The answer names more than one label.")
+    if len(stated) > 1 or (stated and (mentioned - stated or _retracted(text, names))):
+        raise ParseFailure("ambiguous", "The answer names more than one label, or takes it back.")
     if not stated:
         if len(mentioned) > 1:
             raise ParseFailure("ambiguous", "The answer names more than one label.")
@@ -71,6 +75,7 @@ def parse_labels(text: str, labels: Sequence[str]) -> list[str]:
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
             raise ParseFailure("no_label", "The JSON has no list of labels.")
         return _ordered(items, labels)
+    text = _without_tail(text, labels)
     lines = [line for line in (raw.strip() for raw in text.splitlines()) if line]
     if lines and len(lines) > 1 and lines[0].endswith(":") and _find(lines[0][:-1], labels) is None:
         lines = lines[1:]
@@ -79,13 +84,13 @@ def parse_labels(text: str, labels: Sequence[str]) -> list[str]:
     items = []
     for line in lines:
         line = re.sub(r"^(?:[-*•]|\d{1,3}[.)])\s+", "", line)
-        if (one := _find(line, labels)) is not None:
-            items.append(one)
-            continue
         stated = _STATED.match(line)
         rest = stated["rest"].strip() if stated else line
         if rest.endswith((",", ";")) or re.search(r"\b(?:and|or)$", rest):
             raise ParseFailure("truncated", "The list of labels is not complete.")
+        if (one := _find(rest, labels)) is not None:
+            items.append(one)
+            continue
         items.extend(part for part in _split(rest, labels) if part)
     return _ordered(items, labels)
 
@@ -168,6 +173,20 @@ def _mentions(text: str, names: Sequence[str]) -> set[str]:
     folded = {name.casefold(): name for name in ordered}
     exact = set(names)
     return {match[0] if match[0] in exact else folded[match[0].casefold()] for match in pattern.finditer(text)}
+
+
+def _without_tail(text: str, labels: Sequence[str]) -> str:
+    """The answer without closing paragraphs of talk: sentences in which no label occurs."""
+    head, *rest = re.split(r"\n\s*\n", text)
+    talk = all(
+        re.search(r"\S+\s+\S+\s+\S+.*[.!?]$", part.strip(), re.DOTALL) and not _mentions(part, labels) for part in rest
+    )
+    return head if talk else text
+
+
+def _retracted(text: str, names: Sequence[str]) -> bool:
+    """Whether the answer seems to take back what it stated."""
+    return _RETRACTION.search(text) is not None and not any(_RETRACTION.search(name) for name in names)
 
 
 def _known(name: str, labels: Sequence[str]) -> bool:

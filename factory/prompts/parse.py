@@ -39,7 +39,7 @@ def without_thoughts(text: str) -> str:
     Raises:
         ParseFailure: The reasoning never ends (`truncated`).
     """
-    rest = _THOUGHT.sub("", text)
+    rest = _THOUGHT.sub("", text.replace("\r\n", "\n"))
     if _OPEN_THOUGHT.search(rest):
         raise ParseFailure("truncated", "The answer ended before the reasoning did.")
     return rest.strip()
@@ -171,8 +171,8 @@ def parse_texts(text: str, *, refusal: str | None = None) -> list[str]:
         found = re.findall(r"<text>((?:(?!<text>).)*?)</text>", bare, re.DOTALL | re.IGNORECASE)
         if opened != closed or len(found) != opened:
             raise ParseFailure("truncated", "A text is not closed with </text>.")
-        return _kept([_unframed(item) for item in found], refusal)
-    return _kept([_bare_text(bare)], refusal)
+        return _kept([unquoted(item) for item in found], refusal)
+    return _kept(_bare_texts(bare), refusal)
 
 
 def parse_chat(text: str) -> str:
@@ -199,7 +199,7 @@ _PREAMBLE = re.compile(
     re.IGNORECASE,
 )
 _LEAD = re.compile(
-    r"^(?:(?:new |rewritten |generated )?(?:text|output|answer|example|rewrite|result)\s*:\s+|1[.)]\s+|[-*•]\s+)",
+    r"^(?:(?:new |rewritten |generated )?(?:text|output|answer|example|rewrite|result)\s*:\s+|[-*•]\s+)",
     re.IGNORECASE,
 )
 _CHATTY = re.compile(
@@ -233,22 +233,23 @@ def _kept(items: list[str], refusal: str | None) -> list[str]:
     return list(dict.fromkeys(items))
 
 
-def _unframed(text: str) -> str:
-    return unquoted(_LEAD.sub("", text.strip(), count=1)).strip()
-
-
-def _bare_text(text: str) -> str:
-    """The text in an answer without tags. What may be talk around the text is never taken for the text."""
+def _bare_texts(text: str) -> list[str]:
+    """The text in an answer without tags, or those of a numbered list. What may be talk is never taken for a text."""
     rest = _PREAMBLE.sub("", text.strip(), count=1).strip()
+    numbered = [line for line in rest.splitlines() if line.strip()]
+    if len(numbered) > 1 and all(
+        line.lstrip().startswith((f"{at}. ", f"{at}) ")) for at, line in enumerate(numbered, 1)
+    ):
+        return [unquoted(line.split(maxsplit=1)[1]) for line in numbered]
     paragraphs = [part for part in re.split(r"\n\s*\n", rest) if part.strip()]
-    if any(_CHATTY.match(part) for part in paragraphs) or re.search(r"^\s*(?:2[.)]|[-*•])\s+", rest, re.MULTILINE):
+    if any(_CHATTY.match(part) for part in paragraphs) or re.search(r"^\s*(?:[12][.)]|[-*•])\s+", rest, re.MULTILINE):
         raise ParseFailure(
             "ambiguous", "It is unclear where the text begins and ends; put it between <text> and </text>."
         )
     quote = rest[:1]
     if quote in ('"', "“") and rest.count('"') + rest.count("”") + rest.count("“") == 1:
         raise ParseFailure("truncated", "The text is not closed.")
-    return _unframed(rest)
+    return [unquoted(_LEAD.sub("", rest, count=1)).strip()]
 
 
 def _embedded(text: str) -> list[Any]:
