@@ -42,12 +42,13 @@ class FewShot:
         return [self._one(label, slot) for slot in range(first, first + count)]
 
     def _one(self, label: str, slot: int) -> Draw:
+        # The slot is the sample number: two blocks that happen to draw the same examples stay apart.
         number = sorted({*self.seeds, label}).index(label)
         pool = self.seeds.get(label, ())
         if self.attributes or self.demos == 0 or not pool:
-            block, sample = (slot, 0) if self.attributes else (0, slot)
+            block = slot if self.attributes else 0
         else:
-            block, sample = divmod(slot, self.block)
+            block = slot // self.block
         rng = np.random.default_rng([self.random_seed, 3, number, block])
         chosen = [pool[at] for at in rng.permutation(len(pool))[: self.demos]]
         spec: dict[str, Any] = {"examples": chosen, "count": self.count}
@@ -57,4 +58,4 @@ class FewShot:
                 for name, values in sorted(self.attributes.get(label, {}).items())
                 if values
             ]
-        return Draw(spec, {"demos": chosen}, sample)
+        return Draw(spec, {"demos": chosen}, slot)

@@ -185,13 +185,13 @@ class Filler:
         config = self.config
         outside = config["passages"]
         least, most = config["passage_tokens"] or ((20, 400) if outside else (5, 400))
-        corpus = passage_corpus(self.warehouse, outside, Cutting(most, least), base=self.base, progress=self.progress)
+        corpus = passage_corpus(self.warehouse, outside, Cutting(most, least, config["first_passage"]), base=self.base, progress=self.progress)
         queries: list[tuple[str, int | None, str]] = []
         for label in config["labels"]:
             queries += [(label, seed.text_no, seed.text) for seed in seeds[label]]
             if not seeds[label]:
-                described = writing_values(self.card, label)["label"]
-                queries.append((label, None, f"{described['name']}: {described['description']}"))
+                described = writing_values(self.card, label)
+                queries.append((label, None, f"{described['label']}: {described['meaning']}"))
         encoder = None
         if config["retrieval"] == "dense":
             from factory.encoders import load_encoder

@@ -39,12 +39,13 @@ def synthesize(
     round_size: int | None = None,
     passages: list[dict[str, Any]] | None = None,
     passage_tokens: list[int] | None = None,
+    first_passage: bool = False,
     retrieval: Literal["dense", "lexical"] = "dense",
     encoder: str = "auto",
     bands: dict[str, dict[str, Any]] | None = None,
     block: int | None = None,
     attributes: bool = False,
-    style: int = 0,
+    style: int | None = None,
     contrast: bool = True,
     filters_off: list[str] | None = None,
     noise: list[str] | None = None,
@@ -84,12 +85,13 @@ def synthesize(
             `clean: none | squeeze | usenet`.
         passage_tokens: `[minimum, budget]` of a passage in tokens; [20, 400] as in the paper for outside sources, [5, 400] for
             the split train.
+        first_passage: Keep the first passage of each text alone, as the paper does.
         retrieval: By embeddings or by BM25.
         encoder: For embeddings.
         bands: `{demos: {...}, sources: {...}}`, each with `ranks`, `quantiles` and `similarity` (see `bands`).
         block: Prompts that share their demonstrations (synthesizrr 8), samples of one request (few_shot 4).
         attributes: Let the model first propose subtopics, registers, personas and lengths, and ask for one of each (few_shot).
-        style: How many unlabelled texts of the split train to show for form and tone.
+        style: How many unlabelled texts of the split train to show for form and tone (3 where there are no seeds, else none).
         contrast: Whether prompts show all labels.
         filters_off: Filters to switch off, by their reason; those against dev and test cannot be.
         noise: Words that no text may contain.
@@ -115,6 +117,7 @@ def synthesize(
     card = current_card(warehouse)
     wanted = _labels(card, labels)
     demos = DEFAULT_DEMOS[method] if demos is None else demos
+    style = (3 if seeds == "none" else 0) if style is None else style
     if method == "self_guide":
         label_check = "model"
     if label_check == "model" and card.kind == "multi":
@@ -134,7 +137,7 @@ def synthesize(
     config: dict[str, Any] = {
         "method": method, "name": name or method, "labels": wanted, "seeds": seeds, "demos": demos,
         "texts_per_answer": texts_per_answer, "round_size": round_size, "passages": passages,
-        "passage_tokens": passage_tokens, "retrieval": retrieval, "encoder": encoder, "bands": bands, "block": block,
+        "passage_tokens": passage_tokens, "first_passage": first_passage, "retrieval": retrieval, "encoder": encoder, "bands": bands, "block": block,
         "attributes": attributes, "style": style, "contrast": contrast, "filters_off": sorted(filters_off or []),
         "noise": noise, "copy_share": copy_share, "label_check": label_check, "check_samples": check_samples,
         "check_share": check_share, "cartography": cartography, "sampling": sampling, "random_seed": random_seed,
