@@ -1,0 +1,188 @@
+"""vLLM in this process, for batch work on the machine's own GPUs or CPU: answers stream out as they finish.
+
+Runs where `vllm` is installed; beyond it the factory needs only `duckdb`, `pyarrow`, `orjson`, `rfc8785`, `pydantic` and `pyyaml`
+there. The loop feeds vLLM's own engine step by step and keeps its queue filled, so that scheduling, continuous batching and
+prefix caching are vLLM's.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from factory.errors import EngineError
+from factory.llm.engines.base import BulkEngine, Call, Fault, Reply
+from factory.llm.openai_form import clean
+from factory.llm.request import Answer, FinishReason, Usage
+from factory.llm.settings import EngineSettings
+
+_FINISH: dict[Any, FinishReason] = {"stop": "stop", "length": "length", "abort": "error"}
+
+
+class VllmEngine(BulkEngine):
+    """`vllm.LLM`, fed as it has room."""
+
+    name = "vllm"
+
+    def __init__(self, settings: EngineSettings, base: Path) -> None:
+        super().__init__(settings)
+        self._base = base
+        self._llm: Any = None
+        self._adapters: dict[str, Any] = {}
+
+    def answer(self, calls: Iterable[Call]) -> Iterator[tuple[Call, Reply]]:
+        """Keep up to `concurrency` calls in vLLM's queue and give each as it finishes."""
+        source = iter(calls)
+        running: dict[str, tuple[Call, float]] = {}
+        exhausted = False
+        while True:
+            while not exhausted and len(running) < self.settings.concurrency:
+                call = next(source, None)
+                if call is None:
+                    exhausted = True
+                    break
+                began = time.perf_counter()
+                try:
+                    running[self._enqueue(call)] = (call, began)
+                except (ValueError, TypeError) as error:  # vLLM's words for a request that it cannot take
+                    yield call, Reply(fault=_refusal(error))
+            if not running:
+                if exhausted:
+                    return
+                continue
+            for output in self.llm.llm_engine.step():
+                if output.finished:
+                    call, began = running.pop(_number(output.request_id, running))
+                    yield call, self._reply(call, output, (time.perf_counter() - began) * 1e3)
+
+    @property
+    def llm(self) -> Any:
+        """The model, loaded when it is first needed.
+
+        Raises:
+            EngineError: vLLM is not installed, or cannot load the model.
+        """
+        if self._llm is None:
+            self._llm = self._load()
+        return self._llm
+
+    def context_length(self) -> int | None:
+        """`max_model_len` of the loaded model."""
+        return int(self.llm.model_config.max_model_len)
+
+    def count_tokens(self, messages: Iterable[Mapping[str, Any]]) -> int | None:
+        """By the model's tokenizer and chat template, without loading the weights."""
+        from factory.llm.tokens import count_chat_tokens
+
+        return count_chat_tokens(self._model_path(), self.settings.revision, list(messages))
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        if self._llm is not None:
+            core = getattr(self._llm.llm_engine, "engine_core", None)
+            self._llm = None
+            if core is not None:
+                core.shutdown()
+
+    def _load(self) -> Any:
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        try:
+            from vllm import LLM
+        except ImportError as error:
+            raise EngineError(
+                f"vLLM is not installed here ({error})",
+                fix="Install it with `pip install 'label-factory[vllm]'`, or start `vllm serve` and use `kind: server`",
+            ) from error
+        arguments: dict[str, Any] = {"revision": self.settings.revision, "disable_log_stats": True}
+        if self.settings.adapters:
+            arguments |= {"enable_lora": True, "max_loras": len(self.settings.adapters)}
+        try:
+            return LLM(model=self._model_path(), **(arguments | self.settings.engine_args))
+        except (ValueError, TypeError, OSError, RuntimeError) as error:
+            raise EngineError(
+                f"vLLM cannot load the model: {error}", where=self.settings.model, fix="Check `model` and `engine_args`"
+            ) from error
+
+    def _model_path(self) -> str:
+        assert self.settings.model is not None
+        local = self._base / self.settings.model
+        return str(local) if local.is_dir() else self.settings.model
+
+    def _enqueue(self, call: Call) -> str:
+        request_ids: list[str] = self.llm.enqueue_chat(
+            [list(call.request.messages)],
+            self._params(call),
+            use_tqdm=False,
+            lora_request=self._adapter(call.request.model.adapter),
+            chat_template_kwargs=self.settings.extra_body.get("chat_template_kwargs"),
+        )
+        return request_ids[0]
+
+    def _params(self, call: Call) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import StructuredOutputsParams
+
+        sampling = dict(call.request.sampling)
+        logprobs = sampling.pop("logprobs", None)
+        if logprobs is not None and logprobs is not False:
+            sampling["logprobs"] = 0 if logprobs is True else int(logprobs)
+        sampling.setdefault("max_tokens", None)
+        schema = call.request.schema
+        if schema is not None:
+            sampling["structured_outputs"] = StructuredOutputsParams(**schema)
+        seed = None if self.settings.seed is None else self.settings.seed + call.first
+        return SamplingParams(n=call.n, seed=seed, **sampling)
+
+    def _adapter(self, name: str | None) -> Any:
+        if name is None:
+            return None
+        if name not in self._adapters:
+            from vllm.lora.request import LoRARequest
+
+            path = str(self._base / self.settings.adapters[name])
+            self._adapters[name] = LoRARequest(name, len(self._adapters) + 1, path)
+        return self._adapters[name]
+
+    def _reply(self, call: Call, output: Any, ms: float) -> Reply:
+        answers: dict[int, Answer] = {}
+        for at, one in enumerate(sorted(output.outputs, key=lambda one: one.index)):
+            finish = _FINISH.get(one.finish_reason, "unknown")
+            if finish == "error":
+                continue
+            cached = (output.num_cached_tokens or 0) if at == 0 else 0
+            usage = Usage(len(output.prompt_token_ids) if at == 0 else 0, len(one.token_ids), cached, True)
+            logprobs = None if one.logprobs is None else _logprobs(one.logprobs, one.token_ids)
+            answers[call.first + one.index] = Answer(
+                clean(one.text), finish, None, usage, None, ms, logprobs, self.name
+            )
+        fault = None if len(answers) == call.n else Fault("malformed", "aborted", "vLLM ended the request early")
+        return Reply(answers, fault, ms)
+
+
+def _number(request_id: str, running: Mapping[str, Any]) -> str:
+    """The id that `enqueue_chat` gave: vLLM may add a suffix of its own to it."""
+    return request_id if request_id in running else request_id.split("-")[0]
+
+
+def _refusal(error: Exception) -> Fault:
+    words = " ".join(str(error).split())[:500]
+    return Fault(
+        "refused", "context_too_long" if getattr(error, "parameter", None) in _LENGTH else "bad_request", words
+    )
+
+
+_LENGTH = {"input_tokens", "max_tokens", "input_text"}
+
+
+def _logprobs(steps: Iterable[Any], token_ids: Iterable[int]) -> dict[str, Any]:
+    """vLLM's logprobs in OpenAI's form."""
+    content = []
+    for step, chosen in zip(steps, token_ids, strict=True):
+        rows = [{"token": one.decoded_token, "logprob": one.logprob} for one in step.values()]
+        mine = step.get(chosen)
+        first = {"token": mine.decoded_token, "logprob": mine.logprob} if mine is not None else rows[0]
+        content.append({**first, "top_logprobs": rows})
+    return {"content": content}
