@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,14 +15,13 @@ from factory.errors import InputError
 from factory.result import Progress
 from factory.students.base import Student, write_json
 from factory.students.head import folds_of, loss_of, probabilities
+from factory.students.terms import terms_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
     from factory.students.base import Inputs
-
-WORD = re.compile(r"(?u)\b\w+\b|[!?$€£%@#]")
 
 
 @dataclass(frozen=True)
@@ -118,25 +116,6 @@ class LinearStudent(Student):
         arrays = load_file(str(folder / "linear.safetensors"))
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["config"].items()}
         return cls(terms, arrays["idf"], arrays["weight"], arrays["bias"], LinearConfig(**values), facts["multi"])
-
-
-def terms_of(text: str, words: tuple[int, int], characters: tuple[int, int]) -> list[str]:
-    """The n-grams of a text, in order, with repeats.
-
-    Example:
-        >>> terms_of("Buy NOW!", (1, 2), (0, 0))
-        ['buy', 'now', '!', 'buy now', 'now !']
-    """
-    tokens = WORD.findall(text.lower())
-    found: list[str] = []
-    for size in range(words[0], words[1] + 1):
-        found += tokens if size == 1 else [" ".join(tokens[i : i + size]) for i in range(len(tokens) - size + 1)]
-    if characters[1]:
-        for token in tokens:
-            padded = f"\x02{token}\x03"
-            for size in range(characters[0], characters[1] + 1):
-                found += ["\x01" + padded[i : i + size] for i in range(len(padded) - size + 1)]
-    return found
 
 
 def tfidf(

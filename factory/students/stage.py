@@ -17,14 +17,25 @@ from factory.result import Progress, StageResult, no_progress
 from factory.students import reading
 from factory.students.base import Student, fit_student, make_config, student_class
 from factory.students.curate import Candidates, Curated, Rules, as_json, curate
-from factory.students.store import artefacts, stored_models, texts_of
-from factory.task import current_card
+from factory.students.store import (
+    StoredModel,
+    artefacts,
+    encoder_of,
+    load_student,
+    stored_model,
+    stored_models,
+    texts_of,
+)
+from factory.task import TaskCard, current_card
 
 if TYPE_CHECKING:
+    from factory.students.export import ExportSpec
     from factory.warehouse import Warehouse
 
 VERSION = 1
 """Raised when the same input would give another student."""
+
+EXPORT_VERSION = 1
 
 SYSTEMS = ("student", "student_dev", "programs_only", "synthesis_only", "student_setfit")
 STANDARD = ("student", "student_dev", "programs_only", "synthesis_only")
@@ -355,3 +366,74 @@ def _path(key: str) -> str:
 def _line(system: str, facts: dict[str, Any]) -> str:
     source = f" on the labels of {facts['label_model']}" if facts["label_model"] else ""
     return f"{system}: {facts['student']} trained on {facts['rows']} texts{source}"
+
+
+def export(
+    warehouse: Warehouse, out: Path, *, system: str = "student", progress: Progress = no_progress
+) -> StageResult:
+    """Write a trained system into a folder: safetensors and ONNX, tokenizer, labels in order, card, manifest.
+
+    Args:
+        warehouse: Holds the trained system.
+        out: A folder that does not exist, is empty, or holds an earlier export.
+        system: Which one.
+        progress: Called with (done, total, what).
+
+    Returns:
+        `did` has `path`, `kind`, `megabytes` and `parity`; skipped when the folder holds this very export already.
+
+    Raises:
+        InputError: The system was not trained.
+        ExportError: What was written disagrees with the student, or the folder holds something else.
+    """
+    from factory.students.export import manifest_digest, write_export
+
+    model = stored_model(warehouse, system)
+    card = current_card(warehouse)
+    key = digest({"export": EXPORT_VERSION, "model": model.key, "card": card.revision})
+    row = warehouse.query("SELECT manifest FROM exports WHERE key = ? AND path = ?", [key, str(out)])
+    if row and json.loads(row[0][0])["digest"] == manifest_digest(out):
+        facts = json.loads(row[0][0])
+        return StageResult("export", True, {"path": str(out), "kind": facts["kind"], "megabytes": facts["megabytes"]})
+    progress(0, 2, "the student's files")
+    spec = _spec(warehouse, model, card)
+    sample = warehouse.query(
+        "SELECT text FROM texts JOIN split_texts USING (text_no) WHERE split = 'train' ORDER BY content_hash LIMIT 64"
+    )
+    progress(1, 2, "writing and checking the export")
+    manifest = write_export(load_student(model), encoder_of(model), spec, out, [text for (text,) in sample])
+    size = sum(facts["bytes"] for facts in manifest["files"].values())
+    did = {"path": str(out), "kind": manifest["kind"], "megabytes": round(size / 1e6, 1), "parity": manifest["parity"]}
+    with warehouse.lease() as db:
+        from factory.warehouse import next_no
+
+        db.execute("DELETE FROM exports WHERE path = ?", [str(out)])
+        stored = {"digest": manifest_digest(out), "kind": did["kind"], "megabytes": did["megabytes"]}
+        db.execute(
+            "INSERT INTO exports (export_no, key, model_no, kind, path, manifest) VALUES (?, ?, ?, ?, ?, ?)",
+            [next_no(db, "exports", "export_no"), key, model.model_no, did["kind"], str(out), json.dumps(stored)],
+        )
+    progress(2, 2, "exported")
+    return StageResult(
+        "export", False, did, (f"{system} exported to {out}: {did['kind']}, {did['megabytes']} MB, parity checked",)
+    )
+
+
+def _spec(warehouse: Warehouse, model: StoredModel, card: TaskCard) -> ExportSpec:
+    from factory.students.export import ExportSpec
+
+    facts: dict[str, Any] = {"texts": model.params["rows"]}
+    if model.params["label_model"]:
+        facts["label model"] = model.params["label_model"]
+    facts["student"] = {"kind": model.student, **model.params["chosen"]}
+    if model.encoder:
+        facts["encoder"] = model.encoder
+    for stage, asked, requests, tokens_in, tokens_out in warehouse.query(
+        "SELECT stage, model, sum(requests), sum(tokens_in), sum(tokens_out) FROM spend GROUP BY ALL ORDER BY ALL"
+    ):
+        facts[f"asked for {stage}"] = f"{requests} requests to {asked}, {tokens_in} tokens in, {tokens_out} out"
+    described = {name: card.label(name).description for name in model.labels}
+    return ExportSpec(
+        card.name, card.text, described, bool(model.params["multi"]), card.fields, model.system,
+        model.params.get("trust", {}), facts,
+    )  # fmt: skip

@@ -1,0 +1,267 @@
+"""Writing a student as a folder that anybody can load: safetensors and ONNX, tokenizer, labels in order, card, manifest.
+
+The folder holds no pickle, no time and no path, so the same student gives the same bytes; it is written beside its place, checked
+against the student it came from, and moved there only if both agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from factory.encoders import Encoder, load_sentence_transformer
+from factory.errors import ExportError
+from factory.students.base import Student, write_json
+from factory.students.head import Head
+from factory.students.predict import FORMAT, load_export
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ODD_TEXTS = ("", " ", "ok", "ÄÖÜ ß é — “quotes” 漢字 😀", "NUL-less\ttabs\nand lines", "word " * 400, "!!! ??? ...")
+PICKLES = (".pkl", ".pickle", ".bin", ".pt", ".pth", ".joblib", ".npy", ".npz", ".ckpt")
+FP32_TOLERANCE = 1e-4
+CLEAR_MARGIN = 0.2
+
+
+@dataclass(frozen=True)
+class ExportSpec:
+    """What an export says about itself.
+
+    Attributes:
+        name: Of the task.
+        text: What a text is.
+        labels: Label name to description, in the order of the model's columns.
+        multi: Whether a text may have any number of labels.
+        fields: The task's fields, if its texts have several.
+        system: Which system was exported.
+        trust: Calibration to carry along.
+        facts: Name to value for the card: data, spend, choices.
+    """
+
+    name: str
+    text: str
+    labels: Mapping[str, str]
+    multi: bool
+    fields: Sequence[str] = ()
+    system: str = "student"
+    trust: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_export(
+    student: Student, encoder: Encoder | None, spec: ExportSpec, out: Path, sample: Sequence[str]
+) -> dict[str, Any]:
+    """Write a student into a folder.
+
+    Args:
+        student: Any of them.
+        encoder: The one it stands on, if it does.
+        spec: What the export says about itself.
+        out: A folder that does not exist, is empty, or holds an earlier export.
+        sample: Texts that the written files are checked on, beside odd ones of our own.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        ExportError: The folder holds something else, or what was written disagrees with the student.
+    """
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "manifest.json").is_file())):
+        raise ExportError("this is no earlier export, and it is not empty", where=out, fix="Name another folder")
+    draft = out.with_name(f".{out.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        draft.mkdir(parents=True)
+        kind, inference = _write_model(student, encoder, draft)
+        inference |= {"kind": kind, "labels": list(spec.labels), "multi": spec.multi, "fields": list(spec.fields)}
+        inference |= {"trust": dict(spec.trust)}
+        write_json(draft / "inference.json", inference)
+        write_json(draft / "labels.json", list(spec.labels))
+        _write_manifest(draft, {"kind": kind, "system": spec.system, "labels": list(spec.labels), "parity": {}})
+        parity = check_parity(student, draft, kind, [*ODD_TEXTS, *sample])
+        from factory.students.card import model_card
+
+        (draft / "README.md").write_text(model_card(spec, kind, parity, inference), encoding="utf-8")
+        manifest = _write_manifest(
+            draft, {"kind": kind, "system": spec.system, "labels": list(spec.labels), "parity": parity}
+        )
+        old = out.with_name(f".{out.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if out.exists():
+            os.replace(out, old)
+        os.replace(draft, out)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise ExportError(f"the export cannot be written: {error.strerror}", where=out) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return manifest
+
+
+def check_parity(student: Student, folder: Path, kind: str, texts: Sequence[str]) -> dict[str, Any]:
+    """Compare what was written with the student it came from.
+
+    Args:
+        student: The student in memory.
+        folder: The export.
+        kind: `transformer`, `static` or `linear`.
+        texts: What to compare on.
+
+    Returns:
+        `{"texts", "fp32_max_difference", "int8_label_agreement", ...}`, rounded so that noise does not show.
+
+    Raises:
+        ExportError: They disagree.
+    """
+    wanted = student.predict_proba(list(texts))
+    top = np.sort(wanted, axis=1)
+    clear = (
+        top[:, -1] - top[:, -2] > CLEAR_MARGIN if wanted.shape[1] > 1 else np.abs(wanted[:, 0] - 0.5) > CLEAR_MARGIN / 2
+    )
+    found: dict[str, Any] = {"texts": len(texts)}
+    ways = {"fp32": lambda: load_export(folder, precision="fp32").predict_proba(texts)}
+    if kind == "transformer":
+        ways["int8"] = lambda: load_export(folder, precision="int8").predict_proba(texts)
+        ways["sentence_transformers"] = lambda: _by_sentence_transformers(folder, texts, student.multi)
+    for name, way in ways.items():
+        probs = way()
+        difference = float(np.abs(probs - wanted).max())
+        same = _labels(probs, student.multi) == _labels(wanted, student.multi)
+        rows = same if same.ndim == 1 else same.all(axis=1)
+        if name == "int8":
+            found["int8_max_difference"] = round(difference, 2)
+            found["int8_label_agreement"] = round(float(rows.mean()), 3)
+            if clear.any() and rows[clear].mean() < 0.98:
+                raise ExportError(
+                    f"the int8 graph gives another label than the student on {int((~rows[clear]).sum())} of"
+                    f" {int(clear.sum())} clear texts",
+                    where=folder,
+                )
+        elif not difference <= FP32_TOLERANCE:
+            raise ExportError(
+                f"the {name} export disagrees with the student by {difference:.2g} (at most {FP32_TOLERANCE:g})",
+                where=folder,
+            )
+        else:
+            found[f"{name}_max_difference_below"] = FP32_TOLERANCE
+    return found
+
+
+def scan_for_pickle(folder: Path) -> list[str]:
+    """Files of an export that are, or could be, pickles: by ending and by their first bytes."""
+    bad = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as stream:
+                first = stream.read(4)
+            if (
+                path.suffix in PICKLES
+                or (first[:1] == b"\x80" and first[1:2] in b"\x02\x03\x04\x05")
+                or first[:2] == b"PK"
+            ):
+                bad.append(path.relative_to(folder).as_posix())
+    return bad
+
+
+def _write_model(student: Student, encoder: Encoder | None, folder: Path) -> tuple[str, dict[str, Any]]:
+    if student.kind == "linear":
+        from safetensors.numpy import save_file
+
+        save_file(
+            {"idf": student.idf, "weight": student.weight, "bias": student.bias},  # type: ignore[attr-defined]
+            str(folder / "linear.safetensors"),
+        )
+        write_json(folder / "terms.json", student.terms)  # type: ignore[attr-defined]
+        return "linear", {"words": list(student.config.words), "characters": list(student.config.characters)}
+    if student.kind == "static":
+        facts: dict[str, Any] = student.write_export(folder)  # type: ignore[attr-defined]
+        return "static", facts
+    body = getattr(student, "body", None)
+    if body is None:
+        if encoder is None or encoder.folder is None:
+            raise ExportError(
+                "the student stands on an encoder that cannot be exported", fix="Use the student `linear`"
+            )
+        body = load_sentence_transformer(encoder.folder)
+    head: Head = student.head  # type: ignore[attr-defined]
+    return "transformer", write_transformer(body, head, folder)
+
+
+def write_transformer(body: Any, head: Head, folder: Path) -> dict[str, Any]:
+    """Write body and head as a sentence-transformers folder and as ONNX graphs.
+
+    Returns:
+        What inference needs to know: `max_length`, `pad_id`.
+    """
+    import torch
+    from sentence_transformers.sentence_transformer.modules import Dense, Normalize
+
+    from factory.students.onnx_graph import write_graph, write_int8
+
+    body = body.to("cpu").eval()
+    write_graph(body, head, folder / "model.onnx")
+    write_int8(folder / "model.onnx", folder / "model_int8.onnx")
+    modules = list(body)
+    if not isinstance(modules[-1], Normalize):
+        modules.append(Normalize())
+    k, d = head.weight.shape
+    dense = Dense(in_features=d, out_features=k, bias=True, activation_function=torch.nn.Identity())
+    with torch.no_grad():
+        dense.linear.weight.copy_(torch.from_numpy(head.weight))
+        dense.linear.bias.copy_(torch.from_numpy(head.bias))
+    from sentence_transformers import SentenceTransformer
+
+    whole = SentenceTransformer(modules=[*modules, dense], device="cpu")
+    whole.max_seq_length = body.max_seq_length
+    whole.save(str(folder), safe_serialization=True, create_model_card=False)
+    tokenizer = body.tokenizer
+    return {"max_length": int(body.max_seq_length or 512), "pad_id": int(tokenizer.pad_token_id or 0)}
+
+
+def _by_sentence_transformers(folder: Path, texts: Sequence[str], multi: bool) -> NDArray[np.float32]:
+    from factory.students.head import probabilities
+
+    model = load_sentence_transformer(folder)
+    return probabilities(model.encode(list(texts), show_progress_bar=False), multi)
+
+
+def _labels(probs: NDArray[np.float32], multi: bool) -> Any:
+    return probs >= 0.5 if multi else probs.argmax(axis=1)
+
+
+def _write_manifest(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != "manifest.json":
+            path.chmod(0o644)
+            content = path.read_bytes()
+            name = path.relative_to(folder).as_posix()
+            files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    bad = scan_for_pickle(folder)
+    if bad:
+        raise ExportError(f"the export would hold a pickle: {bad[0]}", where=folder)
+    manifest: dict[str, Any] = {"format": FORMAT, **facts, "files": files}
+    write_json(folder / "manifest.json", manifest)
+    return manifest
+
+
+def manifest_digest(folder: Path) -> str | None:
+    """SHA-256 of an export's manifest, or None if there is none or a file it names has another size."""
+    path = folder / "manifest.json"
+    try:
+        content = path.read_bytes()
+        files = json.loads(content)["files"]
+        if any((folder / name).stat().st_size != facts["bytes"] for name, facts in files.items()):
+            return None
+    except (OSError, ValueError, KeyError):
+        return None
+    return hashlib.sha256(content).hexdigest()

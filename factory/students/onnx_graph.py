@@ -1,0 +1,147 @@
+"""One ONNX graph from token ids to probabilities: encoder, pooling, head and softmax (or sigmoid), in fp32 and int8."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.errors import ExportError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from factory.students.head import Head
+
+OPSET = 20
+
+
+def write_graph(body: Any, head: Head, path: Path) -> None:
+    """Export a sentence-transformers body and a head as one fp32 graph.
+
+    Inputs are `input_ids` and `attention_mask`, int64 [n, t]; the output is `probabilities`, float32 [n, k].
+
+    Args:
+        body: A `SentenceTransformer` whose modules are a transformer, a pooling of one mode, and dense or normalising ones.
+        head: Over the body's unit vectors.
+        path: Where to write; the same bytes for the same body and head.
+
+    Raises:
+        ExportError: The body has modules or a pooling that the graph does not know.
+    """
+    import onnx
+    import torch
+
+    graph = _graph(body, head).eval().to("cpu")
+    ids = torch.randint(5, 100, (2, 7), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    limit = max(int(body.max_seq_length or 512), 8)
+    rows, tokens = torch.export.Dim("rows", min=1, max=65536), torch.export.Dim("tokens", min=2, max=limit)
+    shape = {0: rows, 1: tokens}
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            graph,
+            (ids, mask),
+            dynamo=True,
+            input_names=["input_ids", "attention_mask"],
+            output_names=["probabilities"],
+            dynamic_shapes={"input_ids": shape, "attention_mask": shape},
+            opset_version=OPSET,
+        )
+    assert program is not None
+    model = program.model_proto
+    _plain(model)
+    onnx.save_model(model, str(path), save_as_external_data=False)
+
+
+def write_int8(fp32: Path, path: Path) -> None:
+    """Quantise a graph's matrix products and embeddings to int8 (weights fixed, activations as they come)."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _quiet():
+        quantize_dynamic(str(fp32), str(path), weight_type=QuantType.QInt8, per_channel=True, reduce_range=False)
+    model = onnx.load(str(path))
+    _plain(model)
+    onnx.save_model(model, str(path), save_as_external_data=False)
+
+
+def _graph(body: Any, head: Head) -> Any:
+    import torch
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+
+    modules = list(body)
+    if len(modules) < 2 or not isinstance(modules[0], Transformer) or not isinstance(modules[1], Pooling):
+        names = ", ".join(type(module).__name__ for module in modules)
+        raise ExportError(
+            f"an encoder of modules {names} cannot be written as ONNX", fix="Use a transformer with pooling"
+        )
+    mode = modules[1].pooling_mode
+    if mode not in ("mean", "cls", "max"):
+        raise ExportError(
+            f"an encoder with pooling {mode!r} cannot be written as ONNX", fix="Use mean, cls or max pooling"
+        )
+
+    class Graph(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.transformer = modules[0].auto_model
+            self.others = torch.nn.ModuleList(module for module in modules[2:] if not isinstance(module, Normalize))
+            self.head = torch.nn.Linear(head.weight.shape[1], head.weight.shape[0])
+            with torch.no_grad():
+                self.head.weight.copy_(torch.from_numpy(head.weight))
+                self.head.bias.copy_(torch.from_numpy(head.bias))
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            hidden = self.transformer(input_ids=input_ids, attention_mask=attention_mask)[0]
+            mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+            if mode == "cls":
+                vector = hidden[:, 0]
+            elif mode == "max":
+                vector = hidden.masked_fill(mask == 0, -1e9).max(1).values
+            else:
+                vector = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
+            for module in self.others:
+                vector = module({"sentence_embedding": vector})["sentence_embedding"]
+            logits = self.head(torch.nn.functional.normalize(vector, dim=1))
+            return torch.sigmoid(logits) if head.multi else torch.softmax(logits, dim=1)
+
+    return Graph()
+
+
+def _plain(model: Any) -> None:
+    """Take out what tells of the machine that wrote the graph (paths, stack traces) and shapes that stand for a moment."""
+    del model.graph.value_info[:]
+    del model.metadata_props[:]
+    model.doc_string = ""
+    model.producer_name, model.producer_version = "label-factory", ""
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*model.graph.initializer, *model.graph.input, *model.graph.output):
+        value.doc_string = ""
+        if hasattr(value, "metadata_props"):
+            del value.metadata_props[:]
+    for function in model.functions:
+        function.doc_string = ""
+        del function.metadata_props[:]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporters print and warn about what no user can act on."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)
