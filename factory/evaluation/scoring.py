@@ -92,6 +92,8 @@ def score_system(
     detail: dict[str, Any] = {
         key: figures.pop(key) for key in ("per_class", "confusion", "reliability") if key in figures
     }
+    if "confusion" in detail:
+        detail["label_names"] = list(shape.names)
     detail |= {"ties": int(tied.sum()), "silent": int((~spoke).sum()), **said.facts}
     if len(here):
         figures["ci95"] = list(interval(kinds, main, draws=draws, seed=seed))
