@@ -1,0 +1,147 @@
+"""An exported student over HTTP: requests that arrive together are answered together. Binds to 127.0.0.1 unless told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from factory.errors import InputError
+from factory.students.predict import Exported, conformal_limit, judge, load_export
+
+MOST_TEXTS = 1024
+MOST_CHARACTERS = 100_000
+GATHER_S = 0.003
+"""How long the first request of a batch waits for others, in seconds."""
+
+
+class Question(BaseModel):
+    """Texts to label."""
+
+    texts: list[str] = Field(min_length=1, max_length=MOST_TEXTS, description="Up to 1,024 texts.")
+    abstain_below: float | None = Field(None, ge=0, le=1, description="No label is given below this probability.")
+    sets: float | None = Field(None, gt=0, lt=1, description="Conformal label sets with this error rate.")
+    probabilities: bool = Field(True, description="Whether to send the probability of every label.")
+
+
+class Batcher:
+    """Gathers texts of concurrent requests into one call of the model, in a thread of its own."""
+
+    def __init__(self, model: Exported, most: int = 256) -> None:
+        self.model, self.most = model, most
+        self.queue: asyncio.Queue[tuple[list[str], asyncio.Future[Any]]] = asyncio.Queue()
+
+    async def ask(self, texts: list[str]) -> Any:
+        """Probabilities of these texts: float32 [n, k]."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        await self.queue.put((texts, answer))
+        return await answer
+
+    async def run(self) -> None:
+        """Answer what waits, batch after batch, until cancelled."""
+        while True:
+            waiting = [await self.queue.get()]
+            deadline = asyncio.get_running_loop().time() + GATHER_S
+            while sum(len(texts) for texts, _ in waiting) < self.most:
+                left = deadline - asyncio.get_running_loop().time()
+                if left <= 0 and self.queue.empty():
+                    break
+                try:
+                    waiting.append(await asyncio.wait_for(self.queue.get(), max(left, 0.0)))
+                except TimeoutError:
+                    break
+            texts = [text for some, _ in waiting for text in some]
+            try:
+                probs = await asyncio.to_thread(self.model.predict_proba, texts)
+            except Exception as error:
+                for _, answer in waiting:
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            start = 0
+            for some, answer in waiting:
+                if not answer.done():
+                    answer.set_result(probs[start : start + len(some)])
+                start += len(some)
+
+
+def make_app(folder: str | Path, *, precision: str = "int8") -> Any:
+    """The application: `POST /predict`, `GET /health`, `GET /labels`, and its OpenAPI page at `/docs`.
+
+    Args:
+        folder: An export; loaded once, when the application starts.
+        precision: `fp32` or `int8`.
+
+    Raises:
+        ExportError: The export cannot be used.
+    """
+    from fastapi import FastAPI, HTTPException
+
+    model = load_export(folder, precision=precision)
+    batcher = Batcher(model)
+    started = time.monotonic()
+    counts = {"requests": 0, "texts": 0}
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        worker = asyncio.create_task(batcher.run())
+        yield
+        worker.cancel()
+
+    app = FastAPI(title="label-factory student", version="1", lifespan=lifespan)
+
+    @app.post("/predict")
+    async def predict(question: Question) -> dict[str, Any]:
+        """Label texts: one result per text, in order."""
+        if any(len(text) > MOST_CHARACTERS for text in question.texts):
+            raise HTTPException(413, f"a text has more than {MOST_CHARACTERS} characters")
+        try:
+            limit = conformal_limit(model, question.sets) if question.sets is not None else None
+        except InputError as error:
+            raise HTTPException(422, str(error)) from error
+        probs = await batcher.ask(question.texts)
+        counts["requests"] += 1
+        counts["texts"] += len(question.texts)
+        results = list(judge(model, probs, question.abstain_below, limit))
+        if question.probabilities:
+            for result, row in zip(results, probs, strict=True):
+                result["probabilities"] = {n: round(float(p), 6) for n, p in zip(model.labels, row, strict=True)}
+        return {"results": results}
+
+    @app.get("/health")
+    async def health() -> dict[str, Any]:
+        """Whether the model is loaded, for how long, and what it did."""
+        return {"status": "ok", "kind": model.kind, "seconds": round(time.monotonic() - started, 1), **counts}
+
+    @app.get("/labels")
+    async def labels() -> dict[str, Any]:
+        """Label names in the order of the export."""
+        return {"labels": model.labels, "multi": model.multi}
+
+    return app
+
+
+def serve(model: str | Path, *, host: str = "127.0.0.1", port: int = 8080, precision: str = "int8") -> None:
+    """Serve an export until interrupted.
+
+    Raises:
+        InputError: The port is taken.
+        ExportError: The export cannot be used.
+    """
+    import socket
+
+    import uvicorn
+
+    app = make_app(model, precision=precision)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise InputError(f"{host}:{port} cannot be used: {error.strerror}", fix="Choose another --port") from error
+    uvicorn.run(app, host=host, port=port, log_level="warning")
