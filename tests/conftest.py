@@ -13,8 +13,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "llm"))
 
 from fake_server import FakeServer  # noqa: E402
+from vllm_server import VllmServer, vllm_python  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +42,26 @@ def fake_server() -> Iterator[Callable[..., FakeServer]]:
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A small pipeline that has run once to its end against a local counting server (see `tests/kills/harness.py`)."""
+    from tests.kills.harness import Line
+    from tests.kills.server import CountingServer
+
+    with CountingServer(latency_s=0.03) as server:
+        found = Line(tmp_path_factory.mktemp("line"), server)
+        found.go_undisturbed()
+        yield found
+
+
+@pytest.fixture(scope="session")
+def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
+    """Real vLLM on the tiny model; `vllm_server.url`, model `tiny`, LoRA adapter `mine`. Skips where there is no vLLM."""
+    if vllm_python() is None:
+        pytest.skip("no vLLM: set LABEL_FACTORY_VLLM_PYTHON to a Python that has it")
+    server = VllmServer(tmp_path_factory.mktemp("vllm"))
+    server.start()
+    yield server
+    server.stop()

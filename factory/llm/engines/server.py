@@ -164,7 +164,7 @@ class ServerEngine(CallEngine):
         return reply_of(call, body, origin=self.name, latency_ms=ms)
 
     def _fault(self, status: int, raw: bytes, headers: Mapping[str, str]) -> Fault:
-        code, detail = _error_of(raw)
+        code, detail, parameter = _error_of(raw)
         detail = self._without_key(detail)
         wait = retry_after(headers)
         if status == 429 and code == "insufficient_quota":
@@ -177,7 +177,8 @@ class ServerEngine(CallEngine):
             return Fault("server", f"http_{status}", detail, status, wait)
         if code in {"content_filter", "content_policy_violation"}:
             return Fault("refused", "content_refused", detail, status)
-        if code in {"context_length_exceeded", "string_above_max_length"} or status == 413:
+        too_long = code in {"context_length_exceeded", "string_above_max_length"}
+        if too_long or status == 413 or (status == 400 and parameter in {"input_tokens", "input_text"}):
             return Fault("refused", "context_too_long", detail, status)
         if status in {401, 403}:
             return Fault("fatal", "not_allowed", detail or "the server refuses the key", status)
@@ -208,14 +209,15 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def _error_of(raw: bytes) -> tuple[str | None, str]:
-    """The code and the words of an error body, in OpenAI's form or any other."""
+def _error_of(raw: bytes) -> tuple[str | None, str, str | None]:
+    """The code, the words and the parameter of an error body, in OpenAI's form or any other."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        return None, " ".join(raw[:300].decode("utf-8", "replace").split())
+        return None, " ".join(raw[:300].decode("utf-8", "replace").split()), None
     error = body.get("error", body) if isinstance(body, dict) else body
     if not isinstance(error, dict):
-        return None, " ".join(str(error).split())[:500]
-    code = error.get("code")
-    return (code if isinstance(code, str) else None), " ".join(str(error.get("message", "")).split())[:500]
+        return None, " ".join(str(error).split())[:500], None
+    code, parameter = error.get("code"), error.get("param")
+    words = " ".join(str(error.get("message", "")).split())[:500]
+    return (code if isinstance(code, str) else None), words, (parameter if isinstance(parameter, str) else None)

@@ -96,7 +96,12 @@ class VllmEngine(BulkEngine):
                 f"vLLM is not installed here ({error})",
                 fix="Install it with `pip install 'label-factory[vllm]'`, or start `vllm serve` and use `kind: server`",
             ) from error
-        arguments: dict[str, Any] = {"revision": self.settings.revision, "disable_log_stats": True}
+        arguments: dict[str, Any] = {
+            "revision": self.settings.revision,
+            "disable_log_stats": True,
+            # Blanks in JSON are tokens for nothing.
+            "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+        }
         if self.settings.adapters:
             arguments |= {"enable_lora": True, "max_loras": len(self.settings.adapters)}
         try:
@@ -174,7 +179,7 @@ def _refusal(error: Exception) -> Fault:
     )
 
 
-_LENGTH = {"input_tokens", "max_tokens", "input_text"}
+_LENGTH = {"input_tokens", "input_text"}
 
 
 def _logprobs(steps: Iterable[Any], token_ids: Iterable[int]) -> dict[str, Any]:
