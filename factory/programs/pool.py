@@ -34,7 +34,7 @@ CHUNK = 10_000
 STATUS = (
     "ok", "abstain", "exception", "bad value", "timeout", "memory", "crash", "retired", "rejected"
 )  # fmt: skip
-"""Status by code. `retired`: the program was taken out of the chunk after five timeouts or four deaths; `rejected`: it never ran."""
+"""Status by code. `retired`: the program was taken out after five timeouts or four deaths; `rejected`: it never ran."""
 
 _BOOT = (
     "import sys; sys.path.insert(0, {folder!r}); from sandbox.worker import main; sys.path.pop(0); main({settings!r})"
@@ -117,8 +117,9 @@ class Pool:
     """Worker processes, started on first use and reused.
 
     Example:
+        >>> source = "def label(text):\\n    return 'spam' if 'win' in text else None"
         >>> with Pool(workers=1) as pool:
-        ...     run = pool.run(["def label(text):\\n    return 'spam' if 'win' in text else None"], ["win!", "hi"], ["spam", "ham"])
+        ...     run = pool.run([source], ["win!", "hi"], ["spam", "ham"])
         >>> run.votes.tolist()
         [[0], [-1]]
     """

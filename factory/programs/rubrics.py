@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
 VARIANTS = (
     ("common", "The common, everyday evidence: what most texts of a label have in them. Be broad."),
     ("actions", "Verbs and intentions: what is done, asked for, offered, felt or reported, in all tenses and persons."),
@@ -24,7 +23,10 @@ FORM_VARIANTS = (
     ("opening", "The opening: the first words, how they go on, and what kind of sentence they begin."),
     ("surface", "The surface: length, punctuation, capitals, digits, symbols, links, repeated characters, markup."),
     ("voice", "The voice: who speaks to whom; questions, orders, exclamations, statements; tense and person."),
-    ("order", "The order of parts: what stands at the beginning, in the middle and at the end, and how the text closes."),
+    (
+        "order",
+        "The order of parts: what stands at the beginning, in the middle and at the end, and how the text closes.",
+    ),
 )
 """The same for the approach that looks at form."""
 
@@ -124,4 +126,3 @@ TARGETED = (
     ),
 )
 """Approaches of programs for one label of a task where a text has any number of labels."""
-

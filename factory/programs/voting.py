@@ -49,7 +49,8 @@ def vote_texts(
     programs = [
         Live(number, source, None if target is None else labels[target])
         for number, source, target in warehouse.query(
-            "SELECT program_no, source, target_label_no FROM programs WHERE state = 'accepted' AND kind = 'python' ORDER BY program_no"
+            "SELECT program_no, source, target_label_no FROM programs WHERE state = 'accepted' AND kind = 'python'"
+            " ORDER BY program_no"
         )
     ]
     stale = _forget_stale(warehouse, [program.number for program in programs])
@@ -99,7 +100,8 @@ def _forget_stale(warehouse: Warehouse, programs: list[int]) -> int:
             " GROUP BY ALL), v AS (SELECT program_no, count(*) AS n FROM votes WHERE program_no IN (SELECT program_no FROM b)"
             " GROUP BY ALL)"
             " SELECT b.program_no FROM b LEFT JOIN v USING (program_no) WHERE b.program_no IN (SELECT unnest(?::INTEGER[]))"
-            " AND (b.n <> coalesce(v.n, 0) OR b.t <> (SELECT count(*) FROM texts WHERE origin <> 'passage' AND text_no <= b.last))"
+            " AND (b.n <> coalesce(v.n, 0)"
+            " OR b.t <> (SELECT count(*) FROM texts WHERE origin <> 'passage' AND text_no <= b.last))"
             " ORDER BY 1",
             [programs],
         )
@@ -111,7 +113,8 @@ def _forget_stale(warehouse: Warehouse, programs: list[int]) -> int:
             "SELECT program_no, first_text_no, last_text_no FROM vote_blocks b WHERE program_no IN (SELECT unnest(?::INTEGER[]))"
             " AND (n_votes <> (SELECT count(*) FROM votes v WHERE v.program_no = b.program_no"
             " AND v.text_no BETWEEN b.first_text_no AND b.last_text_no)"
-            " OR n_texts <> (SELECT count(*) FROM texts WHERE origin <> 'passage' AND text_no BETWEEN b.first_text_no AND b.last_text_no))"
+            " OR n_texts <> (SELECT count(*) FROM texts WHERE origin <> 'passage'"
+            " AND text_no BETWEEN b.first_text_no AND b.last_text_no))"
             " ORDER BY ALL",
             [suspects],
         ).fetchall()

@@ -56,9 +56,8 @@ def fenced(source: str) -> str:
 
 
 def program(word: str, label: str) -> str:
-    return (
-        f"WORDS = ['{word}']\ndef label(text):\n    return '{label}' if any(w in text.lower() for w in WORDS) else None"
-    )
+    cues = [word, *(hashlib.sha256(f"{word}{i}".encode()).hexdigest()[:12] for i in range(12))]
+    return f"WORDS = {cues}\ndef label(text):\n    return '{label}' if any(w in text.lower() for w in WORDS) else None"
 
 
 def add_program(warehouse: Warehouse, number: int, source: str) -> None:
@@ -109,12 +108,11 @@ class Recorder:
 
 
 def test_accepted_programs_are_stored_with_their_lineage(warehouse: Warehouse, tmp_path: Path) -> None:
-    words = ["win", "prize", "site", "song", "love", "great"]
     recorder = Recorder(
-        tmp_path, lambda n, _: fenced(program(words[n % 6] + ("" if n < 6 else " "), "spam" if n % 6 < 3 else "ham"))
+        tmp_path, lambda _, m: fenced(program("win", "spam") if "for all labels" in str(m) else program("song", "ham"))
     )
     result = recorder.run(warehouse, programs=2, examples=2)
-    assert result.did["accepted"] == 2, result
+    assert result.did["accepted"] == 2
     rows = warehouse.query(
         "SELECT state, origin, plan_no, slot_no, request_key IS NOT NULL FROM programs ORDER BY program_no"
     )
@@ -135,7 +133,7 @@ def test_a_program_is_repaired_by_showing_the_model_its_error(warehouse: Warehou
         return fenced(program("win" if "for all labels" in str(messages) else "song", "spam"))
 
     result = Recorder(tmp_path, answer).run(warehouse, programs=2, examples=2)
-    assert result.did["accepted"] == 2, result
+    assert result.did["accepted"] == 2
     assert result.did["asked"] == 2
 
 
@@ -184,5 +182,7 @@ def test_failures_are_stored_with_their_reason(warehouse: Warehouse) -> None:
     stage.vote(warehouse)
     rows = dict(warehouse.query("SELECT status, count(*) FROM vote_failures GROUP BY ALL"))
     assert rows["exception"] == 12
-    details = {row[0] for row in warehouse.query("SELECT DISTINCT detail FROM vote_failures WHERE status = 'exception'")}
+    details = {
+        row[0] for row in warehouse.query("SELECT DISTINCT detail FROM vote_failures WHERE status = 'exception'")
+    }
     assert details == {"ZeroDivisionError in line 2", None}

@@ -27,12 +27,13 @@ _BUILTINS = words(
 BUILTIN_NAMES = frozenset([*_BUILTINS, "print", "type", "hasattr", "__name__"])
 
 _MODULES = {
-    "re": """compile search match fullmatch findall finditer sub subn split escape error Pattern Match I IGNORECASE M MULTILINE S
-        DOTALL X VERBOSE A ASCII U UNICODE NOFLAG RegexFlag""",
-    "string": "ascii_letters ascii_lowercase ascii_uppercase digits hexdigits octdigits punctuation printable whitespace capwords",
-    "math": """ceil floor sqrt log log2 log10 log1p exp expm1 pow fabs fsum gcd lcm hypot sin cos tan asin acos atan atan2 tanh sinh
-        cosh copysign degrees radians isclose isfinite isinf isnan isqrt trunc comb perm prod dist fmod modf frexp ldexp erf erfc
-        factorial pi e tau inf nan""",
+    "re": """compile search match fullmatch findall finditer sub subn split escape error Pattern Match I IGNORECASE M MULTILINE
+        S DOTALL X VERBOSE A ASCII U UNICODE NOFLAG RegexFlag""",
+    "string": """ascii_letters ascii_lowercase ascii_uppercase digits hexdigits octdigits punctuation printable
+        whitespace capwords""",
+    "math": """ceil floor sqrt log log2 log10 log1p exp expm1 pow fabs fsum gcd lcm hypot sin cos tan asin acos atan atan2 tanh
+        sinh cosh copysign degrees radians isclose isfinite isinf isnan isqrt trunc comb perm prod dist fmod modf frexp ldexp erf
+        erfc factorial pi e tau inf nan""",
     "collections": "Counter defaultdict OrderedDict deque namedtuple ChainMap",
     "collections.abc": "Callable Iterable Iterator Mapping Sequence Set MutableMapping MutableSequence Collection Hashable Sized",
     "itertools": """accumulate chain combinations combinations_with_replacement compress count cycle dropwhile filterfalse groupby
@@ -53,8 +54,8 @@ _MODULES = {
     "enum": "Enum IntEnum auto unique",
     "decimal": "Decimal InvalidOperation ROUND_HALF_UP ROUND_DOWN",
     "fractions": "Fraction",
-    "typing": """Any Callable Dict FrozenSet Final Iterable Iterator List Literal Mapping Match NamedTuple Optional Pattern Sequence
-        Set Tuple Type TypeVar Union cast""",
+    "typing": """Any Callable Dict FrozenSet Final Iterable Iterator List Literal Mapping Match Optional Pattern
+        Sequence Set Tuple Type TypeVar Union cast""",
     "urllib.parse": "urlparse urlsplit parse_qs parse_qsl quote unquote quote_plus unquote_plus urljoin",
 }
 _PACKAGES = {"urllib": ("parse",)}
