@@ -185,7 +185,13 @@ class Filler:
         config = self.config
         outside = config["passages"]
         least, most = config["passage_tokens"] or ((20, 400) if outside else (5, 400))
-        corpus = passage_corpus(self.warehouse, outside, Cutting(most, least, config["first_passage"]), base=self.base, progress=self.progress)
+        corpus = passage_corpus(
+            self.warehouse,
+            outside,
+            Cutting(most, least, config["first_passage"]),
+            base=self.base,
+            progress=self.progress,
+        )
         queries: list[tuple[str, int | None, str]] = []
         for label in config["labels"]:
             queries += [(label, seed.text_no, seed.text) for seed in seeds[label]]
@@ -193,7 +199,7 @@ class Filler:
                 described = writing_values(self.card, label)
                 queries.append((label, None, f"{described['label']}: {described['meaning']}"))
         encoder = None
-        if config["retrieval"] == "dense":
+        if config["retrieval"] != "lexical":
             from factory.encoders import load_encoder
 
             encoder = load_encoder(config["encoder"])
@@ -208,7 +214,8 @@ class Filler:
             sources = band({"ranks": [1, max(50, int(self.goal.budget * 1.5))]}, SOURCES)
         found = retrieve(
             self.warehouse, queries, corpus, how=config["retrieval"], encoder=encoder, demos=demos, sources=sources,
-            exclude=[seed.text_no for some in seeds.values() for seed in some], progress=self.progress,
+            exclude=[seed.text_no for some in seeds.values() for seed in some], pool=config["pool"],
+            progress=self.progress,
         )  # fmt: skip
         self.thresholds = found.thresholds
         return found.queries

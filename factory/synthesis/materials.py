@@ -24,6 +24,7 @@ CHUNK = 65_536
 """Passages whose vectors are held at a time."""
 
 SAMPLED_SIMILARITIES = 200_000
+HYBRID_SAMPLE = 512
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,12 @@ def retrieve(
     queries: Sequence[tuple[str, int | None, str]],
     passages: Sequence[int],
     *,
-    how: Literal["dense", "lexical"],
+    how: Literal["dense", "lexical", "hybrid"],
     encoder: Encoder | None,
     demos: Band,
     sources: Band,
     exclude: Sequence[int] = (),
+    pool: int = 300,
     progress: Progress = no_progress,
 ) -> Retrieved:
     """Retrieve for every query and cut the hits into bands.
@@ -113,11 +115,12 @@ def retrieve(
         warehouse: Where texts and cached vectors are.
         queries: `(label, seed's text number or None, text)`.
         passages: Text numbers of the corpus, in order of content.
-        how: By embeddings, or by BM25.
-        encoder: For `dense`.
+        how: By embeddings, by BM25, or by embeddings among the best `pool` of BM25 (which embeds a fraction of the corpus).
+        encoder: For `dense` and `hybrid`.
         demos: Which hits make demonstrations.
         sources: Which hits are rewritten.
         exclude: Text numbers that are never passages (the seeds themselves).
+        pool: For `hybrid`, passages of each query that are embedded.
         progress: Called with (done, total, what).
 
     Raises:
@@ -130,6 +133,9 @@ def retrieve(
     k = min(max(demos.ranks[1], sources.ranks[1]), len(corpus))
     if how == "lexical":
         hits, sample = _lexical(warehouse, [text for _, _, text in queries], corpus, k)
+    elif how == "hybrid":
+        assert encoder is not None
+        hits, sample = _hybrid(warehouse, encoder, queries, corpus, k, max(pool, k), progress)
     else:
         assert encoder is not None
         hits, sample = _dense(warehouse, encoder, queries, corpus, k, progress)
@@ -168,6 +174,36 @@ def _dense(
 
     hits = search_chunks(wanted, chunks(), k)
     return hits, np.concatenate(sample)
+
+
+def _hybrid(
+    warehouse: Warehouse,
+    encoder: Encoder,
+    queries: Sequence[tuple[str, int | None, str]],
+    corpus: Sequence[int],
+    k: int,
+    pool: int,
+    progress: Progress,
+) -> tuple[Hits, NDArray[np.float32]]:
+    """The best of BM25 ranked anew by embeddings; the corpus's own similarities are told by some of its passages."""
+    from factory.encoders import vectors_of
+
+    words = [text for _, _, text in queries]
+    near, _ = _lexical(warehouse, words, corpus, min(pool, len(corpus)))
+    some = np.sort(np.random.default_rng(0).permutation(len(corpus))[:HYBRID_SAMPLE])
+    embedded = np.unique(np.concatenate([near.positions[near.positions >= 0], some]))
+    vectors = vectors_of(warehouse, encoder, [corpus[at] for at in embedded], progress)
+    wanted = encoder.encode(words)
+    positions = np.full((len(queries), k), -1, np.int64)
+    scores = np.full((len(queries), k), -np.inf, np.float32)
+    for row, own in enumerate(near.positions):
+        own = np.unique(own[own >= 0])
+        found = search_chunks(wanted[row : row + 1], [vectors[np.searchsorted(embedded, own)]], k)
+        there = found.positions[0] >= 0
+        positions[row, there] = own[found.positions[0][there]]
+        scores[row] = found.scores[0]
+    sample = wanted @ vectors[np.searchsorted(embedded, some)].T
+    return Hits(positions, scores), sample.ravel()
 
 
 def _lexical(

@@ -40,7 +40,8 @@ def synthesize(
     passages: list[dict[str, Any]] | None = None,
     passage_tokens: list[int] | None = None,
     first_passage: bool = False,
-    retrieval: Literal["dense", "lexical"] = "dense",
+    retrieval: Literal["dense", "lexical", "hybrid"] = "dense",
+    pool: int = 300,
     encoder: str = "auto",
     bands: dict[str, dict[str, Any]] | None = None,
     block: int | None = None,
@@ -86,7 +87,8 @@ def synthesize(
         passage_tokens: `[minimum, budget]` of a passage in tokens; [20, 400] as in the paper for outside sources, [5, 400] for
             the split train.
         first_passage: Keep the first passage of each text alone, as the paper does.
-        retrieval: By embeddings or by BM25.
+        retrieval: By embeddings, by BM25, or by embeddings among the best `pool` of BM25: less to embed for a large corpus.
+        pool: Of `hybrid`, per query.
         encoder: For embeddings.
         bands: `{demos: {...}, sources: {...}}`, each with `ranks`, `quantiles` and `similarity` (see `bands`).
         block: Prompts that share their demonstrations (synthesizrr 8), samples of one request (few_shot 4).
@@ -137,7 +139,8 @@ def synthesize(
     config: dict[str, Any] = {
         "method": method, "name": name or method, "labels": wanted, "seeds": seeds, "demos": demos,
         "texts_per_answer": texts_per_answer, "round_size": round_size, "passages": passages,
-        "passage_tokens": passage_tokens, "first_passage": first_passage, "retrieval": retrieval, "encoder": encoder, "bands": bands, "block": block,
+        "passage_tokens": passage_tokens, "first_passage": first_passage, "retrieval": retrieval, "pool": pool,
+        "encoder": encoder, "bands": bands, "block": block,
         "attributes": attributes, "style": style, "contrast": contrast, "filters_off": sorted(filters_off or []),
         "noise": noise, "copy_share": copy_share, "label_check": label_check, "check_samples": check_samples,
         "check_share": check_share, "cartography": cartography, "sampling": sampling, "random_seed": random_seed,

@@ -71,7 +71,12 @@ class SynthesizRR:
         }
 
     def _draws(self, number: int, label: str, pairs: Sequence[tuple[int | None, int]]) -> list[Draw]:
-        pool = [(passage, query.seed) for query in self.queries if query.label == label and query.seed is not None for passage in query.demos]
+        pool = [
+            (passage, query.seed)
+            for query in self.queries
+            if query.label == label and query.seed is not None
+            for passage in query.demos
+        ]
         draws = []
         for first in range(0, len(pairs), self.block):
             rng = np.random.default_rng([self.random_seed, 2, number, first // self.block])

@@ -1,0 +1,247 @@
+"""Data export: texts with labels, weights and lineage, as files that other tools read.
+
+The folder holds `README.md` (the data card, whose front matter `datasets.load_dataset` goes by), `manifest.json`, and a
+folder per format: `parquet/SPLIT.parquet`, `jsonl/SPLIT.jsonl`, `datasets/` (for `datasets.load_from_disk`), and
+`wrench/SPLIT.json` with `label.json`. The splits are `train` (texts with a label of the label model, and synthetic ones),
+`seed` and `dev` (with gold). Texts of `test` are not exported: their gold is not read here. Rows that were dropped are
+written on request to `dropped/dropped.parquet`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.canonical import digest
+from factory.corpus.export_card import data_card
+from factory.corpus.export_rows import COLUMNS, ROWS
+from factory.errors import ExportError, InputError
+from factory.result import Progress, StageResult, no_progress
+from factory.task import TaskCard, current_card
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from factory.warehouse import Warehouse
+
+FORMATS = ("parquet", "jsonl", "datasets", "wrench")
+VERSION = 1
+_ORDER = "ORDER BY first_order, second_order"
+_BATCH = 8192
+
+
+def export_data(
+    warehouse: Warehouse,
+    out: Path,
+    *,
+    formats: Sequence[str] = ("parquet", "jsonl"),
+    dropped: bool = False,
+    progress: Progress = no_progress,
+) -> StageResult:
+    """Write the data of a warehouse into a folder, anew if anything has changed since.
+
+    Args:
+        warehouse: Where the data is.
+        out: The folder; one that an earlier export wrote is replaced.
+        formats: Any of `parquet`, `jsonl`, `datasets`, `wrench` (the last for tasks of kind `single`).
+        dropped: Whether dropped rows are written as well.
+        progress: Called with (done, total, what).
+
+    Raises:
+        InputError: An unknown format, or nothing to export.
+        ExportError: The folder holds something else.
+    """
+    from factory.synthesis.decontaminate import decontaminate
+
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise InputError(f"unknown format {unknown[0]!r}", where="export_data", fix=f"There are {', '.join(FORMATS)}")
+    card = current_card(warehouse)
+    if "wrench" in formats and card.kind == "multi":
+        raise InputError("WRENCH JSON has one label for each text", where="export_data", fix="Leave out `wrench`")
+    decontaminate(warehouse)
+    with warehouse.lease() as db:
+        db.execute(ROWS, {"multi": card.kind == "multi"})
+        state = db.execute(
+            "SELECT count(*)::VARCHAR || '/' || coalesce(bit_xor(hash(COLUMNS(*)::VARCHAR)), 0) FROM ("
+            "SELECT to_json(export_rows) AS row FROM export_rows)"
+        ).fetchall()[0][0]
+        key = digest(
+            {"rows": state, "formats": sorted(formats), "dropped": dropped, "card": card.revision, "version": VERSION}
+        )
+        previous = _manifest(out)
+        if previous is not None and previous.get("key") == key:
+            return StageResult("export_data", True, {**previous, "path": str(out)}, (f"data in {out} is up to date",))
+        if previous is None and out.exists() and any(out.iterdir()):
+            raise ExportError("this folder holds something else", where=out, fix="Name an empty or new folder")
+        if not db.execute("SELECT count(*) FROM export_rows WHERE drop_reason IS NULL").fetchall()[0][0]:
+            raise InputError(
+                "there is nothing to export", fix="Run `synthesize`, or `author`, `vote` and `denoise`, first"
+            )
+        part = out.with_name(out.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        manifest = _write(db, part, card, formats, dropped, key, progress)
+        if out.exists():
+            shutil.rmtree(out)
+        part.rename(out)
+        db.execute("DROP TABLE export_rows")
+        db.execute("DELETE FROM exports WHERE kind = 'data' AND path = ?", [str(out)])
+        db.execute(
+            "INSERT INTO exports (export_no, key, kind, path, manifest)"
+            " SELECT coalesce(max(export_no), 0) + 1, ?, 'data', ?, ? FROM exports",
+            [key, str(out), json.dumps(manifest)],
+        )
+    says = [f"{count} rows of split {split}" for split, count in manifest["rows"].items()]
+    return StageResult("export_data", False, {**manifest, "path": str(out)}, tuple(says))
+
+
+def _write(
+    db: duckdb.DuckDBPyConnection,
+    out: Path,
+    card: TaskCard,
+    formats: Sequence[str],
+    dropped: bool,
+    key: str,
+    progress: Progress,
+) -> dict[str, Any]:
+    splits = dict(
+        db.execute(
+            "SELECT split, count(*) FROM export_rows WHERE drop_reason IS NULL GROUP BY split"
+            " ORDER BY list_position(['train', 'seed', 'dev'], split)"
+        ).fetchall()
+    )
+    columns = _columns(card)
+    files: dict[str, str] = {}
+    for split in splits:
+        query = f"SELECT {columns} FROM export_rows WHERE split = '{split}' AND drop_reason IS NULL {_ORDER}"
+        for name in formats:
+            progress(0, 0, f"{name} of {split}")
+            if name in ("parquet", "jsonl"):
+                path = out / name / f"{split}.{name}"
+                path.parent.mkdir(exist_ok=True)
+                how = "FORMAT parquet, COMPRESSION zstd" if name == "parquet" else "FORMAT json"
+                db.execute(f"COPY ({query}) TO '{_quoted(path)}' ({how})")
+                files.setdefault(split, f"{name}/{split}.{name}")
+            elif name == "wrench":
+                _write_wrench(db, out / "wrench", split)
+    if "datasets" in formats:
+        _write_datasets(db, out / "datasets", list(splits), columns)
+    if dropped:
+        (out / "dropped").mkdir()
+        query = f"SELECT split, {columns} FROM export_rows WHERE drop_reason IS NOT NULL {_ORDER}"
+        db.execute(
+            f"COPY ({query}) TO '{_quoted(out / 'dropped' / 'dropped.parquet')}' (FORMAT parquet, COMPRESSION zstd)"
+        )
+    counts = db.execute(
+        "SELECT split, coalesce(method, origin), label, count(*) FROM (SELECT *, unnest(labels) AS label FROM export_rows"
+        " WHERE drop_reason IS NULL) GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    reasons = db.execute(
+        "SELECT drop_reason, count(*) FROM export_rows WHERE drop_reason IS NOT NULL AND origin = 'synthetic'"
+        " GROUP BY drop_reason ORDER BY count(*) DESC, drop_reason"
+    ).fetchall()
+    names = [row[0] for row in db.execute("SELECT name FROM labels ORDER BY label_no").fetchall()]
+    held_out = db.execute("SELECT count(DISTINCT text_no) FROM occurrences WHERE split IN ('dev', 'test')").fetchall()[
+        0
+    ][0]
+    spend = db.sql("SELECT * FROM spend ORDER BY ALL").to_arrow_table().to_pylist()
+    text = data_card(
+        card, counts=counts, dropped=reasons, spend=spend, data_files=files, held_out=held_out, label_names=names
+    )
+    (out / "README.md").write_text(text, encoding="utf-8")
+    manifest = {"key": key, "version": VERSION, "rows": splits, "labels": names, "formats": list(formats)}
+    (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    return manifest
+
+
+def _columns(card: TaskCard) -> str:
+    """The exported columns as SQL: the text, its fields, its label or labels, and the rest."""
+    fields = [
+        f"json_extract_string(fields, {_literal(f'$.{json.dumps(name)}')}) AS {_name(name)}" for name in card.fields
+    ]
+    label = "labels" if card.kind == "multi" else "labels[1] AS label"
+    return ", ".join(["text", *fields, label, *COLUMNS])
+
+
+def _write_wrench(db: duckdb.DuckDBPyConnection, folder: Path, split: str) -> None:
+    """`{"0": {"label": 1, "weak_labels": [...], "data": {"text": ...}}, ...}`, one vote for each accepted program, -1 abstains."""
+    folder.mkdir(exist_ok=True)
+    names = [row[0] for row in db.execute("SELECT name FROM labels ORDER BY label_no").fetchall()]
+    (folder / "label.json").write_text(
+        json.dumps({str(number): name for number, name in enumerate(names)}, ensure_ascii=False), encoding="utf-8"
+    )
+    programs = [
+        row[0]
+        for row in db.execute("SELECT program_no FROM programs WHERE state = 'accepted' ORDER BY program_no").fetchall()
+    ]
+    place = {number: at for at, number in enumerate(programs)}
+    with (folder / f"{split}.json").open("w", encoding="utf-8") as file:
+        file.write("{")
+        written = 0
+        for rows in _batches(db, split):
+            votes: dict[int, list[int]] = {text_no: [-1] * len(programs) for text_no, _, _ in rows}
+            for program, text_no, vote in db.execute(
+                "SELECT program_no, text_no, vote FROM votes WHERE text_no IN (SELECT unnest(?))", [list(votes)]
+            ).fetchall():
+                if program in place:
+                    votes[text_no][place[program]] = vote
+            for text_no, text, label_no in rows:
+                row = {"label": label_no, "weak_labels": votes[text_no], "data": {"text": text}}
+                file.write(
+                    f"{',' if written else ''}\n{json.dumps(str(written))}: {json.dumps(row, ensure_ascii=False)}"
+                )
+                written += 1
+        file.write("\n}\n")
+
+
+def _batches(db: duckdb.DuckDBPyConnection, split: str) -> Iterator[list[tuple[int, str, int]]]:
+    offset = 0
+    while True:
+        rows = db.execute(
+            "SELECT coalesce(text_no, -1), text, label_nos[1] FROM export_rows WHERE split = ? AND drop_reason IS NULL"
+            f" {_ORDER} LIMIT {_BATCH} OFFSET {offset}",
+            [split],
+        ).fetchall()
+        if not rows:
+            return
+        offset += len(rows)
+        yield rows
+
+
+def _write_datasets(db: duckdb.DuckDBPyConnection, folder: Path, splits: Sequence[str], columns: str) -> None:
+    import datasets
+
+    parts = {}
+    for split in splits:
+        table = db.execute(
+            f"SELECT {columns} FROM export_rows WHERE split = '{split}' AND drop_reason IS NULL {_ORDER}"
+        ).to_arrow_table()
+        parts[split] = datasets.Dataset(table)
+    datasets.DatasetDict(parts).save_to_disk(str(folder))
+
+
+def _manifest(out: Path) -> dict[str, Any] | None:
+    path = out / "manifest.json"
+    if not path.is_file():
+        return None
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) and "key" in value and "formats" in value else None
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _name(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
