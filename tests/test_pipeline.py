@@ -1,0 +1,97 @@
+"""Pipeline files: what is accepted, what is refused, and with which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from factory.errors import InputError
+from factory.pipeline import STEPS, find_pipeline, load_pipeline, pipeline_schema, step_model
+from factory.resources import shipped
+from factory.task import read_yaml
+
+CARD = "{name: t, text: a text, labels: [{name: a, description: x}, {name: b, description: y}]}"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "p.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_every_ready_pipeline_is_valid() -> None:
+    ready = sorted(shipped("pipelines").glob("*.yaml"))
+    assert {"quickstart", "trec", "youtube"} <= {path.stem for path in ready}
+    for path in ready:
+        pipeline = load_pipeline(path, {"data": "somewhere", "url": "http://127.0.0.1:1/v1", "model": "m"})
+        assert pipeline.steps, path
+
+
+def test_every_ready_pipeline_satisfies_the_json_schema() -> None:
+    schema = pipeline_schema()
+    for path in sorted(shipped("pipelines").glob("*.yaml")):
+        data, _ = read_yaml(path)
+        jsonschema.validate(data, schema)
+
+
+def test_a_ready_pipeline_is_found_by_its_name() -> None:
+    assert find_pipeline("quickstart") == shipped("pipelines") / "quickstart.yaml"
+
+
+def test_every_step_has_a_function_with_checked_parameters() -> None:
+    for verb in STEPS:
+        assert step_model(verb).model_json_schema()["additionalProperties"] is False
+
+
+def test_an_unknown_top_key_is_refused_with_line_and_nearest_key(tmp_path: Path) -> None:
+    path = write(tmp_path, f"task: {CARD}\nstep:\n  - vote: {{}}\n")
+    with pytest.raises(InputError, match=r"p\.yaml:2: unknown key `step`; did you mean `steps`\?"):
+        load_pipeline(path)
+
+
+def test_an_unknown_parameter_is_refused_with_the_line_of_its_step(tmp_path: Path) -> None:
+    path = write(tmp_path, f"task: {CARD}\nsteps:\n  - vote: {{}}\n  - denoise: {{modle: auto}}\n")
+    with pytest.raises(InputError, match=r"p\.yaml:4: unknown key `modle` in `denoise`; did you mean `model`\?"):
+        load_pipeline(path)
+
+
+def test_an_unknown_step_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"unknown step `denoize`; did you mean `denoise`\?"):
+        load_pipeline(write(tmp_path, f"task: {CARD}\nsteps:\n  - denoize: {{}}\n"))
+
+
+def test_a_wrong_value_says_what_was_given(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, f"task: {CARD}\nengine: {{kind: recorded, answers: x}}\nsteps:\n  - author: {{programs: many}}\n"
+    )
+    with pytest.raises(InputError, match=r"`author\.programs`.*given: 'many'"):
+        load_pipeline(path)
+
+
+def test_a_variable_without_a_value_says_how_to_give_one(tmp_path: Path) -> None:
+    path = write(tmp_path, f'task: {CARD}\nsteps:\n  - ingest:\n      train: "${{data}}/x.csv"\n')
+    with pytest.raises(InputError, match=r"p\.yaml:4: `\$\{data\}` has no value\. Run with --set data=VALUE"):
+        load_pipeline(path)
+    assert load_pipeline(path, {"data": "here"}).steps[0].params["train"] == "here/x.csv"
+
+
+def test_an_asking_step_without_an_engine_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="`author` asks a model, and the pipeline has no `engine`"):
+        load_pipeline(write(tmp_path, f"task: {CARD}\nsteps:\n  - author: {{}}\n"))
+
+
+def test_an_unknown_engine_key_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, f"task: {CARD}\nengine: {{kind: server, ulr: http://x}}\nsteps:\n  - author: {{}}\n")
+    with pytest.raises(InputError, match="unknown key `ulr` in `engine`"):
+        load_pipeline(path)
+
+
+def test_a_card_error_names_the_line_in_the_card(tmp_path: Path) -> None:
+    (tmp_path / "card.yaml").write_text(
+        "name: t\ntext: a text\nlabels:\n  - name: a\n    descripton: x\n", encoding="utf-8"
+    )
+    path = write(tmp_path, "task: card.yaml\nsteps:\n  - vote: {}\n")
+    with pytest.raises(InputError, match=r"card\.yaml:[45]: .*labels\.0\.descript"):
+        load_pipeline(path)
