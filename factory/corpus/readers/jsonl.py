@@ -22,13 +22,13 @@ def open_jsonl(path: Path, spec: SourceSpec) -> OpenSource:
         InputError: Missing, empty, or not one of the first lines is a JSON object.
     """
     columns: dict[str, None] = {}
-    first_fault = None
+    first_fault, head = None, ""
     with opened(path, spec.encoding) as (stream, encoding):
         for number, line in numbered(stream):
             if number > _PEEK_LINES:
                 break
-            if number == 1 and isinstance(line, str) and is_binary(line[:4096]):
-                raise InputError("this is no text file", where=path, fix="Name its `format:`, or its `encoding:`")
+            if isinstance(line, str) and len(head) < 4096:
+                head += line[:4096]
             row = _parse(number, line)
             if isinstance(row, dict):
                 columns.update(dict.fromkeys(row))
@@ -37,6 +37,8 @@ def open_jsonl(path: Path, spec: SourceSpec) -> OpenSource:
     if not columns:
         if first_fault is None:
             raise InputError("the file is empty", where=path, fix="Each line holds one JSON object")
+        if is_binary(head):
+            raise InputError("this is no text file", where=path, fix="Name its `format:`, or its `encoding:`")
         raise InputError(
             f"no JSON lines: {first_fault.detail}",
             where=f"{path}:{first_fault.row_no}",

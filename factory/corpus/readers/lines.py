@@ -101,7 +101,5 @@ def numbered(stream: io.TextIOWrapper) -> Iterator[tuple[int, str | BadRow]]:
 
 def is_binary(head: str) -> bool:
     """Whether the first characters of a file look like no text: many control characters, or bytes that are no UTF-8."""
-    if not head:
-        return False
     odd = sum(1 for c in head if (c < " " and c not in "\t\n\r\f\x1b") or "\udc80" <= c <= "\udcff" or c == "\x7f")
-    return odd > 0.1 * len(head)
+    return odd >= 16 and odd > 0.1 * len(head)
