@@ -29,6 +29,9 @@ ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "WARNING",
 }
 
+CPU_ARGUMENTS = ["--no-enable-chunked-prefill", "--max-num-batched-tokens", "8192"]
+"""vLLM 0.32 dies on a CPU when the prefill of a request with a seed is cut in chunks: `CPU Generator does not use offset`."""
+
 
 def vllm_python() -> str | None:
     """The Python with vLLM, or None."""
@@ -80,6 +83,7 @@ class VllmServer:
         command = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
         command += ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(self.port), "--enforce-eager"]
         command += ["--max-model-len", "4096", "--enable-prompt-tokens-details", "--enable-lora"]
+        command += CPU_ARGUMENTS
         command += ["--lora-modules", f"mine={self.folder / 'lora'}"]
         command += ["--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}']
         command += ["--disable-uvicorn-access-log", *self.arguments]

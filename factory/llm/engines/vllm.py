@@ -91,6 +91,7 @@ class VllmEngine(BulkEngine):
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         try:
             from vllm import LLM
+            from vllm.platforms import current_platform
         except ImportError as error:
             raise EngineError(
                 f"vLLM is not installed here ({error})",
@@ -102,6 +103,8 @@ class VllmEngine(BulkEngine):
             # Blanks in JSON are tokens for nothing.
             "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
         }
+        if current_platform.is_cpu():  # 0.32 dies there when the prefill of a seeded request is cut in chunks
+            arguments["enable_chunked_prefill"] = False
         if self.settings.adapters:
             arguments |= {"enable_lora": True, "max_loras": len(self.settings.adapters)}
         try:

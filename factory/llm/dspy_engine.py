@@ -1,0 +1,299 @@
+"""DSPy programs and optimisers through our dispatch and ledger: an engine behind `dspy.LM(engine=...)`.
+
+Every call that a DSPy program makes is looked up in the warehouse first, sent by the same dispatcher, stored and counted, and
+replayed the next time. DSPy's `n` and `rollout_id` become sample numbers: candidate i of n under rollout r is sample `r * n + i`
+(no rollout is rollout 0; at temperature 0, where rollouts mean nothing, sample i).
+
+    lm = dspy_lm(warehouse, engine, stage="optimise")
+    with dspy.context(lm=lm, adapter=dspy.ChatAdapter(use_json_adapter_fallback=False)):
+        compiled = dspy.BootstrapFewShot(metric=..., max_rounds=2).compile(program, trainset=...)
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from factory.errors import EngineError
+from factory.llm.asking import ask
+from factory.llm.budget import Budget
+from factory.llm.engines.base import Engine
+from factory.llm.request import Answer, Ask, Failure, Message, Request
+from factory.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import dspy
+
+_GATHER_S = 0.005
+_LARGEST_SAMPLE = 2**31 - 1
+
+
+@dataclass
+class _Turn:
+    """One call of a DSPy LM: which rollout, how many candidates, and how many of them were asked for."""
+
+    rollout: int = 0
+    n: int = 1
+    done: int = 0
+
+    def next(self) -> int:
+        sample = self.rollout * self.n + self.done
+        self.done += 1
+        return sample % _LARGEST_SAMPLE
+
+
+_TURN: ContextVar[_Turn | None] = ContextVar("factory_dspy_turn", default=None)
+
+
+def dspy_lm(
+    warehouse: Warehouse,
+    engine: Engine,
+    *,
+    stage: str = "dspy",
+    prompt: str = "dspy",
+    prompt_version: str = "",
+    budget: Budget | None = None,
+    **sampling: Any,
+) -> dspy.LM:
+    """A DSPy language model that asks through us.
+
+    Args:
+        warehouse: Where answers are looked up and stored.
+        engine: Whom to ask.
+        stage: Stored with each request.
+        prompt: Name that its requests carry in the ledger.
+        prompt_version: Likewise.
+        budget: Kept before it is passed.
+        **sampling: `temperature`, `max_tokens`, ... of the LM; the engine's own sampling by default.
+    """
+    bridge = LedgerEngine(warehouse, engine, stage=stage, prompt=prompt, prompt_version=prompt_version, budget=budget)
+    given: dict[str, Any] = {**engine.sampling, **sampling}
+    lm: dspy.LM = _lm_class()(
+        engine.model.name, engine=bridge, async_engine=AsyncLedgerEngine(bridge), cache=False, num_retries=0, **given
+    )
+    return lm
+
+
+@dataclass
+class _Waiting:
+    request: Request
+    sample: int
+    future: Future[Answer] = field(default_factory=Future)
+
+
+class LedgerEngine:
+    """DSPy's `Engine` protocol on `factory.llm.ask`. Calls of several threads that come together go out together."""
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        engine: Engine,
+        *,
+        stage: str,
+        prompt: str,
+        prompt_version: str,
+        budget: Budget | None,
+    ) -> None:
+        self.warehouse, self.engine = warehouse, engine
+        self.stage, self.prompt, self.prompt_version, self.budget = stage, prompt, prompt_version, budget
+        self._queue: list[_Waiting] = []
+        self._lock = threading.Lock()
+        self._leading = False
+
+    def complete(self, request: Any) -> Any:
+        """One `dspy.lm15.Request` -> one `dspy.lm15.Response`."""
+        turn = _TURN.get()
+        ours = self.translate(request)
+        sample = 0 if turn is None else turn.next()
+        if turn is not None and ours.sampling.get("temperature") == 0:
+            sample = turn.done - 1
+        return self._response(request, self._ask(ours, sample))
+
+    def stream(self, request: Any) -> Any:
+        """The finished response as events: nothing is shown before it is stored."""
+        from dspy.lm15 import response_to_events
+
+        return response_to_events(self.complete(request))
+
+    def close(self) -> None:
+        """The engine behind it is borrowed."""
+
+    def translate(self, request: Any) -> Request:
+        """A canonical DSPy request as one of ours.
+
+        Raises:
+            EngineError: It holds what a chat of texts cannot (images, tools).
+        """
+        messages: list[Message] = []
+        if request.system is not None:
+            messages.append({"role": "system", "content": _text(request.system)})
+        for message in request.messages:
+            messages.append({"role": message.role, "content": _text(message.parts)})
+        if request.tools:
+            raise EngineError("a DSPy program with tools was asked", fix="Use tools outside of the factory")
+        config = request.config
+        sampling: dict[str, Any] = {}
+        for name in (
+            "max_tokens",
+            "temperature",
+            "top_p",
+            "top_k",
+            "frequency_penalty",
+            "presence_penalty",
+            "logprobs",
+        ):
+            value = getattr(config, name)
+            if value is not None:
+                sampling[name] = value
+        if config.stop:
+            sampling["stop"] = list(config.stop)
+        sampling |= {name: value for name, value in (config.extensions or {}).items() if name not in {"seed", "n"}}
+        return Request(
+            self.engine.model,
+            tuple(messages),
+            sampling,
+            _schema(config.response_format),
+            self.prompt,
+            self.prompt_version,
+        )
+
+    # ------------------------------------------------------------------------------------------------------------------
+    def _ask(self, request: Request, sample: int) -> Answer:
+        """Join the queue; whoever finds nobody leading asks for all who wait, until nobody does."""
+        mine = _Waiting(request, sample)
+        with self._lock:
+            self._queue.append(mine)
+            lead, self._leading = not self._leading, True
+        while lead and not mine.future.done():
+            threading.Event().wait(_GATHER_S)
+            self._answer_all()
+        if lead:
+            with self._lock:
+                self._leading = False
+                left = bool(self._queue)
+            if left:
+                self._pass_on()
+        return mine.future.result()
+
+    def _answer_all(self) -> None:
+        with self._lock:
+            batch, self._queue = self._queue, []
+        try:
+            asks = [Ask(one.request, (one.sample,)) for one in batch]
+            outcomes = ask(self.warehouse, self.engine, asks, stage=self.stage, budget=self.budget)
+        except BaseException as error:
+            for one in batch:
+                one.future.set_exception(error)
+            return
+        for one in batch:
+            outcome = outcomes[(one.request.key, one.sample)]
+            if isinstance(outcome, Failure):
+                one.future.set_exception(EngineError(f"the request has no answer ({outcome.reason}: {outcome.detail})"))
+            else:
+                one.future.set_result(outcome)
+
+    def _pass_on(self) -> None:
+        """Somebody joined while the leader left: answer them too."""
+        with self._lock:
+            if self._leading or not self._queue:
+                return
+            self._leading = True
+        while True:
+            self._answer_all()
+            with self._lock:
+                if not self._queue:
+                    self._leading = False
+                    return
+
+    def _response(self, request: Any, answer: Answer) -> Any:
+        from dspy.lm15 import Message as DspyMessage
+        from dspy.lm15 import Response, TextPart, ThinkingPart
+        from dspy.lm15 import Usage as DspyUsage
+
+        parts: list[Any] = [TextPart(answer.text)]
+        if answer.reasoning:
+            parts.insert(0, ThinkingPart(answer.reasoning))
+        finish = answer.finish_reason if answer.finish_reason in {"stop", "length", "content_filter"} else "stop"
+        usage = DspyUsage(input_tokens=answer.usage.tokens_in, output_tokens=answer.usage.tokens_out)
+        return Response(
+            id=None, model=request.model, message=DspyMessage.assistant(parts), finish_reason=finish, usage=usage
+        )
+
+
+class AsyncLedgerEngine:
+    """The same for DSPy's async calls."""
+
+    def __init__(self, sync: LedgerEngine) -> None:
+        self._sync = sync
+
+    async def complete(self, request: Any) -> Any:
+        """One request, answered in a thread."""
+        import asyncio
+
+        return await asyncio.to_thread(self._sync.complete, request)
+
+    async def stream(self, request: Any) -> Any:
+        """The finished response as events."""
+        from dspy.lm15 import response_to_events
+
+        for event in response_to_events(await self.complete(request)):
+            yield event
+
+    async def aclose(self) -> None:
+        """The engine behind it is borrowed."""
+
+
+@lru_cache(maxsize=1)
+def _lm_class() -> Any:
+    """`dspy.LM` that tells its engine which rollout and how many candidates a call is about: DSPy drops both before it."""
+    import dspy
+
+    class FactoryLM(dspy.LM):
+        def _turn(self, given: dict[str, Any]) -> _Turn:
+            merged = {**self.kwargs, **given}
+            return _Turn(int(merged.get("rollout_id") or 0), int(merged.get("n") or 1))
+
+        def __call__(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
+            token = _TURN.set(self._turn(kwargs))
+            try:
+                return super().__call__(prompt, messages=messages, **kwargs)
+            finally:
+                _TURN.reset(token)
+
+        async def acall(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
+            token = _TURN.set(self._turn(kwargs))
+            try:
+                return await super().acall(prompt, messages=messages, **kwargs)
+            finally:
+                _TURN.reset(token)
+
+    return FactoryLM
+
+
+def _text(parts: str | Sequence[Any]) -> str:
+    if isinstance(parts, str):
+        return parts
+    texts = []
+    for part in parts:
+        text = getattr(part, "text", None)
+        if not isinstance(text, str):
+            raise EngineError(
+                f"a DSPy message holds a {type(part).__name__}", fix="The factory asks for text about text"
+            )
+        texts.append(text)
+    return "".join(texts)
+
+
+def _schema(response_format: Any) -> dict[str, Any] | None:
+    if not isinstance(response_format, dict):
+        return None
+    if response_format.get("type") == "json_object":
+        return {"json": {"type": "object"}}
+    inner = response_format.get("json_schema", response_format)
+    schema = inner.get("schema", inner)
+    return {"json": schema} if isinstance(schema, dict) else None
