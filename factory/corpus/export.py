@@ -168,7 +168,7 @@ def _columns(card: TaskCard) -> str:
 
 
 def _write_wrench(db: duckdb.DuckDBPyConnection, folder: Path, split: str) -> None:
-    """`{"0": {"label": 1, "weak_labels": [...], "data": {"text": ...}}, ...}`, one vote for each accepted program, -1 abstains."""
+    """`{"0": {"label": 1, "weak_labels": [...], "data": {"text": ...}}, ...}`: one vote per accepted program, -1 abstains."""`{"0": {"label": 1, "weak_labels": [...], "data": {"text": ...}}, ...}`, one vote for each accepted program, -1 abstains."""
     folder.mkdir(exist_ok=True)
     names = [row[0] for row in db.execute("SELECT name FROM labels ORDER BY label_no").fetchall()]
     (folder / "label.json").write_text(
@@ -217,7 +217,7 @@ def _write_datasets(db: duckdb.DuckDBPyConnection, folder: Path, splits: Sequenc
 
     parts = {}
     for split in splits:
-        table = db.execute(
+        table = db.sql(
             f"SELECT {columns} FROM export_rows WHERE split = '{split}' AND drop_reason IS NULL {_ORDER}"
         ).to_arrow_table()
         parts[split] = datasets.Dataset(table)

@@ -77,7 +77,8 @@ def synthesize(
         per_label: Accepted texts wanted per label.
         candidates: The most texts to ask for, as a multiple of `per_label`.
         labels: Only these labels.
-        seeds: How many gold examples per label to use, the first in their file; `none` takes label descriptions as queries.
+        seeds: How many gold examples per label to use, the first in their file; `none` takes label descriptions as queries,
+            and so does `all` where there is no split `seed`.
         demos: Demonstrations or examples per prompt (synthesizrr 3, few_shot 8, self_guide 3).
         texts_per_answer: Texts asked for in one answer (few_shot, self_guide).
         oversample: How many more than the expected need to ask for in one round.
@@ -119,6 +120,8 @@ def synthesize(
     card = current_card(warehouse)
     wanted = _labels(card, labels)
     demos = DEFAULT_DEMOS[method] if demos is None else demos
+    if seeds == "all" and not warehouse.scalar("SELECT count(*) FROM occurrences WHERE split = 'seed' AND kept"):
+        seeds = "none"
     style = (3 if seeds == "none" else 0) if style is None else style
     if method == "self_guide":
         label_check = "model"

@@ -84,7 +84,8 @@ def test_load_dataset_reads_the_folder_in_a_fresh_process(tmp_path: Path) -> Non
     result = export_data(warehouse, tmp_path / "data", formats=("parquet", "jsonl", "datasets"), dropped=True)
     assert result.did["rows"] == {"train": 1, "dev": 2}
     code = (
-        "import datasets, json, sys; d = datasets.load_dataset(sys.argv[1]); e = datasets.load_from_disk(sys.argv[1] + '/datasets');"
+        "import datasets, json, sys; d = datasets.load_dataset(sys.argv[1]);"
+        " e = datasets.load_from_disk(sys.argv[1] + '/datasets');"
         "print(json.dumps([d['train'][0], list(d['dev']['text']), e['train'][0]], default=str))"
     )
     done = subprocess.run(

@@ -44,3 +44,10 @@ def test_a_killed_run_ends_like_an_undisturbed_one(corpus: Callable[..., Warehou
             synthesize(killed, ScriptedEngine(writer(broken=0.5), stop_after=stop % 4), **how)
     synthesize(killed, ScriptedEngine(writer(broken=0.5)), **how)
     assert tables(killed) == tables(undisturbed)
+
+
+def test_without_seeds_the_label_descriptions_are_the_queries(corpus: Callable[..., Warehouse]) -> None:
+    warehouse = corpus(seeds=0)
+    result = synthesize(warehouse, ScriptedEngine(writer()), per_label=3, encoder="hashing")
+    assert result.did["accepted"] == {"cars": 3, "pets": 3}
+    assert warehouse.query("SELECT count(seed_text_no), count(passage_text_no) = count(*) FROM synthetic") == [(0, True)]
