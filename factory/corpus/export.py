@@ -168,7 +168,7 @@ def _columns(card: TaskCard) -> str:
 
 
 def _write_wrench(db: duckdb.DuckDBPyConnection, folder: Path, split: str) -> None:
-    """`{"0": {"label": 1, "weak_labels": [...], "data": {"text": ...}}, ...}`: one vote per accepted program, -1 abstains."""`{"0": {"label": 1, "weak_labels": [...], "data": {"text": ...}}, ...}`, one vote for each accepted program, -1 abstains."""
+    """WRENCH's form: a number to label, votes (one per accepted program, -1 abstains) and data."""
     folder.mkdir(exist_ok=True)
     names = [row[0] for row in db.execute("SELECT name FROM labels ORDER BY label_no").fetchall()]
     (folder / "label.json").write_text(
