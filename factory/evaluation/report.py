@@ -187,7 +187,7 @@ def _tiles(facts: Mapping[str, Any], metric: str, view: Mapping[str, Any]) -> li
 def _pictures(view: Mapping[str, Any]) -> dict[str, str]:
     from factory.evaluation import pictures
 
-    out: dict[str, str] = {}
+    out = dict.fromkeys(("systems", "confusion", "reliability", "equivalents", "coverage"), "")
     evaluation, shown = view["evaluation"], view["shown"]
     if evaluation:
         out["systems"] = pictures.systems(evaluation["systems"], view["metric"])

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from factory.evaluation.systems import Said, Shape
 
 GOLD_FILE_SPLITS = ("test", "reference")
+SLOW_STUDENTS = ("setfit", "finetune")
+"""Students that take minutes to train: no label-equivalents curve of dozens of them."""
 _MEMORY: weakref.WeakKeyDictionary[Warehouse, Any] = weakref.WeakKeyDictionary()
 _VERSION = 1
 """Raised when figures are computed in another way, so that stored evaluations are computed anew."""
@@ -388,7 +390,7 @@ def _gold_systems(
     learned_from = inputs.of(recipe.vectoriser, texts, progress)
     fitted = own.train(recipe, learned_from, targets, times)
     found["full_gold"] = own.says(fitted, recipe, on_test, hashes, shape, {"gold_texts": len(texts)})
-    if student is None or not config["equivalents"] or not recipe.vectors:
+    if student is None or not config["equivalents"] or recipe.kind in SLOW_STUDENTS:
         return found, None
 
     def score_of(rows: Any) -> float:

@@ -1,0 +1,377 @@
+"""Gold in a file of its own, every system scored, nothing done twice, and no table that gold could reach."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from factory.corpus.stage import ingest
+from factory.errors import InputError
+from factory.evaluation import report, stage
+from factory.evaluation.stage import evaluate, store_gold, summary
+from factory.labels.stage import denoise
+from factory.students.stage import distill
+from factory.task import load_card
+from factory.warehouse import Warehouse, insert
+
+CARD = load_card(
+    {"name": "toy", "text": "a line", "labels": {"fruit": "about fruit", "tool": "about <b>tools</b> & $x$"}}
+)
+FRUIT = ["apple", "pear", "plum", "cherry", "grape"]
+TOOL = ["hammer", "saw", "chisel", "drill", "wrench"]
+
+
+def line(rng: np.random.Generator, label: int) -> str:
+    words = rng.choice(FRUIT if label == 0 else TOOL, 2)
+    return f"{words[0]} and {words[1]} number {rng.integers(1000)}"
+
+
+def corpus(folder: Path, *, seed: int = 0, test_votes: bool = True) -> dict[str, Any]:
+    """Files of a toy task: fruit or tool."""
+    rng = np.random.default_rng(seed)
+    sources: dict[str, Any] = {}
+    sizes = {"train": 80, "dev": 20, "test": 30}
+    for split, size in sizes.items():
+        rows = []
+        for _ in range(size):
+            label = int(rng.integers(2))
+            rows.append({"text": line(rng, label), "label": CARD.label_names[label]})
+        path = folder / f"{split}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        sources[split] = {"path": str(path), "text": "text", **({} if split == "train" else {"label": "label"})}
+    sources["reference"] = {**sources["train"], "label": "label"}
+    if test_votes:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        rows = [json.loads(text) for text in (folder / "test.jsonl").read_text().splitlines()]
+        table = pa.table(
+            {
+                "text": [row["text"] for row in rows],
+                "label": [row["label"] for row in rows],
+                "votes": [[0 if "apple" in row["text"] else -1, 1 if "saw" in row["text"] else -1] for row in rows],
+            }
+        ).replace_schema_metadata({"label_names": json.dumps(["fruit", "tool"])})
+        pq.write_table(table, folder / "test.parquet")
+        sources["test"] = {"path": str(folder / "test.parquet")}
+    return sources
+
+
+def put_votes(warehouse: Warehouse) -> None:
+    """Programs of hand with their votes, as if they had run."""
+    words = [*FRUIT[:4], *TOOL[:4]]
+    with warehouse.lease() as db:
+        for number, word in enumerate(words, 1):
+            db.execute(
+                "INSERT INTO programs (program_no, program_key, name, kind, origin, source, state)"
+                " VALUES (?, ?, ?, 'python', 'hand', ?, 'accepted')",
+                [
+                    number,
+                    f"key{number}",
+                    f"says_{word}<script>",
+                    f"def label(text):\n    return {word!r} in text  # </pre><script>",
+                ],
+            )
+        rows = [
+            (number, text_no, 0 if word in FRUIT else 1)
+            for number, word in enumerate(words, 1)
+            for text_no, text in db.execute("SELECT text_no, text FROM texts ORDER BY 1").fetchall()
+            if word in text
+        ]
+        insert(
+            db,
+            "votes",
+            {"program_no": [r[0] for r in rows], "text_no": [r[1] for r in rows], "vote": [r[2] for r in rows]},
+        )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Warehouse, dict[str, Any]]:
+    """A warehouse with gold, votes, labels and students, evaluated once. Tests do not change it."""
+    folder = tmp_path_factory.mktemp("finished")
+    sources = corpus(folder)
+    warehouse = Warehouse.open(folder / "w.duckdb")
+    ingest(warehouse, CARD, sources)
+    store_gold(warehouse, sources)
+    put_votes(warehouse)
+    denoise(warehouse)
+    distill(warehouse, student="linear")
+    evaluate(warehouse, draws=200)
+    return warehouse, sources
+
+
+def test_test_and_reference_gold_lie_in_a_file_of_their_own(finished: tuple[Warehouse, dict[str, Any]]) -> None:
+    import duckdb
+
+    warehouse, _ = finished
+    held = {
+        split
+        for (split,) in warehouse.query("SELECT DISTINCT split FROM gold JOIN occurrences USING (source_no, row_no)")
+    }
+    assert held == {"dev"}
+    assert warehouse.gold_path is not None
+    with duckdb.connect(str(warehouse.gold_path), read_only=True) as db:
+        assert dict(db.execute("SELECT split, count(*) FROM gold GROUP BY 1").fetchall()) == {
+            "test": 30,
+            "reference": 80,
+        }
+
+
+def test_every_system_that_exists_is_scored_and_no_other(finished: tuple[Warehouse, dict[str, Any]]) -> None:
+    found = summary(finished[0])
+    assert found is not None
+    assert (found["split"], found["n"]) == ("test", 30)
+    expected = {
+        "student",
+        "student_dev",
+        "programs_only",
+        "majority",
+        "snorkel",
+        "human_lfs",
+        "human_lfs_content_ties",
+        "dev_only",
+        "full_gold",
+    }
+    assert expected <= set(found["systems"])
+    assert not {"teacher", "synthesis_only", "student_setfit"} & set(found["systems"])
+    for name, row in found["systems"].items():
+        assert set(row) >= {"accuracy", "macro_f1", "ci95", "metrics", "coverage", "n_scored"}, name
+        assert row["ci95"][0] <= row["accuracy"] <= row["ci95"][1], name
+        assert row["n_scored"] == 30
+    assert found["systems"]["full_gold"]["accuracy"] > 0.9
+    assert found["systems"]["human_lfs"]["coverage"] < 1
+    assert found["label_equivalents"]["target"] == found["systems"]["student"]["accuracy"]
+
+
+def test_a_second_evaluation_of_the_same_is_skipped_and_not_counted(finished: tuple[Warehouse, dict[str, Any]]) -> None:
+    warehouse, sources = finished
+    assert store_gold(warehouse, sources).skipped
+    assert evaluate(warehouse, draws=200).skipped
+    assert (summary(warehouse) or {})["evaluations"] == 1
+
+
+def test_an_uncovered_text_and_a_tie_are_counted_as_the_rules_say(finished: tuple[Warehouse, dict[str, Any]]) -> None:
+    warehouse, _ = finished
+    row = (summary(warehouse) or {})["systems"]["majority"]
+    covered = warehouse.scalar(
+        "SELECT count(*) FROM occurrences o WHERE split = 'test' AND text_no IN (SELECT text_no FROM votes)"
+    )
+    assert row["coverage"] == pytest.approx(covered / 30)
+    assert row["n_scored"] == 30  # uncovered rows are scored too, by the stated rule
+
+
+def test_the_teacher_is_scored_where_it_was_asked_and_unreadable_answers_are_wrong(tmp_path: Path) -> None:
+    sources = corpus(tmp_path)
+    warehouse = Warehouse.memory()
+    ingest(warehouse, CARD, sources)
+    store_gold(warehouse, sources)
+    gold = dict(stage_gold(warehouse))
+    asked = sorted(gold)[:10]
+    with warehouse.lease() as db:
+        for slot, text_no in enumerate(asked):
+            label = None if slot < 2 else gold[text_no]
+            db.execute(
+                "INSERT INTO annotations VALUES (1, ?, ?, ?, 'key', 0, ?)",
+                [slot, text_no, label, "unreadable" if slot < 2 else None],
+            )
+    evaluate(warehouse, draws=50)
+    row = (summary(warehouse) or {})["systems"]["teacher"]
+    assert (row["n_scored"], row["accuracy"], row["coverage"]) == (10, 0.8, 0.8)
+
+
+def stage_gold(warehouse: Warehouse) -> list[tuple[int, int]]:
+    with stage._gold(warehouse) as db:
+        return db.execute("SELECT text_no, label_no FROM gold WHERE split = 'test'").fetchall()
+
+
+def test_what_test_and_distinct_texts_give_differs_where_test_has_duplicates(tmp_path: Path) -> None:
+    warehouse = Warehouse.memory()
+    sources = {
+        "train": {"texts": ["x"]},
+        "test": {"texts": ["a", "a", "a", "b"], "labels": ["fruit", "fruit", "fruit", "tool"]},
+    }
+    ingest(warehouse, CARD, sources)
+    store_gold(warehouse, sources)
+    with warehouse.lease() as db:
+        for (text_no,) in db.execute("SELECT DISTINCT text_no FROM occurrences WHERE split = 'test'").fetchall():
+            db.execute("INSERT INTO annotations VALUES (1, 1, ?, 0, 'key', 0, NULL)", [text_no])
+    evaluate(warehouse, draws=50)
+    found = summary(warehouse) or {}
+    assert found["systems"]["teacher"]["accuracy"] == 0.75
+    assert found["distinct"]["teacher"]["accuracy"] == 0.5
+    assert found["distinct"]["teacher"]["n"] == 2
+
+
+def test_multi_labels_are_scored_by_micro_f1(tmp_path: Path) -> None:
+    card = load_card({"name": "m", "kind": "multi", "text": "a line", "labels": {"a": "x", "b": "y"}})
+    warehouse = Warehouse.memory()
+    sources = {"train": {"texts": ["x"]}, "test": {"texts": ["1", "2", "3"], "labels": [["a", "b"], [], ["b"]]}}
+    ingest(warehouse, card, sources)
+    store_gold(warehouse, sources)
+    numbers = dict(warehouse.query("SELECT text, text_no FROM texts"))
+    with warehouse.lease() as db:
+        for text, label in (("1", 0), ("2", -1), ("3", 1), ("3", 0)):
+            db.execute("INSERT INTO annotations VALUES (1, 1, ?, ?, 'key', 0, NULL)", [numbers[text], label])
+    evaluate(warehouse, draws=50)
+    row = (summary(warehouse) or {})["systems"]["teacher"]
+    assert row["metrics"]["micro_f1"] == pytest.approx(2 * 2 / (2 * 2 + 1 + 1))
+    assert row["accuracy"] == pytest.approx(1 / 3)
+    assert row["ci95"][0] <= row["metrics"]["micro_f1"] <= row["ci95"][1]
+
+
+def test_without_gold_there_is_nothing_to_evaluate(tmp_path: Path) -> None:
+    warehouse = Warehouse.open(tmp_path / "w.duckdb")
+    ingest(warehouse, CARD, {"train": {"texts": ["a"]}})
+    assert evaluate(warehouse).skipped
+    assert summary(warehouse) is None
+    assert warehouse.gold_path is not None
+    assert not warehouse.gold_path.exists()
+
+
+def test_a_label_off_the_card_in_test_is_an_error_that_names_the_line(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("text,label\na,fruit\nb,furniture\n")
+    warehouse = Warehouse.memory()
+    sources = {"test": tmp_path / "t.csv"}
+    ingest(warehouse, CARD, sources)
+    with pytest.raises(InputError, match=r"t\.csv:3: unknown_label: label 'furniture' is not on the card"):
+        store_gold(warehouse, sources)
+
+
+def test_reference_gold_of_texts_outside_train_is_left_out_and_counted(tmp_path: Path) -> None:
+    warehouse = Warehouse.memory()
+    sources = {
+        "train": {"texts": ["a", "b", "c"]}, "test": {"texts": ["c"], "labels": ["tool"]},
+        "reference": {"texts": ["a", "b", "c", "z"], "labels": ["fruit", None, "tool", "tool"]},
+    }  # fmt: skip
+    ingest(warehouse, CARD, sources)
+    result = store_gold(warehouse, sources)
+    assert result.did["reference_gold"] == 1
+    assert any("1 without a label, 2 of texts" in line for line in result.says)
+
+
+def test_gold_follows_when_the_warehouse_is_made_anew(tmp_path: Path) -> None:
+    sources = {"train": {"texts": ["a"]}, "test": {"texts": ["x", "y"], "labels": ["fruit", "tool"]}}
+    warehouse = Warehouse.open(tmp_path / "w.duckdb")
+    ingest(warehouse, CARD, sources)
+    store_gold(warehouse, sources)
+    (tmp_path / "w.duckdb").unlink()
+    (tmp_path / "w.files.json").unlink()
+    warehouse = Warehouse.open(tmp_path / "w.duckdb")
+    ingest(warehouse, CARD, {**sources, "train": {"texts": ["b", "c", "d"]}})
+    assert not store_gold(warehouse, sources).skipped
+    numbers = {text_no for text_no, _ in stage_gold(warehouse)}
+    assert numbers == {
+        text_no for (text_no,) in warehouse.query("SELECT text_no FROM split_texts WHERE split = 'test'")
+    }
+
+
+def test_no_table_but_evaluations_depends_on_test_or_reference_gold(tmp_path: Path) -> None:
+    """The same line with test labels shuffled, and without any gold file: every other table is equal row by row."""
+    found = []
+    for kind in ("whole", "shuffled", "none"):
+        folder = tmp_path / kind
+        folder.mkdir()
+        sources = corpus(folder, test_votes=False)
+        if kind != "whole":
+            sources.pop("reference")
+        if kind == "shuffled":
+            path = Path(sources["test"]["path"])
+            rows = [json.loads(text) for text in path.read_text().splitlines()]
+            labels = np.random.default_rng(9).permutation([row["label"] for row in rows])
+            path.write_text(
+                "".join(
+                    json.dumps({**row, "label": str(label)}) + "\n" for row, label in zip(rows, labels, strict=True)
+                )
+            )
+        sources = {split: {**spec, "path": Path(spec["path"]).name} for split, spec in sources.items()}
+        warehouse = Warehouse.open(folder / "w.duckdb")
+        ingest(warehouse, CARD, sources, base=folder)
+        if kind != "none":
+            store_gold(warehouse, sources, base=folder)
+        put_votes(warehouse)
+        denoise(warehouse)
+        distill(warehouse, student="embedding", encoder="hashing", systems=["student", "student_dev"])
+        evaluate(warehouse, draws=50)
+        found.append(tables(warehouse))
+    assert found[0].pop("evaluations") != found[1].pop("evaluations")
+    assert found[2].pop("evaluations") == []
+    for name, rows in found[0].items():
+        assert rows == found[1][name], name
+        assert rows == found[2][name], name
+
+
+def tables(warehouse: Warehouse) -> dict[str, Any]:
+    times = "created_at|ingested_at|happened_at|applied_at"
+    names = [name for (name,) in warehouse.query("SELECT table_name FROM duckdb_tables() ORDER BY 1")]
+    out = {}
+    for name in names:
+        columns = [row[0] for row in warehouse.query(f"DESCRIBE {name}") if row[0] not in times.split("|")]
+        out[name] = warehouse.query(f"SELECT {', '.join(columns)} FROM {name} ORDER BY ALL")
+    return out
+
+
+def test_the_report_is_one_page_without_outside_resources_and_escapes_everything(
+    finished: tuple[Warehouse, dict[str, Any]], tmp_path: Path
+) -> None:
+    warehouse, _ = finished
+    result = report.write(warehouse, tmp_path / "report")
+    html = Path(result.did["path"]).read_text()
+    for heading in (
+        "Systems on test",
+        "What the student is worth",
+        "Programs",
+        "Uncovered texts and ties",
+        "One example, end to end",
+    ):
+        assert heading in html
+    assert html.count("<svg") >= 4
+    assert "<script" not in html
+    assert "says_apple&lt;script&gt;" in html
+    assert "about &lt;b&gt;tools&lt;/b&gt;" in html
+    import re
+
+    assert not re.search(r"(?:src|href)\s*=\s*[\"']?(?:https?:)?//", html)
+    assert "@import" not in html
+    twin = Path(result.did["markdown"]).read_text()
+    assert "| `student` |" in twin
+    assert "says\\_apple&lt;script&gt;" in twin
+
+
+def test_the_report_is_written_once_and_equal_every_time(
+    finished: tuple[Warehouse, dict[str, Any]], tmp_path: Path
+) -> None:
+    warehouse, _ = finished
+    first = report.write(warehouse, tmp_path / "a")
+    assert not first.skipped
+    assert report.write(warehouse, tmp_path / "a").skipped
+    report.write(warehouse, tmp_path / "b")
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+    assert (tmp_path / "a.md").read_bytes() == (tmp_path / "b.md").read_bytes()
+
+
+def test_a_report_of_a_line_that_has_only_texts_is_written(tmp_path: Path) -> None:
+    warehouse = Warehouse.memory()
+    ingest(warehouse, CARD, {"train": {"texts": ["a", "b"]}})
+    report.write(warehouse, tmp_path / "r")
+    assert "There are no accepted programs" in (tmp_path / "r.html").read_text()
+
+
+def test_published_rules_give_the_published_figures(shared_data: Path) -> None:
+    """WRENCH's majority vote: .840 on YouTube, .608 on TREC, F1 .2397 on SMS (Zhang et al. 2021)."""
+    for name, metric, published in (
+        ("wrench_youtube", "accuracy", 0.840), ("wrench_trec", "accuracy", 0.608), ("wrench_sms", "f1_positive", 0.2397),
+    ):  # fmt: skip
+        labels = json.loads((shared_data / name / "card.json").read_text())["label_names"]
+        card = load_card({"name": "t", "text": "a text", "labels": dict.fromkeys(labels, "x")})
+        warehouse = Warehouse.memory()
+        sources = {"test": shared_data / name / "test.parquet"}
+        ingest(warehouse, card, sources)
+        store_gold(warehouse, sources)
+        evaluate(warehouse, positive_label="spam" if name == "wrench_sms" else None, draws=50)
+        assert (summary(warehouse) or {})["systems"]["human_lfs"]["metrics"][metric] == pytest.approx(
+            published, abs=5e-5
+        ), name
