@@ -12,7 +12,7 @@ replayed the next time. DSPy's `n` and `rollout_id` become sample numbers: candi
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -58,6 +58,7 @@ def dspy_lm(
     prompt: str = "dspy",
     prompt_version: str = "",
     budget: Budget | None = None,
+    schema: Mapping[str, Any] | None = None,
     **sampling: Any,
 ) -> dspy.LM:
     """A DSPy language model that asks through us.
@@ -69,9 +70,10 @@ def dspy_lm(
         prompt: Name that its requests carry in the ledger.
         prompt_version: Likewise.
         budget: Kept before it is passed.
+        schema: Structured output for every request that brings no form of its own, as `Prompt.schema` gives it.
         **sampling: `temperature`, `max_tokens`, ... of the LM; the engine's own sampling by default.
     """
-    bridge = LedgerEngine(warehouse, engine, stage=stage, prompt=prompt, prompt_version=prompt_version, budget=budget)
+    bridge = LedgerEngine(warehouse, engine, stage, prompt, prompt_version, budget, schema)
     given: dict[str, Any] = {**engine.sampling, **sampling}
     lm: dspy.LM = _lm_class()(
         engine.model.name, engine=bridge, async_engine=AsyncLedgerEngine(bridge), cache=False, num_retries=0, **given
@@ -93,13 +95,13 @@ class LedgerEngine:
         self,
         warehouse: Warehouse,
         engine: Engine,
-        *,
-        stage: str,
-        prompt: str,
-        prompt_version: str,
-        budget: Budget | None,
+        stage: str = "dspy",
+        prompt: str = "dspy",
+        prompt_version: str = "",
+        budget: Budget | None = None,
+        schema: Mapping[str, Any] | None = None,
     ) -> None:
-        self.warehouse, self.engine = warehouse, engine
+        self.warehouse, self.engine, self.schema = warehouse, engine, schema
         self.stage, self.prompt, self.prompt_version, self.budget = stage, prompt, prompt_version, budget
         self._queue: list[_Waiting] = []
         self._lock = threading.Lock()
@@ -157,7 +159,7 @@ class LedgerEngine:
             self.engine.model,
             tuple(messages),
             sampling,
-            _schema(config.response_format),
+            _schema(config.response_format) or self.schema,
             self.prompt,
             self.prompt_version,
         )

@@ -89,34 +89,77 @@ def test_a_failure_reaches_the_program_as_an_error(fake_server) -> None:
         lm("hello")
 
 
-def compile_once(url: str, model: str, warehouse: Warehouse, folder: Path) -> Any:
+LABELS = ["spam", "ham"]
+
+
+def compile_once(given: Any, warehouse: Warehouse, folder: Path) -> Any:
+    """`BootstrapFewShot` on the shipped prompt `annotate`; its state goes beside the prompt, in a folder of its own."""
     import dspy
 
-    class Spam(dspy.Signature):
-        """Say whether the comment is spam."""
+    from factory.prompts import load, save_state
 
-        text: str = dspy.InputField()
-        label: str = dspy.OutputField(desc="spam or ham")
-
-    trainset = [dspy.Example(text=f"comment {i}: subscribe!", label="spam").with_inputs("text") for i in range(6)]
-    lm = dspy_lm(warehouse, engine(url, model=model), stage="optimise", temperature=0.7, max_tokens=24)
-    with dspy.context(lm=lm, adapter=dspy.ChatAdapter(use_json_adapter_fallback=False)):
+    prompt = load("annotate", folder=folder / "none")
+    shared = {
+        "kind_of_text": "a comment under a music video",
+        "labels": [{"name": "spam", "description": "advertising"}, {"name": "ham", "description": "anything else"}],
+        "guidelines": "",
+    }
+    trainset = [
+        dspy.Example(**shared, text=f"comment {i}: please subscribe!", label=LABELS[i % 2]).with_inputs(*shared, "text")
+        for i in range(12)
+    ]
+    lm = dspy_lm(
+        warehouse,
+        given,
+        stage="optimise",
+        prompt=prompt.name,
+        prompt_version=prompt.version,
+        schema=prompt.schema(LABELS),
+        temperature=1.0,
+        max_tokens=16,
+    )
+    with dspy.context(lm=lm, adapter=prompt.adapter(labels=LABELS, structured=True)):
         optimiser = dspy.BootstrapFewShot(
-            metric=lambda *_: True, max_bootstrapped_demos=2, max_labeled_demos=2, max_rounds=2, max_errors=100
+            metric=lambda example, prediction, trace=None: example.label == prediction.label,
+            max_bootstrapped_demos=3,
+            max_labeled_demos=4,
+            max_rounds=2,
         )
-        compiled = optimiser.compile(dspy.Predict(Spam), trainset=trainset)
-    compiled.save(str(folder / "state.json"))
+        compiled = optimiser.compile(dspy.Predict(prompt.signature), trainset=trainset)
+    save_state("annotate", compiled, folder=folder)
     return compiled
 
 
-def test_a_second_compile_sends_nothing(fake_server, tmp_path: Path) -> None:
-    server = fake_server(reply="[[ ## label ## ]]\nspam\n\n[[ ## completed ## ]]")
+def compile_twice(given: Any, tmp_path: Path) -> int:
+    from factory.prompts import load
+
     warehouse = Warehouse.open(tmp_path / "w.duckdb")
-    first = compile_once(server.url, "fake", warehouse, tmp_path)
-    sent = server.stats()["requests"]
-    assert sent == warehouse.scalar("SELECT count(*) FROM attempts") > 0
-    before = (tmp_path / "state.json").read_bytes()
-    compile_once(server.url, "fake", warehouse, tmp_path)
-    assert server.stats()["requests"] == sent
-    assert (tmp_path / "state.json").read_bytes() == before
+    first = compile_once(given, warehouse, tmp_path)
+    sent = warehouse.scalar("SELECT count(*) FROM attempts")
+    assert sent > 0
+    assert warehouse.scalar("SELECT count(*) FROM answers") == sent
+    assert warehouse.query("SELECT DISTINCT stage, prompt FROM requests") == [("optimise", "annotate")]
+    state = (tmp_path / "annotate.state.json").read_bytes()
+    compile_once(given, warehouse, tmp_path)
+    assert warehouse.scalar("SELECT count(*) FROM attempts") == sent
+    assert (tmp_path / "annotate.state.json").read_bytes() == state
+    plain, optimised = load("annotate", folder=tmp_path / "none"), load("annotate", folder=tmp_path)
+    assert optimised.version != plain.version
+    values = {"kind_of_text": "a comment", "labels": [{"name": n, "description": n} for n in LABELS], "text": "hello"}
     assert first.demos
+    assert len(optimised.messages(values)) == len(plain.messages(values)) + 2 * len(first.demos)
+    return int(sent)
+
+
+def test_a_compiled_prompt_is_used_by_the_next_render_and_a_second_compile_sends_nothing(
+    fake_server, tmp_path: Path
+) -> None:
+    server = fake_server()
+    sent = compile_twice(engine(server.url), tmp_path)
+    assert server.stats()["requests"] == sent
+
+
+@pytest.mark.vllm
+def test_bootstrap_few_shot_on_real_vllm(vllm_server, tmp_path: Path) -> None:
+    sent = compile_twice(engine(vllm_server.url, model="tiny", seed=None), tmp_path)
+    print(f"{sent} requests")
