@@ -108,7 +108,7 @@ def told_again(outcomes):
 
 
 def test_every_fault_at_once_loses_nothing_and_doubles_nothing(fake_server, tmp_path: Path) -> None:
-    run_with_faults(fake_server, tmp_path, 1000, None)
+    run_with_faults(fake_server, tmp_path, 400, None)
 
 
 @pytest.mark.slow

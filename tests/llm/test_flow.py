@@ -1,0 +1,129 @@
+"""Decisions of the dispatcher: values in, values out."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from factory.llm import flow as rules
+from factory.llm.engines.base import Fault
+from factory.llm.flow import Again, Flow, GiveUp, Policy, Tries, after_fault, room
+
+POLICY = Policy(retries=3)
+
+
+def test_slow_start_doubles_in_a_round_trip_and_then_grows_by_steps() -> None:
+    flow = Flow(8.0, 1000.0)
+    for _ in range(8):
+        flow = rules.on_answer(flow, int(flow.limit), 1.0)
+    assert flow.limit == 16.0
+    flow = Flow(100.0, 1000.0, threshold=50.0)
+    for _ in range(100):
+        flow = rules.on_answer(flow, int(flow.limit), 1.0)
+    assert 101.0 < flow.limit < 103.0
+
+
+def test_a_limit_that_is_not_used_does_not_grow() -> None:
+    assert rules.on_answer(Flow(8.0, 100.0), 3, 1.0).limit == 8.0
+
+
+def test_one_burst_of_429_cuts_once() -> None:
+    flow = Flow(100.0, 1000.0)
+    for _ in range(50):
+        flow = rules.on_overload(flow, 1.0, 2.0, None)
+    assert flow.limit == 70.0
+    assert rules.on_overload(flow, 2.5, 3.0, None).limit == pytest.approx(49.0)
+
+
+def test_retry_after_pauses_everything() -> None:
+    flow = rules.on_overload(Flow(100.0, 1000.0), 1.0, 2.0, 5.0)
+    assert room(flow, 0, 6.9) == 0
+    assert room(flow, 0, 7.1) == 70
+
+
+def test_failures_in_a_row_bring_an_endpoint_down_and_an_answer_brings_it_back_half_way() -> None:
+    flow = Flow(128.0, 256.0)
+    for _ in range(rules.DOWN_AFTER):
+        flow = rules.on_failure(flow, 1.0)
+    assert flow.down_since == 1.0
+    assert room(flow, 100, 1.1) == 0
+    assert room(flow, 100, 2.0) == 1
+    flow = rules.probing(flow, 2.0)
+    assert room(flow, 0, 2.1) == 0
+    back = rules.on_answer(flow, 0, 5.0)
+    assert back.down_since is None
+    assert back.limit == 64.0
+    assert back.threshold == 128.0
+
+
+def test_an_answer_in_between_keeps_it_up() -> None:
+    flow = Flow(128.0, 256.0)
+    for _ in range(20):
+        flow = rules.on_answer(rules.on_failure(flow, 1.0), 0, 1.0)
+    assert flow.down_since is None
+
+
+def test_queue_growth_is_cut_to_the_knee() -> None:
+    flow = Flow(1000.0, 2000.0, threshold=10.0)
+    for limit, rate in ((32, 160.0), (64, 320.0), (128, 640.0), (256, 642.0), (1000, 641.0)):
+        flow = rules.on_window(flow, rate, float(limit), 1.0)
+    assert flow.limit == pytest.approx(1.5 * 128)
+
+
+def test_a_batch_that_makes_more_of_more_is_let_grow() -> None:
+    flow = Flow(1000.0, 2000.0, threshold=10.0)
+    for limit, rate in ((32, 100.0), (128, 300.0), (512, 700.0), (1000, 900.0)):
+        flow = rules.on_window(flow, rate, float(limit), 1.0)
+    assert flow.limit == 1000.0
+
+
+def test_a_request_that_cannot_succeed_ends_at_once() -> None:
+    assert after_fault(Fault("refused", "bad_request", "no"), Tries(), POLICY, alive=True, jitter=0.5) == GiveUp(
+        "bad_request", "no"
+    )
+
+
+def test_transport_errors_end_and_429_does_not_count_as_one() -> None:
+    tries = Tries()
+    for _ in range(20):
+        decision = after_fault(Fault("overload", "rate_limited"), tries, POLICY, alive=True, jitter=0.5)
+        assert isinstance(decision, Again)
+        tries = decision.tries
+    assert (tries.counted, tries.overloads) == (0, 20)
+    for _ in range(POLICY.retries):
+        decision = after_fault(Fault("transport", "reset"), tries, POLICY, alive=True, jitter=0.5)
+        assert isinstance(decision, Again)
+        tries = decision.tries
+    assert isinstance(after_fault(Fault("transport", "reset"), tries, POLICY, alive=True, jitter=0.5), GiveUp)
+
+
+def test_an_outage_says_nothing_against_the_request() -> None:
+    tries = Tries()
+    for _ in range(POLICY.retries * 5):
+        decision = after_fault(Fault("transport", "unreachable"), tries, POLICY, alive=False, jitter=0.5)
+        assert isinstance(decision, Again)
+        assert decision.after_s <= 3.0
+        tries = decision.tries
+    assert tries.counted == 0
+
+
+@given(
+    st.lists(st.sampled_from(["answer", "overload", "timeout", "failure", "window"]), max_size=60), st.integers(1, 500)
+)
+def test_the_limit_stays_between_one_and_the_ceiling(events: list[str], ceiling: int) -> None:
+    flow, now = Flow(min(16.0, ceiling), float(ceiling)), 0.0
+    for event in events:
+        now += 0.5
+        if event == "answer":
+            flow = rules.on_answer(flow, int(flow.limit), now)
+        elif event == "overload":
+            flow = rules.on_overload(flow, now - 0.1, now, None)
+        elif event == "timeout":
+            flow = rules.on_timeout(flow, now - 0.1, now)
+        elif event == "failure":
+            flow = rules.on_failure(flow, now)
+        else:
+            flow = rules.on_window(flow, 10.0 + len(event), flow.limit, now)
+        assert 1.0 <= flow.limit <= ceiling
+        assert 0 <= room(flow, 0, now) <= ceiling
