@@ -16,6 +16,9 @@ from factory.result import Progress, StageResult, no_progress
 from factory.task import TaskCard
 from factory.warehouse import Warehouse
 
+LINGER_S = 0.05
+"""For how long a query of a run leaves the warehouse open for the next query, in seconds."""
+
 
 @dataclass
 class Context:
@@ -139,6 +142,7 @@ def run_pipeline(
         raise InputError(f"the pipeline has no step `{unknown[0]}`", where=pipeline.path)
     results: list[StageResult] = []
     run_no: int | None = None
+    warehouse.linger_s = LINGER_S
     try:
         for number, step in enumerate(steps):
             started = datetime.now()
@@ -154,6 +158,7 @@ def run_pipeline(
         raise
     finally:
         context.close()
+        warehouse.let_go()
     _end(warehouse, run_no, "finished")
     return RunResult(
         pipeline.name,

@@ -12,7 +12,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-_LOCKS: dict[str, threading.RLock] = {}
-_LOCKS_GUARD = threading.Lock()
+_GATES: dict[str, _Gate] = {}
+_GATES_GUARD = threading.Lock()
 
 
 def migrations() -> list[tuple[int, str, str]]:
@@ -54,10 +54,16 @@ class Warehouse:
         Args:
             path: The DuckDB file, or None for memory.
             patience_s: How long to wait for another process that has the file open, in seconds.
+
+        Attributes:
+            linger_s: For how long a query leaves the file open for the next one, in seconds. A run sets it while it looks at what
+                is done already (opening costs some 10 ms); meanwhile nothing else in this process may open the file by itself.
         """
         self.path = path
         self.patience_s = patience_s
-        self._lock = _lock_for(path)
+        self.linger_s = 0.0
+        self._gate = _gate_for(path)
+        self._lock = self._gate.lock
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._depth = 0
         if path is None:
@@ -134,7 +140,7 @@ class Warehouse:
     def arrow(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> pa.Table:
         """One query's result as an Arrow table (columns stay columns; for whole splits of moderate size)."""
         with self.read() as db:
-            return db.execute(sql, parameters).to_arrow_table()
+            return db.sql(sql, params=parameters).to_arrow_table()
 
     def scalar(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> Any:
         """The first column of the first row, or None if there is no row."""
@@ -152,13 +158,24 @@ class Warehouse:
                 finally:
                     self._depth -= 1
                 return
-            connection = self._connect(write)
+            if write or not self.linger_s:
+                self._gate.close()
+                connection = self._connect(write)
+            else:
+                connection = self._gate.reader(self.path, self.linger_s, lambda: self._connect(False))
             self._connection, self._depth = connection, 1
             try:
                 yield connection
             finally:
                 self._connection, self._depth = None, 0
                 connection.close()
+                self._gate.used_at = time.monotonic()
+
+    def let_go(self) -> None:
+        """Close the file if a query left it open, and leave it open no more."""
+        self.linger_s = 0.0
+        with self._lock:
+            self._gate.close()
 
     def _connect(self, write: bool) -> duckdb.DuckDBPyConnection:
         import duckdb
@@ -191,11 +208,15 @@ class Warehouse:
             holder = re.search(r"held in (.+?) \(PID (\d+)\)", text)
             who = f"process {holder[2]} ({holder[1]})" if holder else "another process"
             return WarehouseError(
-                f"the warehouse is in use by {who}", where=self.path, fix="Wait until it has ended, or stop it, and run again"
+                f"the warehouse is in use by {who}",
+                where=self.path,
+                fix="Wait until it has ended, or stop it, and run again",
             )
         lowered = text.lower()
         if "no space left" in lowered or "disk quota" in lowered:
-            return WarehouseError("the disk is full", where=self.path, fix="Free some space and run again; nothing is lost")
+            return WarehouseError(
+                "the disk is full", where=self.path, fix="Free some space and run again; nothing is lost"
+            )
         if "permission denied" in lowered or "read-only file system" in lowered or "cannot open file" in lowered:
             return WarehouseError(
                 f"the file cannot be opened: {os.strerror(13) if 'permission' in lowered else text.split(': ', 1)[-1]}",
@@ -239,11 +260,59 @@ def next_no(db: duckdb.DuckDBPyConnection, table: str, column: str, *, first: in
     return first if largest is None else int(largest) + 1
 
 
-def _lock_for(path: Path | None) -> threading.RLock:
+class _Gate:
+    """One for each file and process: the lock of its threads, and the read-only database that a query left open for the next."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.used_at = 0.0
+        self._open: duckdb.DuckDBPyConnection | None = None
+        self._state: tuple[int, int, int] | None = None
+
+    def reader(
+        self, path: Path | None, linger_s: float, connect: Callable[[], duckdb.DuckDBPyConnection]
+    ) -> duckdb.DuckDBPyConnection:
+        """A connection to the open database, or to a new one that stays open until nobody has used it for a while."""
+        assert path is not None
+        if self._open is not None and _state_of(path) != self._state:
+            self.close()
+        if self._open is None:
+            self._open, self._state = connect(), _state_of(path)
+            self.used_at = time.monotonic()
+            threading.Thread(target=self._close_when_idle, args=(self._open, linger_s), daemon=True).start()
+        return self._open.cursor()
+
+    def close(self) -> None:
+        """Close what is open; the caller holds the lock."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def _close_when_idle(self, mine: duckdb.DuckDBPyConnection, linger_s: float) -> None:
+        while True:
+            time.sleep(linger_s)
+            with self.lock:
+                if self._open is not mine:
+                    return
+                if time.monotonic() - self.used_at >= linger_s:
+                    self.close()
+                    return
+
+
+def _state_of(path: Path) -> tuple[int, int, int] | None:
+    """Which file this is and when it was changed, or None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _gate_for(path: Path | None) -> _Gate:
     if path is None:
-        return threading.RLock()
-    with _LOCKS_GUARD:
-        return _LOCKS.setdefault(str(path.absolute()), threading.RLock())
+        return _Gate()
+    with _GATES_GUARD:
+        return _GATES.setdefault(str(path.absolute()), _Gate())
 
 
 def _is_lock_conflict(error: Exception) -> bool:
@@ -270,7 +339,9 @@ def _applied(db: duckdb.DuckDBPyConnection, where: Path | str) -> tuple[int, str
                 "this DuckDB file was not made by the factory", where=where, fix="Name another file as the warehouse"
             )
         return 0, ""
-    version, digest = db.execute("SELECT max(version), (SELECT max(digest) FROM view_digest) FROM migrations").fetchall()[0]
+    version, digest = db.execute(
+        "SELECT max(version), (SELECT max(digest) FROM view_digest) FROM migrations"
+    ).fetchall()[0]
     newest = migrations()[-1][0]
     if version > newest:
         raise WarehouseError(

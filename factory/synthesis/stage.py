@@ -152,9 +152,9 @@ def synthesize(
     }  # fmt: skip
     versions = _versions(method, label_check, attributes)
     key = digest({"config": config, "task": card.revision, "prompts": versions})
-    decontaminate(warehouse)
     plan = store.find_plan(warehouse, key)
     if plan is not None and plan.done and _same_goal(warehouse, plan, goal):
+        decontaminate(warehouse)
         return _result(warehouse, plan, goal, skipped=True)
 
     from factory.synthesis.fill import Filler
@@ -169,6 +169,7 @@ def synthesize(
         base=getattr(context, "base", None), budget=budget, progress=progress,
     )  # fmt: skip
     filler.run()
+    decontaminate(warehouse)
     plan = store.find_plan(warehouse, key)
     assert plan is not None
     return _result(warehouse, plan, goal, skipped=False)
