@@ -183,7 +183,11 @@ def diff_program(warehouse: Warehouse, program_no: int) -> dict[str, Any]:
 
 
 def test_program(
-    warehouse: Warehouse, program_no: int, *, texts: list[str] | None = None, count: int = 20  # noqa: PT028
+    warehouse: Warehouse,
+    program_no: int,
+    *,
+    texts: list[str] | None = None,
+    count: int = 20,  # noqa: PT028
 ) -> list[dict[str, Any]]:
     """Run a program in the sandbox and show what it says.
 

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,21 @@ _BOOT = (
     "import sys; sys.path.insert(0, {folder!r}); from sandbox.worker import main; sys.path.pop(0); main({settings!r})"
 )
 _REPLY_S = 900.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One task for a worker.
+
+    Attributes:
+        task: What to run: `source`, `labels`, `target`, `static`, perhaps `mode`.
+        n: Items in the chunk.
+        chunk: Number of the chunk, and the function that gives its frame by number.
+    """
+
+    task: dict[str, Any]
+    n: int
+    chunk: tuple[int, Callable[[int], bytes]]
 
 
 @dataclass(frozen=True)
@@ -137,6 +152,7 @@ class Pool:
         """
         self.workers = workers or max(1, min(8, _cores()))
         self.strict = strict
+        self.memory_mb = memory_mb
         self._settings = json.dumps({"memory": memory_mb << 20, "refuse": sorted(refuse)})
         self._processes: list[_Process] = []
         self._layers: Layers | None = None
@@ -175,6 +191,8 @@ class Pool:
             self._processes.append(_Process(self._settings))
         if self._layers is None:
             self._layers = self._processes[0].probe()
+        for process in self._processes:
+            process.watch_bytes = self.memory_mb << 20 if "limits" in self._layers.missing else 0
         if self.strict and not self._layers.complete:
             self.close()
             raise SandboxError(
@@ -200,44 +218,68 @@ class Pool:
         codes = np.zeros((n, m), dtype=np.uint8, order="F")
         refusals: dict[int, tuple[str, str]] = {}
         notes: list[list[dict[str, Any]]] = [[] for _ in sources]
-        starts = list(range(0, n, CHUNK)) or [0]
-        tasks: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
-        for start in starts:
-            for at in range(m):
-                tasks.put((start, at))
         frames = _Frames(texts)
+        places = [(start, at) for start in (range(0, n, CHUNK) or [0]) for at in range(m)]
+        jobs = [
+            Job(
+                {"source": sources[at], "labels": labels, "target": targets[at], "static": static_checks},
+                min(CHUNK, n - start),
+                (start, frames.of),
+            )
+            for start, at in places
+        ]
+
+        def take(index: int, raw: np.ndarray | None, said: dict[str, Any]) -> None:
+            start, at = places[index]
+            end = min(start + CHUNK, n)
+            take_codes(raw, votes[start:end, at], codes[start:end, at], 2 if targets[at] is not None else len(labels))
+            _note(said, at, start, refusals, notes)
+
+        with self._lock:
+            layers = self.layers
+            self.run_jobs(jobs, take)
+        for said in notes:
+            said.sort(key=lambda note: int(note.get("row", -1)))
+        return ProgramRun(votes, codes, layers, dict(sorted(refusals.items())), notes)
+
+    def run_jobs(self, jobs: Sequence[Job], take: Callable[[int, np.ndarray | None, dict[str, Any]], None]) -> None:
+        """Have jobs done by all workers, in order of their numbers as far as possible.
+
+        Args:
+            jobs: What to do; jobs with the same chunk should stand together.
+            take: Called with each job's number, its raw codes `[n]` (None if the worker was lost) and its notes; one at a time.
+        """
+        tasks: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for index in range(len(jobs)):
+            tasks.put(index)
         errors: list[BaseException] = []
         guard = threading.Lock()
 
         def work(process: _Process) -> None:
-            held = -1
+            held: tuple[int, Any] | None = None
             try:
                 while not errors:
                     try:
-                        start, at = tasks.get_nowait()
+                        index = tasks.get_nowait()
                     except queue.Empty:
                         return
-                    if held != start or not process.alive:
-                        process.texts(frames.of(start))
-                        held = start
-                    end = min(start + CHUNK, n)
-                    task = {"source": sources[at], "labels": labels, "target": targets[at], "static": static_checks}
-                    raw, said = process.task(task, end - start)
+                    job = jobs[index]
+                    if held != job.chunk or not process.alive:
+                        process.texts(job.chunk[1](job.chunk[0]))
+                        held = job.chunk
+                    raw, said = process.task(job.task, job.n)
                     if raw is None:
-                        held = -1
-                    _take(
-                        raw, votes[start:end, at], codes[start:end, at], 2 if targets[at] is not None else len(labels)
-                    )
+                        held = None
                     with guard:
-                        _note(said, at, start, refusals, notes)
+                        take(index, raw, said)
             except BaseException as error:
                 errors.append(error)
 
         with self._lock:
-            layers = self.layers
-            if m and n <= 2 * CHUNK and m == 1 and n <= CHUNK:
+            self._start()
+            if len(jobs) == 1:
                 work(self._processes[0])
-            elif m:
+            elif jobs:
                 threads = [threading.Thread(target=work, args=(process,), daemon=True) for process in self._processes]
                 for thread in threads:
                     thread.start()
@@ -251,9 +293,6 @@ class Pool:
             if errors:
                 self.close()
                 raise errors[0]
-        for said in notes:
-            said.sort(key=lambda note: int(note.get("row", -1)))
-        return ProgramRun(votes, codes, layers, dict(sorted(refusals.items())), notes)
 
 
 def run_programs(
@@ -313,7 +352,7 @@ class _Process:
 
     def __init__(self, settings: str) -> None:
         self._settings = settings
-        self._chunk: bytes | None = None
+        self.watch_bytes = 0
         self._spawn()
 
     def _spawn(self) -> None:
@@ -379,7 +418,6 @@ class _Process:
 
     def texts(self, frame: bytes) -> None:
         """Give the worker the chunk that the next tasks are about."""
-        self._chunk = frame
         if not self.alive:
             self._spawn()
         self._send(frame)
@@ -424,13 +462,34 @@ class _Process:
             selector.register(self._out, selectors.EVENT_READ)
             while len(data) < size:
                 left = deadline - time.monotonic()
-                if left <= 0 or not selector.select(left):
+                if left <= 0:
                     return None
+                if not selector.select(min(left, 0.05) if self.watch_bytes else left):
+                    if self.watch_bytes:
+                        self._kill_large_children()
+                    continue
                 part = os.read(self._out.fileno(), min(size - len(data), 1 << 20))
                 if not part:
                     return None
                 data += part
         return bytes(data)
+
+    def _kill_large_children(self) -> None:
+        """Where the kernel sets no limit on memory: end a child that has taken too much. The worker counts it as a crash."""
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            mine = psutil.Process(self.pid)
+            base = mine.memory_info().rss
+            for child in mine.children():
+                with contextlib.suppress(psutil.Error):
+                    if child.memory_info().rss > base + self.watch_bytes:
+                        child.kill()
+
+
+def frame_of(items: Sequence[Any]) -> bytes:
+    """A chunk as a worker takes it."""
+    return marshal.dumps(("texts", list(items)))
 
 
 class _Frames:
@@ -445,13 +504,13 @@ class _Frames:
         with self._lock:
             if start not in self._kept:
                 chunk = [str(text) for text in self._texts[start : start + CHUNK]]
-                self._kept[start] = marshal.dumps(("texts", chunk))
+                self._kept[start] = frame_of(chunk)
                 for old in sorted(self._kept)[:-2]:
                     del self._kept[old]
             return self._kept[start]
 
 
-def _take(raw: np.ndarray | None, votes: np.ndarray, codes: np.ndarray, classes: int) -> None:
+def take_codes(raw: np.ndarray | None, votes: np.ndarray, codes: np.ndarray, classes: int) -> None:
     """Check a worker's integers and put them into the columns. What is no known code is a bad value."""
     if raw is None:
         codes[:] = STATUS.index("crash")

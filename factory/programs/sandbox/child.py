@@ -88,6 +88,19 @@ def run(
     signal.setitimer(signal.ITIMER_PROF, TICK_S, TICK_S)
     try:
         namespace: dict[str, Any] = {"__name__": "program"}
+        if task.get("mode") == "learn":
+            from . import symbolic
+
+            os.write(status_fd, (json.dumps({"learned": symbolic.learn(task["source"])}) + "\n").encode())
+            say(loaded=True)
+            say(done=True)
+            return
+        if task.get("mode") == "symbolic":
+            from . import symbolic
+
+            say(loaded=True)
+            _rows(symbolic.runner(task["source"], task["specs"]), task, texts, start, out, watch, say)
+            return
         if task["static"]:
             namespace["__builtins__"] = dict(builtins)
             code = compile_program(task["source"])

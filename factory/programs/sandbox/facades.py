@@ -100,7 +100,7 @@ def build() -> tuple[dict[str, Any], dict[str, Facade]]:
         facades[name] = Facade(name, {child: facades[f"{name}.{child}"] for child in children})
     object.__setattr__(facades["collections"], "abc", facades["collections.abc"])
     names = {name: getattr(builtins, name) for name in _BUILTINS}
-    names |= {"print": _print, "type": _type_of, "hasattr": _hasattr, "__import__": _importer(facades)}
+    names |= {"print": _print, "type": _type_of, "hasattr": _hasattr, "__import__": importer(facades)}
     names["__build_class__"] = builtins.__build_class__
     return names, facades
 
@@ -119,7 +119,9 @@ def _hasattr(value: Any, name: str) -> bool:
     return type(name) is str and not name.startswith("_") and hasattr(value, name)
 
 
-def _importer(facades: Mapping[str, Facade]) -> Callable[..., Any]:
+def importer(facades: Mapping[str, Facade]) -> Callable[..., Any]:
+    """An `__import__` that knows the facades alone."""
+
     def load(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
         if level or name not in facades:
             raise ImportError("this module may not be imported")

@@ -100,14 +100,33 @@ def seal_no_new_privs() -> str | None:
 
 
 def seal_namespaces() -> str | None:
-    """A network, IPC, host name and mount namespace of our own (through a user namespace where we are not root)."""
+    """A network, IPC, host name and mount namespace of our own (through a user namespace where we are not root).
+
+    The root of the new mount namespace is an empty read-only file system, so that no path leads anywhere.
+    """
     if not LINUX:
         return "this platform has none"
     flags = 0x40000000 | 0x08000000 | 0x04000000 | 0x00020000
     if os.getuid() != 0:
         flags |= 0x10000000
     code = _call(272 if _X86 else 97, flags)
-    return None if code == 0 else f"unshare: {_why(code)}"
+    if code != 0:
+        return f"unshare: {_why(code)}"
+    mount = 165 if _X86 else 40
+    root, none, kind = (ctypes.c_char_p(word) for word in (b"/", b"none", b"tmpfs"))
+    code = _call(mount, none, root, 0, 0x4000 | 0x40000, 0)
+    folder = next((name for name in ("/tmp", "/var", "/mnt") if os.path.isdir(name)), "/")
+    if code == 0:
+        options = ctypes.c_char_p(b"size=4k,nr_inodes=2,mode=555")
+        code = _call(mount, none, ctypes.c_char_p(folder.encode()), kind, 1 | 2 | 4 | 8, options)
+    if code != 0:
+        return f"no empty root: {_why(code)}"
+    try:
+        os.chroot(folder)
+        os.chdir("/")
+    except OSError as error:
+        return f"no empty root: {error.strerror}"
+    return None
 
 
 def drop_capabilities() -> None:

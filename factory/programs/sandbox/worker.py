@@ -18,13 +18,14 @@ import sys
 import time
 from typing import Any
 
-from . import child, facades, layers, policy
+from . import child, facades, layers, policy, symbolic
 
 HARD_CPU_S = 1.0
 HARD_WALL_S = 15.0
 LOAD_S = 6.0
 MAX_DEATHS = 4
 MAX_NOTES = 8192
+MAX_LEARNED = 4 << 20
 
 
 class Worker:
@@ -36,8 +37,8 @@ class Worker:
         self.builtins, _ = facades.build()
         self.texts: list[str] = []
         self.refused: dict[str, str] = {}
-        self.statm = os.open("/proc/self/statm", os.O_RDONLY) if os.path.exists("/proc/self/statm") else -1
-        policy.compile_program("import re\ndef label(text):\n    return None\n")
+        self.statm = _open_statm()
+        symbolic.learn("import re\nRX = re.compile('a')\ndef label(text):\n    return 'a' in text or RX.search(text)\n")
         self._seal()
         gc.collect()
         gc.freeze()
@@ -196,7 +197,7 @@ class Worker:
                 if not part:
                     break
                 size += len(part)
-                if size > MAX_NOTES * 2:
+                if size > (MAX_LEARNED if task.get("mode") == "learn" else MAX_NOTES * 2):
                     outcome = outcome or "crash"
                     _kill(pid)
                 buffer += part
@@ -220,6 +221,9 @@ class Worker:
                 _kill(pid)
         os.close(read_fd)
         os.waitpid(pid, 0)
+        if task.get("mode") == "learn":
+            line, _, buffer = buffer.partition(b"\n")
+            notes["learned"] = line.decode("utf-8", "replace")
         said = _notes(buffer, notes)
         return outcome or said or "crash"
 
@@ -305,3 +309,11 @@ def main(settings: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.setrecursionlimit(1000)
     Worker(json.loads(settings)).serve(0, 1)
+
+
+def _open_statm() -> int:
+    """The descriptor that this process's address space is read from, or -1."""
+    try:
+        return os.open("/proc/self/statm", os.O_RDONLY)
+    except OSError:
+        return -1

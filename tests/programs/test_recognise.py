@@ -1,0 +1,152 @@
+"""Recognised programs vote exactly as plain Python does, on every text."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from factory.programs.pool import shared_pool
+from factory.programs.recognise import Applier, available
+
+pytestmark = pytest.mark.skipif(not available(), reason="the one-pass engine (hyperscan) is not installed")
+
+LABELS = ["ham", "spam"]
+HEAD = "import re\n"
+PLAIN = {
+    "any_word": "WORDS = ['win', 'Prize', 'a b']\ndef label(text):\n    return 'spam' if any(w in text for w in WORDS) else None",
+    "any_lower": "WORDS = ('win', 'prize')\ndef label(text):\n    t = text.lower()\n    if any(w in t for w in WORDS):\n        return 1\n",
+    "counts": (
+        "T = {'spam': ['win', 'free', 'cash'], 'ham': ['song', 'love', 'mum']}\ndef label(text):\n    t = text.lower()\n"
+        "    n = {k: sum(1 for w in v if w in t) for k, v in T.items()}\n    best = max(n, key=n.get)\n"
+        "    if n[best] == 0 or list(n.values()).count(n[best]) > 1:\n        return None\n    return best"
+    ),
+    "first_match": (
+        "RULES = [(re.compile(r'\\bwin(?:ner|s)?\\b', re.I), 'spam'), (re.compile(r'lov(e|ed)\\s+(it|you)'), 'ham'),"
+        " (re.compile(r'^free'), 'spam'), (re.compile(r'\\d{3,}'), 'spam')]\n"
+        "def label(text):\n    for rx, name in RULES:\n        if rx.search(text):\n            return name\n    return None"
+    ),
+    "findall_counts": (
+        "A = re.compile(r'\\b(?:win|free|cash)\\b')\nB = re.compile(r'\\b(?:song|love)s?\\b')\ndef label(text):\n"
+        "    t = text.lower()\n    a, b = len(A.findall(t)), len(B.findall(t))\n"
+        "    if a > b:\n        return 'spam'\n    if b > a:\n        return 'ham'\n    return None"
+    ),
+    "token_set": (
+        "SPAM = {'win', 'free', 'cash'}\nHAM = {'song', 'love'}\ndef label(text):\n    words = set(re.findall(r\"[a-z']+\", text.lower()))\n"
+        "    s, h = len(words & SPAM), len(words & HAM)\n    return 'spam' if s > h else 'ham' if h > s else None"
+    ),
+    "token_sum": (
+        "SPAM = {'win', 'free', 'cash'}\ndef label(text):\n    words = re.findall(r'\\w+', text.lower())\n"
+        "    return 'spam' if sum(1 for w in words if w in SPAM) >= 2 else None"
+    ),
+    "split": "GOOD = {'love', 'song'}\ndef label(text):\n    return 'ham' if any(w in GOOD for w in text.lower().split()) else None",
+    "ends": "def label(text):\n    t = text.strip().lower()\n    if not t:\n        return None\n    return 'ham' if re.match(r'i (love|am)', t) else None",
+    "starts": "def label(text):\n    return 'spam' if text.startswith(('win', 'Free')) or text.endswith('!') else None",
+    "count_literal": "def label(text):\n    return 'spam' if text.count('!') >= 2 and 'win' in text else None",
+    "not_in": "def label(text):\n    if 'song' not in text and re.search('free', text):\n        return 'spam'\n    return None",
+    "is_none": "R = re.compile('a+b')\ndef label(text):\n    return None if R.search(text) is None else 'ham'",
+    "any_pattern": "P = [re.compile(p, re.IGNORECASE) for p in (r'\\bcash\\b', r'www\\.', r'http')]\ndef label(text):\n    return 'spam' if any(p.search(text) for p in P) else None",
+    "weights": (
+        "W = {'win': 2, 'free': 1.5, 'song': -2, 'love': -1}\ndef label(text):\n    t = text.lower()\n"
+        "    s = sum(v for k, v in W.items() if k in t)\n    return 'spam' if s > 1 else 'ham' if s < -1 else None"
+    ),
+    "loop_score": (
+        "W = [('win', 2), ('free', 1), ('song', -2)]\ndef label(text):\n    s = 0\n    for k, v in W:\n        if k in text:\n            s += v\n"
+        "    return 'spam' if s > 1 else 'ham' if s < 0 else None"
+    ),
+    "len_list": "W = ['win', 'free', 'cash']\ndef label(text):\n    return 'spam' if len([w for w in W if w in text]) >= 2 else None",
+}
+NOT_PLAIN = {
+    "length": "def label(text):\n    return 'ham' if len(text) > 20 else None",
+    "slices": "def label(text):\n    return 'ham' if text[:3] == 'win' else None",
+    "look_ahead": "def label(text):\n    return 'ham' if re.search(r'win(?!ner)', text) else None",
+    "changed": "def label(text):\n    return 'ham' if 'win' in text.replace('w i n', 'win') else None",
+}
+
+
+def texts(count: int) -> list[str]:
+    rng = random.Random(7)
+    words = [
+        "win",
+        "wins",
+        "winner",
+        "free",
+        "cash",
+        "song",
+        "songs",
+        "love",
+        "loved",
+        "it",
+        "you",
+        "mum",
+        "i",
+        "am",
+        "A",
+        "b",
+        "12345",
+        "99",
+        "www.x.com",
+        "http!",
+        "Prize",
+        "FREE",
+        "Win",
+        "!",
+        "!!",
+        "a",
+        "b",
+        "ab",
+        "don't",
+    ]
+    found = [
+        "",
+        " ",
+        "\n",
+        "win\n",
+        "free\n",
+        "i love it ",
+        "  I love you",
+        "ſong",
+        "WİN win",
+        "é win",
+        "K free",
+        "a\x1fb\x1cwin free",
+    ]
+    while len(found) < count:
+        gap = rng.choice([" ", "  ", "\n", ", ", "-", "_", "\x0b"])
+        found.append(gap.join(rng.choice(words) for _ in range(rng.randrange(1, 9))))
+    return found
+
+
+def test_every_form_is_recognised_and_votes_alike_on_every_text() -> None:
+    sources = [HEAD + source for source in PLAIN.values()]
+    corpus = texts(4000)
+    pool = shared_pool()
+    applier = Applier(pool, sources, LABELS, sample=corpus[:500])
+    missing = {name: applier.why[i] for i, name in enumerate(PLAIN) if i in applier.why}
+    assert missing == {}
+    ours, plain = applier.run(corpus), pool.run(sources, corpus, LABELS)
+    for at, name in enumerate(PLAIN):
+        differ = np.flatnonzero(ours.votes[:, at] != plain.votes[:, at])
+        assert [corpus[i] for i in differ[:3]] == [], name
+        assert np.array_equal(ours.codes[:, at], plain.codes[:, at]), name
+
+
+def test_what_is_no_plain_test_runs_as_python_and_says_so() -> None:
+    sources = [HEAD + source for source in NOT_PLAIN.values()]
+    corpus = texts(300)
+    pool = shared_pool()
+    applier = Applier(pool, sources, LABELS, sample=corpus)
+    assert sorted(applier.why) == list(range(len(sources)))
+    assert np.array_equal(applier.run(corpus).votes, pool.run(sources, corpus, LABELS).votes)
+
+
+def test_a_recognised_program_that_raises_keeps_its_status() -> None:
+    source = (
+        "def label(text):\n    if 'bad' in text:\n        raise ValueError\n    return 'ham' if 'win' in text else None"
+    )
+    corpus = ["win", "bad", "x"] * 50
+    applier = Applier(shared_pool(), [source], LABELS)
+    assert applier.recognised
+    run = applier.run(corpus)
+    assert run.status[:3, 0].tolist() == ["ok", "exception", "abstain"]
