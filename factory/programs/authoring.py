@@ -41,7 +41,8 @@ def author_programs(
 
     card = current_card(warehouse)
     _check(config)
-    prompt = prompts.load("author_program_multi" if card.kind == "multi" else "author_program")
+    name = "author_rules" if config["form"] == "rules" else "author_program"
+    prompt = prompts.load("author_program_multi" if card.kind == "multi" and name == "author_program" else name)
     version = prompt.version
     if config["knowledge"]:
         version += "+" + prompts.load("author_knowledge").version
@@ -226,7 +227,10 @@ def _fill(
                 seeds=[{"text": shown[no], "label": ", ".join(names)} for no, names in spec["seeds"]],
                 knowledge=knowledge,
             )
-            requests.append(prompt.request(values, engine.model, structured=engine.structured, labels=card.label_names))
+            if config["form"] == "rules" and slot.target is not None:
+                values["focus"] = values.pop("target")
+            names = [slot.target] if slot.target is not None else card.label_names
+            requests.append(prompt.request(values, engine.model, structured=engine.structured, labels=names))
         answers = _ask(warehouse, engine, prompt, wanted, requests, probe, labels, config, strict, budget, progress)
         state, wanted = step(state, answers)
     _store(warehouse, plan_no, state.decided, labels, prompt.version)
@@ -296,11 +300,11 @@ def _ask(
 
     def parse(request: Request, text: str) -> tuple[str, Any]:
         first = origin[request.key]
-        source = prompt.parse(text)
+        source = _source(prompt, text, labels, targets[first])
         last[first] = (request.key, source)
         run = pool.run([source], probe, labels, target=targets[first])
         fault = fault_of(run.votes[:, 0], run.status[:, 0], run.refusals.get(0), run.notes[0])
-        if fault is not None:
+        if fault is not None and not (config["form"] == "rules" and fault.code in ("never_votes", "constant")):
             raise prompts.ParseFailure(fault.code, fault.words)
         return source, run.votes[:, 0].copy()
 
@@ -331,6 +335,24 @@ def _ask(
                 Candidate(slot, source, votes, request_key=outcome.request_key, sample_no=outcome.sample_no)
             )
     return candidates
+
+
+def _source(prompt: Any, text: str, labels: list[str], target: str | None) -> str:
+    """The Python source of an answer; a list of rules becomes one.
+
+    Raises:
+        ParseFailure: There is none.
+    """
+    from factory import prompts
+    from factory.programs.rules import rules_to_python
+
+    if prompt.form != "json":
+        return str(prompt.parse(text))
+    names = labels if target is None else [target]
+    source, dropped = rules_to_python(prompt.parse(text, labels=names).get("rules") or [], names, target=target)
+    if source is None:
+        raise prompts.ParseFailure("no_rules", "None of the rules can be used: " + "; ".join(dropped[:5]) + ".")
+    return source
 
 
 def _texts(warehouse: Warehouse, numbers: list[int]) -> dict[int, str]:

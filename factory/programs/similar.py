@@ -8,6 +8,8 @@ import re
 
 import numpy as np
 
+from factory.programs.rules import essence
+
 NEAR_COPY = 0.92
 """`SequenceMatcher` ratio of two sources' words, comments and blanks apart, from which one copies the other."""
 
@@ -22,8 +24,8 @@ def functional_hash(votes: np.ndarray) -> str:
 
 
 def plain_source(source: str) -> str:
-    """The source without comments, docstring quotes and runs of blanks; nothing is parsed."""
-    lines = (re.sub(r"(^|\s)#.*$", "", line).strip() for line in source.splitlines())
+    """What is a program's own, without comments, docstring quotes and runs of blanks; nothing is parsed."""
+    lines = (re.sub(r"(^|\s)#.*$", "", line).strip() for line in essence(source).splitlines())
     return "\n".join(re.sub(r"\s+", " ", line) for line in lines if line)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from factory.programs.authoring import author_programs
 from factory.programs.voting import vote_texts
@@ -26,6 +26,7 @@ def author(
     knowledge_kind: str = "keywords",
     repairs: int = 2,
     probe: int = 1000,
+    form: Literal["program", "rules"] = "program",
     strict: bool = False,
     budget: Any = None,
     progress: Progress = no_progress,
@@ -44,6 +45,7 @@ def author(
         knowledge_kind: `heuristics`, `keywords`, `descriptions` or `examples`.
         repairs: How often an answer that fails its checks may be repaired.
         probe: Texts of `train` that every program is tried on.
+        form: `program` asks for Python; `rules` for a list of simple rules, which we turn into Python (for weak models).
         strict: Refuse to run without every layer of the sandbox.
         budget: Most to spend.
         progress: Told how far it is.
@@ -61,6 +63,7 @@ def author(
         "knowledge": knowledge_kind if knowledge else None,
         "repairs": repairs,
         "probe": probe,
+        "form": form,
     }
     return author_programs(warehouse, engine, config, strict=strict, budget=budget, progress=progress)
 

@@ -150,6 +150,16 @@ def test_programs_that_vote_alike_or_never_are_dropped_and_the_bound_holds(
     assert "used up" in result.says[-1]
 
 
+def test_lists_of_rules_become_programs(warehouse: Warehouse, tmp_path: Path) -> None:
+    def answer(_: int, messages: list[dict[str, str]]) -> str:
+        word, label = ("win", "spam") if "for all labels" in str(messages) else ("song", "ham")
+        return json.dumps({"rules": [{"kind": "word", "value": word, "label": label}]})
+
+    result = Recorder(tmp_path, answer).run(warehouse, programs=2, examples=2, form="rules")
+    assert result.did["accepted"] == 2
+    assert stage.vote(warehouse).did["votes"] == 120
+
+
 def test_votes_come_once_and_new_texts_and_programs_cost_their_part(warehouse: Warehouse) -> None:
     add_program(warehouse, 1, program("win", "spam"))
     first = stage.vote(warehouse, block=50)
