@@ -186,7 +186,7 @@ class ApproximateIndex:
     """Approximate inner-product search by faiss (HNSW, or IVF for many passages)."""
 
     def __init__(self, vectors: NDArray[np.float32], *, probes: int = 32) -> None:
-        """Build an IVF index with about `4 * sqrt(n)` lists.
+        """Build an IVF index with about `2 * sqrt(n)` lists.
 
         Raises:
             InputError: faiss is not installed.
@@ -198,9 +198,9 @@ class ApproximateIndex:
                 "approximate search needs faiss", fix="Run `pip install faiss-cpu`, or use exact search"
             ) from error
         n, dimension = vectors.shape
-        lists = max(1, min(int(4 * n**0.5), n // 39 or 1))
+        lists = max(1, min(int(2 * n**0.5), n // 39 or 1))
         self._index: Any = faiss.index_factory(dimension, f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
-        sample = np.random.default_rng(0).permutation(n)[: max(lists * 64, 10_000)]
+        sample = np.random.default_rng(0).permutation(n)[: max(lists * 39, 10_000)]
         self._index.train(np.ascontiguousarray(vectors[np.sort(sample)]))
         for start in range(0, n, 65_536):
             self._index.add(np.ascontiguousarray(vectors[start : start + 65_536]))
