@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 FAILURES_KEPT = 1000
 """Rows of `vote_failures` for one program and block; the counts are in `vote_blocks` in any case."""
 
+RECOGNISE_FROM = 5_000
+"""Texts from which it pays to look for programs that are plain tests."""
+
 _ROW_FAILURES = ("exception", "bad value", "timeout", "memory", "crash")
 
 
@@ -58,8 +61,12 @@ def vote_texts(
     if not gaps:
         return StageResult("vote", not stale, {"programs": len(programs), "votes": 0, "stale_blocks": stale})
     from factory.programs.pool import shared_pool
+    from factory.programs.recognise import Applier
 
     pool = shared_pool(strict)
+    wanted = sum(min(gap.last - gap.first + 1, block) for gap in gaps)
+    sample = _sample(warehouse) if wanted >= RECOGNISE_FROM else []
+    appliers: dict[tuple[int, ...], Applier] = {}
     total = sum(len(gap.programs) for gap in gaps)
     done = n_votes = n_texts = 0
     counts: Counter[str] = Counter()
@@ -67,14 +74,21 @@ def vote_texts(
     for gap in gaps:
         numbers, texts = _read(warehouse, gap)
         running = [program for program in gap.programs if tired[program.number] < 3]
-        run = pool.run([p.source for p in running], texts, labels, target=[p.target for p in running])
+        key = tuple(program.number for program in running)
+        if key not in appliers:
+            sources, targets = [p.source for p in running], [p.target for p in running]
+            appliers[key] = Applier(pool, sources, labels, targets=targets, sample=sample, recognise=bool(sample))
+        run = appliers[key].run(texts)
         for at, program in enumerate(running):
             tired[program.number] += any("retired" in note for note in run.notes[at])
         n_votes += _write(warehouse, gap, running, numbers, run, counts)
         n_texts += len(numbers)
         done += len(gap.programs)
         progress(done, total, "blocks of votes")
+    one_pass = max((len(applier.recognised) for applier in appliers.values()), default=0)
     says = [f"{n_votes} votes of {len(programs)} programs, {n_texts} texts read", pool.layers.says()]
+    if one_pass:
+        says.append(f"{one_pass} programs are plain tests and ran in one pass")
     failed = {name: n for name, n in sorted(counts.items()) if name not in ("ok", "abstain")}
     if failed:
         says.append("failed calls: " + ", ".join(f"{n} {name}" for name, n in failed.items()))
@@ -177,6 +191,16 @@ def _read(warehouse: Warehouse, gap: Gap) -> tuple[np.ndarray, list[str]]:
         [gap.first, gap.last],
     )
     return table.column("text_no").to_numpy(), table.column("text").to_pylist()
+
+
+def _sample(warehouse: Warehouse, count: int = 500) -> list[str]:
+    """Texts on which a program that runs as plain tests must vote as it does in Python."""
+    rows = warehouse.query(
+        "SELECT text FROM (SELECT text, content_hash FROM texts WHERE origin <> 'passage' ORDER BY text_no LIMIT 20000)"
+        " ORDER BY content_hash LIMIT ?",
+        [count],
+    )
+    return [row[0] for row in rows]
 
 
 def _write(
