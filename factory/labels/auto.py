@@ -1,19 +1,57 @@
-"""Choosing a label model: on dev gold where there is any, else by what the votes alone can tell."""
+"""Choosing a label model: what the votes alone can tell, and dev gold where there is any.
+
+Without gold: copied functions are merged first. Where there are vectors of the texts, and a classifier of them foretells
+labels of texts it has not seen, it is the joint model. Else it is Dawid and Skene's with a prior, if its beliefs predict
+held-out votes better than plain vote shares do; else it is majority vote. With dev gold every model is a candidate, and takes
+the place of that choice only if it is better on covered dev texts by more than one standard error of the paired difference.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from factory.errors import InputError
-from factory.labels.base import LabelModel
+from factory.labels.base import LabelModel, LogLinear, softmax
+from factory.labels.copies import find_copies, merge_copies
+from factory.labels.joint import Joint
 from factory.labels.models import fit_label_model
 from factory.labels.votes import VoteSet
 
-CANDIDATES = ("majority", "snorkel", "dawid_skene", "dawid_skene_missing")
+ON_DEV = ("majority", "weighted", "snorkel", "dawid_skene", "dawid_skene_prior", "triplets")
+"""Models that dev gold is asked about, beside the choice made without it."""
+MOST_PATTERNS = 50_000
+LEAST_OVERLAP = 30
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A label model that first merges copied functions into one voice."""
+
+    inner: LabelModel
+    groups: tuple[tuple[int, ...], ...]
+
+    @property
+    def name(self) -> str:
+        """Of the model inside."""
+        return self.inner.name
+
+    @property
+    def classes(self) -> int:
+        """Number of classes (k)."""
+        return self.inner.classes
+
+    def predict_proba(self, votes: VoteSet | Any, **more: Any) -> np.ndarray:
+        """Probabilities float32 [n, k] of votes with all the functions."""
+        data = votes if isinstance(votes, VoteSet) else VoteSet.from_matrix(votes, self.classes)
+        return self.inner.predict_proba(merge_copies(data, self.groups), **more)
+
+    def params(self) -> Mapping[str, Any]:
+        """The model's, and the groups."""
+        return {**self.inner.params(), "copies": [list(group) for group in self.groups]}
 
 
 @dataclass(frozen=True)
@@ -22,13 +60,121 @@ class Choice:
 
     Attributes:
         name: Key of `factory.labels.models.MODELS`.
+        model: The fitted model.
         reason: Why, in a sentence.
         scores: What was compared, by model.
+        copies: Groups of functions that were merged.
     """
 
     name: str
+    model: LabelModel
     reason: str
-    scores: Mapping[str, float]
+    scores: Mapping[str, float] = field(default_factory=dict)
+    copies: tuple[tuple[int, ...], ...] = ()
+
+
+def choose(
+    votes: VoteSet,
+    *,
+    classes: int,
+    balance: Any = None,
+    features: Any = None,
+    keys: Any = None,
+    options: Mapping[str, Any] | None = None,
+) -> Choice:
+    """Fit and choose without any gold.
+
+    Args:
+        votes: What to fit on; with `features`, one row per text.
+        classes: Number of classes.
+        balance: Class balance [k], or None.
+        features: Float [n, d], vectors of the same rows, or None.
+        keys: uint64 [n], needed with `features`.
+        options: Parameters by model name.
+    """
+    settings = dict(options or {})
+    groups = tuple(tuple(group) for group in find_copies(votes))
+    merged = merge_copies(votes, groups)
+    note = f"; {len(groups)} groups of copied functions count as one each" if groups else ""
+
+    def fitted(name: str, **more: Any) -> LabelModel:
+        model = fit_label_model(name, merged, classes=classes, balance=balance, **settings.get(name, {}), **more)
+        return Merged(model, groups) if groups else model
+
+    def fallback(why: str) -> Choice:
+        return Choice("majority", fitted("majority"), f"{why}: majority vote{note}", copies=groups)
+
+    if merged.lfs < 2:
+        return fallback("there is nothing to compare with one function")
+    alone = fitted("dawid_skene_prior")
+    gain, error, rows = held_out_gain(alone.inner if isinstance(alone, Merged) else alone, merged)
+    scores = {"held_out_gain": round(gain, 5), "standard_error": round(error, 5), "patterns": float(rows)}
+    if features is not None:
+        try:
+            model = fitted("joint", features=features, keys=keys)
+        except InputError:
+            pass
+        else:
+            inner = model.inner if isinstance(model, Merged) else model
+            assert isinstance(inner, Joint)
+            scores |= {"text_agreement": round(inner.agreement, 5), "base_rate": round(inner.base, 5)}
+            if inner.texts_tell:
+                reason = (
+                    "a classifier of the texts foretells the labels of texts it has not seen"
+                    f" ({inner.agreement:.2f}, base rate {inner.base:.2f}), so texts and votes are joined"
+                )
+                return Choice("joint", model, reason + note, scores, groups)
+    if rows < LEAST_OVERLAP:
+        return fallback(f"only {rows} kinds of text have two votes or more")
+    if gain <= 0:
+        return fallback("the functions' estimated error rates do not help to predict each other's votes")
+    reason = f"estimated error rates predict held-out votes better than vote shares do (by {gain:.3f} nats)"
+    return Choice("dawid_skene_prior", alone, reason + note, scores, groups)
+
+
+def choose_on_dev(
+    incumbent: Choice,
+    candidates: Mapping[str, LabelModel],
+    dev: tuple[VoteSet, np.ndarray],
+    *,
+    features: Any = None,
+    keys: Any = None,
+) -> Choice:
+    """Keep a choice, or take the candidate that is clearly better on dev.
+
+    Args:
+        incumbent: What was chosen without gold.
+        candidates: Fitted models by name.
+        dev: Votes of gold-labelled texts and their labels.
+        features: Vectors of those texts, if the incumbent or a candidate is `joint`.
+        keys: Their keys.
+    """
+    rows = np.flatnonzero(dev[0].covered)
+    if not len(rows):
+        return incumbent
+    shown, gold = dev[0].take(rows), dev[1][rows]
+    more = {} if features is None else {"features": features[rows], "keys": np.asarray(keys)[rows]}
+    pool = {**candidates, incumbent.name: incumbent.model}
+    right = {name: soft_hits(predict(model, shown, **more), gold) for name, model in pool.items()}
+    scores = {name: round(float(hits.mean()), 6) for name, hits in right.items()}
+    best, lead = incumbent.name, 0.0
+    for name, hits in right.items():
+        gain = hits - right[incumbent.name]
+        error = float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else np.inf
+        if gain.mean() > error and gain.mean() > lead:
+            best, lead = name, float(gain.mean())
+    if best == incumbent.name:
+        reason = f"nothing is clearly better on {len(rows)} covered dev texts; {incumbent.reason}"
+        return Choice(best, incumbent.model, reason, scores, incumbent.copies)
+    reason = (
+        f"on {len(rows)} covered dev texts {scores[best]:.3f}, against {scores[incumbent.name]:.3f} of {incumbent.name}"
+    )
+    return Choice(best, pool[best], reason, scores)
+
+
+def predict(model: LabelModel, votes: VoteSet, **more: Any) -> np.ndarray:
+    """`predict_proba`, with vectors only for the model that takes them."""
+    return model.predict_proba(votes, **more) if model.name == "joint" else model.predict_proba(votes)
 
 
 def fit_all(
@@ -51,36 +197,72 @@ def fit_all(
     return fitted, refused
 
 
-def choose(
-    models: Mapping[str, LabelModel], votes: VoteSet, *, dev: tuple[VoteSet, np.ndarray] | None = None
-) -> Choice:
-    """Choose among fitted models.
+def held_out_gain(model: LabelModel, votes: VoteSet) -> tuple[float, float, int]:
+    """How much better a model's beliefs predict a vote from the text's other votes than the shares of those votes do.
 
-    With dev gold: the best accuracy on covered dev rows, if it beats majority vote by more than one standard error of the
-    paired difference. Without: majority vote.
+    Each vote v of function j is held out in turn. Its chance is sum_y P(y | other votes) P(v | y, j), with the beliefs by the
+    model, or by the shares of the other votes (half a vote added to each class); P(v | y, j) is the model's in both.
 
     Args:
-        models: Fitted models, `majority` among them.
-        votes: What they were fitted on.
-        dev: Votes of gold-labelled texts and their labels, or None.
+        model: Dawid and Skene's with missing abstentions (its weights are log P(v | y)).
+        votes: What it was fitted on.
+
+    Returns:
+        Mean difference of log chances per text, its standard error, and the number of distinct rows with two votes or more.
     """
-    if dev is None or not dev[0].covered.any():
-        return Choice("majority", "no gold to choose by: majority vote", {})
-    rows = np.flatnonzero(dev[0].covered)
-    shown, gold = dev[0].take(rows), dev[1][rows]
-    right = {name: _soft_hits(model.predict_proba(shown), gold) for name, model in models.items()}
-    scores = {name: round(float(hits.mean()), 6) for name, hits in right.items()}
-    best = max(scores, key=lambda name: (scores[name], name == "majority"))
-    gain = right[best] - right["majority"]
-    error = float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else np.inf
-    if best == "majority" or gain.mean() <= error:
-        return Choice("majority", f"nothing beat majority vote clearly on {len(rows)} covered dev texts", scores)
-    return Choice(
-        best, f"best on {len(rows)} covered dev texts ({scores[best]:.3f}; majority {scores['majority']:.3f})", scores
-    )
+    assert isinstance(model, LogLinear)
+    data, _ = votes.patterns()
+    rows = np.flatnonzero(data.lengths >= 2)
+    if len(rows) > MOST_PATTERNS:
+        rows = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_PATTERNS])
+    if not len(rows):
+        return 0.0, 0.0, 0
+    data = data.take(rows)
+    fold = np.tile(np.eye(data.classes), (data.lfs, 1))
+    gains, weights = [], []
+    for _, part, counts in data.chunks():
+        lengths = np.diff(part.indptr)
+        row = np.repeat(np.arange(len(lengths)), lengths)
+        score = (part @ model.weights + model.bias)[row] - model.weights[part.indices]
+        tally = (part @ fold)[row] - fold[part.indices] + 0.5
+        chance = np.exp(model.weights[part.indices])
+        by_model = (softmax(score) * chance).sum(axis=1)
+        by_shares = (tally / tally.sum(axis=1, keepdims=True) * chance).sum(axis=1)
+        gain = np.log(np.maximum(by_model, 1e-12)) - np.log(np.maximum(by_shares, 1e-12))
+        gains.append(np.bincount(row, weights=gain, minlength=len(lengths)) / lengths)
+        weights.append(counts)
+    gain, weight = np.concatenate(gains), np.concatenate(weights)
+    mean = float(np.average(gain, weights=weight))
+    error = float(np.sqrt(np.average((gain - mean) ** 2, weights=weight) / max(weight.sum(), 1.0)))
+    return mean, error, len(rows)
 
 
-def _soft_hits(probs: np.ndarray, gold: np.ndarray) -> np.ndarray:
+def worse_than_chance(votes: VoteSet, gold: np.ndarray, *, level: float = 0.01) -> list[tuple[int, float, int]]:
+    """Functions that gold shows to be worse than chance.
+
+    Args:
+        votes: Of gold-labelled texts.
+        gold: int [n], their classes.
+        level: One-sided binomial test against 1 / classes.
+
+    Returns:
+        (function, accuracy, votes) of each, in order.
+    """
+    from scipy.stats import binomtest
+
+    row = np.repeat(np.arange(len(votes)), votes.lengths)
+    codes = votes.codes.astype(np.int64)
+    right = codes % votes.classes == np.asarray(gold)[row]
+    said = np.bincount(codes // votes.classes, minlength=votes.lfs)
+    hits = np.bincount(codes // votes.classes, weights=right, minlength=votes.lfs).astype(int)
+    return [
+        (lf, float(hits[lf] / said[lf]), int(said[lf]))
+        for lf in range(votes.lfs)
+        if said[lf] and binomtest(int(hits[lf]), int(said[lf]), 1 / votes.classes, alternative="less").pvalue < level
+    ]
+
+
+def soft_hits(probs: np.ndarray, gold: np.ndarray) -> np.ndarray:
     """1 for a right row, 1/t where the right class shares a tie of t, else 0."""
     tied = np.abs(probs - probs.max(axis=1, keepdims=True)) < 1e-5
     hits: np.ndarray = tied[np.arange(len(gold)), gold] / tied.sum(axis=1)

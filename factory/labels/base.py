@@ -117,6 +117,13 @@ def checked_balance(balance: Any, classes: int) -> np.ndarray | None:
     return shares / shares.sum()
 
 
+def coin_weights(accuracies: np.ndarray, classes: int) -> np.ndarray:
+    """Log-linear weights float64 [m k, k] of functions that are right with the given chance, and else err evenly."""
+    right = np.clip(np.repeat(accuracies, classes), 1e-3, 1 - 1e-3)[:, None]
+    own = np.tile(np.eye(classes), (len(accuracies), 1)) > 0
+    return np.where(own, np.log(right), np.log((1 - right) / max(classes - 1, 1)))
+
+
 def _rounded(values: np.ndarray) -> list[Any]:
     result: list[Any] = np.round(values, 6).tolist()
     return result

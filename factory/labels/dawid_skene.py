@@ -22,7 +22,9 @@ def fit(
     balance: Any = None,
     dev: Any = None,
     abstain: Literal["answer", "missing"] = "answer",
-    smoothing: float = 0.0,
+    strength: float = 0.0,
+    accuracy: float = 0.8,
+    estimate_balance: bool = True,
     max_iter: int = 1000,
     tolerance: float = 1e-5,
 ) -> LogLinear:
@@ -31,10 +33,14 @@ def fit(
     Args:
         votes: A `VoteSet` or a dense label matrix [n, m], -1 abstain.
         classes: Number of classes.
-        balance: Class balance [k], kept fixed; estimated if not given.
+        balance: Class balance [k], kept fixed; estimated if not given and `estimate_balance`, else uniform.
         dev: Accepted as by every model; not used.
         abstain: Whether abstention is an answer or is missing.
-        smoothing: Texts added to every cell of every confusion matrix.
+        strength: Weight of a Dirichlet prior on each row of each confusion matrix, in votes. It keeps functions that vote
+            for one class, and functions with few votes, from losing their meaning.
+        accuracy: What the prior believes a vote's chance to be right is.
+        estimate_balance: Whether class shares are learned where none are given. Learning them lets a large class swallow
+            the others when votes are few.
         max_iter: Most rounds of EM.
         tolerance: Stop when the class shares, and all confusion matrices together, each changed by less than this (sum of
             absolute differences).
@@ -44,6 +50,9 @@ def fit(
     """
     data, _ = as_votes(votes, classes).patterns()
     fixed = checked_balance(balance, classes)
+    if fixed is None and not estimate_balance:
+        fixed = np.full(classes, 1 / classes)
+    belief = strength * np.where(np.eye(classes) > 0, accuracy, (1 - accuracy) / max(classes - 1, 1))
     lfs, total = data.lfs, max(data.n, 1.0)
     said = np.zeros((lfs * classes, classes))
     share = np.zeros(classes)
@@ -57,7 +66,7 @@ def fit(
     rounds = 0
     while True:
         prior = share / total if fixed is None else fixed
-        rates, silent = _rates(said.reshape(lfs, classes, classes), share, abstain, smoothing)
+        rates, silent = _rates(said.reshape(lfs, classes, classes), share, abstain, belief)
         still = (
             old_prior is not None
             and old_rates is not None
@@ -83,18 +92,18 @@ def fit(
         "abstain": abstain,
         "patterns": len(data),
     }
-    return LogLinear("dawid_skene" if abstain == "answer" else "dawid_skene_missing", classes, weights, bias, facts)
+    return LogLinear("dawid_skene", classes, weights, bias, facts)
 
 
-def _rates(said: np.ndarray, share: np.ndarray, abstain: str, smoothing: float) -> tuple[np.ndarray, np.ndarray]:
+def _rates(said: np.ndarray, share: np.ndarray, abstain: str, belief: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """P(vote | class) [m, k votes, k classes] and P(abstain | class) [m, k]."""
-    votes = said + smoothing
+    votes = said + belief
     spoke = votes.sum(axis=1)
     if abstain == "missing":
         return np.divide(
             votes, spoke[:, None, :], out=np.zeros_like(votes), where=spoke[:, None, :] > 0
         ), np.zeros_like(spoke)
-    quiet = np.maximum(share - said.sum(axis=1), 0.0) + smoothing
+    quiet = np.maximum(share - said.sum(axis=1), 0.0)
     whole = spoke + quiet
     rates = np.divide(votes, whole[:, None, :], out=np.zeros_like(votes), where=whole[:, None, :] > 0)
     return rates, np.divide(quiet, whole, out=np.zeros_like(quiet), where=whole > 0)

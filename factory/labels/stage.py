@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,11 +12,10 @@ import numpy as np
 from factory.canonical import digest
 from factory.errors import InputError
 from factory.labels import auto as choosing
-from factory.labels.base import LabelModel
 from factory.labels.decide import UNCOVERED, decide, fill_uncovered
 from factory.labels.models import MODELS
-from factory.labels.reading import Program, Texts, accepted_programs, read_texts, read_votes, votes_digest
-from factory.labels.votes import VoteSet
+from factory.labels.problems import ALWAYS, Solved, features_of, problems_of, solve
+from factory.labels.reading import Texts, accepted_programs, read_texts, votes_digest
 from factory.result import Progress, StageResult, no_progress
 from factory.task import TaskCard, current_card, label_names
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from factory.warehouse import Warehouse
 
 WRITE_ROWS = 500_000
-ALWAYS = ("majority", "snorkel")
 
 
 def denoise(
@@ -35,6 +33,8 @@ def denoise(
     default_label: str | None = None,
     balance: list[float] | dict[str, float] | None = None,
     use_dev: bool = False,
+    encoder: str | None = "auto",
+    encode_at_most: int = 50_000,
     seed: int = 0,
     options: dict[str, Any] | None = None,
     progress: Progress = no_progress,
@@ -53,6 +53,8 @@ def denoise(
         default_label: For `uncovered: default`; the task card's if not given.
         balance: Class shares, as a list in label order or by name; uniform if not given.
         use_dev: Also choose on dev gold, for the system `student_dev`.
+        encoder: Where the vectors of texts come from that the joint model looks at (`single` tasks); None or "none": only votes.
+        encode_at_most: No vectors are made for more texts than this.
         seed: Of the models that draw.
         options: Parameters of the model, by name.
         progress: Told of the models fitted.
@@ -74,6 +76,8 @@ def denoise(
         "default": default,
         "balance": shares,
         "use_dev": use_dev,
+        "encoder": None if encoder in (None, "none") else encoder,
+        "encode_at_most": encode_at_most,
         "seed": seed,
         "options": options or {},
         "kind": card.kind,
@@ -96,14 +100,17 @@ def denoise(
     if not texts.train.any():
         raise InputError("there are no training texts", fix="Give `ingest` a split `train`")
     dev = _read_dev(warehouse) if use_dev else {}
-    problems = list(_problems(card, names, programs, shares))
+    problems = list(problems_of(card, names, programs, shares))
     settings = {"snorkel": {"seed": seed}, **({model: dict(options)} if options and model != "auto" else {})}
     if options and model in ("snorkel",):
         settings["snorkel"] = {"seed": seed, **options}
+    features = None
+    if card.kind == "single" and model in ("auto", "joint") and config["encoder"]:
+        features = features_of(warehouse, texts, str(encoder), encode_at_most, progress)
     solved = []
     for done_so_far, problem in enumerate(problems):
         progress(done_so_far, len(problems), f"label models for {problem.title}")
-        solved.append(_solve(warehouse, texts, problem, model, settings, dev if use_dev else None))
+        solved.append(solve(warehouse, texts, problem, model, settings, dev if use_dev else None, features))
     covered = np.zeros(len(texts.numbers), bool)
     for part in solved:
         covered |= part.votes.covered[part.pattern]
@@ -132,33 +139,7 @@ def denoise(
     return StageResult("denoise", False, facts, tuple(says))
 
 
-# What is solved: one problem for a single task, one per label for a multi task ------------------------------------------
-@dataclass(frozen=True)
-class _Problem:
-    """A classification problem of its own: which programs, and which label number each class stands for."""
-
-    title: str
-    programs: list[Program]
-    class_of: Mapping[int, int]
-    classes: int
-    balance: list[float] | None
-    label: int | None
-
-
-@dataclass(frozen=True)
-class _Solved:
-    """A problem with its votes (one row per pattern, `pattern` maps texts to rows) and fitted models."""
-
-    problem: _Problem
-    votes: VoteSet
-    pattern: np.ndarray
-    models: Mapping[str, LabelModel]
-    refused: Mapping[str, str]
-    choices: Mapping[str, choosing.Choice]
-    warnings: tuple[str, ...]
-    prior: np.ndarray
-
-
+# Storing -----------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Row:
     """One row of `label_models`: the model of each problem (by index), and whom it is for."""
@@ -171,74 +152,7 @@ class _Row:
     key: str
 
 
-def _problems(
-    card: TaskCard, names: list[str], programs: list[Program], shares: Mapping[str, float] | None
-) -> Iterator[_Problem]:
-    number = {name: at for at, name in enumerate(names)}
-    if card.kind == "single":
-        class_of = {number[name]: at for at, name in enumerate(card.label_names)}
-        balance = None if shares is None else [shares[name] for name in card.label_names]
-        yield _Problem("the task", programs, class_of, len(class_of), balance, None)
-        return
-    for name in card.label_names:
-        mine = [program for program in programs if program.target == number[name]]
-        balance = None if shares is None or name not in shares else [1 - shares[name], shares[name]]
-        yield _Problem(f"label {name!r}", mine, {0: 0, 1: 1}, 2, balance, number[name])
-
-
-def _solve(
-    warehouse: Warehouse,
-    texts: Texts,
-    problem: _Problem,
-    model: str,
-    settings: Mapping[str, Any],
-    dev: Mapping[int, set[int]] | None,
-) -> _Solved:
-    everything = read_votes(warehouse, texts, problem.programs, classes=problem.classes, class_of=problem.class_of)
-    votes, pattern = everything.patterns()
-    train = votes.weighted(np.bincount(pattern[texts.train], minlength=len(votes)).astype(np.float64))
-    wanted = choosing.CANDIDATES if model == "auto" else tuple(dict.fromkeys((*ALWAYS, model)))
-    models, refused = choosing.fit_all(
-        train, wanted, classes=problem.classes, balance=problem.balance, options=settings
-    )
-    if model not in ("auto", "majority") and model not in models and problem.label is None:
-        raise InputError(refused[model], fix="Use `model: auto` or `majority`")
-    choices = {}
-    if model == "auto":
-        choices["student"] = choosing.choose(models, train)
-        if dev is not None:
-            choices["student_dev"] = choosing.choose(models, train, dev=_dev_votes(texts, problem, votes, pattern, dev))
-    else:
-        name = model if model in models else "majority"
-        reason = "asked for" if name == model else f"{model} cannot be fitted here ({refused[model]})"
-        choices = {"student": choosing.Choice(name, reason, {})}
-        if dev is not None:
-            choices["student_dev"] = choices["student"]
-    warnings = []
-    prior = np.full(problem.classes, 1 / problem.classes) if problem.balance is None else np.asarray(problem.balance)
-    if problem.balance is not None:
-        warnings = _balance_warnings(train, prior / prior.sum(), problem)
-    return _Solved(problem, votes, pattern, models, refused, choices, tuple(warnings), prior / prior.sum())
-
-
-def _balance_warnings(train: VoteSet, prior: np.ndarray, problem: _Problem) -> list[str]:
-    """A given class balance that the votes contradict by a factor of five or more."""
-    counts = train.class_votes()[train.covered]
-    weights = np.ones(len(train)) if train.counts is None else train.counts
-    if not len(counts):
-        return []
-    share = (counts / counts.sum(axis=1, keepdims=True) * weights[train.covered, None]).sum(axis=0)
-    share /= share.sum()
-    far = [
-        at for at in range(len(prior)) if max(share[at], 1e-9) / prior[at] > 5 or prior[at] / max(share[at], 1e-9) > 5
-    ]
-    return [
-        f"{problem.title}: the balance given for class {at} is {prior[at]:.3f}, and the votes say {share[at]:.3f}"
-        for at in far
-    ]
-
-
-def _plan(solved: list[_Solved], config: Mapping[str, Any], key: str) -> list[_Row]:
+def _plan(solved: list[Solved], config: Mapping[str, Any], key: str) -> list[_Row]:
     """The rows of `label_models`: majority, snorkel, and whatever else is chosen."""
     wanted: dict[tuple[str, ...], tuple[str, list[str], str]] = {}
     for name in ALWAYS:
@@ -248,8 +162,8 @@ def _plan(solved: list[_Solved], config: Mapping[str, Any], key: str) -> list[_R
     for system in ("student", "student_dev"):
         if system not in solved[0].choices:
             continue
-        picked = tuple(part.choices[system].name for part in solved)
-        reasons = dict.fromkeys(part.choices[system].reason for part in solved)
+        picked = tuple(part.choices[system][0] for part in solved)
+        reasons = dict.fromkeys(part.choices[system][1].reason for part in solved)
         name = picked[0] if len(set(picked)) == 1 else "mixed"
         label, systems, _ = wanted.get(picked, (name, [], ""))
         wanted[picked] = (label, [*systems, system], "; ".join(reasons))
@@ -264,7 +178,7 @@ def _store(
     warehouse: Warehouse,
     texts: Texts,
     covered: np.ndarray,
-    solved: list[_Solved],
+    solved: list[Solved],
     plan: list[_Row],
     card: TaskCard,
     names: list[str],
@@ -282,12 +196,7 @@ def _store(
         for number, row in enumerate(plan, start=first):
             tables = [_table(part, name, config, default) for part, name in zip(solved, row.models, strict=True)]
             params = {
-                part.problem.title: {
-                    **part.models[name].params(),
-                    "scores": dict(row_choice.scores) if (row_choice := _choice(part, row)) else {},
-                    "refused": dict(part.refused),
-                }
-                for part, name in zip(solved, row.models, strict=True)
+                part.problem.title: _params(part, name, row) for part, name in zip(solved, row.models, strict=True)
             }
             db.execute(
                 "INSERT INTO label_models (label_model_no, key, name, config, params, chosen, reason)"
@@ -296,7 +205,7 @@ def _store(
             )
             for start in range(0, len(texts.numbers), WRITE_ROWS):
                 part_of = slice(start, start + WRITE_ROWS)
-                probs, known, tie = _rows(solved, tables, part_of, card, names)
+                probs, known, tie = _rows(solved, tables, part_of, card, names, config["uncovered"])
                 width = probs.shape[1]
                 flat = pa.array(probs.ravel(), pa.float32(), mask=None if known is None else ~known.ravel())
                 insert(
@@ -314,48 +223,62 @@ def _store(
                 )
 
 
-def _choice(part: _Solved, row: _Row) -> choosing.Choice | None:
-    return part.choices.get(row.systems[-1]) if row.systems else None
+def _params(part: Solved, name: str, row: _Row) -> dict[str, Any]:
+    """What a model learned, what it was compared with, and on dev its reliability."""
+    found = {**part.models[name].params(), "refused": dict(part.refused)}
+    if row.systems:
+        found["scores"] = dict(part.choices[row.systems[-1]][1].scores)
+    if part.reliability and "student_dev" in row.systems:
+        found["reliability"] = dict(part.reliability)
+    return found
 
 
-def _table(
-    part: _Solved, name: str, config: Mapping[str, Any], default: int | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Probabilities [patterns, classes], ties [patterns] and coverage [patterns] of one problem, by one model."""
-    covered = part.votes.covered
-    probs = part.models[name].predict_proba(part.votes)
+@dataclass(frozen=True)
+class _Table:
+    """Probabilities [rows, classes], ties and coverage [rows] of one problem by one model, and the row of every text."""
+
+    probs: np.ndarray
+    ties: np.ndarray
+    covered: np.ndarray
+    row: np.ndarray
+
+
+def _table(part: Solved, name: str, config: Mapping[str, Any], default: int | None) -> _Table:
+    model, votes, row = part.models[name], part.votes, part.pattern
+    if model.name == "joint" and part.features is not None:  # depends on the text: one row per text
+        votes, row = part.everything, np.arange(len(part.everything))
+        probs = choosing.predict(model, votes, **part.features.of(row))
+    else:
+        probs = model.predict_proba(votes)
     if part.problem.label is None:
         fallback = None if default is None else part.problem.class_of[default]
     else:
         fallback = 0  # multi: silence means that the label does not apply
+    covered = votes.covered
     probs = fill_uncovered(probs, covered, config["uncovered"], prior=part.prior, default=fallback)
     _, ties = decide(probs, np.zeros(len(probs), np.uint64))
-    return probs, ties & covered, covered
+    return _Table(probs, ties & covered, covered, row)
 
 
 def _rows(
-    solved: list[_Solved],
-    tables: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
-    part_of: slice,
-    card: TaskCard,
-    names: list[str],
+    solved: list[Solved], tables: list[_Table], part_of: slice, card: TaskCard, names: list[str], uncovered: str
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
     """`probs` [rows, label numbers], which entries are known (None: all), and ties, for a range of texts."""
     if card.kind == "single":
-        probs, ties, _ = tables[0]
-        pattern = solved[0].pattern[part_of]
+        pattern = tables[0].row[part_of]
         wide = np.zeros((len(pattern), len(names)), np.float32)
         numbers = sorted(solved[0].problem.class_of, key=lambda number: solved[0].problem.class_of[number])
-        wide[:, numbers] = probs[pattern]
-        return wide, None, ties[pattern]
+        wide[:, numbers] = tables[0].probs[pattern]
+        return wide, None, tables[0].ties[pattern]
     rows = len(solved[0].pattern[part_of])
     wide, known = np.zeros((rows, len(names)), np.float32), np.zeros((rows, len(names)), bool)
     tie = np.zeros(rows, bool)
-    for part, (probs, ties, covered) in zip(solved, tables, strict=True):
-        pattern, label = part.pattern[part_of], part.problem.label
-        wide[:, label] = probs[pattern, 1]
-        known[:, label] = covered[pattern] if part.problem.programs else False
-        tie |= ties[pattern]
+    silent_known = uncovered in ("prior", "default")
+    for part, table in zip(solved, tables, strict=True):
+        pattern, label = table.row[part_of], part.problem.label
+        wide[:, label] = table.probs[pattern, 1]
+        known[:, label] = (table.covered[pattern] | silent_known) if part.problem.programs else False
+        tie |= table.ties[pattern]
     return wide, known, tie
 
 
@@ -411,21 +334,3 @@ def _read_dev(warehouse: Warehouse) -> dict[int, set[int]]:
     ):
         gold.setdefault(text_no, set()).update({label} - {-1})
     return gold
-
-
-def _dev_votes(
-    texts: Texts, problem: _Problem, votes: VoteSet, pattern: np.ndarray, dev: Mapping[int, set[int]]
-) -> tuple[VoteSet, np.ndarray] | None:
-    """Votes and classes of the dev texts for one problem; texts with contradicting gold are left out."""
-    rows, labels = [], []
-    for text_no, gold in dev.items():
-        if problem.label is not None:
-            label: int | None = int(problem.label in gold)
-        else:
-            label = problem.class_of.get(next(iter(gold))) if len(gold) == 1 else None
-        if label is not None:
-            rows.append(int(texts.rows(np.array([text_no]))[0]))
-            labels.append(label)
-    if not rows:
-        return None
-    return VoteSet(votes.codes, votes.indptr, votes.lfs, votes.classes).take(pattern[rows]), np.array(labels)

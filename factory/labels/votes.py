@@ -143,7 +143,8 @@ class VoteSet:
         """Each distinct row once, with how many texts have it.
 
         Returns:
-            The distinct rows in order of their first appearance, and for every row of this set the index of its pattern (int64 [rows]).
+            The distinct rows in order of their first appearance, and for every row of this set the index of its pattern
+            (int64 [rows]).
         """
         if self.distinct or len(self) == 0:
             return self, np.arange(len(self))

@@ -1,0 +1,94 @@
+"""Labelling functions that copy each other: found by shared errors, and merged into one voice.
+
+Two good functions agree because both are right; two copies agree where both are wrong as well. So functions are candidates when
+they give the same vote on most texts that either votes on, and are copies when, on texts where one contradicts the functions
+outside the group, the other contradicts them in the same way. A group then votes once: as its first member that votes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from factory.labels.votes import VoteSet
+
+SAME = 0.75
+COINCIDE = 0.8
+LEAST_ERRORS = 10.0
+LEAST_TEXTS = 20.0
+
+
+def find_copies(votes: VoteSet) -> list[list[int]]:
+    """Groups of two or more functions that copy each other, each in ascending order.
+
+    A candidate pair agrees on at least 75% of the texts that either votes on (20 texts or more); a group is confirmed when its
+    members coincide on 80% of the texts where they contradict the majority outside the group, ten texts or more.
+    """
+    if votes.lfs < 3:
+        return []
+    data, _ = votes.patterns()
+    joint = data.moments()
+    own = np.diag(joint).reshape(data.lfs, data.classes).sum(axis=1)
+    blocks = joint.reshape(data.lfs, data.classes, data.lfs, data.classes)
+    agree = np.einsum("icjc->ij", blocks)
+    union = own[:, None] + own[None, :] - blocks.sum(axis=(1, 3))
+    close = (agree >= SAME * union) & (union >= LEAST_TEXTS)
+    np.fill_diagonal(close, False)
+    return [group for group in _components(close) if _coincide(data, group)]
+
+
+def merge_copies(votes: VoteSet, groups: Sequence[Sequence[int]]) -> VoteSet:
+    """The same rows with each group as one function, in the place of its first member; other functions move up."""
+    if not groups:
+        return votes
+    rank = np.zeros(votes.lfs, np.int64)
+    leader = np.arange(votes.lfs)
+    for group in groups:
+        for position, member in enumerate(group):
+            rank[member], leader[member] = position, group[0]
+    number = np.cumsum(leader == np.arange(votes.lfs)) - 1
+    owner = number[leader]
+    codes = votes.codes.astype(np.int64)
+    lf, label = codes // votes.classes, codes % votes.classes
+    row = np.repeat(np.arange(len(votes)), votes.lengths)
+    order = np.lexsort((rank[lf], owner[lf], row))
+    row, lf, label = row[order], lf[order], label[order]
+    first = np.ones(len(row), bool)
+    first[1:] = (row[1:] != row[:-1]) | (owner[lf[1:]] != owner[lf[:-1]])
+    lfs = int(number[-1]) + 1
+    merged = VoteSet.from_triplets(
+        row[first], owner[lf[first]], label[first], shape=(len(votes), lfs), classes=votes.classes
+    )
+    return replace(merged, counts=votes.counts)
+
+
+def _components(close: np.ndarray) -> list[list[int]]:
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    count, label = connected_components(csr_matrix(close), directed=False)
+    groups = [np.flatnonzero(label == number).tolist() for number in range(count)]
+    return [group for group in groups if len(group) > 1]
+
+
+def _coincide(data: VoteSet, group: list[int]) -> bool:
+    """Whether the members share their contradictions of everybody else (or there is nobody else to contradict)."""
+    others = [lf for lf in range(data.lfs) if lf not in set(group)]
+    outside = data.keep_lfs(others).class_votes()
+    best = outside.max(axis=1)
+    clear = (outside == best[:, None]).sum(axis=1) == 1
+    consensus = outside.argmax(axis=1)
+    weight = np.ones(len(data)) if data.counts is None else data.counts
+    inside = data.keep_lfs(group).matrix()
+    apart = shared = 0.0
+    for one in range(len(group)):
+        wrong = clear & (inside[:, one] >= 0) & (inside[:, one] != consensus)
+        for other in range(len(group)):
+            if other != one:
+                both = wrong & (inside[:, other] >= 0)
+                apart += float(weight[both].sum())
+                shared += float(weight[both & (inside[:, other] == inside[:, one])].sum())
+    pairs = len(group) * (len(group) - 1)
+    return apart >= LEAST_ERRORS * pairs and shared >= COINCIDE * apart
