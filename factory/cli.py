@@ -50,21 +50,27 @@ app.add_typer(inspection.engine, name="engine")
 
 def main() -> None:
     """Run the command line; a person's mistake is one line and exit code 2, Ctrl-C is 130."""
+    # Left outside of any `except`: an exception that is still held at the end keeps DuckDB objects, which then complain.
+    sys.exit(_run())
+
+
+def _run() -> int:
+    """Run it and give the exit code."""
     try:
         app(standalone_mode=False)
     except FactoryError as error:
         if "--json" in sys.argv:
             print(json.dumps({"error": {"what": error.what, "where": error.where, "fix": error.fix}}))
         say(f"factory: {error}")
-        sys.exit(error.exit_code)
+        return error.exit_code
     except KeyboardInterrupt:
         say("factory: stopped; run the same command again to go on")
-        sys.exit(130)
+        return 130
     except typer.Exit as leave:
-        sys.exit(leave.exit_code)
+        return leave.exit_code
     except typer.Abort:
         say("factory: stopped")
-        sys.exit(130)
+        return 130
     except Exception as error:  # click's usage errors have a message and an exit code of their own
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             usage = getattr(error, "ctx", None)
@@ -72,10 +78,11 @@ def main() -> None:
                 f"factory: {' '.join(error.format_message().split())}"
                 + (f" (see `{usage.command_path} --help`)" if usage else "")
             )
-            sys.exit(error.exit_code)
+            return int(error.exit_code)
         if isinstance(error, BrokenPipeError):
-            sys.exit(141)
+            return 141
         raise
+    return 0
 
 
 if __name__ == "__main__":
