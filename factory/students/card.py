@@ -54,10 +54,15 @@ tokenizer.no_truncation()
 tokenizer.no_padding()
 
 for text in ["a first text", "another one"]:
-    ids = tokenizer.encode(text, add_special_tokens=False).ids[: facts["max_length"]]
+    ids = np.array(tokenizer.encode(text, add_special_tokens=False).ids[: facts["max_length"]], np.int64)
     vector = arrays["embeddings"][ids].astype(np.float32).sum(axis=0)
     vector /= max(np.linalg.norm(vector), 1e-12)
+    size = len(arrays["embeddings"])
+    pairs = ((ids[:-1] * 1_000_003) ^ (ids[1:] * 8_191)) % (len(arrays["idf"]) - size) + size
+    grams = np.concatenate([ids, pairs])
+    idf = arrays["idf"][grams]
     logits = arrays["weight"] @ vector + arrays["bias"]
+    logits += (idf / max(np.linalg.norm(idf), 1e-12)) @ arrays["grams"][grams]
     print(text, facts["labels"][logits.argmax()])
 ```"""
 

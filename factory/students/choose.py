@@ -16,6 +16,8 @@ from factory.students.head import loss_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+WITH_C = ("embedding", "linear", "static")
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -47,8 +49,8 @@ def choose_on_dev(plan: Any, kind: str, options: dict[str, Any], key: str, progr
     weights = [plan.rules.synthetic_weight] + ([0.0] if synthetic and programs else [])
     cutoffs = [plan.rules.confidence] + ([0.7] if programs and not plan.classes.multi else [])
     strengths: list[Any] = [options.get("c", "auto")]
-    if "c" not in options and kind in ("embedding", "linear"):
-        strengths = ["auto", 1.0, 10.0] if kind == "embedding" else ["auto"]
+    if "c" not in options and kind in WITH_C:
+        strengths = [0.3, 1.0, 3.0, 10.0] if kind == "embedding" else [10.0, 100.0]
     grid = [(m, w, f, c) for m in models for w in weights for f in cutoffs for c in strengths]
     known = dict(plan.warehouse.query("SELECT trial_no, score FROM trials WHERE key = ?", [key]))
     inputs: Any = None
@@ -59,7 +61,7 @@ def choose_on_dev(plan: Any, kind: str, options: dict[str, Any], key: str, progr
             rows = plan.rows("student_dev", model, rules, text_nos)
             score = -1.0
             if rows.kept.any():
-                chosen = {**options, **({"c": c} if kind in ("embedding", "linear") else {})}
+                chosen = {**options, **({"c": c} if kind in WITH_C else {})}
                 student = plan.fit(kind, rows, chosen, progress)
                 inputs = plan.inputs(kind, text_nos, progress) if inputs is None else inputs
                 score = dev_score(student.predict_proba(inputs), gold, plan.classes.multi)
@@ -80,7 +82,7 @@ def choose_on_dev(plan: Any, kind: str, options: dict[str, Any], key: str, progr
             best = (known[number], number)
     assert best is not None
     model, weight, cutoff, c = grid[best[1] - 1]
-    picked = {**options, **({"c": c} if kind in ("embedding", "linear") else {})}
+    picked = {**options, **({"c": c} if kind in WITH_C else {})}
     facts = {"dev_score": best[0], "dev_trial": best[1], "dev_trials": len(grid)}
     return Choice(model, replace(plan.rules, synthetic_weight=weight, confidence=cutoff), picked, text_nos, facts)
 

@@ -79,6 +79,9 @@ class EmbeddingStudent(Student):
     def predict_proba(self, inputs: Inputs) -> NDArray[np.float32]:
         return self.head.predict_proba(_vectors(inputs, self.encoder, None))
 
+    def cool(self, temperature: float) -> None:
+        self.head = self.head.cooled(temperature)
+
     def save(self, folder: Path) -> None:
         save_head(self.head, folder)
         write_json(folder / "student.json", {"kind": self.kind, "multi": self.multi, "config": asdict(self.config)})

@@ -42,6 +42,10 @@ class Head:
         """float32 [n, k]."""
         return probabilities(self.logits(vectors), self.multi)
 
+    def cooled(self, temperature: float) -> Head:
+        """The head whose logits are divided by a temperature."""
+        return Head(self.weight / np.float32(temperature), self.bias / np.float32(temperature), self.multi)
+
 
 def probabilities(logits: NDArray[np.floating[Any]], multi: bool) -> NDArray[np.float32]:
     """Softmax over the last axis, or a sigmoid of each entry; computed in float64."""

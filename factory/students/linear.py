@@ -88,9 +88,9 @@ class LinearStudent(Student):
         matrix = tfidf(texts, {term: index for index, term in enumerate(terms)}, idf, config.words, config.characters)
         trials: list[tuple[float, float]] = []
         if config.c == "auto":
-            best, trials = _choose(matrix, soft_labels, weights, config, multi)
+            best, trials = choose_c(matrix, soft_labels, weights, config, multi)
             config = replace(config, c=best)
-        weight, bias = _regress(matrix, soft_labels, weights, float(config.c), multi)
+        weight, bias = regress(matrix, soft_labels, weights, float(config.c), multi)
         student = cls(terms, idf, weight, bias, config, multi)
         student.trials = trials
         return student
@@ -99,6 +99,9 @@ class LinearStudent(Student):
         texts = [str(text) for text in inputs]
         matrix = tfidf(texts, self.columns, self.idf, self.config.words, self.config.characters)
         return probabilities(np.asarray(matrix @ self.weight.T) + self.bias, self.multi)
+
+    def cool(self, temperature: float) -> None:
+        self.weight, self.bias = self.weight / np.float32(temperature), self.bias / np.float32(temperature)
 
     def save(self, folder: Path) -> None:
         from safetensors.numpy import save_file
@@ -159,24 +162,44 @@ def _learn_terms(texts: Sequence[str], config: LinearConfig) -> tuple[list[str],
     return terms, (np.log((1 + len(texts)) / (1 + counts)) + 1).astype(np.float32)
 
 
-def _regress(
-    matrix: csr_matrix, targets: NDArray[np.floating[Any]], weights: NDArray[np.floating[Any]], c: float, multi: bool
+def regress(
+    matrix: csr_matrix,
+    targets: NDArray[np.floating[Any]],
+    weights: NDArray[np.floating[Any]],
+    c: float,
+    multi: bool,
+    *,
+    dense: NDArray[np.floating[Any]] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Soft cross-entropy by scipy's L-BFGS on the sparse matrix: weight float32 [k, v], bias float32 [k]."""
+    """Logistic regression on soft labels over sparse features, by L-BFGS.
+
+    Args:
+        matrix: [n, v], sparse.
+        targets: [n, k] probabilities; NaN entries of a multi task are left out of the loss.
+        weights: [n].
+        c: Inverse strength of the L2 penalty.
+        multi: Sigmoids instead of a softmax.
+        dense: [n, d], further features, or None.
+
+    Returns:
+        Weight float32 [k, d + v] (dense features first) and bias float32 [k].
+    """
     from scipy.optimize import minimize
 
     n, v = matrix.shape
+    d = 0 if dense is None else dense.shape[1]
     k = targets.shape[1]
     known = ~np.isnan(targets)
     y = np.where(known, targets, 0.0)
     mass = known * weights[:, None]
     x = matrix.astype(np.float64)
     xt = x.T.tocsr()
+    extra = np.zeros((n, 0)) if dense is None else np.asarray(dense, np.float64)
 
     def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        parameters = flat.reshape(k, v + 1)
-        w = parameters[:, :v]
-        z = np.asarray(x @ w.T) + parameters[:, v]
+        parameters = flat.reshape(k, d + v + 1)
+        w = parameters[:, :-1]
+        z = np.asarray(x @ w[:, d:].T) + extra @ w[:, :d].T + parameters[:, -1]
         if multi:
             losses = np.logaddexp(0, z) - y * z
             slope = (1 / (1 + np.exp(-np.clip(z, -500, 500))) - y) * mass
@@ -186,34 +209,49 @@ def _regress(
             log_sum = top + np.log(np.exp(z - top).sum(axis=1, keepdims=True))
             loss = float((-(y * (z - log_sum)).sum(axis=1) * weights).sum())
             slope = (np.exp(z - log_sum) * y.sum(axis=1, keepdims=True) - y) * weights[:, None]
-        gradient = np.concatenate([np.asarray(xt @ slope).T + w / c, slope.sum(axis=0)[:, None]], axis=1)
+        features = np.concatenate([slope.T @ extra, np.asarray(xt @ slope).T], axis=1)
+        gradient = np.concatenate([features + w / c, slope.sum(axis=0)[:, None]], axis=1)
         return (loss + float((w**2).sum()) / (2 * c)) / n, gradient.reshape(-1) / n
 
-    options = {"maxiter": 150, "ftol": 1e-8, "gtol": 1e-6}
-    found = minimize(objective, np.zeros(k * (v + 1)), jac=True, method="L-BFGS-B", options=options)
-    solution = found.x.reshape(k, v + 1)
-    return np.ascontiguousarray(solution[:, :v], np.float32), solution[:, v].astype(np.float32)
+    options = {"maxiter": 150, "ftol": 1e-7, "gtol": 1e-6}
+    found = minimize(objective, np.zeros(k * (d + v + 1)), jac=True, method="L-BFGS-B", options=options)
+    solution = found.x.reshape(k, d + v + 1)
+    return np.ascontiguousarray(solution[:, :-1], np.float32), solution[:, -1].astype(np.float32)
 
 
-def _choose(
+def choose_c(
     matrix: csr_matrix,
     targets: NDArray[np.floating[Any]],
     weights: NDArray[np.floating[Any]],
-    config: LinearConfig,
+    config: Any,
     multi: bool,
+    *,
+    dense: NDArray[np.floating[Any]] | None = None,
+    limit: int = 4000,
 ) -> tuple[float, list[tuple[float, float]]]:
+    """Choose `c` by agreement with held-out soft labels, on at most `limit` texts.
+
+    Args:
+        matrix: As in `regress`, as are targets, weights, multi and dense.
+        config: Has `folds` and `seed`.
+
+    Returns:
+        The strength with the lowest held-out soft cross-entropy, and (strength, loss) for each.
+    """
     n = matrix.shape[0]
     if n < 2 * config.folds:
         return 10.0, []
-    part = np.sort(np.random.default_rng([config.seed, n]).permutation(n)[:5000])
+    part = np.sort(np.random.default_rng([config.seed, n]).permutation(n)[:limit])
     fold = folds_of(len(part), config.folds, config.seed)
+    extra = np.zeros((n, 0), np.float32) if dense is None else dense
+    d = extra.shape[1]
     trials = []
     for c in (1.0, 10.0, 100.0):
         total = 0.0
         for number in range(config.folds):
             train, held = part[fold != number], part[fold == number]
-            weight, bias = _regress(matrix[train], targets[train], weights[train], c, multi)
-            probs = probabilities(np.asarray(matrix[held] @ weight.T) + bias, multi)
-            total += loss_of(probs, targets[held], weights[held], multi) / config.folds
+            weight, bias = regress(matrix[train], targets[train], weights[train], c, multi, dense=extra[train])
+            logits = np.asarray(matrix[held] @ weight[:, d:].T) + extra[held] @ weight[:, :d].T + bias
+            total += loss_of(probabilities(logits, multi), targets[held], weights[held], multi) / config.folds
         trials.append((c, total))
     return min(trials, key=lambda trial: (trial[1], trial[0]))[0], trials

@@ -22,7 +22,8 @@ OPSET = 20
 def write_graph(body: Any, head: Head, path: Path) -> None:
     """Export a sentence-transformers body and a head as one fp32 graph.
 
-    Inputs are `input_ids` and `attention_mask`, int64 [n, t]; the output is `probabilities`, float32 [n, k].
+    Inputs are `input_ids` and `attention_mask`, int64 [n, t]; the outputs are `probabilities`,
+    float32 [n, k], and `embedding`, float32 [n, d], the unit vector they come from.
 
     Args:
         body: A `SentenceTransformer` whose modules are a transformer, a pooling of one mode, and dense or normalising ones.
@@ -47,7 +48,7 @@ def write_graph(body: Any, head: Head, path: Path) -> None:
             (ids, mask),
             dynamo=True,
             input_names=["input_ids", "attention_mask"],
-            output_names=["probabilities"],
+            output_names=["probabilities", "embedding"],
             dynamic_shapes={"input_ids": shape, "attention_mask": shape},
             opset_version=OPSET,
         )
@@ -106,8 +107,9 @@ def _graph(body: Any, head: Head) -> Any:
                 vector = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
             for module in self.others:
                 vector = module({"sentence_embedding": vector})["sentence_embedding"]
-            logits = self.head(torch.nn.functional.normalize(vector, dim=1))
-            return torch.sigmoid(logits) if head.multi else torch.softmax(logits, dim=1)
+            vector = torch.nn.functional.normalize(vector, dim=1)
+            logits = self.head(vector)
+            return (torch.sigmoid(logits) if head.multi else torch.softmax(logits, dim=1)), vector
 
     return Graph()
 

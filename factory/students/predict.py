@@ -293,13 +293,11 @@ def _static(folder: Path, manifest: dict[str, Any], facts: dict[str, Any]) -> An
     tokenizer = Tokenizer.from_str(_checked(folder, manifest, "tokenizer.json").decode("utf-8"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    table, weight, bias = arrays["embeddings"], arrays["weight"], arrays["bias"]
+    from factory.students.pooling import static_logits
 
     def predict(texts: Sequence[str]) -> NDArray[np.float32]:
-        from factory.students.pooling import pool
-
         ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
-        return _squash(pool(table, ids, int(facts["max_length"])) @ weight.T + bias, facts["multi"])
+        return _squash(static_logits(arrays, ids, int(facts["max_length"])), facts["multi"])
 
     return predict
 

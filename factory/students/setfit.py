@@ -102,6 +102,9 @@ class SetFitStudent(Student):
     def predict_proba(self, inputs: Inputs) -> NDArray[np.float32]:
         return self.head.predict_proba(_encode(self.body, [str(text) for text in inputs], None))
 
+    def cool(self, temperature: float) -> None:
+        self.head = self.head.cooled(temperature)
+
     def save(self, folder: Path) -> None:
         save_body(self.body, folder / "body")
         save_head(self.head, folder)

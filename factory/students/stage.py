@@ -271,6 +271,7 @@ def _train(plan: _Plan, system: str, wanted: dict[str, Any], key: str, progress:
         )  # fmt: skip
     rows = plan.rows(system, label_model, rules, barred)
     student = plan.fit(kind, rows, options, progress)
+    trust = _trust(plan, system, student, rows, progress)
     params = {
         "labels": list(plan.classes.names),
         "label_nos": list(plan.classes.numbers),
@@ -279,6 +280,7 @@ def _train(plan: _Plan, system: str, wanted: dict[str, Any], key: str, progress:
         "chosen": dict(student.chosen),
         "label_model": label_model.name if label_model is not None and plan.uses(system)[0] else None,
         "rows": rows.counts(),
+        "trust": trust,
         **facts,
     }
     _write_folder(student, artefacts(plan.warehouse) / _path(key))
@@ -289,6 +291,28 @@ def _train(plan: _Plan, system: str, wanted: dict[str, Any], key: str, progress:
         "label_model": params["label_model"],
         "chosen": params["chosen"],
     }
+
+
+def _trust(plan: _Plan, system: str, student: Student, rows: Curated, progress: Progress) -> dict[str, Any]:
+    """Temperature (applied to the student), label sets and thresholds from dev for `student_dev`; scope for any."""
+    from factory.students import calibrate
+
+    found: dict[str, Any] = {}
+    if system == "student_dev":
+        text_nos, gold = reading.dev_gold(plan.warehouse, plan.classes)
+        inputs = plan.inputs(student.kind, text_nos, progress)
+        temperature = calibrate.fit_temperature(student.predict_proba(inputs), gold, plan.classes.multi)
+        if temperature != 1.0:
+            student.cool(temperature)
+        found = {
+            "temperature": temperature,
+            **calibrate.trust_on(student.predict_proba(inputs), gold, plan.classes.multi),
+        }
+    if student.takes == "vectors":
+        kept = rows.kept
+        vectors = plan.inputs(student.kind, rows.text_nos[kept], progress)
+        found["scope"] = calibrate.scope_of(vectors, rows.probs[kept], rows.weights[kept])
+    return found
 
 
 def _store(

@@ -33,30 +33,30 @@ def _accuracy(warehouse: Warehouse, system: str) -> float:
 
 
 def test_every_system_is_trained_and_learns_the_task(warehouse: Warehouse) -> None:
-    result = distill(warehouse, student="linear")
+    result = distill(warehouse, student="linear", options={"c": 10.0})
     assert list(stored_models(warehouse)) == ["student", "student_dev", "programs_only", "synthesis_only"]
     assert not result.skipped
     assert _accuracy(warehouse, "student") > 0.9
 
 
 def test_a_second_run_does_nothing_and_a_changed_label_retrains_what_hangs_on_it(warehouse: Warehouse) -> None:
-    distill(warehouse, student="linear")
+    distill(warehouse, student="linear", options={"c": 10.0})
     before = _tables(warehouse)
-    assert distill(warehouse, student="linear").skipped
+    assert distill(warehouse, student="linear", options={"c": 10.0}).skipped
     assert _tables(warehouse) == before
     with warehouse.lease() as db:
         db.execute("UPDATE soft_labels SET probs = [0.2, 0.2, 0.6] WHERE text_no = 7 AND label_model_no = 2")
-    result = distill(warehouse, student="linear")
+    result = distill(warehouse, student="linear", options={"c": 10.0})
     assert sorted(result.did["trained"]) == ["programs_only", "student", "student_dev"]
     assert "synthesis_only" in result.did["systems"]
 
 
 def test_shuffled_dev_gold_changes_student_dev_alone(warehouse: Warehouse) -> None:
-    distill(warehouse, student="linear")
+    distill(warehouse, student="linear", options={"c": 10.0})
     before = stored_models(warehouse)
     with warehouse.lease() as db:
         db.execute("UPDATE gold SET label_no = (label_no + 1) % 3")
-    result = distill(warehouse, student="linear")
+    result = distill(warehouse, student="linear", options={"c": 10.0})
     assert list(result.did["trained"]) == ["student_dev"]
     assert stored_models(warehouse)["student"].key == before["student"].key
 
@@ -66,7 +66,7 @@ def test_a_run_that_was_killed_ends_as_an_undisturbed_one(
 ) -> None:
     from factory.students import stage
 
-    distill(warehouse, student="linear")
+    distill(warehouse, student="linear", options={"c": 10.0})
     other = fill(Warehouse.open(tmp_path / "other" / "w.duckdb"))
     real, calls = stage._write_folder, []
 
@@ -78,9 +78,9 @@ def test_a_run_that_was_killed_ends_as_an_undisturbed_one(
 
     monkeypatch.setattr(stage, "_write_folder", dying)
     with pytest.raises(KeyboardInterrupt):
-        distill(other, student="linear")
+        distill(other, student="linear", options={"c": 10.0})
     monkeypatch.undo()
-    distill(other, student="linear")
+    distill(other, student="linear", options={"c": 10.0})
     assert _tables(other) == _tables(warehouse)
     for model in stored_models(warehouse).values():
         twin = stored_models(other)[model.system].folder
@@ -97,20 +97,22 @@ def test_a_run_that_was_killed_ends_as_an_undisturbed_one(
 )
 def test_a_system_without_input_is_absent(programs: bool, synthetic: bool, systems: list[str]) -> None:
     memory = fill(Warehouse.memory(), programs=programs, synthetic=synthetic)
-    distill(memory, student="linear")
+    distill(memory, student="linear", options={"c": 10.0})
     assert list(stored_models(memory)) == systems
 
 
 def test_without_dev_there_is_no_student_dev_and_without_anything_an_error() -> None:
     memory = fill(Warehouse.memory(), dev=False)
-    distill(memory, student="linear")
+    distill(memory, student="linear", options={"c": 10.0})
     assert "student_dev" not in stored_models(memory)
     with pytest.raises(InputError, match="nothing to learn from"):
-        distill(fill(Warehouse.memory(), programs=False, synthetic=False, dev=False), student="linear")
+        distill(
+            fill(Warehouse.memory(), programs=False, synthetic=False, dev=False), student="linear", options={"c": 10.0}
+        )
 
 
 def test_every_row_says_how_it_entered_or_why_not(warehouse: Warehouse) -> None:
-    distill(warehouse, student="linear", systems=["student"], synthetic_cap=5)
+    distill(warehouse, student="linear", options={"c": 10.0}, systems=["student"], synthetic_cap=5)
     counts = dict(
         warehouse.query("SELECT coalesce(drop_reason, origin), count(*) FROM model_rows GROUP BY ALL ORDER BY ALL")
     )
@@ -123,7 +125,7 @@ def test_dev_texts_are_not_learned_from_by_student_dev(warehouse: Warehouse) -> 
     with warehouse.lease() as db:
         db.execute("INSERT INTO occurrences VALUES (2, 99, 3, 'dev', true, NULL)")
         db.execute("INSERT INTO gold VALUES (2, 99, 3, 0)")
-    distill(warehouse, student="linear")
+    distill(warehouse, student="linear", options={"c": 10.0})
     reason = "SELECT drop_reason FROM model_rows JOIN models USING (model_no) WHERE text_no = 3 AND system = ?"
     assert warehouse.scalar(reason, ["student_dev"]) == "stands in dev"
     assert warehouse.scalar(reason, ["student"]) is None

@@ -166,7 +166,7 @@ def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_the_verb_exports_once_and_again_when_a_file_was_lost(warehouse: Warehouse, tmp_path: Path) -> None:
-    distill(warehouse, student="linear", systems=["student"])
+    distill(warehouse, student="linear", options={"c": 10.0}, systems=["student"])
     out = tmp_path / "out"
     assert not export(warehouse, out).skipped
     assert export(warehouse, out).skipped

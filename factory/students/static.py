@@ -1,0 +1,251 @@
+"""`static`: a vector per token distilled from the encoder, averaged, beside hashed pairs of tokens; a head on soft labels.
+
+Token vectors come from the encoder's answer to each token alone, reduced by principal components and weighted by how rare a
+token is, as Model2Vec does (Tulkens and van Dongen 2024). An average forgets the order of words, which some tasks live by (what
+a question asks for), so the head also sees tokens and pairs of neighbours as such. Inference is table look-ups: thousands of
+texts a second on one core, with numpy and tokenizers alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from factory.encoders import Encoder, load_sentence_transformer
+from factory.errors import InputError
+from factory.result import Progress, no_progress
+from factory.students.base import Student, write_json
+from factory.students.head import probabilities
+from factory.students.linear import choose_c, regress
+from factory.students.pooling import gram_slots, pool, static_logits
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
+
+    from factory.students.base import Inputs
+
+
+@dataclass(frozen=True)
+class StaticConfig:
+    """Options.
+
+    Attributes:
+        c: Inverse regularisation, or `"auto"`: chosen by agreement on held-out soft labels.
+        dimension: Principal components kept.
+        rarity: `a` of the weight a / (a + p) of a token of frequency p (Arora et al. 2017); smaller mutes common ones more.
+        pairs: Slots for hashed pairs of neighbouring tokens.
+        max_length: Tokens of a text that count.
+        folds: Parts of the cross-validation behind `auto`.
+        seed: Of those parts.
+    """
+
+    c: float | Literal["auto"] = "auto"
+    dimension: int = 256
+    rarity: float = 1e-3
+    pairs: int = 1 << 17
+    max_length: int = 512
+    folds: int = 3
+    seed: int = 0
+
+
+class StaticStudent(Student):
+    """A table of token vectors, weights of tokens and pairs, and a linear head."""
+
+    kind: ClassVar[str] = "static"
+    takes: ClassVar[Literal["texts", "vectors"]] = "texts"
+    Config: ClassVar[type[Any]] = StaticConfig
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], tokenizer: str, config: StaticConfig, multi: bool) -> None:
+        from tokenizers import Tokenizer
+
+        self.arrays = dict(arrays)
+        self.tokenizer_json = tokenizer
+        self.config = config
+        self.multi = multi
+        self.n_labels = len(arrays["bias"]) if "bias" in arrays else 0
+        self.trials: list[tuple[float, float]] = []
+        self._tokenizer = Tokenizer.from_str(tokenizer)
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+
+    @classmethod
+    def fit(
+        cls,
+        inputs: Inputs,
+        soft_labels: NDArray[np.floating[Any]],
+        weights: NDArray[np.floating[Any]],
+        *,
+        config: StaticConfig,
+        multi: bool,
+        encoder: Encoder | None,
+        progress: Progress,
+    ) -> StaticStudent:
+        if encoder is None or encoder.folder is None:
+            raise InputError(
+                "the student 'static' is distilled from a sentence encoder", fix="Name one with `encoder:`"
+            )
+        if isinstance(inputs, np.ndarray) and inputs.dtype.kind == "f":
+            raise InputError("the student 'static' takes texts, not vectors")
+        vectors, tokenizer = token_vectors(str(encoder.folder), encoder.key, progress)
+        student = cls({}, tokenizer, config, multi)
+        ids = student.token_ids([str(text) for text in inputs])
+        table = reduce_and_weigh(vectors, ids, config.dimension, config.rarity).astype(np.float16)
+        idf = learn_idf(ids, len(table), config.pairs)
+        columns = np.flatnonzero(idf)
+        dense = pool(table, ids, config.max_length)
+        sparse = gram_matrix(ids, len(table), idf)[:, columns]
+        if config.c == "auto":
+            best, student.trials = choose_c(sparse, soft_labels, weights, config, multi, dense=dense)
+            config = replace(config, c=best)
+        weight, bias = regress(sparse, soft_labels, weights, float(config.c), multi, dense=dense)
+        grams = np.zeros((len(idf), len(bias)), np.float32)
+        grams[columns] = weight[:, dense.shape[1] :].T
+        head = np.ascontiguousarray(weight[:, : dense.shape[1]])
+        student.arrays = {"embeddings": table, "weight": head, "bias": bias, "grams": grams, "idf": idf}
+        student.config, student.n_labels = config, len(bias)
+        return student
+
+    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, without special tokens, cut to `max_length`."""
+        encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids[: self.config.max_length] for encoding in encoded]
+
+    def predict_proba(self, inputs: Inputs) -> NDArray[np.float32]:
+        texts = [str(text) for text in inputs]
+        out = np.zeros((len(texts), self.n_labels), np.float32)
+        for start in range(0, len(texts), 4096):
+            ids = self.token_ids(texts[start : start + 4096])
+            out[start : start + 4096] = probabilities(
+                static_logits(self.arrays, ids, self.config.max_length), self.multi
+            )
+        return out
+
+    def cool(self, temperature: float) -> None:
+        for name in ("weight", "bias", "grams"):
+            self.arrays[name] = self.arrays[name] / np.float32(temperature)
+
+    def save(self, folder: Path) -> None:
+        self._write_arrays(folder)
+        write_json(folder / "student.json", {"kind": self.kind, "multi": self.multi, "config": asdict(self.config)})
+
+    @classmethod
+    def load(cls, folder: Path, encoder: Encoder | None = None) -> StaticStudent:
+        from safetensors.numpy import load_file
+
+        facts = json.loads((folder / "student.json").read_text(encoding="utf-8"))
+        arrays = load_file(str(folder / "static.safetensors"))
+        tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
+        return cls(arrays, tokenizer, StaticConfig(**facts["config"]), facts["multi"])
+
+    def write_export(self, folder: Path) -> dict[str, Any]:
+        """Write arrays and tokenizer; what inference needs to know besides."""
+        self._write_arrays(folder)
+        return {"max_length": self.config.max_length}
+
+    def _write_arrays(self, folder: Path) -> None:
+        from safetensors.numpy import save_file
+
+        save_file(self.arrays, str(folder / "static.safetensors"))
+        (folder / "tokenizer.json").write_text(self.tokenizer_json, encoding="utf-8")
+
+
+_TOKENS: dict[str, tuple[NDArray[np.float32], str]] = {}
+
+
+def token_vectors(folder: str, key: str, progress: Progress = no_progress) -> tuple[NDArray[np.float32], str]:
+    """The encoder's vector of every token of its vocabulary on its own, and its tokenizer as JSON; once per process.
+
+    Args:
+        folder: Of the sentence-transformers model.
+        key: Of the encoder, so that a changed folder is not taken for the old one.
+        progress: Called with (done, total, what).
+
+    Returns:
+        float32 [vocabulary, d], and the tokenizer.
+    """
+    if key in _TOKENS:
+        return _TOKENS[key]
+    import torch
+
+    model = load_sentence_transformer(Path(folder))
+    tokenizer = model.tokenizer
+    transformer, pooling = model[0].auto_model, model[1].pooling_mode
+    size = len(tokenizer)
+    first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
+    out = np.zeros((size, transformer.config.hidden_size), np.float32)
+    device = next(transformer.parameters()).device
+    with torch.inference_mode():
+        for start in range(0, size, 2048):
+            tokens = torch.arange(start, min(start + 2048, size))
+            rows = [tokens] if first is None or last is None else [
+                torch.full_like(tokens, first), tokens, torch.full_like(tokens, last),
+            ]  # fmt: skip
+            ids = torch.stack(rows, dim=1).to(device)
+            hidden = transformer(input_ids=ids, attention_mask=torch.ones_like(ids))[0]
+            vector = hidden[:, 0] if pooling == "cls" else hidden.mean(1)
+            progress(start, size, "token vectors of the encoder")
+            out[start : start + len(tokens)] = torch.nn.functional.normalize(vector, dim=1).cpu().numpy()
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    backend["truncation"] = backend["padding"] = None
+    _TOKENS[key] = out, json.dumps(backend, ensure_ascii=False, sort_keys=True)
+    return _TOKENS[key]
+
+
+def reduce_and_weigh(
+    vectors: NDArray[np.float32], ids: Sequence[Sequence[int]], dimension: int, rarity: float
+) -> NDArray[np.float32]:
+    """Principal components of the token vectors, each scaled by how rare its token is in these texts.
+
+    Args:
+        vectors: float32 [v, d].
+        ids: Token ids of the texts, for frequencies; tokens that do not occur count as rarest.
+        dimension: Components to keep.
+        rarity: `a` of a / (a + p).
+
+    Returns:
+        float32 [v, min(dimension, d)].
+    """
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0)
+    values, axes = np.linalg.eigh(centred.T @ centred)
+    order = np.argsort(values)[::-1][:dimension]
+    axes = axes[:, order]
+    axes *= np.where(axes[np.abs(axes).argmax(axis=0), range(axes.shape[1])] < 0, -1.0, 1.0)
+    counts = np.zeros(len(vectors))
+    for row in ids:
+        np.add.at(counts, np.asarray(row, np.int64), 1.0)
+    share = counts / max(counts.sum(), 1.0)
+    return np.asarray((centred @ axes) * (rarity / (rarity + share))[:, None], np.float32)
+
+
+def learn_idf(ids: Sequence[Sequence[int]], vocabulary: int, pairs: int) -> NDArray[np.float32]:
+    """Inverse document frequency of tokens and hashed pairs: float32 [vocabulary + pairs], 0 where nothing may be learned.
+
+    With 200 texts or more, what stands in one text only is left out.
+    """
+    found = np.zeros(vocabulary + pairs)
+    for row in ids:
+        slots, _ = gram_slots([row], vocabulary, pairs)
+        found[np.unique(slots)] += 1
+    floor = 2 if len(ids) >= 200 else 1
+    idf = np.log((1 + len(ids)) / (1 + found)) + 1
+    return np.where(found >= floor, idf, 0.0).astype(np.float32)
+
+
+def gram_matrix(ids: Sequence[Sequence[int]], vocabulary: int, idf: NDArray[np.float32]) -> csr_matrix:
+    """The weights that `static_logits` gives to tokens and pairs, as a sparse matrix: float32 [n, len(idf)]."""
+    from scipy.sparse import csr_matrix
+
+    slots, lengths = gram_slots(ids, vocabulary, len(idf) - vocabulary)
+    rows = np.repeat(np.arange(len(ids)), lengths)
+    values = idf[slots]
+    norms = np.sqrt(np.bincount(rows, values.astype(np.float64) ** 2, minlength=len(ids)))
+    scaled = (values / np.maximum(norms, 1e-12)[rows]).astype(np.float32)
+    matrix = csr_matrix((scaled, (rows, slots)), shape=(len(ids), len(idf)))
+    matrix.sum_duplicates()
+    return matrix
