@@ -27,7 +27,7 @@ class Slot:
     Attributes:
         number: Its place in the plan, from 0.
         approach: The rubric.
-        variant: Index into the rubric's variants.
+        variant: Index into `VARIANTS`.
         focus: Labels it speaks of; empty for all.
         target: The one label of a `multi` task, or None.
     """
@@ -44,12 +44,12 @@ class Slot:
         about = self.target or (self.focus[0] if len(self.focus) == 1 else "group" if self.focus else "")
         slug = "".join(c if c.isalnum() else "_" for c in about.lower())[:40]
         parts = [slug] if slug else []
-        return "-".join([*parts, self.approach.name, self.approach.variants[self.variant][0], str(self.number + 1)])
+        return "-".join([*parts, self.approach.name, VARIANTS[self.variant][0], str(self.number + 1)])
 
     @property
     def taken_as(self) -> str:
         """How later prompts speak of this slot's approach."""
-        return f"{self.approach.title} ({self.approach.variants[self.variant][0]} evidence)"
+        return f"{self.approach.title} ({VARIANTS[self.variant][0]} evidence)"
 
 
 def plan_slots(
@@ -64,7 +64,7 @@ def plan_slots(
         labels: Label names in the card's order.
         kind: `single` or `multi`.
         candidates: How many slots.
-        variants: How many variants of each approach to use, 1 to 4.
+        variants: How many of `VARIANTS` to use, 1 to 4.
         programs: How many accepted programs are wanted (decides the size of label groups); `candidates` by default.
     """
     variants = max(1, min(variants, len(VARIANTS)))
@@ -82,12 +82,12 @@ def plan_slots(
     for number in range(candidates):
         if number % 2 == 0:
             round_no, at = divmod(broad, len(BROAD))
-            slots.append(Slot(number, BROAD[at], round_no % variants))
+            slots.append(Slot(number, BROAD[at], (round_no + at) % variants))
             broad += 1
         else:
             round_no, at = divmod(focused, len(groups))
             approach = FOCUSED[round_no % len(FOCUSED)]
-            slots.append(Slot(number, approach, (round_no // len(FOCUSED)) % variants, focus=groups[at]))
+            slots.append(Slot(number, approach, (round_no // len(FOCUSED) + round_no) % variants, focus=groups[at]))
             focused += 1
     return slots
 
@@ -116,7 +116,7 @@ def values_of(
         "knowledge": knowledge,
         "taken": taken_before(slots, slot),
         "approach": slot.approach.words,
-        "variant": slot.approach.variants[slot.variant][1],
+        "variant": VARIANTS[slot.variant][1],
     }
     if slot.target is not None:
         values["target"] = [described[slot.target]]

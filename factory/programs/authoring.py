@@ -101,7 +101,7 @@ def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key
         )
         specs, parents = [], []
         for slot in slots:
-            first = (slot.number % max(1, config["variants"])) * per_slot
+            first = slot.variant * per_slot
             window = [shown[(first + i) % len(shown)] for i in range(min(per_slot, len(shown)))]
             specs.append(
                 json.dumps(

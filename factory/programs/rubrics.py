@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 VARIANTS = (
-    ("common", "The common, everyday evidence: what most texts of a label have in them. Be broad."),
-    ("actions", "Verbs and intentions: what is done, asked for, offered, felt or reported, in all tenses and persons."),
+    ("common", "The common, everyday evidence: what most texts of a label have in them."),
     (
         "names",
-        "Names and terms: kinds of people, organisations, places, products and works, technical terms, units, abbreviations.",
+        "Names and terms: kinds of people, organisations, places, products, works, technical terms, units, abbreviations.",
     ),
+    ("actions", "Verbs and intentions: what is done, asked for, offered, felt or reported, in all tenses and persons."),
     (
         "indirect",
         "Indirect evidence: rarer words, paraphrases, slang, contexts and companions that remain when the obvious cues are"
@@ -18,17 +18,6 @@ VARIANTS = (
     ),
 )
 """What distinguishes programs of the same approach: name and words."""
-
-FORM_VARIANTS = (
-    ("opening", "The opening: the first words, how they go on, and what kind of sentence they begin."),
-    ("surface", "The surface: length, punctuation, capitals, digits, symbols, links, repeated characters, markup."),
-    ("voice", "The voice: who speaks to whom; questions, orders, exclamations, statements; tense and person."),
-    (
-        "order",
-        "The order of parts: what stands at the beginning, in the middle and at the end, and how the text closes.",
-    ),
-)
-"""The same for the approach that looks at form."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +28,11 @@ class Rubric:
         name: A short name; part of the program's name.
         title: What stands in the list of approaches already taken.
         words: What the prompt says.
-        variants: What distinguishes programs that follow it.
     """
 
     name: str
     title: str
     words: str
-    variants: tuple[tuple[str, str], ...] = VARIANTS
 
 
 BROAD = (
@@ -69,7 +56,6 @@ BROAD = (
         "Form, for all labels that have one. Look at how the text is built rather than at its subject: its first two or three"
         " words, question words and what follows them, punctuation, length, capitals, digits, links, repeated characters,"
         " whether it says I, you or we, and combinations of these. Vote only where the form really tells the labels apart.",
-        FORM_VARIANTS,
     ),
     Rubric(
         "weighing",

@@ -20,7 +20,7 @@ def author(
     programs: int = 12,
     candidates: int | None = None,
     variants: int = 4,
-    examples: int = 16,
+    examples: int = 8,
     seeds: int = 0,
     knowledge: bool = False,
     knowledge_kind: str = "keywords",

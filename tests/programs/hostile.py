@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Hostile programs. Each returns the label `breach` when its attack on the host succeeded.
 
 `{canary}` is a file, `{port}` a listening port on 127.0.0.1, `{victim}` a process of the same user, `{token}` a word that stands in

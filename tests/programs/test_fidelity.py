@@ -1,0 +1,194 @@
+"""Fidelity is half of safety: ordinary programs run and vote exactly as plain CPython does, row by row."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ordinary import PROGRAMS
+
+from factory.programs import run_programs
+from factory.programs.pool import shared_pool
+from factory.programs.recognise import Applier
+
+LABELS = ["ham", "spam"]
+REFUSED = {"complex_class": "name"}
+
+
+def texts() -> list[str]:
+    rng = random.Random(3)
+    words = [
+        "win",
+        "free",
+        "cash",
+        "prize",
+        "song",
+        "love",
+        "it",
+        "I",
+        "my",
+        "we",
+        "mum",
+        "nice",
+        "good",
+        "not",
+        "luck",
+        "http://a.b.co",
+        "call",
+        "txt",
+        "12345",
+        "7",
+        "lol",
+        "haha",
+        "!",
+        "!!",
+        "...",
+        ":)",
+        "Check",
+        "WIN",
+        "FREE",
+        "été",
+        "naïve",
+        "ß",
+        "straße",
+        "winer",
+        "subscribe",
+        "beautiful",
+        "yesterday",
+        "everything",
+        "&lt;b&gt;",
+        "a",
+        "the",
+        "of",
+    ]
+    found = [
+        "",
+        " ",
+        "\n",
+        "a",
+        "I love it.",
+        "win: now",
+        "7",
+        "101",
+        "aaaa",
+        "\x00",
+        "\u202e",
+        "é" * 50,
+        "win a",
+        "i am",
+        "\ud800",
+    ]
+    while len(found) < 400:
+        found.append(" ".join(rng.choice(words) for _ in range(rng.randrange(1, 14))))
+    return found
+
+
+def plain_vote(source: str, corpus: list[str], labels: list[str], target: str | None = None) -> list[Any]:
+    """What plain CPython says: a label's index, -1 for abstaining, or None where the vote is lost."""
+    namespace: dict[str, Any] = {"__name__": "program"}
+    exec(compile(source, "<program>", "exec"), namespace)
+    votes: list[Any] = []
+    for text in corpus:
+        try:
+            vote = namespace["label"](text)
+        except Exception:
+            votes.append(None)
+            continue
+        if vote is None:
+            votes.append(-1)
+        elif target is not None:
+            votes.append(int(vote) if vote in (True, False, -1) else None)
+        elif isinstance(vote, str):
+            votes.append(labels.index(vote) if vote in labels else None)
+        else:
+            votes.append(int(vote) if -1 <= vote < len(labels) else None)
+    return votes
+
+
+def test_ordinary_programs_vote_as_plain_python_does(capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = texts()
+    names = list(PROGRAMS)
+    run = run_programs([PROGRAMS[name] for name in names], corpus, LABELS)
+    refused = {names[at]: code for at, (code, _) in run.refusals.items()}
+    assert refused == REFUSED
+    assert len(names) >= 60
+    assert 1 - len(refused) / len(names) >= 0.97
+    for at, name in enumerate(names):
+        if name in refused:
+            continue
+        wanted = plain_vote(PROGRAMS[name], corpus, LABELS)
+        kept = run.codes[:, at] <= 1
+        ours = [int(v) if ok else None for v, ok in zip(run.votes[:, at], kept, strict=True)]
+        assert ours == wanted, name
+
+
+def test_the_one_pass_engine_changes_no_vote_of_them() -> None:
+    corpus = texts()
+    sources = [source for name, source in PROGRAMS.items() if name not in REFUSED]
+    applier = Applier(shared_pool(), sources, LABELS, sample=corpus[:100])
+    ours, plain = applier.run(corpus), shared_pool().run(sources, corpus, LABELS)
+    assert np.array_equal(ours.votes, plain.votes)
+    assert np.array_equal(ours.codes, plain.codes)
+
+
+def recorded_programs(pipelines: Path) -> list[tuple[str, str]]:
+    """Every program in the recorded answers of the ready pipelines: `(pipeline, source)`."""
+    from factory import prompts
+
+    found = []
+    for path in sorted(pipelines.glob("*/answers.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            if not str(row.get("prompt", "")).startswith("author_program"):
+                continue
+            try:
+                found.append((path.parent.name, prompts.load(row["prompt"]).parse(row["answer"])))
+            except prompts.ParseFailure:
+                continue
+    return found
+
+
+def test_recorded_programs_run_and_vote_as_plain_python_does(shared_data: Path) -> None:
+    import pyarrow.parquet as pq
+
+    from factory.task import load_card
+
+    root = Path(__file__).parents[2] / "pipelines"
+    sets = {
+        "youtube": "wrench_youtube",
+        "sms": "wrench_sms",
+        "trec": "wrench_trec",
+        "agnews": "agnews",
+        "imdb": "imdb",
+        "reuters": "reuters21578_90",
+    }
+    programs = [(name, source) for name, source in recorded_programs(root) if name in sets]
+    if not programs:
+        pytest.skip("no programs are recorded yet")
+    refused, differing = [], []
+    for name in sorted({name for name, _ in programs}):
+        card = load_card(root / name / "task.yaml")
+        corpus = (
+            pq.read_table(shared_data / sets[name] / "train.parquet", columns=["text"]).column("text").to_pylist()[:300]
+        )
+        sources = [source for owner, source in programs if owner == name]
+        target = card.label_names[0] if card.kind == "multi" else None
+        run = run_programs(sources, corpus, card.label_names, target=target)
+        for at, source in enumerate(sources):
+            if at in run.refusals:
+                refused.append((name, run.refusals[at]))
+                continue
+            wanted = plain_vote(source, corpus, card.label_names, target)
+            kept = run.codes[:, at] <= 1
+            if [int(v) if ok else None for v, ok in zip(run.votes[:, at], kept, strict=True)] != wanted:
+                differing.append((name, at))
+    share = 1 - (len(refused) + len(differing)) / len(programs)
+    print(
+        f"{len(programs)} recorded programs, {share:.1%} run and vote alike; refused: {refused}; differing: {differing}"
+    )
+    assert differing == []
+    assert share >= 0.97
