@@ -1,0 +1,140 @@
+"""One size case in a process of its own, so that its peak memory is its own: `python labels_size.py JSON`; prints JSON."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+LFS, CLASSES = 30, 4
+
+
+def make(path: Path, n: int, distinct: float | None) -> None:
+    """A warehouse with n texts and the votes of 30 functions, coverage .05 to .4, accuracy .55 to .9, 4 classes.
+
+    `distinct`: None draws every row by itself; else rows repeat so many kinds of row (a share of n).
+    """
+    import pyarrow as pa
+
+    from factory.warehouse import Warehouse, insert
+
+    rng = np.random.default_rng(0)
+    kinds = n if distinct is None else int(n * distinct)
+    kind = None if distinct is None else rng.integers(0, kinds, n)
+    truth = rng.choice(CLASSES, size=kinds, p=[0.4, 0.3, 0.2, 0.1]).astype(np.int8)
+    warehouse = Warehouse.open(path)
+    with warehouse.lease() as db:
+        for lf, (coverage, accuracy) in enumerate(
+            zip(np.linspace(0.05, 0.4, LFS), np.linspace(0.55, 0.9, LFS), strict=True)
+        ):
+            said = np.full(kinds, -1, np.int8)
+            fires = np.flatnonzero(rng.random(kinds, dtype=np.float32) < coverage)
+            right = rng.random(len(fires), dtype=np.float32) < accuracy
+            said[fires] = np.where(right, truth[fires], rng.integers(0, CLASSES, len(fires)))
+            if kind is not None:
+                said = said[kind]
+            rows = np.flatnonzero(said >= 0)
+            insert(
+                db,
+                "votes",
+                pa.table(
+                    {
+                        "program_no": np.full(len(rows), lf + 1, np.int32),
+                        "text_no": (rows + 1).astype(np.int32),
+                        "vote": said[rows].astype(np.int32),
+                    }
+                ),
+            )
+
+
+def ours(path: Path, n: int, model: str, keep: str | None) -> dict[str, Any]:
+    """Read the votes out of DuckDB, fit, and predict every text; with `keep`, save the first million probabilities there."""
+    from factory.labels.models import fit_label_model
+    from factory.labels.reading import Program, Texts, read_votes
+    from factory.warehouse import Warehouse
+
+    if model == "snorkel":
+        import torch
+
+        torch.set_num_threads(1)
+    began = time.perf_counter()
+    texts = Texts(np.arange(1, n + 1, dtype=np.int32), np.ones(n, bool))
+    programs = [Program(lf + 1, str(lf), None) for lf in range(LFS)]
+    votes = read_votes(Warehouse.open(path), texts, programs, classes=CLASSES, class_of={c: c for c in range(CLASSES)})
+    read = time.perf_counter()
+    options = {"max_iter": 30} if model.startswith("dawid_skene") else {}
+    fitted = fit_label_model(model, votes, classes=CLASSES, **options)
+    fit = time.perf_counter()
+    probs = fitted.predict_proba(votes)
+    done = time.perf_counter()
+    if keep:
+        np.save(keep, probs[:1_000_000])
+    found = {"read_s": read - began, "fit_s": fit - read, "predict_s": done - fit, "total_s": done - began}
+    return found | {"rounds": fitted.params().get("rounds")}
+
+
+def shares(path: Path, n: int) -> dict[str, Any]:
+    """How many rows have a pattern of their own, and how many kinds of row there are, as shares of n."""
+    from factory.labels.reading import Program, Texts, read_votes
+    from factory.warehouse import Warehouse
+
+    texts = Texts(np.arange(1, n + 1, dtype=np.int32), np.ones(n, bool))
+    programs = [Program(lf + 1, str(lf), None) for lf in range(LFS)]
+    votes = read_votes(Warehouse.open(path), texts, programs, classes=CLASSES, class_of={c: c for c in range(CLASSES)})
+    kinds, _ = votes.patterns()
+    assert kinds.counts is not None
+    return {
+        "own_pattern_share": float((kinds.counts == 1).sum()) / n,
+        "distinct_share": len(kinds) / n,
+        "votes": len(votes.codes),
+    }
+
+
+def library(path: Path, n: int, keep: str | None) -> dict[str, Any]:
+    """The same by `snorkel.labeling.model.LabelModel` on a dense matrix of the first n texts, made by DuckDB."""
+    import duckdb
+    from snorkel.labeling.model import LabelModel
+
+    began = time.perf_counter()
+    matrix = np.full((n, LFS), -1, np.int64)
+    with duckdb.connect(str(path), read_only=True) as db:
+        for lf in range(LFS):
+            found = db.execute(
+                "SELECT text_no, vote FROM votes WHERE program_no = ? AND text_no <= ?", [lf + 1, n]
+            ).fetchnumpy()
+            matrix[found["text_no"] - 1, lf] = found["vote"]
+    read = time.perf_counter()
+    model = LabelModel(cardinality=CLASSES, verbose=False)
+    model.fit(matrix, seed=0, progress_bar=False)
+    fit = time.perf_counter()
+    probs = model.predict_proba(matrix)
+    done = time.perf_counter()
+    if keep:
+        np.save(keep, probs)
+    return {"read_s": read - began, "fit_s": fit - read, "predict_s": done - fit, "total_s": done - began}
+
+
+def run(task: dict[str, Any]) -> dict[str, Any]:
+    """One of the above by name, with the process's peak memory in GB (DuckDB's is part of it)."""
+    path = Path(task["path"])
+    if task["do"] == "make":
+        make(path, task["n"], task.get("distinct"))
+        found: dict[str, Any] = {}
+    elif task["do"] == "ours":
+        found = ours(path, task["n"], task["model"], task.get("keep"))
+    elif task["do"] == "shares":
+        found = shares(path, task["n"])
+    else:
+        found = library(path, task["n"], task.get("keep"))
+    return found | {"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(json.loads(sys.argv[1]))))
