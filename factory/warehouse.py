@@ -67,9 +67,7 @@ class Warehouse:
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._depth = 0
         if path is None:
-            import duckdb
-
-            self._connection = duckdb.connect(":memory:")
+            self._connection = connect(":memory:")
             _migrate(self._connection, "memory")
 
     @classmethod
@@ -185,9 +183,7 @@ class Warehouse:
         pause = 0.005
         while True:
             try:
-                if write:
-                    return duckdb.connect(str(self.path))
-                return duckdb.connect(str(self.path), read_only=True)
+                return connect(str(self.path), read_only=not write)
             except duckdb.Error as error:
                 if not _is_lock_conflict(error) or time.monotonic() > deadline:
                     raise self._explain(error) from error
@@ -226,6 +222,19 @@ class Warehouse:
         if "not a valid duckdb database file" in lowered:
             return WarehouseError("this is no DuckDB file", where=self.path, fix="Name another file as the warehouse")
         return WarehouseError(text, where=self.path)
+
+
+def connect(path: str, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection that never draws a progress bar: on stdout it would stand between a `--json` object and its reader.
+
+    Raises:
+        duckdb.Error: As `duckdb.connect` does.
+    """
+    import duckdb
+
+    connection = duckdb.connect(path, read_only=read_only)
+    connection.execute("SET enable_progress_bar = false")
+    return connection
 
 
 def insert(db: duckdb.DuckDBPyConnection, table: str, columns: Mapping[str, Any] | pa.Table) -> int:

@@ -14,7 +14,7 @@ from factory.canonical import digest
 from factory.errors import WarehouseError
 from factory.result import Progress, StageResult, no_progress
 from factory.task import current_card
-from factory.warehouse import Warehouse, insert, next_no
+from factory.warehouse import Warehouse, connect, insert, next_no
 
 if TYPE_CHECKING:
     import duckdb
@@ -162,11 +162,11 @@ def _gold(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
     path = warehouse.gold_path
     if path is None:
         if warehouse not in _MEMORY:
-            _MEMORY[warehouse] = duckdb.connect(":memory:")
+            _MEMORY[warehouse] = connect(":memory:")
         db = _MEMORY[warehouse]
     else:
         try:
-            db = duckdb.connect(str(path))
+            db = connect(str(path))
         except duckdb.Error as error:
             raise WarehouseError(
                 f"the gold file cannot be opened ({' '.join(str(error).split())[:200]})",
@@ -242,7 +242,9 @@ def evaluate(
             return StageResult("evaluate", True, _did(warehouse, found))
         scored, extra = _score_all(warehouse, db, config, progress)
     if not scored:
-        return StageResult("evaluate", True, {}, ("test has no gold rows, so nothing is evaluated",))
+        return StageResult(
+            "evaluate", True, {}, ("test has no gold rows, or there is no system yet: nothing is evaluated",)
+        )
     _store(warehouse, key, scored, extra)
     found = summary(warehouse) or {}
     return StageResult("evaluate", False, _did(warehouse, found), tuple(_lines(found)))
