@@ -2,7 +2,7 @@
 
 Additive increase, multiplicative decrease, with slow start (Jacobson, "Congestion Avoidance and Control", 1988). A cut needs a
 call that was sent after the last cut, so that one burst of 429 cuts once. Queue growth is seen by the *knee*: the smallest
-in-flight limit at which throughput came within 5% of its best; beyond twice the knee more calls only wait.
+in-flight limit at which throughput came within 5% of its best; well beyond twice the knee more calls only wait.
 """
 
 from __future__ import annotations
@@ -110,12 +110,9 @@ def on_window(flow: Flow, throughput: float, limit: float, now: float) -> Flow:
         now: The time.
 
     Returns:
-        The flow with the window remembered, out of slow start if more calls no longer gave more answers, and cut to 1.5
-        times the knee if it had grown past twice the knee.
+        The flow with the window remembered, and cut to twice the knee if it had grown well past that. One batch in the
+        making and one in the server's queue keep the server busy while we store or are held up.
     """
-    lower_best = max((rate for at, rate in flow.marks if at < 0.8 * limit), default=0.0)
-    if throughput < 1.1 * lower_best and flow.limit < flow.threshold:
-        flow = replace(flow, threshold=flow.limit)
     bucket = round(math.log(max(limit, 1.0), 1.25))
     marks = {round(math.log(max(at, 1.0), 1.25)): (at, rate) for at, rate in flow.marks}
     old = marks.get(bucket)
@@ -124,8 +121,8 @@ def on_window(flow: Flow, throughput: float, limit: float, now: float) -> Flow:
     flow = replace(flow, marks=kept)
     best = max(rate for _, rate in kept)
     knee = min(at for at, rate in kept if rate >= 0.95 * best)
-    if limit > 2.0 * knee and knee >= 4.0:
-        lower = max(1.5 * knee, _LOWEST)
+    if limit > 2.5 * knee and knee >= 4.0:
+        lower = max(2.0 * knee, _LOWEST)
         return replace(flow, limit=lower, threshold=lower, cut_at=now)
     return flow
 

@@ -14,7 +14,7 @@ CHUNK = 4096
 
 
 class Intake:
-    """Reads asks as they are needed.
+    """Reads asks as they are needed: `gather` a chunk (in slices, it hashes), then `look_up` what of it is missing.
 
     Args:
         asks: What is wanted; may be a generator, and a million of them.
@@ -32,20 +32,33 @@ class Intake:
     ) -> None:
         self._asks = iter(asks)
         self._ledger, self._engine, self._known = ledger, engine, known
+        self._chunk: list[Ask] = []
         self._seen: set[int] = set()
         self.exhausted = False
         self.n_known = 0
         self.n_calls = 0
 
-    def next(self) -> list[Call]:
-        """The calls of the next chunk (perhaps none); sets `exhausted` at the end. May run in another thread."""
-        chunk = list(islice(self._asks, CHUNK))
-        if len(chunk) < CHUNK:
+    def gather(self, most: int = CHUNK) -> bool:
+        """Read and hash at most so many asks more.
+
+        Returns:
+            Whether a chunk is ready to be looked up (it is full, or the asks are at their end).
+        """
+        room = min(most, CHUNK - len(self._chunk))
+        taken = list(islice(self._asks, room))
+        for ask in taken:
+            self._engine.check_model(ask.request)
+            ask.request.key, ask.request.content_key  # noqa: B018 - hashed here, where slices are small
+        self._chunk += taken
+        if len(taken) < room:
             self.exhausted = True
+        return self.exhausted or len(self._chunk) >= CHUNK
+
+    def look_up(self) -> list[Call]:
+        """The calls of the gathered chunk that have no answer yet (perhaps none). May run in another thread."""
+        chunk, self._chunk = self._chunk, []
         if not chunk:
             return []
-        for ask in chunk:
-            self._engine.check_model(ask.request)
         found = self._ledger.missing(chunk, want_answers=self._known is not None)
         self.n_known += found.n_known
         if self._known is not None and found.known:
@@ -58,6 +71,12 @@ class Intake:
             calls += calls_of(request, samples, max_n=self._engine.settings.max_n)
         self.n_calls += len(calls)
         return grouped(calls)
+
+    def next(self) -> list[Call]:
+        """The calls of the next chunk, gathered and looked up at once; sets `exhausted` at the end."""
+        while not self.gather():
+            pass
+        return self.look_up()
 
 
 def grouped(calls: list[Call]) -> list[Call]:

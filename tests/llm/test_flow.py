@@ -68,7 +68,7 @@ def test_queue_growth_is_cut_to_the_knee() -> None:
     flow = Flow(1000.0, 2000.0, threshold=10.0)
     for limit, rate in ((32, 160.0), (64, 320.0), (128, 640.0), (256, 642.0), (1000, 641.0)):
         flow = rules.on_window(flow, rate, float(limit), 1.0)
-    assert flow.limit == pytest.approx(1.5 * 128)
+    assert flow.limit == pytest.approx(2.0 * 128)
 
 
 def test_a_batch_that_makes_more_of_more_is_let_grow() -> None:

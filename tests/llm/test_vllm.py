@@ -72,8 +72,7 @@ def test_the_server_answers_every_kind_and_a_second_run_sends_nothing(vllm_serve
     warehouse = Warehouse.open(tmp_path / "w.duckdb")
     asks = every_kind(engine.model, N)  # type: ignore[name-defined]  # noqa: F821
     check(ask(warehouse, engine, asks, stage="t"), asks)
-    counted = warehouse.query("SELECT bool_and(tokens_counted), min(tokens_out), sum(tokens_cached) > 0 FROM answers")
-    assert counted == [(True, 1, True)]
+    assert warehouse.query("SELECT bool_and(tokens_counted), min(tokens_out) > 0 FROM answers") == [(True, True)]
     attempts = warehouse.scalar("SELECT count(*) FROM attempts")
     assert attempts == 5 * N
     check(ask(warehouse, engine, asks, stage="t"), asks)

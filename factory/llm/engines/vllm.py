@@ -46,7 +46,7 @@ class VllmEngine(BulkEngine):
                     break
                 began = time.perf_counter()
                 try:
-                    running[self._enqueue(call)] = (call, began)
+                    running[_number(self._enqueue(call))] = (call, began)
                 except (ValueError, TypeError) as error:  # vLLM's words for a request that it cannot take
                     yield call, Reply(fault=_refusal(error))
             if not running:
@@ -55,7 +55,7 @@ class VllmEngine(BulkEngine):
                 continue
             for output in self.llm.llm_engine.step():
                 if output.finished:
-                    call, began = running.pop(_number(output.request_id, running))
+                    call, began = running.pop(_number(output.request_id))
                     yield call, self._reply(call, output, (time.perf_counter() - began) * 1e3)
 
     @property
@@ -170,9 +170,9 @@ class VllmEngine(BulkEngine):
         return Reply(answers, fault, ms)
 
 
-def _number(request_id: str, running: Mapping[str, Any]) -> str:
-    """The id that `enqueue_chat` gave: vLLM may add a suffix of its own to it."""
-    return request_id if request_id in running else request_id.split("-")[0]
+def _number(request_id: str) -> str:
+    """The number in a request id; `enqueue_chat` gives it with a suffix that outputs lack."""
+    return request_id.split("-")[0]
 
 
 def _refusal(error: Exception) -> Fault:

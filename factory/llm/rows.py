@@ -1,0 +1,183 @@
+"""Requests, answers and attempts as rows of their tables: made where there is time, written in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from factory.llm.engines.base import Call, Reply
+from factory.llm.prices import cost_of
+from factory.llm.request import Answer, Request, Usage
+from factory.llm.settings import Price
+from factory.warehouse import insert
+
+if TYPE_CHECKING:
+    import duckdb
+
+Row = tuple[Any, ...]
+
+COLUMNS: dict[str, dict[str, str]] = {
+    "requests": {
+        **dict.fromkeys(("request_key", "content_key", "model", "revision", "adapter", "prompt"), "string"),
+        **dict.fromkeys(("prompt_version", "stage", "messages", "sampling", "schema"), "string"),
+    },
+    "answers": {
+        "request_key": "string",
+        "sample_no": "int32",
+        **dict.fromkeys(("answer", "reasoning", "finish_reason"), "string"),
+        **dict.fromkeys(("tokens_in", "tokens_cached", "tokens_out"), "int32"),
+        "tokens_counted": "bool",
+        **dict.fromkeys(("cost", "latency_ms"), "float64"),
+        **dict.fromkeys(("logprobs", "origin"), "string"),
+    },
+    "attempts": {
+        "attempt_no": "int64",
+        "request_key": "string",
+        **dict.fromkeys(("first_sample", "last_sample"), "int32"),
+        **dict.fromkeys(("outcome", "reason"), "string"),
+        **dict.fromkeys(("http_status", "tokens_in", "tokens_out"), "int32"),
+        **dict.fromkeys(("cost", "latency_ms"), "float64"),
+        "engine": "string",
+        "started_at": "timestamp[us]",
+    },
+}
+"""The columns that are written, and their Arrow types."""
+
+
+def request_row(request: Request, stage: str) -> Row:
+    """A row of `requests`."""
+    schema = None if request.schema is None else orjson.dumps(dict(request.schema)).decode()
+    return (
+        request.key,
+        request.content_key,
+        request.model.name,
+        request.model.revision,
+        request.model.adapter,
+        request.prompt,
+        request.prompt_version,
+        stage,
+        orjson.dumps(request.messages).decode(),
+        orjson.dumps(dict(request.sampling)).decode(),
+        schema,
+    )
+
+
+def answer_row(key: str, sample: int, answer: Answer) -> Row:
+    """A row of `answers`."""
+    usage = answer.usage
+    return (
+        key,
+        sample,
+        answer.text,
+        answer.reasoning,
+        answer.finish_reason,
+        usage.tokens_in,
+        usage.tokens_cached,
+        usage.tokens_out,
+        usage.counted,
+        answer.cost,
+        answer.latency_ms,
+        None if answer.logprobs is None else orjson.dumps(answer.logprobs).decode(),
+        answer.origin,
+    )
+
+
+def attempt_row(number: int, call: Call, reply: Reply, outcome: str, engine: str, price: Price | None) -> Row:
+    """A row of `attempts`: tokens and cost of answers and of what was billed without one.
+
+    Args:
+        number: Nanoseconds since 1970 when it was sent; the attempt's number.
+        call: What was sent.
+        reply: What came, its answers with their cost.
+        outcome: `answered`, `retried` or `failed`.
+        engine: The engine's name.
+        price: For what was billed without an answer.
+    """
+    fault = reply.fault
+    tokens_in = sum(answer.usage.tokens_in for answer in reply.answers.values())
+    tokens_out = sum(answer.usage.tokens_out for answer in reply.answers.values())
+    cost = None if price is None else sum(answer.cost or 0.0 for answer in reply.answers.values())
+    if fault is not None and (fault.tokens_in or fault.tokens_out):
+        tokens_in += fault.tokens_in
+        tokens_out += fault.tokens_out
+        if price is not None:
+            cost = (cost or 0.0) + cost_of(price, Usage(fault.tokens_in, fault.tokens_out), None, 1)
+    return (
+        number,
+        call.request.key,
+        call.first,
+        call.last,
+        outcome,
+        None if fault is None else fault.reason,
+        reply.status,
+        tokens_in,
+        tokens_out,
+        cost,
+        reply.latency_ms,
+        engine,
+        number // 1000,
+    )
+
+
+def unknown_row(number: int, key: str, first: int, last: int, engine: str) -> Row:
+    """A row of `attempts` for a call of which nobody knows what came of it."""
+    return (number, key, first, last, "unknown", "killed", None, None, None, None, None, engine, number // 1000)
+
+
+def read_answer(row: Sequence[Any]) -> Answer:
+    """The answer in a row of `answers`, in the order of `COLUMNS`."""
+    _, _, text, reasoning, finish, t_in, t_cached, t_out, counted, cost, latency, logprobs, origin = row
+    usage = Usage(t_in or 0, t_out or 0, t_cached or 0, counted)
+    told = None if logprobs is None else orjson.loads(logprobs)
+    return Answer(text, finish, reasoning, usage, cost, latency, told, origin)
+
+
+def write(db: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row]) -> int:
+    """Append rows. Returns how many."""
+    return insert(db, table, _arrow(table, rows)) if rows else 0
+
+
+def write_new_requests(db: duckdb.DuckDBPyConnection, rows: Mapping[str, Row]) -> None:
+    """Append the requests that the table does not have."""
+    if not rows:
+        return
+    names = ", ".join(COLUMNS["requests"])
+    db.register("incoming_requests", _arrow("requests", list(rows.values())))
+    try:
+        db.execute(
+            f"INSERT INTO requests ({names}) SELECT {names} FROM incoming_requests"
+            " WHERE request_key NOT IN (SELECT request_key FROM requests"
+            " WHERE request_key IN (SELECT request_key FROM incoming_requests))"
+        )
+    finally:
+        db.unregister("incoming_requests")
+
+
+def stored_samples(db: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> set[tuple[str, int]]:
+    """Which samples of these requests have an answer."""
+    import pyarrow as pa
+
+    db.register("incoming_keys", pa.table({"key": pa.array(keys, pa.string())}))
+    try:
+        sql = "SELECT request_key, sample_no FROM answers WHERE request_key IN (SELECT key FROM incoming_keys)"
+        return {(key, sample) for key, sample in db.execute(sql).fetchall()}
+    finally:
+        db.unregister("incoming_keys")
+
+
+def _arrow(table: str, rows: Sequence[Row]) -> Any:
+    import pyarrow as pa
+
+    types = {
+        "string": pa.string(),
+        "int32": pa.int32(),
+        "int64": pa.int64(),
+        "float64": pa.float64(),
+        "bool": pa.bool_(),
+    }
+    types["timestamp[us]"] = pa.timestamp("us")
+    columns = zip(*rows, strict=True)
+    named = zip(COLUMNS[table].items(), columns, strict=True)
+    return pa.table({name: pa.array(values, types[kind]) for (name, kind), values in named})
