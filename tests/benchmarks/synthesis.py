@@ -179,7 +179,8 @@ def agnews(options: Options) -> None:
             emit(
                 told(
                     f"agnews/{size}: {name}", alone, "accuracy", n_test=len(gold), with_seeds=round(float(np.mean(beside)), 4),
-                    with_seeds_sd=round(float(np.std(beside, ddof=1)), 4), auroc=round(separability(bench.vectors(some), vectors), 4),
+                    with_seeds_sd=round(float(np.std(beside, ddof=1)), 4),
+                    auroc=round(separability(bench.vectors(some), vectors), 4),
                     **diversity(texts, vectors),
                 )
             )  # fmt: skip
@@ -216,7 +217,8 @@ def passages_without_a_model(warehouse: Any) -> dict[str, dict[int, list[str]]]:
         pools[f"passages of {name}, no model"] = by_label(
             warehouse.query(
                 "SELECT t.text, l.label_no FROM slots s JOIN plans p USING (plan_no)"
-                " JOIN texts t ON t.text_no = (s.parents ->> '$.passage')::INTEGER JOIN labels l ON l.name = (s.spec ->> '$.label')"
+                " JOIN texts t ON t.text_no = (s.parents ->> '$.passage')::INTEGER"
+                " JOIN labels l ON l.name = (s.spec ->> '$.label')"
                 " WHERE p.config ->> '$.name' = ? AND s.round = 0 ORDER BY s.slot_no",
                 [name],
             )

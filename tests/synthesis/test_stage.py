@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import json
+import random
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from factory.corpus.stage import ingest
+from factory.llm.request import Request
+from factory.synthesis.decontaminate import decontaminate
 from factory.synthesis.stage import synthesize
 from factory.warehouse import Warehouse
-from tests.synthesis.conftest import ScriptedEngine, writer
+from tests.synthesis.conftest import CARD, ScriptedEngine, sentence, writer
 
 
 def tables(warehouse: Warehouse) -> list[list[tuple]]:
@@ -50,4 +56,126 @@ def test_without_seeds_the_label_descriptions_are_the_queries(corpus: Callable[.
     warehouse = corpus(seeds=0)
     result = synthesize(warehouse, ScriptedEngine(writer()), per_label=3, encoder="hashing")
     assert result.did["accepted"] == {"cars": 3, "pets": 3}
-    assert warehouse.query("SELECT count(seed_text_no), count(passage_text_no) = count(*) FROM synthetic") == [(0, True)]
+    assert warehouse.query("SELECT count(seed_text_no), count(passage_text_no) = count(*) FROM synthetic") == [
+        (0, True)
+    ]
+
+
+def test_a_test_text_that_comes_later_takes_its_near_copies_along(corpus: Callable[..., Warehouse]) -> None:
+    warehouse = corpus()
+    how = {"method": "few_shot", "per_label": 4, "candidates": 10}
+    synthesize(warehouse, ScriptedEngine(writer()), **how)
+    victim = warehouse.query("SELECT text FROM synthetic WHERE state = 'accepted' ORDER BY synthetic_no LIMIT 1")[0][0]
+    ingest(warehouse, CARD, {"test": {"texts": [victim.upper() + "!", "a test text of no concern at all"]}})
+    decontaminate(warehouse)
+    assert warehouse.query("SELECT state, drop_reason FROM synthetic WHERE text = ?", [victim]) == [
+        ("dropped", "duplicate_of_held_out")
+    ]
+    again = synthesize(warehouse, ScriptedEngine(writer()), **how)
+    assert again.did["accepted"] == {"cars": 4, "pets": 4}
+    assert victim not in [row[0] for row in warehouse.query("SELECT text FROM synthetic WHERE state = 'accepted'")]
+
+
+def test_held_out_texts_are_kept_clear_of_even_with_filters_off(corpus: Callable[..., Warehouse]) -> None:
+    secret = "Kitten litter small because yesterday again vet dog hamster knows fur detail nobody leash."
+    warehouse = corpus(held_out=(secret,))
+
+    def say(request: Request, sample: int) -> str:
+        return f"<text>{secret}</text>" if sample % 2 else writer()(request, sample)
+
+    synthesize(
+        warehouse, ScriptedEngine(say), method="few_shot", per_label=3, candidates=10, block=50,
+        filters_off=["duplicate_of_held_out", "near_held_out", "duplicate"],
+    )  # fmt: skip
+    assert warehouse.query("SELECT count(*) FROM synthetic WHERE text = ? AND state = 'accepted'", [secret]) == [(0,)]
+    assert warehouse.query("SELECT DISTINCT drop_reason FROM synthetic WHERE text = ?", [secret]) == [
+        ("duplicate_of_held_out",)
+    ]
+
+
+def test_self_guide_labels_its_own_inventions_and_balances_them(corpus: Callable[..., Warehouse]) -> None:
+    warehouse = corpus()
+
+    def say(request: Request, sample: int) -> str:
+        if request.prompt == "self_guide_input":
+            return writer()(request, sample)
+        text = request.messages[-1]["content"].lower()
+        pets = sum(word in text for word in ("cat", "dog", "vet", "litter", "leash", "fur", "kitten"))
+        cars = sum(word in text for word in ("engine", "brakes", "clutch", "tyres", "diesel", "oil", "garage"))
+        return "pets" if pets > cars else "cars"
+
+    result = synthesize(
+        warehouse, ScriptedEngine(say), method="self_guide", per_label=5, candidates=10, round_size=4, check_samples=3
+    )
+    assert result.did["accepted"] == {"cars": 5, "pets": 5}
+    assert result.did["rounds"] > 1
+    poor = warehouse.query("SELECT count(*) FROM slots WHERE json_array_length(spec -> '$.poor') > 0")[0][0]
+    assert poor > 0
+    kinds = dict(warehouse.query("SELECT spec ->> '$.kind', count(*) FROM slots GROUP BY ALL"))
+    assert kinds["check"] >= 10
+
+
+def test_a_killed_self_guide_ends_like_an_undisturbed_one(corpus: Callable[..., Warehouse]) -> None:
+    def say(request: Request, sample: int) -> str:
+        if request.prompt == "self_guide_input":
+            return writer(broken=0.3)(request, sample)
+        return "pets" if (len(request.messages[-1]["content"]) + sample) % 3 else "cars"
+
+    how = {"method": "self_guide", "per_label": 4, "candidates": 12, "round_size": 3, "check_samples": 3}
+    undisturbed = corpus()
+    synthesize(undisturbed, ScriptedEngine(say), **how)
+    killed = corpus()
+    for stop in (2, 7, 11, 9, 5):
+        try:
+            synthesize(killed, ScriptedEngine(say, stop_after=stop), **how)
+        except KeyboardInterrupt:
+            continue
+    synthesize(killed, ScriptedEngine(say), **how)
+    assert tables(killed) == tables(undisturbed)
+
+
+def test_asking_for_more_extends_the_same_plan(corpus: Callable[..., Warehouse]) -> None:
+    warehouse = corpus()
+    synthesize(warehouse, ScriptedEngine(writer()), method="few_shot", per_label=3)
+    first = warehouse.query("SELECT text FROM synthetic WHERE state = 'accepted' ORDER BY synthetic_no")
+    synthesize(warehouse, ScriptedEngine(writer()), method="few_shot", per_label=5)
+    assert warehouse.scalar("SELECT count(*) FROM plans WHERE stage = 'synthesize'") == 1
+    both = warehouse.query("SELECT text FROM synthetic WHERE state = 'accepted' ORDER BY synthetic_no")
+    assert both[: len(first)] == first
+    assert len(both) == 10
+
+
+def test_cartography_still_gives_exact_yields(corpus: Callable[..., Warehouse]) -> None:
+    warehouse = corpus()
+    result = synthesize(
+        warehouse,
+        ScriptedEngine(writer()),
+        method="few_shot",
+        per_label=5,
+        candidates=6,
+        cartography=0.8,
+        encoder="hashing",
+    )
+    assert result.did["accepted"] == {"cars": 5, "pets": 5}
+    assert result.did["dropped"]["cartography"] == 4
+
+
+def test_outside_passages_are_cut_and_named_as_parents(corpus: Callable[..., Warehouse], tmp_path: Path) -> None:
+    warehouse = corpus()
+    lines = [
+        {"text": f"From: a@b\n\n{sentence(random.Random(at), 'cars', 30)} {sentence(random.Random(-at), 'pets', 30)}"}
+        for at in range(40)
+    ]
+    (tmp_path / "outside.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    result = synthesize(
+        warehouse, ScriptedEngine(writer()), per_label=3, retrieval="lexical", passage_tokens=[5, 40],
+        passages=[{"path": str(tmp_path / "outside.jsonl"), "text": "text", "clean": "usenet"}],
+        bands={"sources": {"ranks": [1, 20], "quantiles": [0, 1]}},
+    )  # fmt: skip
+    assert result.did["accepted"] == {"cars": 3, "pets": 3}
+    rows = warehouse.query(
+        "SELECT t.origin, p.source, t.text FROM synthetic s JOIN texts t ON t.text_no = s.passage_text_no"
+        " JOIN passages p ON p.text_no = t.text_no"
+    )
+    assert {row[0] for row in rows} == {"passage"}
+    assert all("a@b" not in row[2] for row in rows)

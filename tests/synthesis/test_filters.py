@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from factory.synthesis import filters
+from factory.synthesis.near import NearIndex, jaccard, near_in_space, shingles
+
+REAL = [
+    "Oil prices rose above 50 dollars a barrel on Tuesday after a storm shut platforms in the Gulf of Mexico.",
+    "The central bank left interest rates unchanged and said that growth would slow in the coming quarter.",
+    "Shares of the airline fell sharply after it warned of a larger loss and announced further job cuts.",
+    "The retailer said that sales in stores open at least a year had grown by three percent in September.",
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("I'm sorry, but I can't help with that.", "refusal"),
+        ("As an AI language model I have no opinion on football.", "refusal"),
+        ("UNABLE TO REWRITE", "refusal"),
+        ("Sure! Here is the text you wanted about oil.", "boilerplate"),
+        ("Here are three examples: oil, gas, coal", "boilerplate"),
+        ("Text 1: Oil rises again", "boilerplate"),
+        ("Shares of [Company Name] fell on Monday after a warning", "placeholder"),
+        ("...!!!", "unreadable"),
+        ("Oil.", "too_short"),
+        ("Oil rose again. " * 60, "too_long"),
+        (
+            "Die Ölpreise sind am Dienstag erneut deutlich gestiegen, weil ein Sturm im Golf von Mexiko wütet.",
+            "language",
+        ),
+    ],
+)
+def test_what_is_no_text_of_the_corpus_is_dropped_with_its_reason(text: str, reason: str) -> None:
+    check = filters.text_filters(bounds=filters.length_bounds(REAL), expected=filters.expected_language(REAL))
+    verdict = check(text, None)
+    assert verdict is not None
+    assert verdict[0] == reason
+
+
+@pytest.mark.parametrize(
+    "text", [*REAL, "Sorry season ends: the Reds lose again, and their manager says that nobody can be sure of a job."]
+)
+def test_real_texts_pass(text: str) -> None:
+    check = filters.text_filters(bounds=filters.length_bounds(REAL), expected=filters.expected_language(REAL))
+    assert check(text, None) is None
+
+
+def test_a_copy_of_the_passage_is_told_from_a_rewriting() -> None:
+    passage = REAL[0]
+    assert filters.copy_of_passage(passage.replace("Tuesday", "Monday"), passage) is not None
+    assert (
+        filters.copy_of_passage("Crude climbed past the 50 dollar mark as a hurricane stopped work offshore.", passage)
+        is None
+    )
+
+
+def test_noise_words_are_the_tasks_own() -> None:
+    check = filters.text_filters(noise_words=["therefore"])
+    verdict = check("We conclude, THEREFORE, that it is so.", None)
+    assert verdict == ("noise", "therefore")
+
+
+def test_every_reason_that_is_given_is_declared() -> None:
+    assert list(filters.count_reasons(["surplus", "refusal", None, "refusal"]).items()) == [
+        ("refusal", 2),
+        ("surplus", 1),
+    ]
+    assert len(set(filters.ORDER)) == len(filters.ORDER)
+
+
+WORDS = st.lists(
+    st.sampled_from(
+        [
+            "oil",
+            "gas",
+            "coal",
+            "wind",
+            "rises",
+            "falls",
+            "again",
+            "on",
+            "fears",
+            "of",
+            "war",
+            "and",
+            "peace",
+            "in",
+            "june",
+        ]
+    ),
+    min_size=6,
+    max_size=14,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(WORDS, min_size=1, max_size=8), WORDS)
+def test_the_index_finds_what_comparing_with_all_finds(texts: list[list[str]], query: list[str]) -> None:
+    index = NearIndex((str(at), " ".join(words)) for at, words in enumerate(texts))
+    wanted = {
+        str(at): jaccard(shingles(" ".join(words)), shingles(" ".join(query)))
+        for at, words in enumerate(texts)
+        if jaccard(shingles(" ".join(words)), shingles(" ".join(query))) >= index.threshold
+    }
+    assert dict(index.find_all(" ".join(query))) == wanted
+
+
+def test_near_in_space_is_a_cosine_threshold() -> None:
+    import numpy as np
+
+    vectors = np.array([[1, 0], [0, 1]], np.float32)
+    assert near_in_space(vectors, np.array([[0.9, 0.1]], np.float32), 0.8).tolist() == [True, False]
+    assert near_in_space(vectors, np.zeros((0, 2), np.float32), 0.8).tolist() == [False, False]
