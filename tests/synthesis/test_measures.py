@@ -18,7 +18,8 @@ from factory.synthesis.measures import (
 )
 
 WORDS = st.lists(
-    st.sampled_from(["oil", "rises", "again", "on", "fears", "of", "war", "in", "gulf", "and", "markets", "fall"]),
+VOCABULARY = ["oil", "rises", "again", "on", "fears", "of", "war", "in", "gulf", "and", "markets", "fall"]
+    st.sampled_from(VOCABULARY),
     min_size=5,
     max_size=14,
 )
