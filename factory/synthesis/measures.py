@@ -116,7 +116,9 @@ def entity_entropy(texts: Sequence[str], *, model: str = "en_core_web_lg") -> di
     return {kind: _entropy(counts) for kind, counts in sorted(found.items())}
 
 
-def mauve_score(real: Sequence[str], synthetic: Sequence[str], *, model: str = "gpt2-xl", random_seed: int = 0) -> float | None:
+def mauve_score(
+    real: Sequence[str], synthetic: Sequence[str], *, model: str = "gpt2-xl", random_seed: int = 0
+) -> float | None:
     """MAUVE (Pillutla et al. 2021) with SynthesizRR's settings; None where `mauve-text` or the model is not at hand."""
     try:
         import mauve

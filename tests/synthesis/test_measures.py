@@ -17,8 +17,8 @@ from factory.synthesis.measures import (
     separability,
 )
 
-WORDS = st.lists(
 VOCABULARY = ["oil", "rises", "again", "on", "fears", "of", "war", "in", "gulf", "and", "markets", "fall"]
+WORDS = st.lists(
     st.sampled_from(VOCABULARY),
     min_size=5,
     max_size=14,
