@@ -39,11 +39,11 @@ def self_bleu(texts: Sequence[str], *, most: int = 5, epsilon: float = 0.1) -> l
         best: dict[tuple[str, ...], list[int]] = {}
         for count in counts:
             for gram, times in count.items():
-                first = best.setdefault(gram, [0, 0])
-                if times > first[0]:
-                    first[:] = [times, first[0]]
-                elif times > first[1]:
-                    first[1] = times
+                largest = best.setdefault(gram, [0, 0])
+                if times > largest[0]:
+                    largest[:] = [times, largest[0]]
+                elif times > largest[1]:
+                    largest[1] = times
         for at, count in enumerate(counts):
             hit = 0
             for gram, times in count.items():
