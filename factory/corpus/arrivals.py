@@ -211,11 +211,13 @@ def take_in(
             [first_no],
         )
         counts = {"new_texts": _one(db, "SELECT count(*) FROM fresh")}
-        if counts["new_texts"]:
+        for first, last in _stretches(db):
             db.execute(
                 """INSERT INTO texts (text_no, content_hash, text, fields, origin)
                    SELECT fresh.text_no, incoming.content_hash, incoming.text, incoming.fields, 'corpus'
-                   FROM incoming JOIN fresh ON incoming.row_no = fresh.first_row ORDER BY fresh.text_no"""
+                   FROM incoming JOIN fresh ON incoming.row_no = fresh.first_row
+                   WHERE incoming.row_no BETWEEN ? AND ? AND fresh.first_row BETWEEN ? AND ? ORDER BY fresh.text_no""",
+                [first, last, first, last],
             )
         db.execute(
             """CREATE OR REPLACE TEMP TABLE located AS
@@ -241,6 +243,14 @@ def take_in(
         db.execute("DROP TABLE IF EXISTS fresh")
         db.execute("DROP TABLE IF EXISTS located")
     return counts
+
+
+def _stretches(db: duckdb.DuckDBPyConnection) -> list[tuple[int, int]]:
+    """Row numbers of the new texts in stretches small enough to be sorted in memory."""
+    return db.execute(
+        """SELECT min(first_row), max(first_row) FROM
+           (SELECT first_row, (row_number() OVER (ORDER BY first_row) - 1) // 50000 AS part FROM fresh) GROUP BY part ORDER BY 1"""
+    ).fetchall()
 
 
 def _take_gold(db: duckdb.DuckDBPyConnection, source_no: int) -> int:
