@@ -43,12 +43,12 @@ class SetFitConfig:
         seed: Of pairs, batches and dropout.
     """
 
-    per_label: int = 16
+    per_label: int = 8
     iterations: int = 20
-    max_steps: int = 120
+    max_steps: int = 40
     batch_size: int = 16
     learning_rate: float = 2e-5
-    head_texts: int = 2000
+    head_texts: int = 1000
     c: float = 1.0
     seed: int = 0
 
