@@ -3,8 +3,8 @@
 A sealed child learns which tests a program makes (`sandbox/symbolic.py`). The host scans every text once for the patterns of all
 recognised programs (Hyperscan: linear time, nothing backtracks), counts what each program's tests come to, and has a sealed child
 turn each *distinct* outcome into a vote by running the program's own code on it; most texts share few outcomes. Exact on ASCII
-texts; other texts, and outcomes that are not modelled, run as plain Python in the sandbox. Before a program is taken, its votes on a
-sample must equal those of the plain run.
+texts; other texts, and outcomes that are not modelled, run as plain Python in the sandbox. Before a program is taken, its votes
+on a sample must equal those of the plain run.
 """
 
 from __future__ import annotations
@@ -19,13 +19,18 @@ from typing import Any
 import numpy as np
 
 from factory.programs.pool import CHUNK, STATUS, Job, Pool, ProgramRun, frame_of, take_codes, vote_dtype
+from factory.programs.sandbox.views import View, checked, prepare
 
 MAX_FALLBACK = 0.3
 """Share of sample texts that may have to run as Python before a program is run as Python altogether."""
 
 MAX_MEMO = 200_000
-_PLAIN = re.compile(r"(?:\\x[0-9a-f]{2}|\\[AbBz]|[\[\]|()?:,-]|\{[0-9]{1,4},(?:[0-9]{1,4})?\})*\Z")
+_PLAIN = re.compile(r"(?:[A-Za-z0-9]|\\x[0-9a-f]{2}|\\[AbBz]|[\[\]|()?:,-]|\{[0-9]{1,4},(?:[0-9]{1,4})?\})*\Z")
+_LONGEST = 15_000
 _FALLBACK = -100
+
+Spec = tuple[str, tuple[str, ...], bool, View]
+"""Operation, patterns, whether a count is exact, and the view of the text."""
 
 
 @dataclass
@@ -35,13 +40,13 @@ class Recognised:
     Attributes:
         source: The program.
         target: Its label, or None.
-        specs: Its observations: operation (`any`, `distinct`, `count`), patterns, and whether a count is exact.
+        specs: Its observations: operation (`any`, `distinct`, `count`), patterns, whether a count is exact, and the view.
         memo: Vote code by outcome; `_FALLBACK` where the program must run.
     """
 
     source: str
     target: str | None
-    specs: list[tuple[str, tuple[str, ...], bool]]
+    specs: list[Spec]
     memo: dict[bytes, int] = field(default_factory=dict)
 
 
@@ -113,7 +118,7 @@ class Applier:
             Job({"source": s, "labels": self.labels, "target": t, "static": True, "mode": "learn"}, 0, chunk)
             for s, t in zip(self.sources, self.targets, strict=True)
         ]
-        found: dict[int, list[tuple[str, tuple[str, ...], bool]]] = {}
+        found: dict[int, list[Spec]] = {}
 
         def take(index: int, raw: np.ndarray | None, said: dict[str, Any]) -> None:
             specs = _specs_of(said.get("learned"))
@@ -125,13 +130,23 @@ class Applier:
                 found[index] = specs
 
         self.pool.run_jobs(jobs, take)
-        good = _compilable({p for specs in found.values() for _, patterns, _ in specs for p in patterns})
         for index, specs in sorted(found.items()):
-            if all(pattern in good for _, patterns, _ in specs for pattern in patterns):
-                self.recognised[index] = Recognised(self.sources[index], self.targets[index], specs)
-            else:
+            self.recognised[index] = Recognised(self.sources[index], self.targets[index], specs)
+        self._scanner = self._scanner_of(sorted(self.recognised))
+
+    def _scanner_of(self, indices: list[int]) -> _Scanner | None:
+        """A scanner of these programs; those whose patterns the engine does not take are given back to Python."""
+        import hyperscan
+
+        try:
+            return _Scanner([self.recognised[index] for index in indices]) if indices else None
+        except hyperscan.error:
+            taken = _takeable(self.recognised, indices)
+        for index in indices:
+            if index not in taken:
                 self.why[index] = "a pattern is too large for the one-pass engine"
-        self._scanner = _Scanner(list(self.recognised.values())) if self.recognised else None
+                del self.recognised[index]
+        return _Scanner([self.recognised[index] for index in taken]) if taken else None
 
     def _compare(self, sample: list[str]) -> None:
         """Take programs back that vote otherwise on the sample, or must run as Python too often."""
@@ -153,7 +168,8 @@ class Applier:
             else:
                 continue
             del self.recognised[index]
-        self._scanner = _Scanner(list(self.recognised.values())) if self.recognised else None
+        if len(self.recognised) < len(indices):
+            self._scanner = _Scanner([self.recognised[i] for i in sorted(self.recognised)]) if self.recognised else None
 
     # ----------------------------------------------------------------------------------------------------------------------
     def run(self, texts: Sequence[str]) -> ProgramRun:
@@ -212,7 +228,9 @@ class Applier:
         notes: list[list[dict[str, Any]]],
     ) -> None:
         """Run recognised programs as Python on the texts where their tests do not tell."""
-        jobs, places, cache = [], [], {}
+        jobs: list[tuple[int, Job]] = []
+        places: list[tuple[int, np.ndarray]] = []
+        cache: dict[bytes, int] = {}
         for index, mine in sorted(rows.items()):
             for start in range(0, len(mine), CHUNK):
                 part = mine[start : start + CHUNK]
@@ -283,7 +301,8 @@ class Applier:
 
     def _run_outcomes(self, wanted: Sequence[tuple[int, list[bytes], list[tuple[int, ...]]]]) -> None:
         """Have sealed children turn outcomes into votes by the programs' own code."""
-        jobs, places = [], []
+        jobs: list[Job] = []
+        places: list[tuple[Recognised, list[bytes], int]] = []
         for index, keys, rows in wanted:
             program = self.recognised[index]
             task = {
@@ -312,23 +331,50 @@ class Applier:
 
 # ----------------------------------------------------------------------------------------------------------------------------
 class _Scanner:
-    """One database of all patterns of some programs."""
+    """One database for each view of the texts, with all patterns of some programs on it."""
 
     def __init__(self, programs: list[Recognised]) -> None:
-        import hyperscan
-
-        self.widths = [len(program.specs) for program in programs]
-        self.starts = np.concatenate([[0], np.cumsum(self.widths)])
-        ids: list[_Id] = []
+        widths = [len(program.specs) for program in programs]
+        self.clipped: list[int] = []
+        self.starts = np.concatenate([[0], np.cumsum(widths)]).astype(np.int64)
+        by_view: dict[View, list[_Id]] = {}
+        lengths: dict[View, list[tuple[str, int, int]]] = {}
         for program, start in zip(programs, self.starts, strict=False):
-            for at, (op, patterns, exact) in enumerate(program.specs):
-                column = int(start) + at
-                if op == "any" or not exact:
-                    ids.append(_Id("|".join(f"(?:{p})" for p in patterns), column, True))
+            for at, (op, patterns, exact, view) in enumerate(program.specs):
+                column, ids = int(start) + at, by_view.setdefault(view, [])
+                if op in ("chars", "words"):
+                    lengths.setdefault(view, []).append((op, int(patterns[0]), column))
+                elif op == "any" or not exact:
+                    ids += [_Id(pattern, column, True) for pattern in _joined(patterns)]
+                    self.clipped.append(column)
                 else:
                     ids += [_Id(pattern, column, op == "distinct") for pattern in patterns]
+        self.views = [_Database(view, by_view[view], lengths.get(view, [])) for view in sorted(by_view, key=repr)]
+
+    def scan(self, texts: Sequence[str]) -> tuple[list[np.ndarray], np.ndarray]:
+        """Outcomes `[n, width]` int16 of each program, and `[n]` whether a text is not ASCII (its outcomes mean nothing)."""
+        odd = np.array([not text.isascii() for text in texts], dtype=bool)
+        values = np.zeros((len(texts), int(self.starts[-1])), dtype=np.int16)
+        for database in self.views:
+            database.scan(texts, values)
+        values[:, self.clipped] = np.minimum(values[:, self.clipped], 1)
+        cuts = zip(self.starts[:-1], self.starts[1:], strict=True)
+        return [np.ascontiguousarray(values[:, start:stop]) for start, stop in cuts], odd
+
+
+class _Database:
+    """The patterns on one view."""
+
+    def __init__(self, view: View, ids: list[_Id], lengths: list[tuple[str, int, int]]) -> None:
+        import hyperscan
+
+        self.view = view
+        self.lengths = lengths
+        self._database = None
         self.columns = np.array([i.column for i in ids], dtype=np.int64)
         self.many = np.array([not i.once for i in ids], dtype=bool)
+        if not ids:
+            return
         self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
         self._database.compile(
             expressions=[i.pattern.encode() for i in ids],
@@ -337,35 +383,54 @@ class _Scanner:
             flags=[hyperscan.HS_FLAG_SINGLEMATCH if i.once else 0 for i in ids],
         )
 
-    def scan(self, texts: Sequence[str]) -> tuple[list[np.ndarray], np.ndarray]:
-        """Outcomes `[n, width]` int16 of each program, and `[n]` whether a text is not ASCII (its outcomes mean nothing)."""
+    def scan(self, texts: Sequence[str], values: np.ndarray) -> None:
+        """Add what is found in the ASCII texts to `values` `[n, columns of all]`."""
+        view = self.view
+        if self.lengths:
+            seen_texts = [prepare(view, text) if text.isascii() else "" for text in texts]
+            chars = np.array([len(seen) for seen in seen_texts])
+            words = np.array([len(seen.split()) for seen in seen_texts])
+            for unit, number, column in self.lengths:
+                values[:, column] = (chars if unit == "chars" else words) >= number
+        if self._database is None:
+            return
         scan = self._database.scan
         hits: list[int] = []
-        ends: list[int] = []
-        odd = np.zeros(len(texts), dtype=bool)
-        lengths = []
-        add, end = hits.append, ends.append
+        lengths = [0]
+        add = hits.append
 
         def on_match(number: int, start: int, stop: int, flags: int, context: Any) -> None:
-            add(number)
-            end(stop)
+            add(number << 32 | stop)
 
-        for at, text in enumerate(texts):
+        for text in texts:
             if text.isascii():
-                scan(text.encode(), match_event_handler=on_match)
-            else:
-                odd[at] = True
+                seen = prepare(view, text) if view else text
+                if seen:
+                    scan(seen.encode(), match_event_handler=on_match)
             lengths.append(len(hits))
-        numbers = np.array(hits, dtype=np.int64)
-        rows = np.repeat(np.arange(len(texts)), np.diff([0, *lengths]))
-        if self.many.any() and len(numbers):
-            places = np.stack([rows, numbers, np.where(self.many[numbers], np.array(ends, dtype=np.int64), 0)])
-            places = np.unique(places, axis=1)
-            rows, numbers = places[0], places[1]
-        values = np.zeros((len(texts), int(self.starts[-1])), dtype=np.int16)
+        found = np.array(hits, dtype=np.int64)
+        numbers, ends = found >> 32, found & 0xFFFFFFFF
+        rows = np.repeat(np.arange(len(texts)), np.diff(lengths))
+        many = self.many[numbers]
+        if many.any():
+            places = np.unique(np.stack([rows[many], numbers[many], ends[many]]), axis=1)
+            np.add.at(values, (places[0], self.columns[places[1]]), 1)
+            rows, numbers = rows[~many], numbers[~many]
         np.add.at(values, (rows, self.columns[numbers]), 1)
-        cuts = zip(self.starts[:-1], self.starts[1:], strict=True)
-        return [np.ascontiguousarray(values[:, start:stop]) for start, stop in cuts], odd
+
+
+def _joined(patterns: Sequence[str]) -> list[str]:
+    """Patterns as few alternations, none longer than the engine takes."""
+    found: list[str] = []
+    part: list[str] = []
+    size = 0
+    for pattern in patterns:
+        if part and size + len(pattern) > _LONGEST:
+            found.append("|".join(part))
+            part, size = [], 0
+        part.append(f"(?:{pattern})")
+        size += len(pattern) + 5
+    return [*found, "|".join(part)]
 
 
 def _unique_rows(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -382,52 +447,48 @@ def _unique_rows(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows, inverse
 
 
-def _specs_of(line: Any) -> list[tuple[str, tuple[str, ...], bool]] | None:
+def _specs_of(line: Any) -> list[Spec] | None:
     """A child's observations, every part of them checked; None if there are none to trust."""
     try:
         found = json.loads(line)["learned"]
     except (TypeError, ValueError, KeyError, RecursionError):
         return None
-    specs = []
+    specs: list[Spec] = []
     if not isinstance(found, list) or len(found) > 1000:
         return None
     for spec in found:
-        if not (isinstance(spec, list) and len(spec) == 3 and spec[0] in ("any", "distinct", "count")):
+        if not (
+            isinstance(spec, list) and len(spec) == 4 and spec[0] in ("any", "distinct", "count", "chars", "words")
+        ):
             return None
-        patterns = spec[1]
+        patterns, view = spec[1], checked(spec[3])
+        if view is None:
+            return None
+        if spec[0] in ("chars", "words"):
+            if not (isinstance(patterns, list) and len(patterns) == 1 and re.fullmatch("[0-9]{1,9}", str(patterns[0]))):
+                return None
+            specs.append((str(spec[0]), (str(patterns[0]),), True, view))
+            continue
         if not isinstance(patterns, list) or not all(isinstance(p, str) and len(p) < 60_000 for p in patterns):
             return None
         if not all(_PLAIN.match(p) for p in patterns):
             return None
-        specs.append((str(spec[0]), tuple(patterns), bool(spec[2])))
+        specs.append((str(spec[0]), tuple(patterns), bool(spec[2]), view))
     return specs
 
 
-def _compilable(patterns: set[str]) -> set[str]:
-    """The patterns that the engine takes; found by halving, since it names none."""
+def _takeable(programs: dict[int, Recognised], indices: list[int]) -> list[int]:
+    """The programs whose patterns the engine compiles, found by halving, since it names no culprit."""
     import hyperscan
 
-    def good(some: list[str]) -> list[str]:
-        if not some:
+    try:
+        _Scanner([programs[index] for index in indices])
+    except hyperscan.error:
+        if len(indices) <= 1:
             return []
-        try:
-            hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK).compile(
-                expressions=[p.encode() for p in some],
-                ids=list(range(len(some))),
-                elements=len(some),
-                flags=[0] * len(some),
-            )
-        except Exception as error:
-            if (
-                type(error).__module__.partition(".")[0] not in ("hyperscan", "_hyperscan", "builtins")
-                or len(some) == 1
-            ):
-                return []
-            half = len(some) // 2
-            return good(some[:half]) + good(some[half:])
-        return some
-
-    return set(good(sorted(patterns)))
+        half = len(indices) // 2
+        return _takeable(programs, indices[:half]) + _takeable(programs, indices[half:])
+    return indices
 
 
 def _frame_function(items: Sequence[Any]) -> Any:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FAILURES_KEPT = 1000
 """Rows of `vote_failures` for one program and block; the counts are in `vote_blocks` in any case."""
 
-RECOGNISE_FROM = 5_000
+RECOGNISE_FROM = 20_000
 """Texts from which it pays to look for programs that are plain tests."""
 
 _ROW_FAILURES = ("exception", "bad value", "timeout", "memory", "crash")

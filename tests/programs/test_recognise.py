@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Recognised programs vote exactly as plain Python does, on every text."""
 
 from __future__ import annotations
@@ -55,13 +56,17 @@ PLAIN = {
         "W = [('win', 2), ('free', 1), ('song', -2)]\ndef label(text):\n    s = 0\n    for k, v in W:\n        if k in text:\n            s += v\n"
         "    return 'spam' if s > 1 else 'ham' if s < 0 else None"
     ),
+    "squeezed": "RX = re.compile(r'^(?:free|win)\\b(?! cash)')\ndef label(text):\n    t = ' '.join(text.lower().split())\n    return 'spam' if RX.search(t) else 'ham' if t.rstrip(' !').endswith('song') else None",
+    "padded": "def label(text):\n    t = f' {text.lower()} '\n    if len(t) < 8 or len(text.split()) > 6:\n        return None\n    return 'spam' if ' win ' in t or ' free ' in t else None",
+    "cut": "def label(text):\n    head = text[:5].lower()\n    return 'ham' if head.strip() in {'i', 'song', 'love'} or head == 'i am ' else None",
+    "look_ahead": "def label(text):\n    return 'ham' if re.search(r'cash(?! song)', text) else None",
     "len_list": "W = ['win', 'free', 'cash']\ndef label(text):\n    return 'spam' if len([w for w in W if w in text]) >= 2 else None",
 }
 NOT_PLAIN = {
-    "length": "def label(text):\n    return 'ham' if len(text) > 20 else None",
-    "slices": "def label(text):\n    return 'ham' if text[:3] == 'win' else None",
-    "look_ahead": "def label(text):\n    return 'ham' if re.search(r'win(?!ner)', text) else None",
-    "changed": "def label(text):\n    return 'ham' if 'win' in text.replace('w i n', 'win') else None",
+    "characters": "def label(text):\n    return 'ham' if text[0:1] and text[0] == 'w' else None",
+    "ratio": "def label(text):\n    return 'ham' if len(set(text)) * 2 < len(text) else None",
+    "substitution": "def label(text):\n    return 'ham' if 'win' in re.sub('[aeiou]', '', text) else None",
+    "ngrams": "def label(text):\n    w = text.split()\n    return 'ham' if ('a', 'b') in set(zip(w, w[1:])) else None",
 }
 
 

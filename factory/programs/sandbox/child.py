@@ -60,7 +60,7 @@ class Watch:
 
 def run(
     task: Mapping[str, Any],
-    texts: list[str],
+    texts: list[Any],
     start: int,
     out: memoryview,
     status_fd: int,
@@ -128,9 +128,9 @@ def run(
 
 
 def _rows(
-    label: Callable[[str], Any],
+    label: Callable[[Any], Any],
     task: Mapping[str, Any],
-    texts: list[str],
+    texts: list[Any],
     start: int,
     out: memoryview,
     watch: Watch,

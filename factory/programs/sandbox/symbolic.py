@@ -1,9 +1,10 @@
-"""Running a program on what is known of a text instead of on the text: the recogniser's inner half, inside the sealed child.
+"""Running a program on what is known of a text instead of on the text: the recogniser's inner half, in the sealed child.
 
-A program whose vote depends on its text only through keyword and regex tests is run with proxies: the text, the compiled patterns,
-and what searching gives. Each test is an *observation* (is any of these patterns there; how many of them; how many matches), which
-the host computes for all programs in one pass over the texts. The program's own code then turns observations into a vote, once for
-every distinct combination. Whatever is not modelled raises `Unknown`, and the row runs as plain Python.
+A program whose vote depends on its text only through keyword and regex tests is run with proxies: the text, the compiled
+patterns, and what searching gives. Each test is an *observation* (is any of these patterns there; how many of them; how many
+matches; is the text so long), which the host computes for all programs in one pass over the texts. The program's own code then
+turns observations into a vote, once for every distinct combination. Whatever is not modelled raises `Unknown`, and the row
+runs as plain Python.
 """
 
 from __future__ import annotations
@@ -15,29 +16,34 @@ from types import MappingProxyType
 from typing import Any
 
 from . import facades, policy
-from .patterns import ALL, SPACE, Converted, Form, Unknown, convert, literal, token, token_set
+from .patterns import ALL, NEVER, SPACE, Converted, Unknown, convert, literal, set_of, token, token_set
+from .views import View, checked
 
 MAX_OBSERVATIONS = 400
 MAX_RUNS = 3000
 MAX_PATTERNS = 4000
 
 
+Spec = tuple[str, tuple[str, ...], bool, View]
+"""An observation: operation, patterns, whether a count is exact, and the view of the text that it is made on."""
+
+
 class Board:
     """The observations a program asks for, and the answers it gets in one run."""
 
     def __init__(self) -> None:
-        self.specs: list[tuple[str, tuple[str, ...], bool]] = []
-        self.index: dict[tuple[str, tuple[str, ...], bool], int] = {}
+        self.specs: list[Spec] = []
+        self.index: dict[Spec, int] = {}
         self.values: Sequence[int] = ()
         self.open = True
 
-    def ask(self, op: str, patterns: Iterable[str], exact: bool = True) -> int:
+    def ask(self, op: str, patterns: Iterable[str], view: View, exact: bool = True) -> int:
         """The value of an observation: `any` 0 or 1, `distinct` how many of the patterns, `count` how many matches.
 
         Raises:
             Unknown: It was never seen while the program was learned, or its value cannot be known.
         """
-        key = (op, tuple(patterns), exact)
+        key = (op, tuple(patterns), exact, view)
         at = self.index.get(key)
         if at is None:
             if not self.open or len(self.specs) >= MAX_OBSERVATIONS:
@@ -53,51 +59,131 @@ class Board:
 class Test:
     """Is any of these patterns in the text? Asked only when it is needed."""
 
-    def __init__(self, board: Board, patterns: Iterable[str]) -> None:
-        self.board = board
+    def __init__(self, text: Text, patterns: Iterable[str], loose: Iterable[str] = ()) -> None:
+        self.text = text
         self.patterns = tuple(dict.fromkeys(patterns))
+        self.loose = tuple(dict.fromkeys(loose))
 
     def __bool__(self) -> bool:
-        return bool(self.board.ask("any", self.patterns))
+        ask = self.text.board.ask
+        if self.patterns and ask("any", self.patterns, self.text.view):
+            return True
+        return bool(self.loose and ask("any", self.loose, self.text.view, exact=False))
+
+
+class Length:
+    """How long the text is, or how many words it has: it can be compared with numbers and nothing else."""
+
+    def __init__(self, text: Text, unit: str) -> None:
+        self.text, self.unit = text, unit
+
+    def at_least(self, number: Any) -> bool:
+        if type(number) is not int:
+            raise Unknown("a length is computed with")
+        return number <= 0 or bool(self.text.board.ask(self.unit, (str(number),), self.text.view))
+
+    def __ge__(self, other: Any) -> bool:
+        return self.at_least(other)
+
+    def __gt__(self, other: Any) -> bool:
+        return self.at_least(other + 1)
+
+    def __lt__(self, other: Any) -> bool:
+        return not self.at_least(other)
+
+    def __le__(self, other: Any) -> bool:
+        return not self.at_least(other + 1)
+
+    def __eq__(self, other: object) -> bool:
+        return self >= other and self <= other
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __bool__(self) -> bool:
+        return self.at_least(1)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class Text:
-    """The text that nobody has seen."""
+    """The text that nobody has seen, after what the program did to it."""
 
-    def __init__(self, board: Board, form: Form | None = None) -> None:
+    def __init__(self, board: Board, view: View = ()) -> None:
         self.board = board
-        self.form = form or Form()
+        self.view = view
+
+    def then(self, *operation: Any) -> Text:
+        """The text after one more operation."""
+        view = checked([*self.view, operation])
+        if view is None:
+            raise Unknown("the text is changed too much")
+        return Text(self.board, view)
 
     def lower(self) -> Text:
-        return Text(self.board, Form(True, self.form.stripped))
+        return self.then("lower")
 
-    casefold = lower
+    def upper(self) -> Text:
+        return self.then("upper")
 
-    def strip(self) -> Text:
-        return Text(self.board, Form(self.form.lower, True))
+    def casefold(self) -> Text:
+        return self.then("casefold")
+
+    def strip(self, *characters: Any) -> Text:
+        return self.then("strip", *characters)
+
+    def lstrip(self, *characters: Any) -> Text:
+        return self.then("lstrip", *characters)
+
+    def rstrip(self, *characters: Any) -> Text:
+        return self.then("rstrip", *characters)
+
+    def replace(self, old: Any, new: Any) -> Text:
+        return self.then("replace", old, new)
+
+    def __getitem__(self, part: Any) -> Text:
+        if not isinstance(part, slice) or part.step not in (None, 1):
+            raise Unknown("single characters are looked at")
+        return self.then("slice", part.start, part.stop)
+
+    def __add__(self, after: Any) -> Text:
+        return self.then("pad", "", after)
+
+    def __radd__(self, before: Any) -> Text:
+        return self.then("pad", before, "")
 
     def split(self, *separators: object) -> Tokens:
-        if separators:
+        if separators and separators != (None,):
             raise Unknown("splitting at a separator")
-        return Tokens(self.board, frozenset(ALL - SPACE), self.form)
+        return Tokens(self, frozenset(ALL - SPACE), blanks=True)
 
-    def startswith(self, prefix: str | tuple[str, ...], *more: object) -> Test:
+    def startswith(self, prefix: Any, *more: object) -> Test:
         return self._at_end(prefix, more, "\\A", "")
 
-    def endswith(self, suffix: str | tuple[str, ...], *more: object) -> Test:
+    def endswith(self, suffix: Any, *more: object) -> Test:
         return self._at_end(suffix, more, "", "\\z")
 
-    def _at_end(self, words: str | tuple[str, ...], more: tuple[object, ...], head: str, tail: str) -> Test:
-        if more or self.form.stripped:
-            raise Unknown("an end of a changed text")
+    def _at_end(self, words: Any, more: tuple[object, ...], head: str, tail: str) -> Test:
+        if more:
+            raise Unknown("looking at a part")
         listed = (words,) if isinstance(words, str) else words
-        return Test(self.board, [head + literal(word, self.form) + tail for word in listed])
+        return Test(self, [head + literal(word) + tail for word in listed])
 
     def count(self, word: str, *more: object) -> int:
         if more or type(word) is not str:
             raise Unknown("counting in a part")
         borders = any(word[:k] == word[-k:] for k in range(1, len(word)))
-        return self.board.ask("count", (literal(word, self.form),), not borders)
+        return self.board.ask("count", (literal(word),), self.view, not borders)
+
+    def equals(self, words: Iterable[Any]) -> Test:
+        """Is the whole text one of these words?"""
+        listed = sorted(word for word in words if type(word) is str)
+        return Test(self, [f"\\A{literal(word)}\\z" for word in listed if word] or [NEVER])
+
+    def __eq__(self, other: object) -> Any:
+        if type(other) is not str or not other:
+            raise Unknown("the text is compared")
+        return self.equals([other])
 
     def __contains__(self, word: object) -> bool:
         return bool(self.holds(word))
@@ -105,31 +191,28 @@ class Text:
     def holds(self, word: object) -> Test:
         if type(word) is not str:
             raise Unknown("no string")
-        return Test(self.board, [literal(word, self.form)])
+        return Test(self, [literal(word)])
 
     def __bool__(self) -> bool:
-        characters = "[\\x00-\\x08\\x0e-\\x1b\\x21-\\x7f]" if self.form.stripped else "[\\x00-\\x7f]"
-        return bool(self.board.ask("any", (characters,)))
+        return bool(self.board.ask("any", ("[\\x00-\\x7f]",), self.view))
 
     def _no(self, *_: object, **__: object) -> Any:
         raise Unknown("the text itself is looked at")
 
-    __str__ = __repr__ = __format__ = __len__ = __iter__ = __getitem__ = __add__ = __radd__ = __mod__ = __eq__ = (
-        __lt__
-    ) = _no
+    __str__ = __repr__ = __format__ = __len__ = __iter__ = __mod__ = __lt__ = __le__ = __gt__ = __ge__ = _no
     __hash__ = _no
 
 
 class Tokens:
     """The text's tokens: runs of characters of a set."""
 
-    def __init__(self, board: Board, inside: frozenset[int], form: Form, *, once: bool = False) -> None:
-        self.board, self.inside, self.form, self.once = board, inside, form, once
+    def __init__(self, text: Text, inside: frozenset[int], *, once: bool = False, blanks: bool = False) -> None:
+        self.text, self.inside, self.once, self.blanks = text, inside, once, blanks
 
     def holds(self, word: object) -> Test:
         if type(word) is not str:
             raise Unknown("no string")
-        return Test(self.board, [token(word, self.inside, self.form)])
+        return Test(self.text, [token(word, self.inside)])
 
     def __contains__(self, word: object) -> bool:
         return bool(self.holds(word))
@@ -147,10 +230,20 @@ class Tokens:
     def __iter__(self) -> Iterator[Token]:
         yield Token(self)
 
-    def __bool__(self) -> bool:
-        from .patterns import set_of
+    def __getitem__(self, part: Any) -> Any:
+        if not self.blanks or self.once:
+            raise Unknown("one token is looked at")
+        if isinstance(part, slice) and part.step in (None, 1):
+            return Tokens(self.text.then("words", part.start, part.stop), self.inside, blanks=True)
+        if type(part) is not int:
+            raise Unknown("one token is looked at")
+        enough = Length(self.text, "words").at_least(part + 1 if part >= 0 else -part)
+        if not enough:
+            raise IndexError("list index out of range")
+        return self.text.then("words", part, part + 1 if part != -1 else None)
 
-        return bool(self.board.ask("any", (set_of(self.form.seen(self.inside)),)))
+    def __bool__(self) -> bool:
+        return bool(self.text.board.ask("any", (set_of(self.inside),), self.text.view))
 
     def __len__(self) -> int:
         raise Unknown("the number of tokens")
@@ -177,17 +270,15 @@ class Shared:
     """The tokens that are in a set of words."""
 
     def __init__(self, tokens: Tokens, words: Iterable[object]) -> None:
-        self.board = tokens.board
+        self.text = tokens.text
         self.once = tokens.once
-        self.patterns = tuple(
-            token(word, tokens.inside, tokens.form) for word in sorted(w for w in words if type(w) is str)
-        )
+        self.patterns = tuple(token(word, tokens.inside) for word in sorted({w for w in words if type(w) is str}))
 
     def __len__(self) -> int:
-        return self.board.ask("distinct" if self.once else "count", self.patterns)
+        return self.text.board.ask("distinct" if self.once else "count", self.patterns, self.text.view)
 
     def test(self) -> Test:
-        return Test(self.board, self.patterns)
+        return Test(self.text, self.patterns)
 
     def __bool__(self) -> bool:
         return bool(self.test())
@@ -196,24 +287,22 @@ class Shared:
 class Found:
     """What `findall` or `finditer` gave."""
 
-    def __init__(self, board: Board, pattern: Pattern, form: Form) -> None:
-        self.board, self.pattern, self.form = board, pattern, form
-
-    def converted(self) -> Converted:
-        return convert(self.pattern.pattern, self.pattern.flags, self.form)
+    def __init__(self, text: Text, pattern: Pattern) -> None:
+        self.text, self.pattern = text, pattern
 
     def __len__(self) -> int:
-        converted = self.converted()
-        return self.board.ask("count", (converted.pattern,), converted.words)
+        converted = self.pattern.converted()
+        return self.text.board.ask("count", (converted.pattern,), self.text.view, converted.words)
 
     def __bool__(self) -> bool:
-        return bool(self.board.ask("any", (self.converted().pattern,)))
+        converted = self.pattern.converted()
+        return bool(self.text.board.ask("any", (converted.pattern,), self.text.view, not converted.loose))
 
     def tokens(self, *, once: bool = False) -> Tokens:
         inside = token_set(self.pattern.pattern, self.pattern.flags)
-        if inside is None or (self.form.stripped and inside & SPACE):
+        if inside is None:
             raise Unknown("no tokens")
-        return Tokens(self.board, inside, self.form, once=once)
+        return Tokens(self.text, inside, once=once)
 
     def holds(self, word: object) -> Test:
         return self.tokens().holds(word)
@@ -232,19 +321,23 @@ class Pattern:
         self.real = re.compile(pattern, flags)
         self.pattern = pattern
         self.flags = int(flags)
-        self.known: dict[tuple[str, bool, bool], tuple[str, ...]] = {}
+        self.known: dict[str, Converted] = {}
+
+    def converted(self, how: str = "search") -> Converted:
+        """For the one-pass engine, remembered."""
+        if how not in self.known:
+            self.known[how] = convert(self.pattern, self.flags, how=how)
+        return self.known[how]
 
     def _test(self, text: Any, how: str, more: tuple[object, ...]) -> Any:
         if not isinstance(text, Text):
-            if isinstance(text, (Token, Tokens)):
+            if not isinstance(text, str):
                 raise Unknown("a token itself is looked at")
             return getattr(self.real, how)(text, *more)
         if more:
             raise Unknown("searching a part")
-        key = (how, text.form.lower, text.form.stripped)
-        if key not in self.known:
-            self.known[key] = (convert(self.pattern, self.flags, text.form, how=how).pattern,)
-        return Test(text.board, self.known[key])
+        converted = self.converted(how)
+        return Test(text, (), (converted.pattern,)) if converted.loose else Test(text, (converted.pattern,))
 
     def search(self, text: Any, *more: object) -> Any:
         return self._test(text, "search", more)
@@ -255,19 +348,21 @@ class Pattern:
     def fullmatch(self, text: Any, *more: object) -> Any:
         return self._test(text, "fullmatch", more)
 
-    def findall(self, text: Any, *more: object) -> Any:
+    def findall(self, text: Any, *more: Any) -> Any:
         if not isinstance(text, Text):
             return self.real.findall(text, *more)
-        return Found(text.board, self, text.form)
+        if more:
+            raise Unknown("searching a part")
+        return Found(text, self)
 
     finditer = findall
 
-    def sub(self, replacement: Any, text: Any, *more: object) -> Any:
+    def sub(self, replacement: Any, text: Any, *more: Any) -> Any:
         if not isinstance(text, str):
             raise Unknown("a changed text")
         return self.real.sub(replacement, text, *more)
 
-    def split(self, text: Any, *more: object) -> Any:
+    def split(self, text: Any, *more: Any) -> Any:
         if not isinstance(text, str):
             raise Unknown("a split text")
         return self.real.split(text, *more)
@@ -284,6 +379,8 @@ class Pair:
 def _contains(item: Any, holder: Any) -> Any:
     if isinstance(item, Token):
         return item.within(holder)
+    if isinstance(item, Text) and isinstance(holder, (set, frozenset, dict, list, tuple)):
+        return item.equals(holder)
     if isinstance(holder, (Text, Tokens, Found)):
         return holder.holds(item)
     return item in holder
@@ -295,7 +392,8 @@ def _is_none(value: Any) -> bool:
 
 def _any(values: Iterable[Any]) -> Any:
     patterns: list[str] = []
-    board = None
+    loose: list[str] = []
+    text: Text | None = None
     for value in values:
         if isinstance(value, Shared):
             value = value.test()
@@ -305,15 +403,21 @@ def _any(values: Iterable[Any]) -> Any:
             else:
                 value = value.value if value.condition else False
         if isinstance(value, Test):
-            board = value.board
+            if text is not None and text.view != value.text.view:
+                if Test(text, patterns, loose):
+                    return True
+                patterns, loose = [], []
+            text = value.text
             patterns += value.patterns
+            loose += value.loose
         elif value:
             return True
-    return False if board is None else Test(board, patterns)
+    return False if text is None else Test(text, patterns, loose)
 
 
 def _sum(values: Iterable[Any], start: Any = 0) -> Any:
-    total, groups = start, {}
+    total = start
+    groups: dict[Any, list[Test]] = {}
     for value in values:
         condition, amount = (value.condition, value.value) if isinstance(value, Pair) else (value, None)
         if isinstance(condition, Shared) and (amount is None or type(amount) in (int, float)):
@@ -325,20 +429,28 @@ def _sum(values: Iterable[Any], start: Any = 0) -> Any:
         else:
             total += value
     for amount, tests in groups.items():
-        if all(len(test.patterns) == 1 for test in tests):
-            patterns = [test.patterns[0] for test in tests]
-            if len(set(patterns)) == len(patterns):
-                total += amount * tests[0].board.ask("distinct", patterns)
-                continue
+        patterns = [pattern for test in tests for pattern in test.patterns]
+        views = {test.text.view for test in tests}
+        single = all(len(test.patterns) == 1 and not test.loose for test in tests)
+        if single and len(set(patterns)) == len(patterns) and len(views) == 1:
+            total += amount * tests[0].text.board.ask("distinct", patterns, tests[0].text.view)
+            continue
         total += amount * sum(bool(test) for test in tests)
     return total
+
+
+def _keep(pairs: Iterable[Pair]) -> Any:
+    found = list(pairs)
+    if len(found) == 1 and isinstance(found[0].condition, Shared):
+        return found[0].condition
+    return [pair.value for pair in found if pair.condition]
 
 
 def _set(values: Any = ()) -> Any:
     if isinstance(values, Found):
         return values.tokens(once=True)
     if isinstance(values, Tokens):
-        return Tokens(values.board, values.inside, values.form, once=True)
+        return Tokens(values.text, values.inside, once=True, blanks=values.blanks)
     return set(values)
 
 
@@ -348,7 +460,32 @@ def _list(values: Any = ()) -> Any:
     return list(values)
 
 
-def _len(value: Any) -> int:
+def _join(separator: str, values: Any) -> Any:
+    if isinstance(values, Tokens):
+        if separator != " " or not values.blanks or values.once:
+            raise Unknown("joined tokens")
+        return values.text.then("squeeze")
+    if isinstance(values, Found):
+        raise Unknown("joined matches")
+    return separator.join(values)
+
+
+def _formatted(*parts: Any) -> Any:
+    texts = [part for part in parts if isinstance(part, Text)]
+    if not texts:
+        return "".join(part if type(part) is str else format(part) for part in parts)
+    at = next(index for index, part in enumerate(parts) if isinstance(part, Text))
+    before, after = parts[:at], parts[at + 1 :]
+    if len(texts) > 1 or not all(type(part) is str for part in (*before, *after)):
+        raise Unknown("the text itself is formatted")
+    return texts[0].then("pad", "".join(before), "".join(after))
+
+
+def _len(value: Any) -> Any:
+    if isinstance(value, Text):
+        return Length(value, "chars")
+    if isinstance(value, Tokens) and value.blanks and not value.once:
+        return Length(value.text, "words")
     return len(value)
 
 
@@ -395,6 +532,9 @@ def environment() -> dict[str, Any]:
         "__in__": _contains,
         "__is_none__": _is_none,
         "__pair__": Pair,
+        "__keep__": _keep,
+        "__join__": _join,
+        "__formatted__": _formatted,
         "__import__": facades.importer(facades_),
     }
     return names
@@ -416,7 +556,34 @@ class _Rewriter(ast.NodeTransformer):
             return call if isinstance(op, ast.Is) else ast.UnaryOp(ast.Not(), call)
         return node
 
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
+        parts: list[ast.expr] = []
+        for part in node.values:
+            if isinstance(part, ast.FormattedValue):
+                if part.conversion != -1 or part.format_spec is not None:
+                    self.generic_visit(node)
+                    return node
+                parts.append(self.visit(part.value))
+            else:
+                parts.append(part)
+        return _call("__formatted__", *parts)
+
+    def visit_ListComp(self, node: ast.ListComp) -> ast.AST:
+        one = node.generators[0]
+        same = isinstance(node.elt, ast.Name) and isinstance(one.target, ast.Name) and node.elt.id == one.target.id
+        if len(node.generators) == 1 and len(one.ifs) == 1 and same:
+            pair = _call("__pair__", one.ifs[0], node.elt)
+            node = ast.GeneratorExp(pair, [ast.comprehension(one.target, one.iter, [], 0)])  # type: ignore[assignment]
+            self.generic_visit(node)
+            return _call("__keep__", node)
+        self.generic_visit(node)
+        return node
+
     def visit_Call(self, node: ast.Call) -> ast.AST:
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "join" and len(node.args) == 1:
+            separator = node.func.value
+            if isinstance(separator, ast.Constant) and isinstance(separator.value, str):
+                return _call("__join__", separator, self.visit(node.args[0]))
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         first = node.args[0] if node.args else None
         if name in ("sum", "any", "len") and isinstance(first, (ast.GeneratorExp, ast.ListComp)) and not node.keywords:
@@ -454,7 +621,7 @@ def load(source: str) -> Callable[[Text], Any]:
     return label
 
 
-def learn(source: str) -> list[tuple[str, tuple[str, ...], bool]]:
+def learn(source: str) -> list[Spec]:
     """Which observations a program asks for.
 
     Raises:
@@ -464,24 +631,33 @@ def learn(source: str) -> list[tuple[str, tuple[str, ...], bool]]:
     board = Board()
     text = Text(board)
     _vote(label(text))
+    long_enough = True
+    while long_enough:  # a text that is long enough for every length asked for
+        known = len(board.specs)
+        board.values = [int(spec[0] in ("chars", "words")) for spec in board.specs]
+        _vote(label(text))
+        long_enough = len(board.specs) > known
     tried = 0
     runs = 0
     while tried < len(board.specs) and runs < MAX_RUNS:
         at = tried
         tried += 1
-        for amount in (1, 2) if board.specs[at][0] != "any" else (1,):
+        for amount in (1, 2) if board.specs[at][0] in ("count", "distinct") else (1,):
             runs += 1
-            board.values = [amount if i == at else 0 for i in range(len(board.specs))]
-            try:
-                _vote(label(text))
-            except Exception:
-                continue
+            for base in (0, 1):
+                lengths = [base if spec[0] in ("chars", "words") else 0 for spec in board.specs]
+                lengths[at] = amount
+                board.values = lengths
+                try:
+                    _vote(label(text))
+                except Exception:
+                    continue
     board.values = [1] * MAX_OBSERVATIONS
     try:
         _vote(label(text))
     except Exception:
         runs += 1
-    if sum(len(patterns) for _, patterns, _ in board.specs) > MAX_PATTERNS:
+    if sum(len(patterns) for _, patterns, _, _ in board.specs) > MAX_PATTERNS:
         raise Unknown("too many patterns")
     return board.specs
 
@@ -490,8 +666,8 @@ def runner(source: str, specs: Sequence[Sequence[Any]]) -> Callable[[Sequence[in
     """A function from one combination of observed values to the program's vote; it raises where it cannot know."""
     label = load(source)
     board = Board()
-    for op, patterns, exact in specs:
-        board.ask(op, tuple(patterns), exact)
+    for op, patterns, exact, view in specs:
+        board.ask(op, tuple(patterns), tuple(tuple(operation) for operation in view), exact)
     board.open = False
     text = Text(board)
 
@@ -505,6 +681,6 @@ def runner(source: str, specs: Sequence[Sequence[Any]]) -> Callable[[Sequence[in
 def _vote(value: Any) -> Any:
     if isinstance(value, Test):
         return bool(value)
-    if isinstance(value, (Text, Tokens, Shared, Found, Token, Pair)):
+    if isinstance(value, (Text, Tokens, Shared, Found, Token, Pair, Length)):
         raise Unknown("the text itself is returned")
     return value
