@@ -249,7 +249,8 @@ def _stretches(db: duckdb.DuckDBPyConnection) -> list[tuple[int, int]]:
     """Row numbers of the new texts in stretches small enough to be sorted in memory."""
     return db.execute(
         """SELECT min(first_row), max(first_row) FROM
-           (SELECT first_row, (row_number() OVER (ORDER BY first_row) - 1) // 50000 AS part FROM fresh) GROUP BY part ORDER BY 1"""
+           (SELECT first_row, (row_number() OVER (ORDER BY first_row) - 1) // 50000 AS part FROM fresh)
+           GROUP BY part ORDER BY 1"""
     ).fetchall()
 
 

@@ -103,7 +103,7 @@ def _store_source(
     from factory.corpus.readers import open_source
     from factory.corpus.rows import Cleaner
     from factory.corpus.source import choose_columns
-    from factory.evaluation.gold import write_source
+    from factory.evaluation.gold import gold_digest, write_source
 
     card = current_card(warehouse)
     numbers = dict(warehouse.query("SELECT name, label_no FROM labels WHERE active ORDER BY label_no"))
@@ -131,12 +131,15 @@ def _store_source(
             [held],
         )
     )
+    before = gold_digest(db)
     counts = write_source(db, split, spec.name, state or "", rows, text_nos, vote_numbers)
     says = [line for line in columns.guessed if "gold is read" in line]
     if bad:
         says.append(
             f"{spec.name}: the gold of {len(bad)} rows cannot be used (first: line {bad[0].row_no}, {bad[0].reason})"
         )
+    if gold_digest(db) == before:
+        return None, says  # the file was touched and says the same
     return counts, says
 
 
