@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 
 from factory.errors import InputError
-from factory.labels.base import LabelModel, LogLinear, softmax
+from factory.labels.base import LabelModel
 from factory.labels.copies import find_copies, merge_copies
 from factory.labels.joint import Joint
 from factory.labels.models import fit_label_model
+from factory.labels.prior import gain_over_shares
 from factory.labels.votes import VoteSet
 
 ON_DEV = ("majority", "weighted", "snorkel", "dawid_skene", "dawid_skene_prior", "triplets")
 """Models that dev gold is asked about, beside the choice made without it."""
-MOST_PATTERNS = 50_000
 LEAST_OVERLAP = 30
 
 
@@ -107,8 +107,8 @@ def choose(
     if merged.lfs < 2:
         return fallback("there is nothing to compare with one function")
     alone = fitted("dawid_skene_prior")
-    gain, error, rows = held_out_gain(alone.inner if isinstance(alone, Merged) else alone, merged)
-    scores = {"held_out_gain": round(gain, 5), "standard_error": round(error, 5), "patterns": float(rows)}
+    gain, error, rows = gain_over_shares(alone.inner if isinstance(alone, Merged) else alone, merged)
+    scores = {"held_out_gain": round(gain, 5), "standard_error": round(error, 5), "texts": rows}
     if features is not None:
         try:
             model = fitted("joint", features=features, keys=keys)
@@ -125,7 +125,7 @@ def choose(
                 )
                 return Choice("joint", model, reason + note, scores, groups)
     if rows < LEAST_OVERLAP:
-        return fallback(f"only {rows} kinds of text have two votes or more")
+        return fallback(f"only {rows:.0f} texts have two votes or more")
     if gain <= 0:
         return fallback("the functions' estimated error rates do not help to predict each other's votes")
     reason = f"estimated error rates predict held-out votes better than vote shares do (by {gain:.3f} nats)"
@@ -195,46 +195,6 @@ def fit_all(
         except InputError as error:
             refused[name] = error.what
     return fitted, refused
-
-
-def held_out_gain(model: LabelModel, votes: VoteSet) -> tuple[float, float, int]:
-    """How much better a model's beliefs predict a vote from the text's other votes than the shares of those votes do.
-
-    Each vote v of function j is held out in turn. Its chance is sum_y P(y | other votes) P(v | y, j), with the beliefs by the
-    model, or by the shares of the other votes (half a vote added to each class); P(v | y, j) is the model's in both.
-
-    Args:
-        model: Dawid and Skene's with missing abstentions (its weights are log P(v | y)).
-        votes: What it was fitted on.
-
-    Returns:
-        Mean difference of log chances per text, its standard error, and the number of distinct rows with two votes or more.
-    """
-    assert isinstance(model, LogLinear)
-    data, _ = votes.patterns()
-    rows = np.flatnonzero(data.lengths >= 2)
-    if len(rows) > MOST_PATTERNS:
-        rows = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_PATTERNS])
-    if not len(rows):
-        return 0.0, 0.0, 0
-    data = data.take(rows)
-    fold = np.tile(np.eye(data.classes), (data.lfs, 1))
-    gains, weights = [], []
-    for _, part, counts in data.chunks():
-        lengths = np.diff(part.indptr)
-        row = np.repeat(np.arange(len(lengths)), lengths)
-        score = (part @ model.weights + model.bias)[row] - model.weights[part.indices]
-        tally = (part @ fold)[row] - fold[part.indices] + 0.5
-        chance = np.exp(model.weights[part.indices])
-        by_model = (softmax(score) * chance).sum(axis=1)
-        by_shares = (tally / tally.sum(axis=1, keepdims=True) * chance).sum(axis=1)
-        gain = np.log(np.maximum(by_model, 1e-12)) - np.log(np.maximum(by_shares, 1e-12))
-        gains.append(np.bincount(row, weights=gain, minlength=len(lengths)) / lengths)
-        weights.append(counts)
-    gain, weight = np.concatenate(gains), np.concatenate(weights)
-    mean = float(np.average(gain, weights=weight))
-    error = float(np.sqrt(np.average((gain - mean) ** 2, weights=weight) / max(weight.sum(), 1.0)))
-    return mean, error, len(rows)
 
 
 def worse_than_chance(votes: VoteSet, gold: np.ndarray, *, level: float = 0.01) -> list[tuple[int, float, int]]:

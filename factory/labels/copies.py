@@ -2,7 +2,8 @@
 
 Two good functions agree because both are right; two copies agree where both are wrong as well. So functions are candidates when
 they give the same vote on most texts that either votes on, and are copies when, on texts where one contradicts the functions
-outside the group, the other contradicts them in the same way. A group then votes once: as its first member that votes.
+outside the group, the other contradicts them in the same way. That tells something only if those outside agree with each other
+beyond chance; if they do not, only exact copies are taken for such. A group then votes once: as its first member that votes.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ SAME = 0.75
 COINCIDE = 0.8
 LEAST_ERRORS = 10.0
 LEAST_TEXTS = 20.0
+CREDIBLE = 0.2
+"""Least mean agreement beyond chance (0 chance, 1 always) of the functions outside a group: that of two of accuracy 0.72."""
 
 
 def find_copies(votes: VoteSet) -> list[list[int]]:
     """Groups of two or more functions that copy each other, each in ascending order.
 
     A candidate pair agrees on at least 75% of the texts that either votes on (20 texts or more); a group is confirmed when its
-    members coincide on 80% of the texts where they contradict the majority outside the group, ten texts or more.
+    members coincide on 80% of the texts where they contradict the majority outside the group, ten texts or more; or when
+    they never differ at all.
     """
     if votes.lfs < 3:
         return []
@@ -34,9 +38,25 @@ def find_copies(votes: VoteSet) -> list[list[int]]:
     blocks = joint.reshape(data.lfs, data.classes, data.lfs, data.classes)
     agree = np.einsum("icjc->ij", blocks)
     union = own[:, None] + own[None, :] - blocks.sum(axis=(1, 3))
+    both = blocks.sum(axis=(1, 3))
     close = (agree >= SAME * union) & (union >= LEAST_TEXTS)
+    exact = close & (agree == union)
     np.fill_diagonal(close, False)
-    return [group for group in _components(close) if _coincide(data, group)]
+    np.fill_diagonal(exact, False)
+    beyond = (data.classes * agree - both) / max(data.classes - 1, 1)  # per pair: overlap times agreement beyond chance
+    groups = []
+    for group in _components(close):
+        outside = np.setdiff1d(np.arange(data.lfs), group)
+        pairs = np.triu(np.ones((len(outside), len(outside)), bool), 1)
+        met = float(both[np.ix_(outside, outside)][pairs].sum())
+        believed = met >= LEAST_TEXTS and float(beyond[np.ix_(outside, outside)][pairs].sum()) >= CREDIBLE * met
+        if believed and _coincide(data, group):
+            groups.append(group)
+        else:
+            inside = np.zeros_like(exact)
+            inside[np.ix_(group, group)] = exact[np.ix_(group, group)]
+            groups.extend(_components(inside))
+    return sorted(groups)
 
 
 def merge_copies(votes: VoteSet, groups: Sequence[Sequence[int]]) -> VoteSet:

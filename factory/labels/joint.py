@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from factory.errors import InputError
-from factory.labels import dawid_skene, majority
+from factory.labels import majority, prior
 from factory.labels.base import LogLinear, softmax
 from factory.labels.votes import VoteSet, as_votes
 
@@ -103,7 +103,7 @@ def fit(
         dev: Accepted as by every model; not used.
         features: Float [n, d], dense or sparse, of length 1 (embeddings, TF-IDF).
         keys: uint64 [n], one number per text.
-        strength: See `factory.labels.dawid_skene.fit`.
+        strength: See `factory.labels.prior.fit`.
         accuracy: Likewise.
         cost: Inverse of the logistic regression's L2 penalty.
         seed: Of the draw of at most 50,000 texts to learn from.
@@ -116,16 +116,7 @@ def fit(
             "the joint model needs a vector and a key for every text", fix="Use `dawid_skene_prior` for votes alone"
         )
     data = as_votes(votes, classes)
-    alone = dawid_skene.fit(
-        data,
-        classes=classes,
-        balance=balance,
-        abstain="missing",
-        strength=strength,
-        accuracy=accuracy,
-        estimate_balance=False,
-        max_iter=50,
-    )
+    alone = prior.fit(data, classes=classes, balance=balance, strength=strength, accuracy=accuracy)
     rows = np.flatnonzero(data.covered)
     if len(rows) < LEAST_ROWS:
         raise InputError(f"the joint model needs {LEAST_ROWS} covered texts, and there are {len(rows)}")

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from factory.errors import InputError
-from factory.labels import dawid_skene, hyper, joint, majority, snorkel_model, triplets, weighted
+from factory.labels import dawid_skene, hyper, joint, majority, prior, snorkel_model, triplets, weighted
 from factory.labels.base import LabelModel
 
 MODELS: dict[str, Callable[..., LabelModel]] = {
@@ -16,9 +16,7 @@ MODELS: dict[str, Callable[..., LabelModel]] = {
     "snorkel": snorkel_model.fit,
     "dawid_skene": partial(dawid_skene.fit, abstain="answer"),
     "dawid_skene_missing": partial(dawid_skene.fit, abstain="missing"),
-    "dawid_skene_prior": partial(
-        dawid_skene.fit, abstain="missing", strength=10.0, accuracy=0.8, estimate_balance=False, max_iter=50
-    ),
+    "dawid_skene_prior": prior.fit,
     "weighted": weighted.fit,
     "triplets": triplets.fit,
     "hyper": hyper.fit,
