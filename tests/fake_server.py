@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import heapq
 import json
 import os
 import random
@@ -167,7 +168,7 @@ def main() -> None:
     seen: Counter[str] = Counter()
     bodies: list[Any] = []
     dice = random.Random(control["faults_seed"])
-    gate: dict[str, Any] = {"slots": None, "semaphore": None}
+    gate: list[float] = []
     second = {"at": 0, "n": 0}
 
     def error(
@@ -227,10 +228,13 @@ def main() -> None:
         stats["most_in_flight"] = max(stats["most_in_flight"], stats["in_flight"])
         try:
             if control["slots"]:
-                if gate["slots"] != control["slots"]:
-                    gate["slots"], gate["semaphore"] = control["slots"], asyncio.Semaphore(control["slots"])
-                async with gate["semaphore"]:
-                    await asyncio.sleep(control["latency_s"])
+                # Each slot knows when it is free, so that the server's own jitter does not make it slower than it says.
+                if len(gate) != control["slots"]:
+                    gate[:] = [0.0] * control["slots"]
+                arrived = time.monotonic()
+                ready = max(heapq.heappop(gate), arrived) + control["latency_s"]
+                heapq.heappush(gate, ready)
+                await asyncio.sleep(ready - time.monotonic())
             elif control["latency_s"]:
                 await asyncio.sleep(control["latency_s"])
         finally:

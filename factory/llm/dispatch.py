@@ -55,7 +55,7 @@ class Endpoint:
     window_from: float = 0.0
     window_limit: float = 0.0
     starved: bool = False
-    latency_s: float = 0.0
+    peak: int = 0
 
 
 Told = Callable[[Mapping[AnswerKey, "Answer | Failure"]], None]
@@ -139,12 +139,17 @@ class Dispatcher:
         if self._chunk is not None and self._chunk.done():
             self.ready.extend(Work(call) for call in self._chunk.result())
             self._chunk = None
-        wanted = len(self.ready) + len(self.delayed) < CHUNK // 2
-        if wanted and self._chunk is None and not self._all_in and self._stop is None and self.intake.gather(GATHER):
-            # Hashing is done here in slices: in a thread it would take the interpreter from this loop for 5 ms at a time.
+        # Hashing is done here in slices: in a thread it would take the interpreter from this loop for 5 ms at a time.
+        if self._gathering and self.intake.gather(GATHER):
             self._all_in = self.intake.exhausted
             self._chunk = asyncio.ensure_future(asyncio.to_thread(self.intake.look_up))
             self._chunk.add_done_callback(lambda _: self._wake.set())
+
+    @property
+    def _gathering(self) -> bool:
+        """Whether more asks are to be read now."""
+        low = len(self.ready) + len(self.delayed) < CHUNK // 2
+        return low and self._chunk is None and not self._all_in and self._stop is None
 
     def _finished(self) -> bool:
         if self._tasks or self.done:
@@ -155,6 +160,12 @@ class Dispatcher:
 
     # Out -------------------------------------------------------------------------------------------------------------
     def _send(self, now: float) -> None:
+        self._send_all(now)
+        for at in self.endpoints:
+            at.peak = at.in_flight
+            at.starved = at.starved or rules.room(at.flow, at.in_flight, now) > 0
+
+    def _send_all(self, now: float) -> None:
         if self._stop is not None or self.ledger.unstored > _MOST_UNSTORED:
             return
         while self.ready:
@@ -178,8 +189,6 @@ class Dispatcher:
             task = asyncio.ensure_future(self._one(work))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        for at in self.endpoints:
-            at.starved = at.starved or rules.room(at.flow, at.in_flight, now) > 0
 
     def _freest(self, now: float) -> int | None:
         best, least = None, 2.0
@@ -211,9 +220,8 @@ class Dispatcher:
         at.in_flight -= 1
         decision = None
         if reply.answers or (fault is not None and fault.kind in {"refused", "malformed"}):
-            at.flow = rules.on_answer(at.flow, at.in_flight, now)
+            at.flow = rules.on_answer(at.flow, at.peak, now, (reply.latency_ms or 0.0) / 1e3)
             at.answered += 1
-            at.latency_s = 0.9 * at.latency_s + 0.1 * (now - work.sent_at) if at.latency_s else now - work.sent_at
         elif fault is not None and fault.kind == "overload":
             at.flow = rules.on_overload(at.flow, work.sent_at, now, fault.retry_after_s)
         elif fault is not None and fault.kind == "timeout":
@@ -250,7 +258,7 @@ class Dispatcher:
     def _watch(self, now: float) -> None:
         """Close windows of throughput; say when everything is down, and end the run when that lasts too long."""
         for at in self.endpoints:
-            if now - at.window_from < max(1.0, 2.0 * at.latency_s):
+            if now - at.window_from < max(1.0, 2.0 * at.flow.latency_s):
                 continue
             steady = at.window_limit and 0.8 < at.flow.limit / at.window_limit < 1.25
             if steady and not at.starved and at.flow.down_since is None and at.answered:
@@ -275,8 +283,8 @@ class Dispatcher:
         for at in self.endpoints:
             if self.ready and at.flow.paused_until > now:
                 until = min(until, at.flow.paused_until)
-        if not self.ready and self._chunk is None and not self._all_in:
-            until = now  # more asks wait to be read
+        if self._gathering:
+            until = now
         if self.done:
             return
         self._wake.clear()

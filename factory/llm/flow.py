@@ -34,6 +34,11 @@ class Flow:
         failures: Transport and server failures since the last answer.
         down_since: When it was found down, or None while it is up.
         marks: `(limit, throughput)` of past windows, by limit.
+        answers: Answers so far.
+        latency_s: Their latency, a moving average.
+        best_latency_s: The smallest that this average has been.
+        tried_lower_from: The limit before a lower one was tried, while it is being tried.
+        tried_lower: Whether a lower limit has been tried.
     """
 
     limit: float
@@ -45,6 +50,11 @@ class Flow:
     failures: int = 0
     down_since: float | None = None
     marks: tuple[tuple[float, float], ...] = ()
+    answers: int = 0
+    latency_s: float = 0.0
+    best_latency_s: float = math.inf
+    tried_lower_from: float | None = None
+    tried_lower: bool = False
 
 
 def room(flow: Flow, in_flight: int, now: float) -> int:
@@ -64,8 +74,15 @@ def probing(flow: Flow, now: float) -> Flow:
     return replace(flow, paused_until=now + max(wait, 0.25))
 
 
-def on_answer(flow: Flow, in_flight: int, now: float) -> Flow:
-    """An answer came. The limit grows only if it was used."""
+def on_answer(flow: Flow, in_flight: int, now: float, latency_s: float = 0.0) -> Flow:
+    """An answer came. The limit grows only if it was used; slow start ends when answers take three times as long as at best.
+
+    Args:
+        flow: The endpoint.
+        in_flight: Most calls in flight since we last sent.
+        now: The time.
+        latency_s: From sending to the last byte.
+    """
     if flow.down_since is not None:
         start = min(flow.ceiling, max(flow.limit, 8.0))
         return replace(
@@ -78,10 +95,24 @@ def on_answer(flow: Flow, in_flight: int, now: float) -> Flow:
             marks=(),
             cut_at=now,
         )
-    limit = flow.limit
-    if in_flight + 1 >= int(limit):
-        limit += 1.0 if limit < flow.threshold else max(1.0, 0.02 * limit) / limit
-    return replace(flow, limit=min(limit, flow.ceiling), failures=0, answered_at=now)
+    answers = flow.answers + 1
+    average = latency_s if answers == 1 else flow.latency_s + (latency_s - flow.latency_s) / min(answers, 32)
+    best = min(flow.best_latency_s, average) if answers >= 16 else math.inf
+    limit, threshold = flow.limit, flow.threshold
+    if in_flight >= int(limit):
+        limit += 1.0 if limit < threshold else max(1.0, 0.02 * limit) / limit
+    if limit < threshold and average > 3.0 * best:
+        threshold = limit
+    return replace(
+        flow,
+        limit=min(limit, flow.ceiling),
+        threshold=threshold,
+        failures=0,
+        answered_at=now,
+        answers=answers,
+        latency_s=average,
+        best_latency_s=best,
+    )
 
 
 def on_overload(flow: Flow, sent_at: float, now: float, retry_after_s: float | None) -> Flow:
@@ -111,7 +142,9 @@ def on_window(flow: Flow, throughput: float, limit: float, now: float) -> Flow:
 
     Returns:
         The flow with the window remembered, and cut to twice the knee if it had grown well past that. One batch in the
-        making and one in the server's queue keep the server busy while we store or are held up.
+        making and one in the server's queue keep the server busy while we store or are held up. Where only large limits
+        were seen, Little's law (throughput times the best latency) says how many calls would do if nothing waited; that is
+        tried once, and taken back if it costs throughput.
     """
     bucket = round(math.log(max(limit, 1.0), 1.25))
     marks = {round(math.log(max(at, 1.0), 1.25)): (at, rate) for at, rate in flow.marks}
@@ -121,10 +154,20 @@ def on_window(flow: Flow, throughput: float, limit: float, now: float) -> Flow:
     flow = replace(flow, marks=kept)
     best = max(rate for _, rate in kept)
     knee = min(at for at, rate in kept if rate >= 0.95 * best)
+    if flow.tried_lower_from is not None and limit < flow.tried_lower_from:
+        back = flow.tried_lower_from if throughput < 0.95 * best else flow.limit
+        return replace(flow, limit=back, tried_lower_from=None)
     if limit > 2.5 * knee and knee >= 4.0:
-        lower = max(2.0 * knee, _LOWEST)
-        return replace(flow, limit=lower, threshold=lower, cut_at=now)
+        return _lower(flow, 2.0 * knee, now)
+    useful = throughput * flow.best_latency_s if math.isfinite(flow.best_latency_s) else math.inf
+    if not flow.tried_lower and limit > 3.0 * useful and useful >= 4.0:
+        return replace(_lower(flow, 2.0 * useful, now), tried_lower_from=limit, tried_lower=True)
     return flow
+
+
+def _lower(flow: Flow, limit: float, now: float) -> Flow:
+    limit = min(max(limit, _LOWEST), flow.ceiling)
+    return replace(flow, limit=limit, threshold=limit, cut_at=now)
 
 
 def _cut(flow: Flow, factor: float, sent_at: float, now: float) -> Flow:

@@ -215,7 +215,7 @@ def report(client: str, given: tuple[Any, ...], named: dict[str, Any], cores: in
 
 
 def _overhead(options: Options, client: str, peer_name: str, share: float) -> list[Row]:
-    n = 1000 if options.quick else 10_000
+    n = 1000 if options.quick else 5000
     rounds = 1 if options.quick else 5
     mine: list[dict[str, float]] = []
     theirs: list[dict[str, float]] = []

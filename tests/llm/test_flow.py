@@ -24,6 +24,16 @@ def test_slow_start_doubles_in_a_round_trip_and_then_grows_by_steps() -> None:
     assert 101.0 < flow.limit < 103.0
 
 
+def test_slow_start_ends_when_answers_take_three_times_as_long_as_at_best() -> None:
+    flow = Flow(8.0, 1000.0)
+    for _ in range(60):
+        flow = rules.on_answer(flow, int(flow.limit), 1.0, 0.2)
+    assert flow.threshold == float("inf")
+    for _ in range(200):
+        flow = rules.on_answer(flow, int(flow.limit), 1.0, 0.9)
+    assert flow.threshold < 200.0
+
+
 def test_a_limit_that_is_not_used_does_not_grow() -> None:
     assert rules.on_answer(Flow(8.0, 100.0), 3, 1.0).limit == 8.0
 
@@ -69,6 +79,22 @@ def test_queue_growth_is_cut_to_the_knee() -> None:
     for limit, rate in ((32, 160.0), (64, 320.0), (128, 640.0), (256, 642.0), (1000, 641.0)):
         flow = rules.on_window(flow, rate, float(limit), 1.0)
     assert flow.limit == pytest.approx(2.0 * 128)
+
+
+def test_where_only_large_limits_were_seen_a_lower_one_is_tried_and_kept_if_it_costs_nothing() -> None:
+    flow = Flow(500.0, 2000.0, threshold=10.0, best_latency_s=0.2)
+    flow = rules.on_window(flow, 640.0, 500.0, 1.0)
+    assert flow.limit == pytest.approx(256.0)
+    flow = rules.on_window(flow, 638.0, 256.0, 2.0)
+    assert flow.limit == pytest.approx(256.0)
+
+
+def test_a_lower_limit_that_costs_throughput_is_taken_back_for_good() -> None:
+    flow = Flow(500.0, 2000.0, threshold=10.0, best_latency_s=0.2)
+    flow = rules.on_window(flow, 640.0, 500.0, 1.0)
+    flow = rules.on_window(flow, 400.0, 256.0, 2.0)
+    assert flow.limit == 500.0
+    assert rules.on_window(flow, 640.0, 500.0, 3.0).limit == 500.0
 
 
 def test_a_batch_that_makes_more_of_more_is_let_grow() -> None:

@@ -47,7 +47,7 @@ class VllmEngine(BulkEngine):
                 began = time.perf_counter()
                 try:
                     running[_number(self._enqueue(call))] = (call, began)
-                except (ValueError, TypeError) as error:  # vLLM's words for a request that it cannot take
+                except _client_errors() as error:
                     yield call, Reply(fault=_refusal(error))
             if not running:
                 if exhausted:
@@ -173,6 +173,13 @@ class VllmEngine(BulkEngine):
 def _number(request_id: str) -> str:
     """The number in a request id; `enqueue_chat` gives it with a suffix that outputs lack."""
     return request_id.split("-")[0]
+
+
+def _client_errors() -> tuple[type[Exception], ...]:
+    """What vLLM raises for a request that it cannot take."""
+    from vllm.exceptions import VLLMClientError
+
+    return ValueError, TypeError, VLLMClientError
 
 
 def _refusal(error: Exception) -> Fault:
