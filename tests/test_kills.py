@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kills.comparing import differences, folder_bytes
+from factory.warehouse import Warehouse
+from tests.kills.comparing import ARE_ABOUT_THE_RUN, MAY_DIFFER, differences, folder_bytes
 from tests.kills.harness import CONCURRENCY, Killed, Line
 
 INSIDE = [
@@ -66,7 +67,9 @@ def ends_like_undisturbed(line: Line, killed: Killed) -> None:
     line.start_again()
     sent = line.server.settled()["samples"]
     wanted = line.samples - already_answered(line, killed.moment)
-    assert sent <= wanted + killed.sent - killed.stored, f"{sent} sent; {wanted} wanted; {killed}"
+    lost = killed.sent - killed.stored
+    assert lost <= CONCURRENCY + killed.unstored, f"more was lost than was in flight or not stored yet: {killed}"
+    assert sent <= wanted + lost, f"{sent} sent; {wanted} wanted; {killed}"
     assert not killed.left_behind, "processes of the killed run are still there"
     assert differences(line.undisturbed / "small.duckdb", line.warehouse) == []
     assert differences(line.undisturbed / "small.gold.duckdb", line.warehouse.with_suffix(".gold.duckdb")) == []
@@ -145,10 +148,11 @@ def test_two_undisturbed_runs_are_equal(line: Line) -> None:
     assert folder_bytes(line.undisturbed / "export") == folder_bytes(line.run / "export")
 
 
-def test_kills_at_once_cost_no_more_than_what_was_in_flight(line: Line) -> None:
-    """With every answer stored as it comes, no more than the calls in flight are paid for again."""
-    killed = line.kill_at(line.moment("5.annotate", "committed", 0.5))
-    assert killed.sent - killed.stored <= 2 * CONCURRENCY
+def test_the_list_of_columns_that_may_differ_is_short_and_real() -> None:
+    columns = set(Warehouse.memory().query("SELECT table_name, column_name FROM duckdb_columns()"))
+    assert {(table, name) for table, names in MAY_DIFFER.items() for name in names} <= columns
+    assert {table for table, _ in columns} >= ARE_ABOUT_THE_RUN
+    assert sum(len(names) for names in MAY_DIFFER.values()) <= 20
 
 
 def unknown_attempts(warehouse: Path) -> int:

@@ -71,6 +71,7 @@ class Watch:
         self.lock = threading.RLock()
         self.busy = False
         self.held: Any = None
+        self.unstored = 0
 
     def happened(self, kind: str, db: Any = None, told: tuple[int, int] = (0, 0)) -> None:
         """Something happened; `db` is the open transaction, if it happened in one; `told` is progress (done, total)."""
@@ -84,7 +85,7 @@ class Watch:
                 if moment != self.stop and self.census is None:
                     return
                 seen = {"moment": moment, "rows": self._rows(db), "open": db is not None, "told": told}
-                seen["files"] = self._files()
+                seen |= {"files": self._files(), "unstored": self.unstored}
                 if self.census is not None:
                     self.census.write(json.dumps(seen) + "\n")
                 if moment == self.stop:
@@ -154,10 +155,19 @@ def install(watch: Watch, store_every_s: float) -> None:
     @functools.wraps(add)
     def watched_add(self: Any, *args: Any, **named: Any) -> Any:
         taken = add(self, *args, **named)
+        watch.unstored += len(taken)
         watch.happened("answer")
         return taken
 
+    settle = factory.llm.ledger.Ledger.settle
+
+    @functools.wraps(settle)
+    def watched_settle(self: Any, batch: Any) -> None:
+        settle(self, batch)
+        watch.unstored -= len(batch.answers)
+
     factory.llm.ledger.Ledger.add = watched_add  # type: ignore[method-assign]
+    factory.llm.ledger.Ledger.settle = watched_settle  # type: ignore[method-assign]
     factory.llm.dispatch.STORE_EVERY_S = store_every_s
 
     call, number = factory.run.call_step, [0]

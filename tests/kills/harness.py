@@ -35,9 +35,9 @@ steps:
       dev: {{path: dev.csv, text: text, label: label}}
       test: {{path: test.csv, text: text, label: label}}
   - author: {{programs: 8}}
-  - vote: {{block: 40}}
+  - vote: {{block: 8}}
   - synthesize: {{method: few_shot, per_label: 4, seeds: none}}
-  - vote: {{block: 5}}
+  - vote: {{block: 8}}
   - annotate: {{split: test}}
   - denoise: {{model: dawid_skene}}
   - distill: {{student: linear, encoder: hashing, systems: [student, programs_only, synthesis_only]}}
@@ -79,6 +79,7 @@ class Killed:
         in_transaction: Whether a transaction was open.
         told: The last progress, as (done, total).
         files: Files of the run's folder, without the warehouse.
+        unstored: Answers that had come and that the process did not know to be stored.
         sent: Samples that the server was asked for by this run.
         stored: Answers that this run stored.
         left_behind: Processes of the run that outlived it by more than five seconds.
@@ -89,6 +90,7 @@ class Killed:
     in_transaction: bool
     told: tuple[int, int]
     files: int
+    unstored: int
     sent: int
     stored: int
     left_behind: tuple[int, ...]
@@ -146,12 +148,15 @@ class Line:
         self.server.reset()
 
     def kill_at(self, moment: str) -> Killed:
-        """Go on from the start of the moment's step, and kill the run when it gets there."""
+        """Go on from the start of the moment's step, and kill the run when it gets there.
+
+        What the second `vote` did is done by the first one when the synthetic texts are there already.
+        """
         step = moment.split("/")[0]
         if self.run.exists():
             shutil.rmtree(self.run)
         shutil.copytree(self.snapshots / step, self.run)
-        return self.go_on_until(moment)
+        return self.go_on_until(moment.replace("4.vote", "2.vote"))
 
     def go_on_until(self, moment: str) -> Killed:
         """Go on from where the run's folder stands, and kill the run at a moment."""
@@ -194,7 +199,15 @@ class Line:
         rows = seen["rows"] if seen["open"] else count(self.warehouse, moment.split("/")[0])
         stored = answers_in(self.warehouse) - before
         return Killed(
-            moment, rows, seen["open"], tuple(seen["told"]), seen["files"], sent, stored, tuple(p.pid for p in alive)
+            moment,
+            rows,
+            seen["open"],
+            tuple(seen["told"]),
+            seen["files"],
+            seen["unstored"],
+            sent,
+            stored,
+            tuple(p.pid for p in alive),
         )
 
     def start_again(self) -> dict[str, Any]:
