@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ordinary import PROGRAMS
+from tests.programs.ordinary import PROGRAMS
 
 from factory.programs import run_programs
 from factory.programs.pool import shared_pool

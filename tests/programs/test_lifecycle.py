@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_stage import CARD, TEXTS, add_texts, program
+from tests.programs.test_stage import CARD, TEXTS, add_texts, program
 
 from factory.errors import InputError
 from factory.programs import lifecycle, stage
