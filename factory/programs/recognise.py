@@ -139,14 +139,14 @@ class Applier:
         import hyperscan
 
         try:
-            return _Scanner([self.recognised[index] for index in indices]) if indices else None
+            return _Scanner({index: self.recognised[index] for index in indices}) if indices else None
         except hyperscan.error:
             taken = _takeable(self.recognised, indices)
         for index in indices:
             if index not in taken:
                 self.why[index] = "a pattern is too large for the one-pass engine"
                 del self.recognised[index]
-        return _Scanner([self.recognised[index] for index in taken]) if taken else None
+        return _Scanner({index: self.recognised[index] for index in taken}) if taken else None
 
     def _compare(self, sample: list[str]) -> None:
         """Take programs back that vote otherwise on the sample, or must run as Python too often."""
@@ -168,8 +168,8 @@ class Applier:
             else:
                 continue
             del self.recognised[index]
-        if len(self.recognised) < len(indices):
-            self._scanner = _Scanner([self.recognised[i] for i in sorted(self.recognised)]) if self.recognised else None
+        if len(self.recognised) <= 0.7 * len(indices):
+            self._scanner = _Scanner(dict(sorted(self.recognised.items()))) if self.recognised else None
 
     # ----------------------------------------------------------------------------------------------------------------------
     def run(self, texts: Sequence[str]) -> ProgramRun:
@@ -267,23 +267,23 @@ class Applier:
     def _outcomes(self, texts: Sequence[str]) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
         return self._votes(self._scanned(texts))
 
-    def _scanned(self, texts: Sequence[str]) -> tuple[list[np.ndarray], np.ndarray]:
+    def _scanned(self, texts: Sequence[str]) -> tuple[dict[int, np.ndarray], np.ndarray]:
         assert self._scanner is not None
         return self._scanner.scan(texts)
 
     def _votes(
-        self, scanned: tuple[list[np.ndarray], np.ndarray]
+        self, scanned: tuple[dict[int, np.ndarray], np.ndarray]
     ) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
         """Codes `[n]` of each recognised program, and the rows that must run as Python."""
         outcomes, odd = scanned
         indices = sorted(self.recognised)
         distinct: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         wanted: list[tuple[int, list[bytes], list[tuple[int, ...]]]] = []
-        for at, index in enumerate(indices):
+        for index in indices:
             program = self.recognised[index]
             if len(program.memo) > MAX_MEMO:
                 program.memo.clear()
-            rows, inverse = _unique_rows(outcomes[at])
+            rows, inverse = _unique_rows(outcomes[index])
             distinct[index] = rows, inverse
             missing = [row for row in rows if row.tobytes() not in program.memo]
             if missing:
@@ -333,13 +333,14 @@ class Applier:
 class _Scanner:
     """One database for each view of the texts, with all patterns of some programs on it."""
 
-    def __init__(self, programs: list[Recognised]) -> None:
-        widths = [len(program.specs) for program in programs]
+    def __init__(self, programs: dict[int, Recognised]) -> None:
+        self.indices = list(programs)
+        widths = [len(program.specs) for program in programs.values()]
         self.clipped: list[int] = []
         self.starts = np.concatenate([[0], np.cumsum(widths)]).astype(np.int64)
         by_view: dict[View, list[_Id]] = {}
         lengths: dict[View, list[tuple[str, int, int]]] = {}
-        for program, start in zip(programs, self.starts, strict=False):
+        for program, start in zip(programs.values(), self.starts, strict=False):
             for at, (op, patterns, exact, view) in enumerate(program.specs):
                 column, ids = int(start) + at, by_view.setdefault(view, [])
                 if op in ("chars", "words"):
@@ -351,15 +352,15 @@ class _Scanner:
                     ids += [_Id(pattern, column, op == "distinct") for pattern in patterns]
         self.views = [_Database(view, by_view[view], lengths.get(view, [])) for view in sorted(by_view, key=repr)]
 
-    def scan(self, texts: Sequence[str]) -> tuple[list[np.ndarray], np.ndarray]:
+    def scan(self, texts: Sequence[str]) -> tuple[dict[int, np.ndarray], np.ndarray]:
         """Outcomes `[n, width]` int16 of each program, and `[n]` whether a text is not ASCII (its outcomes mean nothing)."""
         odd = np.array([not text.isascii() for text in texts], dtype=bool)
         values = np.zeros((len(texts), int(self.starts[-1])), dtype=np.int16)
         for database in self.views:
             database.scan(texts, values)
         values[:, self.clipped] = np.minimum(values[:, self.clipped], 1)
-        cuts = zip(self.starts[:-1], self.starts[1:], strict=True)
-        return [np.ascontiguousarray(values[:, start:stop]) for start, stop in cuts], odd
+        cuts = zip(self.indices, self.starts[:-1], self.starts[1:], strict=True)
+        return {index: np.ascontiguousarray(values[:, start:stop]) for index, start, stop in cuts}, odd
 
 
 class _Database:
@@ -424,13 +425,29 @@ def _joined(patterns: Sequence[str]) -> list[str]:
     found: list[str] = []
     part: list[str] = []
     size = 0
-    for pattern in patterns:
+    for pattern in _factored(patterns):
         if part and size + len(pattern) > _LONGEST:
             found.append("|".join(part))
             part, size = [], 0
         part.append(f"(?:{pattern})")
         size += len(pattern) + 5
     return [*found, "|".join(part)]
+
+
+def _factored(patterns: Sequence[str]) -> list[str]:
+    """Tokens that are bounded alike share their bounds: `<w1>|<w2>` becomes `<(w1|w2)>`."""
+    bounded: dict[tuple[str, str], list[str]] = {}
+    others = []
+    for pattern in patterns:
+        head, tail = pattern.find(")") + 1, pattern.rfind("(?:")
+        if pattern.startswith("(?:\\A|") and pattern.endswith("|\\z)") and head <= tail:
+            bounded.setdefault((pattern[:head], pattern[tail:]), []).append(pattern[head:tail])
+        else:
+            others.append(pattern)
+    for (before, after), words in bounded.items():
+        for start in range(0, len(words), 400):
+            others.append(f"{before}(?:{'|'.join(words[start : start + 400])}){after}")
+    return others
 
 
 def _unique_rows(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -482,7 +499,7 @@ def _takeable(programs: dict[int, Recognised], indices: list[int]) -> list[int]:
     import hyperscan
 
     try:
-        _Scanner([programs[index] for index in indices])
+        _Scanner({index: programs[index] for index in indices})
     except hyperscan.error:
         if len(indices) <= 1:
             return []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 _PARSER: Any = re._parser  # type: ignore[attr-defined]
@@ -46,6 +47,7 @@ def _sign(code: int) -> str:
     return chr(code) if code < 128 and chr(code).isalnum() else f"\\x{code:02x}"
 
 
+@lru_cache(maxsize=50_000)
 def literal(text: str) -> str:
     """A plain string, as a pattern.
 
@@ -104,6 +106,7 @@ def convert(pattern: str, flags: int, *, how: str = "search") -> Converted:
     return Converted(body, words and not loose, loose)
 
 
+@lru_cache(maxsize=50_000)
 def token(word: str, inside: frozenset[int]) -> str:
     """A whole token, where tokens are runs of the characters `inside`."""
     if not word or any(ord(c) not in inside for c in word):
