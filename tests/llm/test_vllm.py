@@ -149,7 +149,8 @@ if __name__ == "__main__":
     for one in (plain, mine):
         request = Request(one.model, ({"role": "user", "content": "hello"},), {"temperature": 0, "max_tokens": 8})
         texts.append(next(iter(ask(warehouse, one, [Ask(request)], stage="t").values())).text)
-    print(json.dumps({"refused": refused.reason, "texts": texts, "stored": stored, "length": engine.context_length()}))
+    told = {"refused": refused.reason, "texts": texts, "stored": stored, "length": engine.context_length()}
+    print("\n" + json.dumps(told), flush=True)
     engine.close()
 """
 )
@@ -182,7 +183,7 @@ def test_in_process_answers_every_kind_and_streams_them_out(tmp_path: Path) -> N
     (tmp_path / "run.py").write_text(IN_PROCESS)
     path = tmp_path / "w.duckdb"
     out = vllm_run(python, ["run.py", str(ROOT), str(tmp_path), str(N), str(path)], tmp_path)
-    told = json.loads(out.strip().splitlines()[-1])
+    told = json.loads(next(line for line in out.splitlines() if line.startswith("{")))
     assert told["refused"] == "context_too_long"
     assert told["length"] == 4096
     assert told["texts"][0] != told["texts"][1]
