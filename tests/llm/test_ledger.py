@@ -1,0 +1,141 @@
+"""The ledger and its journal: what a kill leaves, what two processes do to each other, what goes out together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from factory.llm import Answer, Ask, EngineSettings, ModelRef, Request, Usage, ask, make_engine, send
+from factory.llm.engines.base import Call, Reply
+from factory.llm.intake import grouped
+from factory.llm.journal import Journal
+from factory.llm.ledger import Ledger
+from factory.warehouse import Warehouse
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def request(text: str, system: str = "s") -> Request:
+    return Request(ModelRef("fake"), ({"role": "system", "content": system}, {"role": "user", "content": text}))
+
+
+def reply(text: str = "hi") -> Reply:
+    return Reply({0: Answer(text, usage=Usage(3, 1), origin="test")}, None, 5.0, 200)
+
+
+def test_what_was_in_flight_at_a_kill_is_counted_once_as_unknown(tmp_path: Path) -> None:
+    warehouse = Warehouse.open(tmp_path / "w.duckdb")
+    dead = Ledger(warehouse, stage="t", engine="test")
+    stored, lost = Call(request("stored"), 0, 0), Call(request("lost"), 0, 3)
+    number = dead.started(stored)
+    dead.started(lost)
+    dead.add(number, stored, reply(), "answered")
+    batch = dead.take()
+    dead.store(batch)  # stored, and then killed before the journal heard of it
+    os.close(dead.journal._file)  # type: ignore[arg-type]  # the lock goes with the process
+    assert Ledger(warehouse, stage="t", engine="test").recover() == 1
+    rows = warehouse.query(
+        "SELECT request_key, first_sample, last_sample, reason FROM attempts WHERE outcome = 'unknown'"
+    )
+    assert rows == [(lost.request.key, 0, 3, "killed")]
+    assert Ledger(warehouse, stage="t", engine="test").recover() == 0
+    assert not list(tmp_path.glob("*.inflight*"))
+
+
+def test_the_journal_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
+    alive = Journal(tmp_path / "w.inflight")
+    alive.note(1, "0" * 64, 0, 0, "server")
+    assert Journal(tmp_path / "w.inflight").left_over() == {}
+    alive.stored([1])
+    alive.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_torn_line_is_left_out_and_a_long_journal_is_rewritten(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("factory.llm.journal._REWRITE_BYTES", 1000)
+    journal = Journal(tmp_path / "w.inflight")
+    for number in range(1, 101):
+        journal.note(number, f"{number:064d}", 0, 0, "server")
+    journal.stored(range(1, 100))
+    (path,) = tmp_path.iterdir()
+    assert path.stat().st_size < 100
+    with path.open("ab") as file:
+        file.write(b"101 0000")
+    os.close(journal._file)  # type: ignore[arg-type]
+    assert [line[0] for line in Journal(tmp_path / "w.inflight").left_over()[path]] == [100]
+
+
+def test_what_another_process_stored_meanwhile_is_not_stored_twice(tmp_path: Path) -> None:
+    warehouse = Warehouse.open(tmp_path / "w.duckdb")
+    one, other = (Ledger(warehouse, stage="t", engine="test") for _ in range(2))
+    call = Call(request("x"), 0, 0)
+    for ledger, text in ((one, "first"), (other, "second")):
+        assert ledger.missing([Ask(call.request)], want_answers=False).n_known == 0 or text == "second"
+        ledger.add(ledger.started(call), call, reply(text), "answered")
+    one.close()
+    other.close()
+    assert warehouse.query("SELECT answer FROM answers") == [("first",)]
+    assert warehouse.scalar("SELECT count(*) FROM requests") == 1
+    assert warehouse.scalar("SELECT count(*) FROM attempts") == 2
+
+
+def test_calls_that_share_their_first_message_go_out_together() -> None:
+    calls = [Call(request(f"{i}", system="ab"[i % 2]), 0, 0) for i in range(6)]
+    assert [call.request.messages[0]["content"] for call in grouped(calls)] == ["a"] * 3 + ["b"] * 3
+
+
+def test_the_server_sees_requests_of_a_prefix_one_after_the_other(fake_server) -> None:
+    server = fake_server(keep_bodies=True)
+    engine = make_engine(EngineSettings(kind="server", url=server.url, model="fake", concurrency=1))
+    ask(Warehouse.memory(), engine, [Ask(request(f"{i}", system="abc"[i % 3])) for i in range(30)], stage="t")
+    seen = [body["messages"][0]["content"] for body in server.bodies()]
+    assert seen == ["a"] * 10 + ["b"] * 10 + ["c"] * 10
+
+
+def test_a_generator_of_asks_is_read_as_it_is_needed(fake_server) -> None:
+    server = fake_server()
+    read = []
+
+    def asks():
+        for i in range(9000):
+            read.append(i)
+            yield Ask(request(f"{i}"))
+
+    first: list[int] = []
+    engine = make_engine(EngineSettings(kind="server", url=server.url, model="fake"))
+    sent = send(Warehouse.memory(), engine, asks(), stage="t", told=lambda _: first or first.append(len(read)))
+    assert sent.answered == 9000
+    assert first[0] <= 4096 + 200
+
+
+INTERRUPTED = """
+import sys
+sys.path.insert(0, {root!r})
+from factory.llm import Ask, EngineSettings, ModelRef, Request, make_engine, send
+from factory.warehouse import Warehouse
+engine = make_engine(EngineSettings(kind="server", url={url!r}, model="fake", concurrency=32))
+asks = (Ask(Request(ModelRef("fake"), ({{"role": "user", "content": str(i)}},))) for i in range(100000))
+print("ready", flush=True)
+send(Warehouse.open({path!r}), engine, asks, stage="t")
+"""
+
+
+def test_an_interrupt_keeps_every_answer_that_came(fake_server, tmp_path: Path) -> None:
+    server = fake_server(latency_s=0.05)
+    path = tmp_path / "w.duckdb"
+    code = INTERRUPTED.format(root=str(ROOT), url=server.url, path=str(path))
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    while server.stats()["requests"] < 300:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    warehouse = Warehouse.open(path)
+    stored = warehouse.scalar("SELECT count(*) FROM answers")
+    assert server.stats()["requests"] - 2 * 32 <= stored <= server.stats()["requests"]
+    assert Ledger(warehouse, stage="t", engine="test").recover() <= 64
