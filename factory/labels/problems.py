@@ -196,7 +196,9 @@ def features_of(warehouse: Warehouse, texts: Texts, encoder: str, at_most: int, 
         return None
     from factory.encoders import load_encoder, vectors_of
 
-    hashes = [row[0] for row in warehouse.query("SELECT content_hash FROM texts ORDER BY text_no")]
+    hashes = [
+        row[0] for row in warehouse.query("SELECT content_hash FROM texts WHERE origin <> 'passage' ORDER BY text_no")
+    ]
     vectors = vectors_of(warehouse, load_encoder(encoder), texts.numbers.tolist(), progress)
     return Features(vectors, tie_keys(hashes))
 

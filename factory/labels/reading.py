@@ -54,11 +54,12 @@ def accepted_programs(warehouse: Warehouse) -> list[Program]:
 
 
 def read_texts(warehouse: Warehouse) -> Texts:
-    """Every text, and which are in train."""
+    """Every text but passages (they are read, never labelled), and which are in train."""
     with warehouse.read() as db:
         found = db.execute(
             "SELECT t.text_no, s.text_no IS NOT NULL AS train FROM texts t"
-            " LEFT JOIN (SELECT DISTINCT text_no FROM split_texts WHERE split = 'train') s USING (text_no) ORDER BY t.text_no"
+            " LEFT JOIN (SELECT DISTINCT text_no FROM split_texts WHERE split = 'train') s USING (text_no)"
+            " WHERE t.origin <> 'passage' ORDER BY t.text_no"
         ).fetchnumpy()
     return Texts(np.asarray(found["text_no"]), np.asarray(found["train"], bool))
 

@@ -1,4 +1,4 @@
-"""`denoise`: from the votes of accepted programs to a probability per label for every text."""
+"""`denoise`: from the votes of accepted programs to a probability per label for every text; `audit`, `ask`, `read_answers`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from factory.canonical import digest
 from factory.errors import InputError
 from factory.labels import auto as choosing
 from factory.labels.decide import UNCOVERED, decide, fill_uncovered
+from factory.labels.inspecting import ask, audit, read_answers
 from factory.labels.models import MODELS
 from factory.labels.problems import ALWAYS, Solved, features_of, problems_of, solve
 from factory.labels.reading import Texts, accepted_programs, read_texts, votes_digest
@@ -21,6 +22,8 @@ from factory.task import TaskCard, current_card, label_names
 
 if TYPE_CHECKING:
     from factory.warehouse import Warehouse
+
+__all__ = ["ask", "audit", "denoise", "read_answers"]
 
 WRITE_ROWS = 500_000
 

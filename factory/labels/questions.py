@@ -1,0 +1,111 @@
+"""Questions out and answers in: CSV, JSONL, and Label Studio tasks. A text is named by its content hash."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from factory.errors import InputError
+
+FIELDS = ("id", "text", "suggested", "probability", "why", "label")
+
+
+def write_questions(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write questions with an empty `label` to be filled in; the form follows from the file's ending.
+
+    Raises:
+        InputError: Another ending than .csv, .jsonl or .json.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".csv":
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, FIELDS, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+    elif path.suffix == ".jsonl":
+        lines = (json.dumps({name: row[name] for name in FIELDS}, ensure_ascii=False) for row in rows)
+        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    elif path.suffix == ".json":
+        path.write_text(json.dumps([_task(row) for row in rows], ensure_ascii=False, indent=1), encoding="utf-8")
+    else:
+        raise InputError("questions are written as .csv, .jsonl or .json (Label Studio tasks)", where=path)
+
+
+def read_answers(path: Path, labels: Sequence[str], *, multi: bool) -> tuple[dict[str, list[str]], int]:
+    """Read filled-in questions.
+
+    Args:
+        path: A file as `write_questions` writes it, with labels filled in, or Label Studio's JSON export.
+        labels: Known label names.
+        multi: Whether a text may have several labels (separated by `|`) or none (`-`).
+
+    Returns:
+        Labels by text id (the last answer counts), and how many questions are still empty.
+
+    Raises:
+        InputError: No such file, no such form, a row without an id, or an unknown label; with the row.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=path) from error
+    try:
+        if path.suffix == ".csv":
+            rows = [(row.get("id"), row.get("label")) for row in csv.DictReader(text.splitlines(keepends=True))]
+        elif path.suffix == ".jsonl":
+            rows = [(row.get("id"), row.get("label")) for row in map(json.loads, filter(str.strip, text.splitlines()))]
+        elif path.suffix == ".json":
+            rows = [_answered(task) for task in json.loads(text)]
+        else:
+            raise InputError("answers are read from .csv, .jsonl or .json (Label Studio's export)", where=path)
+    except (json.JSONDecodeError, AttributeError, TypeError, KeyError) as error:
+        raise InputError("this is not in the form that `ask` writes", where=path) from error
+    found: dict[str, list[str]] = {}
+    empty = 0
+    for number, (name, said) in enumerate(rows, start=1):
+        if not name:
+            raise InputError(
+                "the question has no `id`", where=f"{path}:{number}", fix="Keep the column `id` as it was written"
+            )
+        given = (
+            said
+            if isinstance(said, list)
+            else [part.strip() for part in str(said or "").split("|")]
+            if multi
+            else [str(said or "").strip()]
+        )
+        given = [part for part in given if part]
+        if not given:
+            empty += 1
+            continue
+        if multi and given == ["-"]:
+            given = []
+        for label in given:
+            if label not in labels:
+                raise InputError(
+                    f"{label!r} is not one of the labels", where=f"{path}:{number}", fix=f"Use {', '.join(labels)}"
+                )
+        if not multi and len(given) > 1:
+            raise InputError("a text of this task has one label", where=f"{path}:{number}")
+        found[name] = given
+    return found, empty
+
+
+def _task(row: Mapping[str, Any]) -> dict[str, Any]:
+    choice = {"from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": [row["suggested"]]}}
+    return {
+        "data": {"id": row["id"], "text": row["text"], "why": row["why"]},
+        "predictions": [{"result": [choice], "score": row["probability"]}],
+    }
+
+
+def _answered(task: Mapping[str, Any]) -> tuple[str | None, list[str]]:
+    for annotation in reversed(task.get("annotations") or []):
+        if annotation.get("was_cancelled"):
+            continue
+        said = [choice for part in annotation.get("result", []) for choice in part.get("value", {}).get("choices", [])]
+        return task["data"].get("id"), said
+    return task["data"].get("id"), []
