@@ -301,6 +301,94 @@ def crowd_kit(options: Options) -> None:
             )
 
 
+# Audit and asking ---------------------------------------------------------------------------------------------------------
+@case("audit/planted")
+def audit(options: Options) -> None:
+    """Planted label errors: precision, recall and F1 of ours and of cleanlab's default on the same probabilities."""
+    from cleanlab.filter import find_label_issues
+
+    from factory.labels.audit import find_issues, out_of_sample
+
+    for name in ("wrench_youtube", "wrench_trec", "agnews"):
+        data = load(options.data, name, limit=1000)
+        vectors, gold, k = tfidf(data.fit.texts)[0], data.fit.gold, len(data.classes)
+        for rate in (0.05, 0.1, 0.2):
+            for kind in ("symmetric", "class-dependent"):
+                rng = np.random.default_rng(1)
+                bad = rng.random(len(gold)) < rate
+                shift = rng.integers(1, k, len(gold)) if kind == "symmetric" else 1
+                given = np.where(bad, (gold + shift) % k, gold)
+                mine = np.zeros(len(gold), bool)
+                mine[[issue.row for issue in find_issues(given, vectors, k)]] = True
+                theirs = find_label_issues(given, out_of_sample(vectors, given, k))
+                ours, peer = _hits(bad, mine), _hits(bad, theirs)
+                more = {"precision": ours[0], "recall": ours[1], "peer_precision": peer[0], "peer_recall": peer[1]}
+                emit(
+                    row(
+                        f"audit/{name}/{rate}/{kind}",
+                        ours[2],
+                        peer[2],
+                        peer_name="cleanlab 2.9 default",
+                        unit="F1",
+                        n=len(gold),
+                        **more,
+                    )
+                )
+
+
+def _hits(bad: np.ndarray, found: np.ndarray) -> tuple[float, float, float]:
+    both = float((bad & found).sum())
+    figures = both / max(found.sum(), 1), both / max(bad.sum(), 1), 2 * both / max(found.sum() + bad.sum(), 1)
+    return round(figures[0], 3), round(figures[1], 3), round(figures[2], 3)
+
+
+@case("ask/curves")
+def ask(options: Options) -> None:
+    """Label-budget curves: a student taught with denoised labels and M answers (simulated from train gold), against random."""
+    from factory.labels.ask import pick
+    from factory.labels.auto import choose, predict
+    from factory.labels.joint import soft_logistic
+
+    seeds = 2 if options.quick else 10
+    for name in ("wrench_youtube", "wrench_trec", "agnews"):
+        data = load(options.data, name, limit=4000)
+        vectors, k = tfidf(data.fit.texts, data.score.texts), len(data.classes)
+        keys = keys_of(data.fit.texts)
+        curves: dict[tuple[str, int], list[float]] = {}
+        for seed in range(seeds):
+            rows = np.sort(np.random.default_rng(seed).permutation(len(data.fit.texts))[:1000])
+            votes, features, gold = data.fit.votes.take(rows), vectors[0][rows], data.fit.gold[rows]
+            model = choose(votes, classes=k, features=features, keys=keys[rows]).model
+            probs = predict(model, votes, features=features, keys=keys[rows])
+            for strategy in ("auto", "uncertainty", "random"):
+                for budget in (0, 25, 50, 100, 200):
+                    chosen = pick(
+                        budget, probs, votes, keys=keys[rows], features=features, strategy=strategy, seed=seed
+                    )
+                    target, known = probs.copy(), votes.covered.copy()
+                    target[chosen], known[chosen] = np.eye(k)[gold[chosen]], True
+                    weights, bias = soft_logistic(features[known], target[known], 10.0, rounds=50)
+                    said = np.asarray(vectors[1] @ weights + bias).argmax(axis=1)
+                    curves.setdefault((strategy, budget), []).append(score(data.metric, data.score.gold, said))
+        for (strategy, budget), figures in curves.items():
+            if strategy == "random":
+                continue
+            base = curves["random", budget]
+            gaps = np.array(figures) - np.array(base)
+            emit(
+                row(
+                    f"ask/{name}/{strategy}/{budget}",
+                    round(float(np.mean(figures)), 4),
+                    round(float(np.mean(base)), 4),
+                    peer_name="random",
+                    unit="accuracy",
+                    seeds=seeds,
+                    gain=round(float(gaps.mean()), 4),
+                    standard_error=round(float(gaps.std(ddof=1) / np.sqrt(seeds)), 4),
+                )
+            )
+
+
 # Size -----------------------------------------------------------------------------------------------------------------------
 def worker(**task: Any) -> dict[str, Any]:
     """One size task in a process of its own."""
