@@ -376,7 +376,7 @@ def scale(options: Options) -> list[Row]:
         kill_at = count // 4
         killed = False
         while process.is_alive():
-            time.sleep(1.0)
+            time.sleep(0.5)
             if not killed and _done(warehouse) >= kill_at:
                 for pid in _below(process.pid):
                     _end(pid)
