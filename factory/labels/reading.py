@@ -35,6 +35,14 @@ class Texts:
             return text_nos - first
         return np.searchsorted(self.numbers, text_nos)
 
+    def known(self, rows: np.ndarray, text_nos: np.ndarray) -> np.ndarray:
+        """Whether each row, as `rows` gave it, is that text's: bool."""
+        inside = (rows >= 0) & (rows < len(self.numbers))
+        if not inside.all():
+            return inside & (self.numbers[np.where(inside, rows, 0)] == text_nos)
+        same: np.ndarray = self.numbers[rows] == text_nos
+        return same
+
 
 @dataclass(frozen=True)
 class Program:
@@ -91,6 +99,9 @@ def read_votes(
                 [program.number, min(len(value_map) - 1, 65_535)],
             ).fetchnumpy()
             row, label = texts.rows(np.asarray(found["text_no"])), np.asarray(found["vote"])
+            known = texts.known(row, np.asarray(found["text_no"]))
+            if not known.all():  # votes on texts that are not labelled (passages)
+                row, label = row[known], label[known]
             if not plain or (len(label) and int(label.max()) >= len(class_of)):
                 label = value_map[label]
                 row, label = row[label >= 0], label[label >= 0]

@@ -418,8 +418,10 @@ def size(options: Options) -> None:
                 if key != "peak_gb"
             }
             theirs, mine = str(Path(folder) / "theirs.npy"), str(Path(folder) / "ours.npy")
-            peer = worker(do="library", path=path, n=small, keep=theirs)
-            ours_small = worker(do="ours", path=path, n=small, model="snorkel", keep=mine)
+            little = str(Path(folder) / f"{distinct}-{small}.duckdb")
+            worker(do="make", path=little, n=small, distinct=distinct)
+            peer = worker(do="library", path=little, n=small, keep=theirs)
+            ours_small = worker(do="ours", path=little, n=small, model="snorkel", keep=mine)
             apart = float(np.abs(np.load(theirs) - np.load(mine)).max())
             emit(
                 row(

@@ -170,3 +170,13 @@ def test_dev_gold_is_used_only_when_asked_for_and_for_student_dev_alone() -> Non
     denoise(told, use_dev=True)
     rows = told.query("SELECT name, config->'systems' FROM label_models WHERE chosen")
     assert sorted(system for _, systems in rows for system in json.loads(systems)) == ["student", "student_dev"]
+
+
+def test_passages_are_not_labelled_and_votes_on_them_are_left_out() -> None:
+    warehouse = make(VOTES, ["a", "b"])
+    with warehouse.lease() as db:
+        db.execute("UPDATE texts SET origin = 'passage' WHERE text_no IN (2, 6)")
+    denoise(warehouse, encoder=None)
+    found = soft(warehouse, "majority")
+    assert [row[0] for row in found] == [1, 3, 4, 5]
+    assert [row[1] for row in found] == [[1.0, 0.0], [0.5, 0.5], [0.5, 0.5], [0.0, 1.0]]
