@@ -210,7 +210,7 @@ def _named(name: str, says: str) -> Encoder:
 
 
 def vectors_of(
-    warehouse: Warehouse, encoder: Encoder, text_nos: Sequence[int], progress: Progress | None = None
+    warehouse: Warehouse, encoder: Encoder, text_nos: Sequence[int] | NDArray[Any], progress: Progress | None = None
 ) -> NDArray[np.float32]:
     """The vectors of texts of the warehouse: what the table `vectors` lacks is encoded and stored, block by block.
 

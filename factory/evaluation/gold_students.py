@@ -53,7 +53,7 @@ def recipe_of(model: StoredModel, multi: bool) -> Recipe:
 
     cls = student_class(model.student)
     options = model.config.get("options") or {}
-    return Recipe(model.student, dict(options), model.label_nos, multi, encoder_of(model), cls.takes == "vectors")
+    return Recipe(model.student, dict(options), model.label_nos, multi, encoder_of(model), cls.takes != "texts")
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,13 @@ class Inputs:
     db: duckdb.DuckDBPyConnection
 
     def of(self, encoder: Encoder | None, text_nos: NDArray[np.int32], progress: Progress = no_progress) -> Any:
-        """Vectors float32 [n, d] if there is an encoder, else a list of texts; in the order asked."""
+        """Texts with their vectors if there is an encoder, else a list of texts; in the order asked."""
+        from factory.students.base import TextsAndVectors
         from factory.students.store import texts_of
 
+        texts = texts_of(self.warehouse, [int(number) for number in text_nos])
         if encoder is None:
-            return texts_of(self.warehouse, [int(number) for number in text_nos])
+            return texts
         unique, at = np.unique(text_nos, return_inverse=True)
         out = np.zeros((len(unique), encoder.dimension), np.float32)
         missing = np.ones(len(unique), bool)
@@ -104,7 +106,7 @@ class Inputs:
             self.db.unregister("wanted_vectors")
             _fill(out, missing, held)
             self._compute(encoder, out, [r for r in rest if missing[r[0]]], progress)
-        return out[at]
+        return TextsAndVectors(texts, out[at])
 
     def _compute(
         self, encoder: Encoder, out: NDArray[np.float32], rest: Sequence[tuple[int, bytes, str]], progress: Progress
@@ -145,6 +147,10 @@ def _fill(out: NDArray[np.float32], missing: NDArray[np.bool_], held: Any) -> No
 
 def pick(inputs: Any, rows: NDArray[np.int64]) -> Any:
     """Some rows of inputs."""
+    from factory.students.base import TextsAndVectors
+
+    if isinstance(inputs, TextsAndVectors):
+        return inputs.take(rows)
     return inputs[rows] if isinstance(inputs, np.ndarray) else [inputs[int(row)] for row in rows]
 
 

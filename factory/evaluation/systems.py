@@ -121,7 +121,7 @@ def student_systems(
         text_nos: The texts [n].
         hashes: Their content hashes.
         shape: What labels there are.
-        inputs_of: Gives the vectors of these texts under an encoder, or the texts themselves for None.
+        inputs_of: Gives these texts with their vectors under an encoder, or the texts alone for None.
         progress: Called with (done, total, what).
     """
     from factory.students.store import encoder_of, load_student, stored_models
@@ -131,7 +131,7 @@ def student_systems(
     for done, (system, model) in enumerate(models.items()):
         progress(done, len(models), f"predictions of {system}")
         student = load_student(model)
-        columns = student.predict_proba(inputs_of(encoder_of(model) if student.takes == "vectors" else None))
+        columns = student.predict_proba(inputs_of(encoder_of(model) if student.takes != "texts" else None))
         probs = np.zeros((len(text_nos), len(shape.names)))
         probs[:, model.label_nos] = columns
         labels, tied = from_probs(probs, hashes, shape)

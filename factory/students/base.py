@@ -7,9 +7,9 @@ import importlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     from factory.encoders import Encoder
 
-    Inputs = Sequence[str] | NDArray[np.float32]
+    Inputs: TypeAlias = "Sequence[str] | NDArray[np.float32] | TextsAndVectors"
 
 STUDENTS: Mapping[str, str] = {
+    "hybrid": "factory.students.hybrid:HybridStudent",
     "linear": "factory.students.linear:LinearStudent",
     "embedding": "factory.students.embedding:EmbeddingStudent",
     "setfit": "factory.students.setfit:SetFitStudent",
@@ -32,18 +33,43 @@ STUDENTS: Mapping[str, str] = {
 """Name -> where its class is; imported when it is asked for."""
 
 
+@dataclass(frozen=True)
+class TextsAndVectors:
+    """Texts with their vectors, for a student that reads both.
+
+    Attributes:
+        texts: n strings.
+        vectors: float32 [n, d], row i of text i.
+    """
+
+    texts: Sequence[str]
+    vectors: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, rows: NDArray[np.integer[Any]]) -> TextsAndVectors:
+        """Rows by number, in the order asked."""
+        return TextsAndVectors([self.texts[row] for row in rows.tolist()], self.vectors[rows])
+
+    def keep(self, mask: NDArray[np.bool_]) -> TextsAndVectors:
+        """Some of the rows."""
+        return TextsAndVectors([t for t, kept in zip(self.texts, mask, strict=True) if kept], self.vectors[mask])
+
+
 class Student(ABC):
     """A fitted classifier over `n_labels` labels.
 
     Attributes:
         kind: Its name in `STUDENTS`.
-        takes: Whether `fit` and `predict_proba` want texts alone, or also take precomputed vectors of the encoder.
+        takes: Whether `fit` and `predict_proba` read texts, take precomputed vectors of the encoder instead, or read both
+            (`TextsAndVectors`; with texts alone it encodes them).
         config: The frozen dataclass it was fitted with, choices resolved.
         multi: Whether each label is a question of its own (sigmoid) or one of all is right (softmax).
     """
 
     kind: ClassVar[str]
-    takes: ClassVar[Literal["texts", "vectors"]]
+    takes: ClassVar[Literal["texts", "vectors", "both"]]
     Config: ClassVar[type[Any]]
     config: Any
     multi: bool
@@ -141,7 +167,8 @@ def fit_student(
 
     Args:
         kind: A name in `STUDENTS`.
-        inputs: n texts; or their vectors, float32 [n, d], for a student that takes them (`embedding`).
+        inputs: n texts; or their vectors, float32 [n, d], for a student that takes them (`embedding`); or both
+            (`TextsAndVectors`) for one that reads both (`hybrid`).
         soft_labels: [n, k], in [0, 1]. Single: rows sum to 1 (one-hot rows are hard labels). Multi: the probability of yes,
             NaN where nothing is known (left out of the loss).
         weights: [n], at least 0; None is 1 for all. A row of weight 0 takes no part.
@@ -178,6 +205,8 @@ def fit_student(
     chosen: Any
     if keep.all():
         chosen = inputs
+    elif isinstance(inputs, TextsAndVectors):
+        chosen = inputs.keep(keep)
     elif isinstance(inputs, np.ndarray):
         chosen = inputs[keep]
     else:
@@ -191,6 +220,11 @@ def fit_student(
         encoder=encoder,
         progress=progress,
     )
+
+
+def texts_in(inputs: Inputs) -> list[str]:
+    """The texts of what a student was given."""
+    return [str(text) for text in (inputs.texts if isinstance(inputs, TextsAndVectors) else inputs)]
 
 
 def write_json(path: Path, value: Any) -> None:

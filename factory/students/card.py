@@ -18,7 +18,7 @@ folder = "."
 facts = json.load(open(f"{folder}/inference.json", encoding="utf-8"))
 tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")
 tokenizer.enable_truncation(facts["max_length"])
-tokenizer.enable_padding(pad_id=facts["pad_id"])
+tokenizer.enable_padding(pad_id=facts["pad_id"], pad_to_multiple_of=8)
 session = onnxruntime.InferenceSession(f"{folder}/model_int8.onnx")  # or model.onnx for fp32
 
 texts = ["a first text", "another one"]
@@ -131,6 +131,13 @@ def _usage(spec: ExportSpec, kind: str, inference: Mapping[str, Any]) -> list[st
         return ["With numpy and safetensors:", _LINEAR.format(pattern=WORD.pattern, words=sizes)]
     if kind == "static":
         return ["With numpy, safetensors and tokenizers:", _STATIC]
+    if kind == "hybrid":
+        return [
+            "With onnxruntime and tokenizers alone:",
+            _ONNX,
+            "Beside the encoder's vector the head reads tokens and pairs of neighbours (`hybrid.safetensors`), which"
+            " sentence-transformers has no module for: use the ONNX graphs.",
+        ]
     squash = "logits.argmax(dim=1)"
     if spec.multi:
         squash = "torch.nonzero(torch.sigmoid(logits[0]) >= 0.5).flatten()"
@@ -144,7 +151,7 @@ def _usage(spec: ExportSpec, kind: str, inference: Mapping[str, Any]) -> list[st
 
 
 def _library(kind: str) -> str:
-    return {"transformer": "sentence-transformers", "static": "numpy"}.get(kind, "numpy")
+    return {"transformer": "sentence-transformers", "hybrid": "onnx"}.get(kind, "numpy")
 
 
 def _words(value: Any) -> str:

@@ -16,7 +16,7 @@ from factory.students.head import loss_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-WITH_C = ("embedding", "linear", "static")
+WITH_C = ("embedding", "hybrid", "linear", "static")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def choose_on_dev(plan: Any, kind: str, options: dict[str, Any], key: str, progr
     cutoffs = [plan.rules.confidence] + ([0.7] if programs and not plan.classes.multi else [])
     strengths: list[Any] = [options.get("c", "auto")]
     if "c" not in options and kind in WITH_C:
-        strengths = [0.3, 1.0, 3.0, 10.0] if kind == "embedding" else [10.0, 100.0]
+        strengths = [0.3, 1.0, 3.0, 10.0] if kind == "embedding" else [3.0, 10.0, 30.0]
     grid = [(m, w, f, c) for m in models for w in weights for f in cutoffs for c in strengths]
     known = dict(plan.warehouse.query("SELECT trial_no, score FROM trials WHERE key = ?", [key]))
     inputs: Any = None

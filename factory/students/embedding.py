@@ -11,7 +11,7 @@ import numpy as np
 from factory.encoders import Encoder
 from factory.errors import InputError
 from factory.result import Progress
-from factory.students.base import Student, write_json
+from factory.students.base import Student, TextsAndVectors, write_json
 from factory.students.head import Head, choose_strength, fit_head
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class EmbeddingStudent(Student):
     """A head over the encoder's unit vectors; takes texts or precomputed vectors."""
 
     kind: ClassVar[str] = "embedding"
-    takes: ClassVar[Literal["texts", "vectors"]] = "vectors"
+    takes: ClassVar[Literal["texts", "vectors", "both"]] = "vectors"
     Config: ClassVar[type[Any]] = EmbeddingConfig
 
     def __init__(self, head: Head, config: EmbeddingConfig, encoder: Encoder | None) -> None:
@@ -112,6 +112,8 @@ def load_head(folder: Path, multi: bool) -> Head:
 def _vectors(inputs: Inputs, encoder: Encoder | None, progress: Progress | None) -> NDArray[np.float32]:
     if isinstance(inputs, np.ndarray):
         return inputs
+    if isinstance(inputs, TextsAndVectors):
+        return inputs.vectors
     if encoder is None:
         raise InputError("the student 'embedding' needs an encoder for texts", fix="Give one from `load_encoder`")
     return encoder.encode(inputs, progress)

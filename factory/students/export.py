@@ -113,7 +113,7 @@ def check_parity(student: Student, folder: Path, kind: str, texts: Sequence[str]
     Args:
         student: The student in memory.
         folder: The export.
-        kind: `transformer`, `static` or `linear`.
+        kind: `transformer`, `hybrid`, `static` or `linear`.
         texts: What to compare on.
 
     Returns:
@@ -129,8 +129,9 @@ def check_parity(student: Student, folder: Path, kind: str, texts: Sequence[str]
     )
     found: dict[str, Any] = {"texts": len(texts)}
     ways = {"fp32": lambda: load_export(folder, precision="fp32").predict_proba(texts)}
-    if kind == "transformer":
+    if kind in ("transformer", "hybrid"):
         ways["int8"] = lambda: load_export(folder, precision="int8").predict_proba(texts)
+    if kind == "transformer":
         ways["sentence_transformers"] = lambda: _by_sentence_transformers(folder, texts, student.multi)
     for name, way in ways.items():
         probs = way()
@@ -193,7 +194,28 @@ def _write_model(student: Student, encoder: Encoder | None, folder: Path) -> tup
             )
         body = load_sentence_transformer(encoder.folder)
     head: Head = student.head  # type: ignore[attr-defined]
+    if student.kind == "hybrid":
+        return "hybrid", write_hybrid(body, student, folder)
     return "transformer", write_transformer(body, head, folder)
+
+
+def write_hybrid(body: Any, student: Any, folder: Path) -> dict[str, Any]:
+    """Write a hybrid student as ONNX graphs, its tokenizer, and its head's arrays as safetensors."""
+    from factory.students.onnx_graph import write_graph, write_int8
+
+    body = body.to("cpu").eval()
+    write_graph(body, student.head, folder / "model.onnx", grams=student.grams, idf=student.idf)
+    write_int8(folder / "model.onnx", folder / "model_int8.onnx")
+    student.save(folder)
+    (folder / "student.json").unlink()
+    (folder / "tokenizer.json").write_text(_plain_tokenizer(body), encoding="utf-8")
+    return {"max_length": int(body.max_seq_length or 512), "pad_id": int(body.tokenizer.pad_token_id or 0)}
+
+
+def _plain_tokenizer(body: Any) -> str:
+    backend = json.loads(body.tokenizer.backend_tokenizer.to_str())
+    backend["truncation"] = backend["padding"] = None
+    return json.dumps(backend, ensure_ascii=False, sort_keys=True)
 
 
 def write_transformer(body: Any, head: Head, folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from factory.encoders import Encoder
 from factory.errors import InputError
 from factory.result import Progress
-from factory.students.base import Student, write_json
+from factory.students.base import Student, texts_in, write_json
 from factory.students.head import folds_of, loss_of, probabilities
 from factory.students.terms import terms_of
 
@@ -49,7 +49,7 @@ class LinearStudent(Student):
     """TF-IDF and logistic regression on soft labels."""
 
     kind: ClassVar[str] = "linear"
-    takes: ClassVar[Literal["texts", "vectors"]] = "texts"
+    takes: ClassVar[Literal["texts", "vectors", "both"]] = "texts"
     Config: ClassVar[type[Any]] = LinearConfig
 
     def __init__(
@@ -83,7 +83,7 @@ class LinearStudent(Student):
     ) -> LinearStudent:
         if isinstance(inputs, np.ndarray) and inputs.dtype.kind == "f":
             raise InputError("the student 'linear' takes texts, not vectors")
-        texts = [str(text) for text in inputs]
+        texts = texts_in(inputs)
         terms, idf = _learn_terms(texts, config)
         matrix = tfidf(texts, {term: index for index, term in enumerate(terms)}, idf, config.words, config.characters)
         trials: list[tuple[float, float]] = []
@@ -96,7 +96,7 @@ class LinearStudent(Student):
         return student
 
     def predict_proba(self, inputs: Inputs) -> NDArray[np.float32]:
-        texts = [str(text) for text in inputs]
+        texts = texts_in(inputs)
         matrix = tfidf(texts, self.columns, self.idf, self.config.words, self.config.characters)
         return probabilities(np.asarray(matrix @ self.weight.T) + self.bias, self.multi)
 

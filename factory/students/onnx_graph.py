@@ -19,16 +19,18 @@ if TYPE_CHECKING:
 OPSET = 20
 
 
-def write_graph(body: Any, head: Head, path: Path) -> None:
+def write_graph(body: Any, head: Head, path: Path, *, grams: Any = None, idf: Any = None) -> None:
     """Export a sentence-transformers body and a head as one fp32 graph.
 
     Inputs are `input_ids` and `attention_mask`, int64 [n, t]; the outputs are `probabilities`,
-    float32 [n, k], and `embedding`, float32 [n, d], the unit vector they come from.
+    float32 [n, k], and `sentence_embedding`, float32 [n, d], the unit vector they come from.
 
     Args:
         body: A `SentenceTransformer` whose modules are a transformer, a pooling of one mode, and dense or normalising ones.
         head: Over the body's unit vectors.
         path: Where to write; the same bytes for the same body and head.
+        grams: float32 [v + pairs, k], weights of tokens and pairs that a hybrid student adds to the logits, or None.
+        idf: float32 [v + pairs], with `grams`.
 
     Raises:
         ExportError: The body has modules or a pooling that the graph does not know.
@@ -36,11 +38,11 @@ def write_graph(body: Any, head: Head, path: Path) -> None:
     import onnx
     import torch
 
-    graph = _graph(body, head).eval().to("cpu")
+    graph = _graph(body, head, grams, idf).eval().to("cpu")
     ids = torch.randint(5, 100, (2, 7), generator=torch.Generator().manual_seed(0))
     mask = torch.ones_like(ids)
     limit = max(int(body.max_seq_length or 512), 8)
-    rows, tokens = torch.export.Dim("rows", min=1, max=65536), torch.export.Dim("tokens", min=2, max=limit)
+    rows, tokens = torch.export.Dim("rows", min=1, max=65536), torch.export.Dim("tokens", min=4, max=limit)
     shape = {0: rows, 1: tokens}
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -48,7 +50,7 @@ def write_graph(body: Any, head: Head, path: Path) -> None:
             (ids, mask),
             dynamo=True,
             input_names=["input_ids", "attention_mask"],
-            output_names=["probabilities", "embedding"],
+            output_names=["probabilities", "sentence_embedding"],
             dynamic_shapes={"input_ids": shape, "attention_mask": shape},
             opset_version=OPSET,
         )
@@ -63,14 +65,22 @@ def write_int8(fp32: Path, path: Path) -> None:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    wide = [node.name for node in onnx.load(str(fp32)).graph.node if {"grams", "idf"} & set(node.input)]
     with _quiet():
-        quantize_dynamic(str(fp32), str(path), weight_type=QuantType.QInt8, per_channel=True, reduce_range=False)
+        quantize_dynamic(
+            str(fp32),
+            str(path),
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            reduce_range=False,
+            nodes_to_exclude=wide,
+        )
     model = onnx.load(str(path))
     _plain(model)
     onnx.save_model(model, str(path), save_as_external_data=False)
 
 
-def _graph(body: Any, head: Head) -> Any:
+def _graph(body: Any, head: Head, grams: Any, idf: Any) -> Any:
     import torch
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
@@ -86,6 +96,8 @@ def _graph(body: Any, head: Head) -> Any:
             f"an encoder with pooling {mode!r} cannot be written as ONNX", fix="Use mean, cls or max pooling"
         )
 
+    vocabulary = body.tokenizer.backend_tokenizer.get_vocab_size()
+
     class Graph(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -95,6 +107,23 @@ def _graph(body: Any, head: Head) -> Any:
             with torch.no_grad():
                 self.head.weight.copy_(torch.from_numpy(head.weight))
                 self.head.bias.copy_(torch.from_numpy(head.bias))
+            if grams is not None:
+                self.register_buffer("grams", torch.from_numpy(grams))
+                self.register_buffer("idf", torch.from_numpy(idf))
+
+        grams: Any
+        idf: Any
+
+        def wide(self, ids: Any, mask: Any) -> Any:
+            """Tokens and pairs between the first and the last token of each text, as `pooling.gram_logits` adds them."""
+            inner, there = ids[:, 1:-1], mask[:, 2:]
+            pairs = self.idf.shape[0] - vocabulary
+            joined = torch.remainder((inner[:, :-1] * 1_000_003) ^ (inner[:, 1:] * 8_191), pairs) + vocabulary
+            slots = torch.cat([inner, joined], dim=1)
+            present = torch.cat([there, there[:, 1:]], dim=1).to(self.idf.dtype)
+            values = self.idf[slots] * present
+            norm = values.square().sum(1).sqrt().clamp(min=1e-12)
+            return (self.grams[slots] * values.unsqueeze(-1)).sum(1) / norm.unsqueeze(-1)
 
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
             hidden = self.transformer(input_ids=input_ids, attention_mask=attention_mask)[0]
@@ -109,6 +138,8 @@ def _graph(body: Any, head: Head) -> Any:
                 vector = module({"sentence_embedding": vector})["sentence_embedding"]
             vector = torch.nn.functional.normalize(vector, dim=1)
             logits = self.head(vector)
+            if grams is not None:
+                logits = logits + self.wide(input_ids, attention_mask)
             return (torch.sigmoid(logits) if head.multi else torch.softmax(logits, dim=1)), vector
 
     return Graph()

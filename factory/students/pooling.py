@@ -75,14 +75,31 @@ def static_logits(
         float32 [n, k].
     """
     ids = [row[:max_length] for row in ids]
-    table, grams, idf = arrays["embeddings"], arrays["grams"], arrays["idf"]
+    table = arrays["embeddings"]
     out: NDArray[np.float32] = pool(table, ids, max_length) @ arrays["weight"].T + arrays["bias"]
-    slots, lengths = gram_slots(ids, len(table), len(idf) - len(table))
+    return out + gram_logits(arrays["grams"], arrays["idf"], ids, len(table))
+
+
+def gram_logits(
+    grams: NDArray[np.float32], idf: NDArray[np.float32], ids: Sequence[Sequence[int]], vocabulary: int
+) -> NDArray[np.float32]:
+    """What tokens and pairs add to the logits: sum of idf * grams over a text's slots, over the root of the sum of idf^2.
+
+    Args:
+        grams: [v + pairs, k]; idf: [v + pairs].
+        ids: Token ids of each text.
+        vocabulary: v.
+
+    Returns:
+        float32 [n, k].
+    """
+    out = np.zeros((len(ids), grams.shape[1]), np.float32)
+    slots, lengths = gram_slots(ids, vocabulary, len(idf) - vocabulary)
     rows = np.flatnonzero(lengths)
     if len(rows):
         starts = np.concatenate([[0], np.cumsum(lengths[rows])[:-1]])
         values = idf[slots]
         norms = np.sqrt(np.add.reduceat(values.astype(np.float64) ** 2, starts))
         sums = np.add.reduceat(grams[slots] * values[:, None], starts, axis=0)
-        out[rows] += sums / np.maximum(norms, 1e-12)[:, None].astype(np.float32)
+        out[rows] = sums / np.maximum(norms, 1e-12)[:, None].astype(np.float32)
     return out

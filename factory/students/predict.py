@@ -29,7 +29,7 @@ class Exported:
     Attributes:
         labels: Label names in the order of the columns.
         multi: Whether a text may have any number of labels.
-        kind: `transformer`, `static` or `linear`.
+        kind: `transformer`, `hybrid`, `static` or `linear`.
         trust: Calibration that the export carries: `conformal`, `abstain`, `scope`.
     """
 
@@ -240,9 +240,9 @@ def _transformer(folder: Path, manifest: dict[str, Any], facts: dict[str, Any], 
         while start < len(order):
             end, longest = start, 0
             while end < len(order):
-                longest = max(len(encoded[order[end]]), 2)
+                longest = max(len(encoded[order[end]]), 4)
                 if end > start and longest * (end - start + 1) > TOKENS:
-                    longest = max(len(encoded[order[end - 1]]), 2)
+                    longest = max(len(encoded[order[end - 1]]), 4)
                     break
                 end += 1
             part = order[start:end]

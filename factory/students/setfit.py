@@ -18,7 +18,7 @@ import numpy as np
 from factory.encoders import Encoder, TransformerEncoder, load_sentence_transformer
 from factory.errors import InputError
 from factory.result import Progress
-from factory.students.base import Student, write_json
+from factory.students.base import Student, texts_in, write_json
 from factory.students.embedding import load_head, save_head
 from factory.students.head import Head, fit_head
 
@@ -57,7 +57,7 @@ class SetFitStudent(Student):
     """A tuned sentence encoder and a linear head on its vectors."""
 
     kind: ClassVar[str] = "setfit"
-    takes: ClassVar[Literal["texts", "vectors"]] = "texts"
+    takes: ClassVar[Literal["texts", "vectors", "both"]] = "texts"
     Config: ClassVar[type[Any]] = SetFitConfig
 
     def __init__(self, body: Any, head: Head, config: SetFitConfig) -> None:
@@ -83,7 +83,7 @@ class SetFitStudent(Student):
             raise InputError("the student 'setfit' needs a sentence encoder", fix="Install label-factory[quickstart]")
         if isinstance(inputs, np.ndarray) and inputs.dtype.kind == "f":
             raise InputError("the student 'setfit' takes texts, not vectors")
-        texts = [str(text) for text in inputs]
+        texts = texts_in(inputs)
         body = load_sentence_transformer(encoder.folder)
         surest = surest_rows(soft_labels, weights, config.per_label, multi, config.seed)
         pairs = draw_pairs(soft_labels[surest], config.iterations, multi, config.seed)[
@@ -100,7 +100,7 @@ class SetFitStudent(Student):
         return cls(body, head, config)
 
     def predict_proba(self, inputs: Inputs) -> NDArray[np.float32]:
-        return self.head.predict_proba(_encode(self.body, [str(text) for text in inputs], None))
+        return self.head.predict_proba(_encode(self.body, texts_in(inputs), None))
 
     def cool(self, temperature: float) -> None:
         self.head = self.head.cooled(temperature)

@@ -21,10 +21,10 @@ from factory.students.store import (
     StoredModel,
     artefacts,
     encoder_of,
+    inputs_of,
     load_student,
     stored_model,
     stored_models,
-    texts_of,
 )
 from factory.task import TaskCard, current_card
 
@@ -37,10 +37,10 @@ VERSION = 1
 
 EXPORT_VERSION = 1
 
-WEAK_C = {"embedding": 1.0, "linear": 10.0, "static": 10.0}
-"""Strength of students that learn from programs. Agreement on held-out soft labels would choose a weaker penalty, because held-out
-labels of the same programs share their mistakes: on the validation rows of three WRENCH sets 1.0 beat that choice by 0.6 to 5
-points. `c: auto` in the options asks for the choice all the same."""
+WEAK_C = {"embedding": 1.0, "hybrid": 10.0, "linear": 10.0, "static": 10.0}
+"""Strength of students that learn from programs. Agreement on held-out soft labels would choose a weaker penalty, because
+held-out labels of the same programs share their mistakes: on the validation rows of three WRENCH sets 1.0 beat that choice by
+0.6 to 5 points (`embedding`). `c: auto` in the options asks for the choice all the same."""
 
 SYSTEMS = ("student", "student_dev", "programs_only", "synthesis_only", "student_setfit")
 STANDARD = ("student", "student_dev", "programs_only", "synthesis_only")
@@ -103,7 +103,7 @@ def distill(
     if found.folder is None and student != "linear":
         says.append(f"{found.says}. The student is `linear` instead of `{student}`")
         student, options = "linear", None
-    elif student_class(student).takes == "vectors" or "student_setfit" in systems:
+    elif student_class(student).takes != "texts" or "student_setfit" in systems:
         says.append(found.says)
     rules = Rules(
         "drop", confidence, confidence_weight, drop_ties, synthetic_weight, synthetic_cap, synthetic_agreement, seed_weight,
@@ -194,7 +194,7 @@ class _Plan:
         if on_dev and self.dev.startswith("0:"):
             return None
         kind = self.kind(system)
-        needs_encoder = student_class(kind).takes == "vectors" or kind in ("setfit", "static", "finetune")
+        needs_encoder = student_class(kind).takes != "texts" or kind in ("setfit", "static", "finetune")
         soft: list[list[Any]] = []
         if programs and self.chosen is not None:
             wanted = self.models if on_dev else [self.chosen]
@@ -237,10 +237,8 @@ class _Plan:
         return curate(groups, rules, multi=self.classes.multi, votes_on_synthetic=votes, barred=barred)
 
     def inputs(self, kind: str, text_nos: Any, progress: Progress) -> Any:
-        """Vectors for a student that takes them, else texts."""
-        if student_class(kind).takes == "vectors":
-            return vectors_of(self.warehouse, self.encoder, text_nos, progress)
-        return texts_of(self.warehouse, text_nos)
+        """Vectors for a student that takes them, texts, or both."""
+        return inputs_of(self.warehouse, kind, self.encoder, text_nos, progress)
 
     def fit(self, kind: str, rows: Curated, options: dict[str, Any], progress: Progress) -> Student:
         """Train on the rows that were kept."""
@@ -316,9 +314,9 @@ def _trust(plan: _Plan, system: str, student: Student, rows: Curated, progress: 
             "temperature": temperature,
             **calibrate.trust_on(student.predict_proba(inputs), gold, plan.classes.multi),
         }
-    if student.takes == "vectors":
+    if student.takes != "texts":
         kept = rows.kept
-        vectors = plan.inputs(student.kind, rows.text_nos[kept], progress)
+        vectors = vectors_of(plan.warehouse, plan.encoder, rows.text_nos[kept], progress)
         found["scope"] = calibrate.scope_of(vectors, rows.probs[kept], rows.weights[kept])
     return found
 

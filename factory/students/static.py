@@ -19,7 +19,7 @@ import numpy as np
 from factory.encoders import Encoder, load_sentence_transformer
 from factory.errors import InputError
 from factory.result import Progress, no_progress
-from factory.students.base import Student, write_json
+from factory.students.base import Student, texts_in, write_json
 from factory.students.head import probabilities
 from factory.students.linear import choose_c, regress
 from factory.students.pooling import gram_slots, pool, static_logits
@@ -58,7 +58,7 @@ class StaticStudent(Student):
     """A table of token vectors, weights of tokens and pairs, and a linear head."""
 
     kind: ClassVar[str] = "static"
-    takes: ClassVar[Literal["texts", "vectors"]] = "texts"
+    takes: ClassVar[Literal["texts", "vectors", "both"]] = "texts"
     Config: ClassVar[type[Any]] = StaticConfig
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], tokenizer: str, config: StaticConfig, multi: bool) -> None:
@@ -94,7 +94,7 @@ class StaticStudent(Student):
             raise InputError("the student 'static' takes texts, not vectors")
         vectors, tokenizer = token_vectors(str(encoder.folder), encoder.key, progress)
         student = cls({}, tokenizer, config, multi)
-        ids = student.token_ids([str(text) for text in inputs])
+        ids = student.token_ids(texts_in(inputs))
         table = reduce_and_weigh(vectors, ids, config.dimension, config.rarity).astype(np.float16)
         idf = learn_idf(ids, len(table), config.pairs)
         columns = np.flatnonzero(idf)
@@ -117,7 +117,7 @@ class StaticStudent(Student):
         return [encoding.ids[: self.config.max_length] for encoding in encoded]
 
     def predict_proba(self, inputs: Inputs) -> NDArray[np.float32]:
-        texts = [str(text) for text in inputs]
+        texts = texts_in(inputs)
         out = np.zeros((len(texts), self.n_labels), np.float32)
         for start in range(0, len(texts), 4096):
             ids = self.token_ids(texts[start : start + 4096])

@@ -17,7 +17,7 @@ import numpy as np
 from factory.encoders import Encoder, load_encoder, vectors_of
 from factory.errors import InputError
 from factory.result import Progress, no_progress
-from factory.students.base import Student, student_class
+from factory.students.base import Student, TextsAndVectors, student_class
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -136,11 +136,19 @@ def predict_texts(
         float32 [n, k], columns in the order of `model.labels`.
     """
     student = load_student(model)
-    if student.takes == "vectors":
-        encoder = encoder_of(model)
-        assert encoder is not None
-        return student.predict_proba(vectors_of(warehouse, encoder, text_nos, progress))
-    return student.predict_proba(texts_of(warehouse, text_nos))
+    return student.predict_proba(inputs_of(warehouse, model.student, encoder_of(model), text_nos, progress))
+
+
+def inputs_of(
+    warehouse: Warehouse, kind: str, encoder: Encoder | None, text_nos: Sequence[int], progress: Progress = no_progress
+) -> Any:
+    """What a kind of student is given for texts of the warehouse: texts, cached vectors, or both."""
+    takes = student_class(kind).takes
+    if takes == "texts":
+        return texts_of(warehouse, text_nos)
+    assert encoder is not None
+    vectors = vectors_of(warehouse, encoder, text_nos, progress)
+    return vectors if takes == "vectors" else TextsAndVectors(texts_of(warehouse, text_nos), vectors)
 
 
 def texts_of(warehouse: Warehouse, text_nos: Sequence[int]) -> list[str]:

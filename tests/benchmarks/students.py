@@ -334,6 +334,108 @@ for _name in WEAK:
     case(f"weak_{_name}")(lambda options, name=_name: _weak(name, options))
 
 
+def _programs(name: str, options: Options) -> Rows:
+    """The recorded programs of a ready pipeline: students beside the label model they learned from, and the plain recipe."""
+    import shutil
+
+    from factory.encoders import vectors_of
+    from factory.errors import EngineError
+    from factory.pipeline import load_pipeline
+    from factory.run import run_pipeline
+    from factory.students import fit_student, reading
+    from factory.students.choose import WITH_C
+    from factory.students.stage import WEAK_C
+    from factory.students.store import texts_of
+    from factory.task import current_card
+    from factory.warehouse import Warehouse
+
+    folder, metric, published, source = WEAK[name]
+    pipeline = load_pipeline(ROOT / "pipelines" / f"{name}.yaml", {"data": str(options.data / folder)})
+    runs = os.environ.get("LABEL_FACTORY_BENCH_RUNS")
+    place = Path(runs or tempfile.mkdtemp(prefix="students-bench-")) / name
+    try:
+        run_pipeline(pipeline, folder=place, only=["ingest", "author", "vote", "denoise"])
+    except EngineError as error:
+        raise Skip(f"answers are missing: {error}") from error
+    finally:
+        if not runs:
+            import atexit
+
+            atexit.register(shutil.rmtree, place, ignore_errors=True)
+    warehouse = Warehouse.open(place / f"{pipeline.name}.duckdb")
+    classes = reading.classes_of(warehouse, current_card(warehouse))
+    models = reading.label_models(warehouse)
+    chosen = models[0]
+    columns = table(str(options.data / folder), "test")
+    gold_of = {text: classes.names.index(label) for text, label in zip(columns["text"], columns["label"], strict=True)}
+    held = [no for (no,) in warehouse.query("SELECT text_no FROM split_texts WHERE split = 'test' ORDER BY text_no")]
+    words = texts_of(warehouse, held)
+    gold = np.array([gold_of[text] for text in words])
+    copies = {text: columns["text"].count(text) for text in words}
+    repeat = np.array([copies[text] for text in words])
+
+    def judge(probs: np.ndarray, truth: np.ndarray = gold, times: Any = repeat) -> float:
+        return _score(np.repeat(probs.argmax(1), times), np.repeat(truth, times), metric)
+
+    said: dict[str, float] = {}
+    for model in models:
+        rows = dict(
+            warehouse.query(
+                "SELECT text_no, probs FROM soft_labels WHERE label_model_no = ? AND text_no IN (SELECT unnest(?))",
+                [model.number, held],
+            )
+        )
+        said[model.name] = judge(classes.narrow(np.array([rows[no] for no in held], float)))
+    dev_nos, dev_gold = reading.dev_gold(warehouse, classes)
+    asked, looked = vectors_of(warehouse, encoder(), held), vectors_of(warehouse, encoder(), dev_nos)
+    dev_words = texts_of(warehouse, dev_nos)
+    found, tried, plain = [], [], 0.0
+    base = {"metric": metric, "test": int(repeat.sum()), "dev": len(dev_nos), "published": published}
+    base |= {
+        "published_name": source,
+        "label_model": chosen.name,
+        "label_models": {k: round(v, 1) for k, v in said.items()},
+    }
+    scored: dict[str, float] = {}
+    for model in models:
+        candidates = reading.corpus_candidates(warehouse, model, classes)
+        covered = candidates.covered.astype(float)
+        learned = vectors_of(warehouse, encoder(), candidates.text_nos)
+        texts = texts_of(warehouse, candidates.text_nos)
+        if model.name == "majority":
+            hard = np.eye(len(classes.names))[candidates.probs.argmax(1)]
+            plain = judge(fit_student("embedding", learned, hard, covered, config={"c": 1.0}).predict_proba(asked))
+        kinds = ("embedding", "linear") if not options.extra.get("static") else ("embedding", "linear", "static")
+        for kind in kinds:
+            taken = learned if kind == "embedding" else texts
+            at_test, at_dev = (asked, looked) if kind == "embedding" else (words, dev_words)
+            for c in {WEAK_C[kind], *((0.3, 3.0, 10.0) if kind == "embedding" else (100.0,))} if kind in WITH_C else ():
+                student = fit_student(kind, taken, candidates.probs, covered, encoder=encoder(), config={"c": c})
+                probs = student.predict_proba(at_test)
+                dev_score = judge(student.predict_proba(at_dev), dev_gold.argmax(1), 1)
+                tried.append((dev_score, f"{kind} on {model.name}, c={c}", judge(probs), model.name))
+                if c == WEAK_C[kind] and model.number == chosen.number:
+                    scored[kind] = judge(probs)
+    best = max(tried, key=lambda trial: trial[0])
+    for kind, score in scored.items():
+        found.append(
+            row(f"programs_{name}_{kind}", round(score, 1), round(said[chosen.name], 1), unit=metric,
+                peer_name=f"label model {chosen.name} it learned from", at_least_the_label_model=score >= said[chosen.name],
+                plain_recipe=round(plain, 1), above_plain=round(score - plain, 1), system="student (dev hidden)", **base)
+        )  # fmt: skip
+    found.append(
+        row(f"programs_{name}_student_dev", round(best[2], 1), round(said[best[3]], 1), unit=metric,
+            peer_name=f"label model {best[3]} it learned from", at_least_the_label_model=best[2] >= said[best[3]],
+            plain_recipe=round(plain, 1), above_plain=round(best[2] - plain, 1), system="student_dev", chosen=best[1],
+            trials=len(tried), **base)
+    )  # fmt: skip
+    return found
+
+
+for _name in WEAK:
+    case(f"programs_{_name}")(lambda options, name=_name: _programs(name, options))
+
+
 # 3: several labels per text ----------------------------------------------------------------------------------------------
 @case("multi_goemotions")
 def multi_goemotions(options: Options) -> Rows:

