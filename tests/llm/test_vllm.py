@@ -68,7 +68,7 @@ def check(outcomes: Outcomes, asks: list[Ask]) -> None:
 def test_the_server_answers_every_kind_and_a_second_run_sends_nothing(vllm_server, tmp_path: Path) -> None:
     engine = make_engine(EngineSettings(kind="server", url=vllm_server.url, concurrency=128))
     assert engine.model == ModelRef("tiny")  # the server was asked
-    assert engine.context_length() == 4096
+    assert engine.context_length() == 16384
     warehouse = Warehouse.open(tmp_path / "w.duckdb")
     asks = every_kind(engine.model, N)  # type: ignore[name-defined]  # noqa: F821
     check(ask(warehouse, engine, asks, stage="t"), asks)
@@ -104,7 +104,7 @@ def test_an_adapter_is_asked_by_name_and_is_another_identity(vllm_server) -> Non
 
 def test_a_prompt_that_is_too_long_ends_at_once_with_its_reason(vllm_server) -> None:
     engine = make_engine(EngineSettings(kind="server", url=vllm_server.url, model="tiny"))
-    long = Request(engine.model, ({"role": "user", "content": "hello " * 6000},), {"max_tokens": 8})
+    long = Request(engine.model, ({"role": "user", "content": "hello " * 30000},), {"max_tokens": 8})
     short = Request(engine.model, ({"role": "user", "content": "hello"},), {"max_tokens": 8})
     outcomes = ask(Warehouse.memory(), engine, [Ask(long), Ask(short)], stage="t")
     assert outcomes[(long.key, 0)].reason == "context_too_long"  # type: ignore[union-attr]
@@ -139,7 +139,7 @@ if __name__ == "__main__":
     stored = []
     outcomes = ask(warehouse, engine, every_kind(engine.model, n), stage="t", progress=lambda done, *_: stored.append(done))
     assert all(isinstance(o, Answer) for o in outcomes.values()), [o for o in outcomes.values() if not isinstance(o, Answer)][:3]
-    long = Request(engine.model, ({"role": "user", "content": "hello " * 6000},), {"max_tokens": 8})
+    long = Request(engine.model, ({"role": "user", "content": "hello " * 30000},), {"max_tokens": 8})
     (refused,) = ask(warehouse, engine, [Ask(long)], stage="t").values()
     plain = make_engine(settings)
     plain._llm = engine.llm

@@ -11,7 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
-CONTEXT = 4096
+CONTEXT = 16384
 
 _TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"

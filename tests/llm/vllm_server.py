@@ -29,7 +29,7 @@ ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "WARNING",
 }
 
-CPU_ARGUMENTS = ["--no-enable-chunked-prefill", "--max-num-batched-tokens", "8192"]
+CPU_ARGUMENTS = ["--no-enable-chunked-prefill", "--max-num-batched-tokens", "16384"]
 """vLLM 0.32 dies on a CPU when the prefill of a request with a seed is cut in chunks: `CPU Generator does not use offset`."""
 
 
@@ -82,7 +82,7 @@ class VllmServer:
                 self.port = probe.getsockname()[1]
         command = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
         command += ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(self.port), "--enforce-eager"]
-        command += ["--max-model-len", "4096", "--enable-prompt-tokens-details", "--enable-lora"]
+        command += ["--max-model-len", "16384", "--enable-prompt-tokens-details", "--enable-lora"]
         command += CPU_ARGUMENTS
         command += ["--lora-modules", f"mine={self.folder / 'lora'}"]
         command += ["--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}']

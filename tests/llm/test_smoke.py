@@ -1,0 +1,135 @@
+"""Pipelines on real vLLM: the smoke pipeline from end to end, and the requests of every ready pipeline."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from factory.errors import InputError
+from factory.llm import Answer, Ask, EngineSettings, Pending, Request, ask, make_engine
+from factory.llm.check import problem_with
+from factory.llm.engines.base import BulkEngine, Call, Engine, Reply
+from factory.llm.plan import prompt_guess
+from factory.pipeline import ASKING, load_pipeline
+from factory.resources import shipped
+from factory.run import Context, call_step, run_pipeline
+from factory.warehouse import Warehouse
+
+pytestmark = pytest.mark.vllm
+EACH = 12
+"""Requests of each prompt that are sent for real: the longest ones and as many others."""
+
+READY = sorted(path.stem for path in shipped("pipelines").glob("*.yaml") if path.stem != "vllm_smoke")
+
+
+@pytest.mark.slow
+def test_every_stage_runs_on_vllm_and_a_second_run_sends_nothing(vllm_server, tmp_path: Path) -> None:
+    pipeline = load_pipeline("vllm_smoke", {"url": vllm_server.url})
+    first = run_pipeline(pipeline, folder=tmp_path)
+    assert first.export is not None
+    assert first.export.is_dir()
+    warehouse = Warehouse.open(tmp_path / "vllm_smoke.duckdb")
+    stages = dict(warehouse.query("SELECT stage, count(*) FROM requests GROUP BY 1"))
+    assert set(stages) == {"author", "synthesize", "annotate"}
+    unstructured = warehouse.scalar("SELECT count(*) FROM requests WHERE schema IS NULL")
+    assert unstructured == 0
+    refused = warehouse.query("SELECT reason, count(*) FROM attempts WHERE outcome = 'failed' GROUP BY 1")
+    assert refused == []
+    invalid = [problem for problem in map(_problem, _answers(warehouse)) if problem is not None]
+    assert invalid == []
+    assert warehouse.scalar("SELECT count(*) FROM programs WHERE state = 'accepted' AND kind = 'python'") > 0
+    attempts = warehouse.scalar("SELECT count(*) FROM attempts")
+    second = run_pipeline(load_pipeline("vllm_smoke", {"url": vllm_server.url}), folder=tmp_path)
+    assert second.nothing_to_do
+    assert warehouse.scalar("SELECT count(*) FROM attempts") == attempts
+    print(f"{attempts} requests: {stages}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", READY)
+@pytest.mark.parametrize("structured", [False, True])
+def test_the_requests_of_every_ready_pipeline_are_accepted_and_fit(
+    name: str, structured: bool, vllm_server, request, tmp_path: Path
+) -> None:
+    asked = requests_of(name, structured, request, tmp_path)
+    engine = make_engine(EngineSettings(kind="server", url=vllm_server.url, model="tiny", seed=None, concurrency=64))
+    length = engine.context_length()
+    assert length is not None
+    chosen: list[Request] = []
+    for prompt in sorted({one.prompt for one in asked}):
+        mine = sorted((one for one in asked if one.prompt == prompt), key=lambda one: -prompt_guess(one.messages))
+        others = random.Random(0).sample(mine, min(EACH, len(mine)))
+        for one in [*mine[:EACH], *others]:
+            tokens = engine.count_tokens(one.messages)
+            assert tokens is not None
+            assert tokens + int(one.sampling.get("max_tokens") or 0) <= length, (prompt, tokens)
+            # A random model writes on until it may not: free text is cut short here, structured output is not.
+            most = min(int(one.sampling["max_tokens"]), 48) if one.schema is None else int(one.sampling["max_tokens"])
+            chosen.append(replace(one, model=engine.model, sampling={**one.sampling, "max_tokens": most}))
+    outcomes = ask(Warehouse.memory(), engine, [Ask(one) for one in chosen], stage="smoke")
+    by_key = {one.key: one for one in chosen}
+    for (key, _), outcome in outcomes.items():
+        assert isinstance(outcome, Answer), (by_key[key].prompt, outcome)
+        if outcome.finish_reason == "stop":
+            assert problem_with(outcome, by_key[key]) is None
+    print(f"{name}: {len(outcomes)} of {len(asked)} requests sent, prompts {sorted({one.prompt for one in asked})}")
+
+
+class Noting(BulkEngine):
+    """Answers from the pipeline's recording, noting every request, those without a recorded answer too."""
+
+    def __init__(self, engine: Engine, structured: bool) -> None:
+        super().__init__(engine.settings)
+        self.name, self.structured = engine.name, structured
+        self._engine, self.asked = engine, dict[str, Request]()
+
+    def _find_model(self) -> str:
+        return self._engine.model.name
+
+    def answer(self, calls: Iterable[Call]) -> Iterator[tuple[Call, Reply]]:
+        assert isinstance(self._engine, BulkEngine)
+        for call, reply in self._engine.answer(calls):
+            self.asked[call.request.key] = call.request
+            yield call, reply
+
+
+def requests_of(name: str, structured: bool, request: pytest.FixtureRequest, tmp_path: Path) -> list[Request]:
+    try:
+        pipeline = load_pipeline(name)
+    except InputError:  # it has variables: the folder of public data sets
+        pipeline = load_pipeline(name, {"data": str(request.getfixturevalue("shared_data"))})
+    answers = tmp_path / "none.jsonl"
+    answers.touch()
+    settings: dict[str, Any] = dict(pipeline.engine or {})
+    if settings.get("kind") != "recorded" or not (pipeline.base / str(settings["answers"])).is_file() or structured:
+        settings = {"kind": "recorded", "answers": str(answers), "sampling": settings.get("sampling", {})}
+    context = Context(pipeline.card, tmp_path, pipeline.base, settings)
+    noting = Noting(context.engine(), structured)
+    context.use(noting)
+    warehouse = Warehouse.open(tmp_path / f"{name}.duckdb")
+    for step in pipeline.steps:
+        if step.verb in ASKING | {"ingest", "vote"}:
+            try:
+                call_step(step, warehouse, context)
+            except Pending:
+                continue
+    assert noting.asked
+    return list(noting.asked.values())
+
+
+def _answers(warehouse: Warehouse) -> list[tuple[Request, Answer]]:
+    from factory.llm.batch import stored_requests
+
+    rows = warehouse.query("SELECT request_key, answer, finish_reason FROM answers")
+    requests = stored_requests(warehouse, [row[0] for row in rows])
+    return [(requests[key], Answer(text, finish)) for key, text, finish in rows]
+
+
+def _problem(pair: tuple[Request, Answer]) -> str | None:
+    request, answer = pair
+    return problem_with(answer, request)
