@@ -250,7 +250,11 @@ def evaluate(
         )
     _store(warehouse, key, scored, extra)
     found = summary(warehouse) or {}
-    return StageResult("evaluate", False, _did(warehouse, found), tuple(_lines(found)))
+    from factory.evaluation.agreement import dev_agreement
+
+    agreement = dev_agreement(warehouse)
+    warnings = (agreement.warning,) if agreement is not None and agreement.warning else ()
+    return StageResult("evaluate", False, _did(warehouse, found), (*_lines(found), *warnings))
 
 
 def summary(warehouse: Warehouse) -> dict[str, Any] | None:

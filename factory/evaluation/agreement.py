@@ -1,0 +1,84 @@
+"""Does dev say what the programs say? Cohen's kappa between the gold of dev and the majority of the votes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from factory.warehouse import Warehouse
+
+SLIGHT = 0.2
+"""Kappa below which agreement is called slight (Landis and Koch 1977)."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far dev and the votes agree.
+
+    Attributes:
+        n: Texts (multi: pairs of text and label) of dev that votes cover.
+        share: Share on which they agree, 0 to 1.
+        kappa: That share beyond what the two sides' class shares give by chance, -1 to 1.
+    """
+
+    n: int
+    share: float
+    kappa: float
+
+    @property
+    def warning(self) -> str | None:
+        """What to tell a person, or None if they agree well enough."""
+        if self.n < 10 or self.kappa >= SLIGHT:
+            return None
+        return (
+            f"dev disagrees with the programs: kappa {self.kappa:.2f} on {self.n} texts (they agree on {self.share:.0%})."
+            " Look at the labels of dev, and at the programs, before trusting choices made on dev"
+        )
+
+
+def kappa(pairs: list[tuple[int, int, int]]) -> Agreement:
+    """Cohen's kappa (1960) of a table of counts.
+
+    Args:
+        pairs: (one side's label, the other's, how often).
+
+    Example:
+        >>> kappa([(0, 0, 45), (1, 1, 45), (0, 1, 5), (1, 0, 5)])
+        Agreement(n=100, share=0.9, kappa=0.8)
+    """
+    n = sum(count for _, _, count in pairs)
+    if n == 0:
+        return Agreement(0, 0.0, 0.0)
+    share = sum(count for one, other, count in pairs if one == other) / n
+    names = {one for one, _, _ in pairs} | {other for _, other, _ in pairs}
+    chance = sum(
+        sum(count for one, _, count in pairs if one == name) * sum(count for _, other, count in pairs if other == name)
+        for name in names
+    ) / (n * n)
+    return Agreement(n, share, round((share - chance) / (1 - chance), 12) if chance < 1 else 1.0)
+
+
+def dev_agreement(warehouse: Warehouse) -> Agreement | None:
+    """Compare the gold of dev with the majority of the votes, over the texts that votes cover without a tie.
+
+    Returns:
+        None where there is no dev gold or no vote on it.
+    """
+    multi = warehouse.scalar("SELECT kind FROM tasks ORDER BY task_no DESC LIMIT 1") == "multi"
+    newest = "(SELECT max(label_model_no) FROM label_models WHERE name = 'majority')"
+    dev = "SELECT DISTINCT text_no FROM gold JOIN split_texts USING (text_no) WHERE split = 'dev'"
+    if multi:
+        sql = f"""
+            WITH said AS (SELECT text_no, generate_subscripts(probs, 1) - 1 AS label_no, unnest(probs) AS p
+                          FROM soft_labels WHERE label_model_no = {newest} AND text_no IN ({dev}))
+            SELECT (EXISTS (SELECT 1 FROM gold g WHERE g.text_no = said.text_no AND g.label_no = said.label_no))::INT AS truth,
+                   (p > 0.5)::INT AS vote, count(*) FROM said WHERE p IS NOT NULL AND p <> 0.5 GROUP BY ALL"""
+    else:
+        sql = f"""
+            SELECT g.label_no, list_position(s.probs, list_max(s.probs)) - 1, count(*)
+            FROM (SELECT text_no, min(label_no) AS label_no FROM gold WHERE text_no IN ({dev}) GROUP BY text_no) g
+                 JOIN soft_labels s USING (text_no)
+            WHERE s.label_model_no = {newest} AND s.covered AND NOT s.tie GROUP BY ALL"""
+    pairs = [(int(one), int(other), int(count)) for one, other, count in warehouse.query(sql)]
+    return kappa(pairs) if pairs else None
