@@ -12,49 +12,42 @@ from tests.kills.comparing import ARE_ABOUT_THE_RUN, MAY_DIFFER, differences, fo
 from tests.kills.harness import CONCURRENCY, Killed, Line
 
 INSIDE = [
-    # (step, what happens there, at which share of all such moments of the step)
-    ("0.ingest", "committed", 0.5),
-    ("0.ingest", "commit", 0.7),
-    ("1.author", "committed", 0.4),
-    ("1.author", "insert", 0.7),
-    ("1.author", "commit", 0.8),
-    ("2.vote", "commit", 0.3),
-    ("2.vote", "committed", 0.6),
-    ("3.synthesize", "committed", 0.5),
-    ("3.synthesize", "insert", 0.7),
-    ("4.vote", "committed", 0.3),
-    ("4.vote", "insert", 0.7),
-    ("5.annotate", "committed", 0.4),
-    ("5.annotate", "insert", 0.6),
-    ("6.denoise", "insert", 0.3),
-    ("6.denoise", "insert", 0.7),
-    ("7.distill", "committed", 0.3),
-    ("7.distill", "insert", 0.6),
-    ("8.evaluate", "progress", 0.4),
-    ("8.evaluate", "progress", 0.6),
+    # (step, what happens there, the how manieth time that it happens with some of the step's rows done and others not)
+    ("0.ingest", "committed", 1),
+    ("0.ingest", "commit", 2),
+    ("1.author", "committed", 1),
+    ("1.author", "insert", 1),
+    ("2.vote", "commit", 3),
+    ("2.vote", "committed", 9),
+    ("3.synthesize", "committed", 1),
+    ("3.synthesize", "insert", 1),
+    ("4.vote", "committed", 1),
+    ("4.vote", "insert", 2),
+    ("5.annotate", "committed", 1),
+    ("5.annotate", "insert", 1),
+    ("6.denoise", "insert", 1),
+    ("6.denoise", "insert", 2),
+    ("7.distill", "committed", 1),
+    ("7.distill", "insert", 2),
+    ("8.evaluate", "progress", 1),
+    ("8.evaluate", "progress", 2),
+    ("9.export", "file", 1),
+    ("9.export", "file", 3),
 ]
-"""Moments at which some of the step's rows are there and others are not; `evaluate` writes its rows at once, at its end, and
-says how many systems it has scored."""
+"""Moments inside a step. `insert` and `commit` lie in an open transaction. `evaluate` writes its rows at once, at its end, and
+says how many systems it has scored; `export` writes files."""
 
-EXPORTING = [("9.export", "file", 0.4), ("9.export", "file", 0.8)]
-"""Moments at which some of the export's files are there and others are not."""
-
-ARRIVED = [("1.author", "answer", 0.3), ("3.synthesize", "answer", 0.5), ("5.annotate", "answer", 0.6)]
+ARRIVED = [("1.author", "answer", 3), ("3.synthesize", "answer", 8), ("5.annotate", "answer", 30)]
 """An answer has come and is not stored."""
 
-OTHER = [
-    ("0.ingest", "begin", 1.0),
-    ("0.ingest", "gold", 0.5),
-    ("6.denoise", "commit", 1.0),
-    ("7.distill", "file", 0.5),
-]
+OTHER = [("0.ingest", "begin", 1), ("0.ingest", "gold", 1), ("6.denoise", "commit", 1), ("7.distill", "file", 6)]
 """Before anything is done; while gold is stored; all of a transaction but its COMMIT; while a model's files are written."""
 
-FAST = {("1.author", "answer", 0.3), ("4.vote", "insert", 0.7), ("7.distill", "committed", 0.3)}
+FAST = {("1.author", "answer", 3), ("4.vote", "insert", 2), ("7.distill", "committed", 1)}
 """Those that every test run does; the rest is marked slow."""
 
 
-def marked(moments: list[tuple[str, str, float]]) -> list[object]:
+def marked(moments: list[tuple[str, str, int]]) -> list[object]:
     """Test parameters, all but the fast ones marked slow."""
     return [
         pytest.param(*moment, id="-".join(map(str, moment)), marks=() if moment in FAST else pytest.mark.slow)
@@ -66,7 +59,7 @@ def ends_like_undisturbed(line: Line, killed: Killed) -> None:
     """Start the killed run again, and compare what it ends with and what it paid."""
     line.start_again()
     sent = line.server.settled()["samples"]
-    wanted = line.samples - already_answered(line, killed.moment)
+    wanted = line.samples - killed.answered_before
     lost = killed.sent - killed.stored
     assert lost <= CONCURRENCY + killed.unstored, f"more was lost than was in flight or not stored yet: {killed}"
     assert sent <= wanted + lost, f"{sent} sent; {wanted} wanted; {killed}"
@@ -78,62 +71,64 @@ def ends_like_undisturbed(line: Line, killed: Killed) -> None:
     assert not leftovers, "the killed run left files that an undisturbed one does not leave"
 
 
-def already_answered(line: Line, moment: str) -> int:
-    """Answers that were stored before the step of a moment began."""
-    from tests.kills.harness import answers_in
+def bounds(line: Line, step: str, kind: str) -> tuple[int, int]:
+    """What is done before a step and after it, in the undisturbed run."""
+    if kind == "progress":
+        return 0, 3
+    if kind == "file":
+        folders = (line.snapshots / step, line.undisturbed)
+        before, after = (len([name for name in folder_bytes(folder) if ".duckdb" not in name]) for folder in folders)
+        return before, after
+    return line.rows_of(step)
 
-    return answers_in(line.snapshots / moment.split("/")[0] / "small.duckdb")
 
-
-@pytest.mark.parametrize(("step", "kind", "share"), marked(INSIDE))
-def test_a_kill_inside_a_step_changes_nothing(line: Line, step: str, kind: str, share: float) -> None:
-    killed = line.kill_at(line.moment(step, kind, share))
-    before, after = line.rows_of(step) if kind != "progress" else (0, killed.told[1])
-    done = killed.rows if kind != "progress" else killed.told[0]
-    assert before < done < after, f"not inside {step}: {before} < {done} < {after}"
+@pytest.mark.parametrize(("step", "kind", "nth"), marked(INSIDE))
+def test_a_kill_inside_a_step_changes_nothing(line: Line, step: str, kind: str, nth: int) -> None:
+    before, after = bounds(line, step, kind)
+    killed = line.kill_at(f"{step}/{kind}/{nth}", (before, after))
+    assert before < killed.done < after
     assert killed.in_transaction == (kind in {"insert", "commit"})
+    if kind == "committed":
+        assert before < killed.rows_left < after, "another process sees some of the rows and not all"
+    if killed.in_transaction:
+        assert killed.rows_left < killed.done, "what was not committed is gone"
     ends_like_undisturbed(line, killed)
 
 
-@pytest.mark.parametrize(("step", "kind", "share"), marked(EXPORTING))
-def test_a_kill_while_the_export_is_written_changes_nothing(line: Line, step: str, kind: str, share: float) -> None:
-    killed = line.kill_at(line.moment(step, kind, share))
-    before = len([name for name in folder_bytes(line.snapshots / step) if ".duckdb" not in name])
-    after = len([name for name in folder_bytes(line.undisturbed) if ".duckdb" not in name])
-    assert before < killed.files < after
-    ends_like_undisturbed(line, killed)
-
-
-@pytest.mark.parametrize(("step", "kind", "share"), marked(ARRIVED))
+@pytest.mark.parametrize(("step", "kind", "nth"), marked(ARRIVED))
 def test_an_answer_that_came_and_was_not_stored_costs_no_more_than_itself(
-    line: Line, step: str, kind: str, share: float
+    line: Line, step: str, kind: str, nth: int
 ) -> None:
-    killed = line.kill_at(line.moment(step, kind, share))
+    killed = line.kill_at(f"{step}/{kind}/{nth}")
+    assert killed.unstored > 0
     assert killed.sent > killed.stored, "there is an answer that is not stored"
     ends_like_undisturbed(line, killed)
     unknown = unknown_attempts(line.warehouse)
     assert 1 <= unknown <= killed.sent - killed.stored, "what was lost is on record as unknown"
 
 
-@pytest.mark.parametrize(("step", "kind", "share"), marked(OTHER))
-def test_a_kill_at_the_edge_of_a_step_changes_nothing(line: Line, step: str, kind: str, share: float) -> None:
-    ends_like_undisturbed(line, line.kill_at(line.moment(step, kind, share)))
+@pytest.mark.parametrize(("step", "kind", "nth"), marked(OTHER))
+def test_a_kill_at_the_edge_of_a_step_changes_nothing(line: Line, step: str, kind: str, nth: int) -> None:
+    ends_like_undisturbed(line, line.kill_at(f"{step}/{kind}/{nth}"))
 
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_changes_nothing(line: Line) -> None:
-    """One kill in every step that follows, without ever starting from an undisturbed copy."""
-    moments = [
-        line.moment(*moment)
-        for moment in (INSIDE[2], INSIDE[6], ARRIVED[1], INSIDE[10], INSIDE[12], INSIDE[15], INSIDE[18])
+    """A kill in step after step, without ever starting from an undisturbed copy."""
+    chain = [
+        ("1.author", "answer", 2),
+        ("2.vote", "commit", 3),
+        ("3.synthesize", "committed", 3),
+        ("5.annotate", "answer", 9),
     ]
+    chain += [("6.denoise", "insert", 2), ("7.distill", "committed", 1), ("8.evaluate", "progress", 2)]
+    moments = [f"{step}/{kind}/{nth}" for step, kind, nth in chain]
     killed = [line.kill_at(moments[0]), *(line.go_on_until(moment) for moment in moments[1:])]
     line.server.reset()
-    before = already_answered(line, moments[0])
     line.start_again()
     sent = sum(each.sent for each in killed) + line.server.settled()["samples"]
     lost = sum(each.sent - each.stored for each in killed)
-    assert sent <= line.samples - before + lost
+    assert sent <= line.samples - killed[0].answered_before + lost
     assert differences(line.undisturbed / "small.duckdb", line.warehouse) == []
     assert folder_bytes(line.undisturbed / "export") == folder_bytes(line.run / "export")
 

@@ -27,26 +27,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _harness import ROOT, Options, Row, Skip, case, main, row
+from _harness import ROOT, Options, Skip, case, emit, main, row
 
 from tests.kills.server import CountingServer
 
 SCRIPT = Path(__file__).with_name("glue_script.py")
 LOOP_PATIENCE_S = 90.0
 PIPELINE = """\
-task: {task}
-engine: {{kind: server, url: "${{url}}", model: served}}
+task: task.yaml
+engine: {kind: server, url: "${url}", model: served, concurrency: 16}
 steps:
   - ingest:
-      train: {{path: "${{data}}/train.parquet", text: text}}
-      test: {{path: "${{data}}/test.parquet", text: text, label: label}}
-  - author: {{programs: {programs}}}
+      train: {path: "${data}/train.parquet", text: text}
+      test: {path: "${data}/test.parquet", text: text, label: label}
+  - author: {programs: PROGRAMS}
   - vote
-  - synthesize: {{method: synthesizrr, seeds: none, per_label: {per_label}}}
+  - synthesize: {method: synthesizrr, seeds: none, per_label: PER_LABEL}
   - vote
+  - annotate: {split: test}
   - denoise
-  - distill: {{systems: [student]}}
-  - evaluate: {{label_equivalents: false}}
+  - distill: {systems: [student]}
+  - evaluate: {label_equivalents: false}
   - export
 """
 """What the factory's user writes beside the task card."""
@@ -70,7 +71,7 @@ class Job:
     programs: int
     per_label: int
     max_steps: int
-    latency_s: float = 0.2
+    latency_s: float = 1.0
 
     @property
     def card(self) -> Path:
@@ -83,34 +84,55 @@ class Job:
         path = ROOT / "pipelines" / self.name / "answers.jsonl"
         return [path] if path.is_file() and path.stat().st_size else []
 
+    @property
+    def keys(self) -> set[str]:
+        """Content keys of the recorded answers."""
+        return {json.loads(line)["key"] for path in self.recorded for line in path.read_text().splitlines()}
 
-def measure(job: Job) -> list[Row]:
-    """All rows of one data set."""
+    @property
+    def synthesizes(self) -> bool:
+        """Whether synthetic texts are recorded; made-up ones would spoil the students of a real task."""
+        recorded = "".join(path.read_text() for path in self.recorded)
+        return "rewrite_passage" in recorded or self.name == "quickstart"
+
+    @property
+    def pipeline(self) -> str:
+        """What the factory's user writes; without `synthesize` where no synthetic texts are recorded."""
+        text = PIPELINE.replace("PROGRAMS", str(self.programs)).replace("PER_LABEL", str(self.per_label))
+        lines = text.splitlines(keepends=True)
+        if not self.synthesizes:
+            at = next(number for number, line in enumerate(lines) if "synthesize" in line)
+            del lines[at : at + 2]
+        return "".join(lines)
+
+
+def measure(job: Job) -> None:
+    """Measure one data set, and print each row as soon as it is known."""
+    peer: dict[str, Any] = {"peer_name": "script: openai, exec, PandasLFApplier, LabelModel, setfit"}
+    least = {"smaller_is_better": True}
     with tempfile.TemporaryDirectory(prefix="glue-") as name:
         folder = Path(name)
         pipeline = folder / f"{job.name}.yaml"
         shutil.copy(job.card, folder / "task.yaml")
-        pipeline.write_text(PIPELINE.format(task="task.yaml", programs=job.programs, per_label=job.per_label))
+        pipeline.write_text(job.pipeline)
+        mine, card = count_lines(pipeline), count_lines(folder / "task.yaml")
+        parts = {"pipeline": mine, "task_card": card, "prompts_counted": False}
+        emit(row(f"{job.name}_lines", mine + card, count_lines(SCRIPT), unit="lines", **peer, **least, **parts))
         with CountingServer(recorded=job.recorded, latency_s=job.latency_s) as server:
             ours, prompts = _our_clean_run(job, folder, pipeline, server)
+            sizes = {"requests": ours["requests"], "answers_made_up": ours["made_up"], "commit": _commit()}
+            paid = _after_a_kill(job, folder, pipeline, prompts, server, ours["requests"])
+            emit(row(f"{job.name}_paid_after_kill", *paid, unit="requests", **peer, **least, **sizes))
             theirs = _their_clean_run(job, folder, prompts, server)
-            killed = _after_a_kill(job, folder, pipeline, prompts, server, ours["requests"])
+        sizes |= {"n": ours["n"], "synthetic": job.synthesizes, "max_steps": job.max_steps, "load": os.getloadavg()[0]}
+        sizes |= {"peer_covered": theirs["covered"], "peer_synthetic": theirs["synthetic"], "ours_ci95": ours["ci95"]}
+        f1 = {"ours_macro_f1": ours["macro_f1"], "peer_macro_f1": theirs["macro_f1"]}
+        emit(row(f"{job.name}_score", ours["accuracy"], theirs["accuracy"], unit="accuracy", **peer, **f1, **sizes))
+        emit(row(f"{job.name}_seconds", ours["seconds"], theirs["seconds"], unit="s", **peer, **least, **sizes))
         with CountingServer(recorded=job.recorded, loop_program=True) as server:
             survived = _with_a_loop(job, folder, pipeline, prompts, server)
-        lines = [count_lines(pipeline) + count_lines(folder / "task.yaml"), count_lines(SCRIPT)]
-    sizes = {"n": ours["n"], "requests": ours["requests"], "answers_made_up": ours["made_up"]}
-    bound = {"max_steps": job.max_steps, "peer_covered": theirs["covered"], "peer_synthetic": theirs["synthetic"]}
-    peer = "script: openai, exec, PandasLFApplier, LabelModel, setfit"
-    f1 = {"ours_macro_f1": ours["macro_f1"], "peer_macro_f1": theirs["macro_f1"], "ours_ci95": ours["ci95"]}
-    least = {"smaller_is_better": True}
-    return [
-        row(f"{job.name}_score", ours["accuracy"], theirs["accuracy"], peer_name=peer, unit="accuracy", **f1, **sizes, **bound),
-        row(f"{job.name}_seconds", ours["seconds"], theirs["seconds"], peer_name=peer, unit="s", **least, **sizes, **bound),
-        row(f"{job.name}_lines", lines[0], lines[1], peer_name=peer, unit="lines", **least),
-        row(f"{job.name}_paid_after_kill", killed[0], killed[1], peer_name=peer, unit="requests", **least, **sizes),
-        row(f"{job.name}_survives_a_loop", int(survived[0]), int(survived[1]), peer_name=peer, unit="1: yes",
-            patience_s=LOOP_PATIENCE_S),
-    ]  # fmt: skip
+        patience = {"patience_s": LOOP_PATIENCE_S}
+        emit(row(f"{job.name}_survives_a_loop", *map(int, survived), unit="1: yes", **peer, **patience))
 
 
 def count_lines(path: Path) -> int:
@@ -147,16 +169,31 @@ def _finish(arguments: list[str], job: Job) -> tuple[dict[str, Any], float]:
 
 def _our_clean_run(job: Job, folder: Path, pipeline: Path, server: CountingServer) -> tuple[dict[str, Any], Path]:
     found, seconds = _finish(_factory(pipeline, folder / "run", job, server), job)
-    student, counts = found["evaluation"]["systems"]["student"], server.settled()
+    student = found["evaluation"]["systems"]["student"]
     prompts = folder / "prompts.jsonl"
     prompts.write_text("\n".join(json.dumps(prompt) for prompt in _rendered(Path(found["warehouse"]))))
     return {
         **student,
         "seconds": seconds,
         "n": found["evaluation"]["n"],
-        "requests": counts["samples"],
-        "made_up": counts["unknown"],
+        "requests": server.settled()["samples"],
+        "made_up": _made_up(Path(found["warehouse"]), job.keys),
     }, prompts
+
+
+def _made_up(warehouse: Path, recorded: set[str]) -> dict[str, int]:
+    """Requests of each stage whose answer was not recorded."""
+    import duckdb
+
+    with duckdb.connect(str(warehouse), read_only=True) as db:
+        rows = db.execute("SELECT stage, content_key FROM requests").fetchall()
+    stages = [stage for stage, key in rows if key not in recorded]
+    return {stage: stages.count(stage) for stage in sorted(set(stages))}
+
+
+def _commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 def _rendered(warehouse: Path) -> list[dict[str, Any]]:
@@ -172,10 +209,12 @@ def _rendered(warehouse: Path) -> list[dict[str, Any]]:
     for stage, messages, sampling, sample in rows:
         text, given = "\n".join(message["content"] for message in json.loads(messages)), json.loads(sampling)
         label = re.search(r"^# The label\n(.+)$", text, re.MULTILINE)
+        shown = re.findall(r"<text>(.*?)</text>", json.loads(messages)[-1]["content"], re.DOTALL)
         prompts.append(
             {
                 "step": stage,
                 "label": label[1] if label else None,
+                "text": shown[-1] if shown and stage == "annotate" else None,
                 "seed": sample,
                 "temperature": given.get("temperature", 0.7),
                 "max_tokens": given.get("max_tokens", 2000),
@@ -194,7 +233,11 @@ def _after_a_kill(
     job: Job, folder: Path, pipeline: Path, prompts: Path, server: CountingServer, needed: int
 ) -> tuple[int, int]:
     """Requests that are paid in all when each is killed once half of them are sent, and run again."""
-    asking = [f"--only={verb}" for verb in ("ingest", "author", "vote", "synthesize")]
+    asking = [
+        f"--only={verb}"
+        for verb in ("ingest", "author", "vote", "synthesize", "annotate")
+        if f"- {verb}" in job.pipeline
+    ]
     ours = _factory(pipeline, folder / "run-killed", job, server, *asking)
     theirs = _script(folder / "script-killed", job, prompts, server)
     paid = []
@@ -218,7 +261,7 @@ def _after_a_kill(
             start_new_session=True,
         )
         if arguments is theirs:  # what comes after the last answer asks for nothing
-            _until(again, (folder / "script-killed" / "synthesize.json").exists)
+            _until(again, (folder / "script-killed" / "annotate.json").exists)
             os.killpg(again.pid, signal.SIGKILL)
         again.wait(timeout=1800)
         paid.append(server.settled()["samples"])
@@ -243,7 +286,7 @@ def _with_a_loop(job: Job, folder: Path, pipeline: Path, prompts: Path, server: 
         _script(out, job, prompts, server), env=_environment(job), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
     )  # fmt: skip
-    _until(child, (out / "synthesize.json").exists)
+    _until(child, (out / "annotate.json").exists)
     until = time.monotonic() + LOOP_PATIENCE_S
     while time.monotonic() < until and child.poll() is None and not (out / "lf_summary.csv").exists():
         time.sleep(0.2)
@@ -257,33 +300,33 @@ def _with_a_loop(job: Job, folder: Path, pipeline: Path, prompts: Path, server: 
 def _until(child: subprocess.Popen[bytes], there: Callable[[], bool], patience_s: float = 900.0) -> None:
     until = time.monotonic() + patience_s
     while not there():
-        if child.poll() is not None and not there():
+        if child.poll() not in {None, 0} and not there():
             raise RuntimeError(f"the run ended early, with code {child.returncode}")
         if time.monotonic() > until:
             os.killpg(child.pid, signal.SIGKILL)
             raise TimeoutError("what was waited for did not come")
-        time.sleep(0.01)
+        time.sleep(0.05)
 
 
 # Cases ----------------------------------------------------------------------------------------------------------------
 @case("youtube")
-def youtube(options: Options) -> list[Row]:
+def youtube(options: Options) -> None:
     """Spam among YouTube comments."""
     if options.quick:
         raise Skip("takes minutes; run without --quick")
-    return measure(Job("youtube", options.data / "wrench_youtube", 12, 15, int(options.extra["max_steps"])))
+    measure(Job("youtube", options.data / "wrench_youtube", 12, 15, int(options.extra["max_steps"])))
 
 
 @case("trec")
-def trec(options: Options) -> list[Row]:
+def trec(options: Options) -> None:
     """Six kinds of questions."""
     if options.quick:
         raise Skip("takes minutes; run without --quick")
-    return measure(Job("trec", options.data / "wrench_trec", 24, 12, int(options.extra["max_steps"])))
+    measure(Job("trec", options.data / "wrench_trec", 24, 12, int(options.extra["max_steps"])))
 
 
 @case("quickstart")
-def quickstart(options: Options) -> list[Row]:
+def quickstart(options: Options) -> None:
     """The small corpus with made-up answers: shows that the benchmark runs."""
     if not options.quick:
         raise Skip("only with --quick")
@@ -293,7 +336,7 @@ def quickstart(options: Options) -> list[Row]:
         source = ROOT / "pipelines" / "quickstart"
         pd.read_csv(source / "train.csv").head(200).to_parquet(Path(name) / "train.parquet")
         pd.read_csv(source / "test.csv").head(100).to_parquet(Path(name) / "test.parquet")
-        return measure(Job("quickstart", Path(name), 8, 4, 2, latency_s=0.05))
+        measure(Job("quickstart", Path(name), 8, 4, 2, latency_s=0.05))
 
 
 if __name__ == "__main__":

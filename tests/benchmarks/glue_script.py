@@ -99,8 +99,15 @@ for label, answer in zip(wanted, answers_for("synthesize"), strict=True):
     for text in re.findall(r"<text>(.*?)</text>", answer, re.DOTALL):
         if text.strip():
             synthetic.append({"text": text.strip(), "label": number[label]})
-synthetic = pd.DataFrame(synthetic, columns=["text", "label"]).drop_duplicates("text")
+synthetic = pd.DataFrame(synthetic, columns=["text", "label"]).astype({"label": int}).drop_duplicates("text")
 synthetic = synthetic[~synthetic["text"].isin(test["text"])]
+
+# The model's own labels of the test texts, for comparison
+said = {}
+asked = [prompt["text"] for prompt in prompts if prompt["step"] == "annotate"]
+for text, answer in zip(asked, answers_for("annotate"), strict=True):
+    said[text] = answer.strip().strip(".\"'")
+teacher = [said.get(text, "") for text in test["text"]]
 
 # 3. Votes and probabilistic labels
 votes = PandasLFApplier(lfs).apply(train, progress_bar=False)
@@ -132,6 +139,7 @@ print(
         {
             "accuracy": accuracy_score(test["label"], predicted),
             "macro_f1": f1_score(test["label"], predicted, average="macro"),
+            "teacher": accuracy_score(test["label"], teacher),
             "n": len(test),
             "programs": len(lfs),
             "synthetic": len(synthetic),

@@ -3,7 +3,8 @@
     python driver.py --stop 1.author/answer/3 --pipe 7 -- run pipeline.yaml --folder run
     python driver.py --census moments.jsonl --snapshots DIR -- run pipeline.yaml --folder run
 
-A moment is STEP/KIND/NTH: the step as NUMBER.VERB, and the nth time that something of the kind happens in it:
+A moment is STEP/KIND/NTH: the step as NUMBER.VERB, and the nth time that something of the kind happens in it (with
+`--between LOW HIGH`: the nth time that it happens with more than LOW and fewer than HIGH of the step's rows done):
 
     begin      the step starts
     insert     rows were put into the transaction that is open
@@ -57,13 +58,23 @@ class Watch:
 
     Args:
         stop: The moment, or None.
+        between: Count only what happens with more than so many and fewer than so many of the step's rows done.
         pipe: File descriptor that is told of it.
         census: File to which every moment is written, or None.
         snapshots: Folder into which the run's folder is copied at the start of every step, or None.
         folder: The run's folder.
     """
 
-    def __init__(self, stop: str | None, pipe: int, census: Path | None, snapshots: Path | None, folder: Path) -> None:
+    def __init__(
+        self,
+        stop: str | None,
+        between: tuple[int, int] | None,
+        pipe: int,
+        census: Path | None,
+        snapshots: Path | None,
+        folder: Path,
+    ) -> None:
+        self.between, self.rows = between, 0
         self.stop, self.pipe, self.snapshots, self.folder = stop, pipe, snapshots, folder
         self.census = census.open("w", encoding="utf-8", buffering=1) if census else None
         self.step = "before"
@@ -80,11 +91,15 @@ class Watch:
                 return
             self.busy = True
             try:
+                if db is not None:
+                    self.rows = self._rows(db)
+                if self.between is not None and not self.between[0] < self._done(kind, told) < self.between[1]:
+                    return
                 self.counts[kind] += 1
                 moment = f"{self.step}/{kind}/{self.counts[kind]}"
                 if moment != self.stop and self.census is None:
                     return
-                seen = {"moment": moment, "rows": self._rows(db), "open": db is not None, "told": told}
+                seen = {"moment": moment, "done": self._done(kind, told), "open": db is not None, "told": told}
                 seen |= {"files": self._files(), "unstored": self.unstored}
                 if self.census is not None:
                     self.census.write(json.dumps(seen) + "\n")
@@ -99,14 +114,18 @@ class Watch:
         with self.lock:
             self.step = f"{number}.{verb}"
             self.counts.clear()
+            self.rows = 0
         if self.snapshots is not None:
             shutil.copytree(self.folder, self.snapshots / self.step)
         self.happened("begin")
 
-    def _rows(self, db: Any) -> int | None:
-        """The rows of this step that the process sees now: in its transaction, or None outside of one."""
-        sql = ROWS.get(self.step.partition(".")[2])
-        return None if db is None or sql is None else int(db.execute(sql).fetchall()[0][0])
+    def _done(self, kind: str, told: tuple[int, int]) -> int:
+        """How much of the step is done: as it says itself, as files, or as rows (in the open or the last transaction)."""
+        return {"progress": told[0], "file": self._files()}.get(kind, self.rows)
+
+    def _rows(self, db: Any) -> int:
+        """The rows of this step in the open transaction."""
+        return int(db.execute(ROWS.get(self.step.partition(".")[2], "SELECT 0")).fetchall()[0][0])
 
     def _files(self) -> int:
         return sum(1 for path in self.folder.rglob("*") if path.is_file() and ".duckdb" not in path.name)
@@ -201,6 +220,7 @@ def main() -> None:
     """Run the command line under watch."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--stop")
+    parser.add_argument("--between", type=int, nargs=2, metavar=("LOW", "HIGH"))
     parser.add_argument("--pipe", type=int, default=-1)
     parser.add_argument("--census", type=Path)
     parser.add_argument("--snapshots", type=Path)
@@ -209,7 +229,7 @@ def main() -> None:
     given = parser.parse_args()
     rest = given.rest[1:] if given.rest[:1] == ["--"] else given.rest
     folder = Path(rest[rest.index("--folder") + 1]).absolute()
-    install(Watch(given.stop, given.pipe, given.census, given.snapshots, folder), given.store_every)
+    install(Watch(given.stop, given.between, given.pipe, given.census, given.snapshots, folder), given.store_every)
     from factory.cli import main as command_line
 
     sys.argv = ["factory", *rest]

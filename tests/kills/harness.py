@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import os
 import shutil
 import signal
@@ -75,22 +74,25 @@ class Killed:
 
     Attributes:
         moment: Where it stood still.
-        rows: Rows of the step that it saw in its open transaction, or (outside of one) that the warehouse holds after the kill.
+        done: How much of the step was done, as the process saw it: rows (those of an open transaction included), files, or
+            what it said itself.
+        total: What it said is to be done, if it said so.
         in_transaction: Whether a transaction was open.
-        told: The last progress, as (done, total).
-        files: Files of the run's folder, without the warehouse.
+        rows_left: Rows of the step that another process finds in the warehouse after the kill.
         unstored: Answers that had come and that the process did not know to be stored.
+        answered_before: Answers that the warehouse held when this run began.
         sent: Samples that the server was asked for by this run.
         stored: Answers that this run stored.
-        left_behind: Processes of the run that outlived it by more than five seconds.
+        left_behind: Processes of the run that outlived it by more than ten seconds.
     """
 
     moment: str
-    rows: int
+    done: int
+    total: int
     in_transaction: bool
-    told: tuple[int, int]
-    files: int
+    rows_left: int
     unstored: int
+    answered_before: int
     sent: int
     stored: int
     left_behind: tuple[int, ...]
@@ -127,12 +129,6 @@ class Line:
         self.samples = self.server.settled()["samples"]
         self.run.rename(self.undisturbed)
 
-    def moment(self, step: str, kind: str, share: float) -> str:
-        """The moment of a kind that lies at a share (0 to 1) of a step of the undisturbed run."""
-        n = sum(1 for seen in self.census if seen["moment"].startswith(f"{step}/{kind}/"))
-        assert n, f"nothing of kind `{kind}` happens in {step}: {[seen['moment'] for seen in self.census]}"
-        return f"{step}/{kind}/{min(max(math.ceil(share * n), 1), n)}"
-
     def rows_of(self, step: str) -> tuple[int, int]:
         """How many rows a step found and left in the undisturbed run."""
         steps = [seen["moment"].split("/")[0] for seen in self.census if "/begin/" in seen["moment"]]
@@ -147,7 +143,7 @@ class Line:
         shutil.copytree(self.undisturbed, self.run)
         self.server.reset()
 
-    def kill_at(self, moment: str) -> Killed:
+    def kill_at(self, moment: str, between: tuple[int, int] | None = None) -> Killed:
         """Go on from the start of the moment's step, and kill the run when it gets there.
 
         What the second `vote` did is done by the first one when the synthetic texts are there already.
@@ -156,26 +152,24 @@ class Line:
         if self.run.exists():
             shutil.rmtree(self.run)
         shutil.copytree(self.snapshots / step, self.run)
-        return self.go_on_until(moment.replace("4.vote", "2.vote"))
+        return self.go_on_until(moment.replace("4.vote", "2.vote"), between)
 
-    def go_on_until(self, moment: str) -> Killed:
-        """Go on from where the run's folder stands, and kill the run at a moment."""
+    def go_on_until(self, moment: str, between: tuple[int, int] | None = None) -> Killed:
+        """Go on from where the run's folder stands, and kill the run at a moment.
+
+        Args:
+            moment: STEP/KIND/NTH, as `driver.py` has it.
+            between: Only moments with more and fewer than so many of the step's rows done count.
+        """
         import psutil
 
         self.server.reset()
         before = answers_in(self.warehouse)
         reader, writer = os.pipe()
+        stop = ["--stop", moment, "--pipe", str(writer)]
+        stop += [] if between is None else ["--between", *map(str, between)]
         child = subprocess.Popen(
-            [
-                sys.executable,
-                str(DRIVER),
-                "--stop",
-                moment,
-                "--pipe",
-                str(writer),
-                "--",
-                *command(self.pipeline, self.run, self.server.url),
-            ],
+            [sys.executable, str(DRIVER), *stop, "--", *command(self.pipeline, self.run, self.server.url)],
             env=environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -194,20 +188,19 @@ class Line:
         child.wait()
         assert child.stderr is not None
         child.stderr.close()
-        _, alive = psutil.wait_procs(family, timeout=5)
+        _, alive = psutil.wait_procs(family, timeout=10)
         sent = self.server.settled()["samples"]
-        rows = seen["rows"] if seen["open"] else count(self.warehouse, moment.split("/")[0])
-        stored = answers_in(self.warehouse) - before
         return Killed(
-            moment,
-            rows,
-            seen["open"],
-            tuple(seen["told"]),
-            seen["files"],
-            seen["unstored"],
-            sent,
-            stored,
-            tuple(p.pid for p in alive),
+            moment=moment,
+            done=seen["done"],
+            total=seen["told"][1],
+            in_transaction=seen["open"],
+            rows_left=count(self.warehouse, moment.split("/")[0]),
+            unstored=seen["unstored"],
+            answered_before=before,
+            sent=sent,
+            stored=answers_in(self.warehouse) - before,
+            left_behind=tuple(process.pid for process in alive),
         )
 
     def start_again(self) -> dict[str, Any]:
