@@ -399,7 +399,7 @@ def _line(system: str, facts: dict[str, Any]) -> str:
 
 
 def export(
-    warehouse: Warehouse, out: Path, *, system: str = "student", progress: Progress = no_progress
+    warehouse: Warehouse, out: str | Path, *, system: str = "student", progress: Progress = no_progress
 ) -> StageResult:
     """Write a trained system into a folder: safetensors and ONNX, tokenizer, labels in order, card, manifest.
 
@@ -418,6 +418,7 @@ def export(
     """
     from factory.students.export import manifest_digest, write_export
 
+    out = Path(out)
     model = stored_model(warehouse, system)
     card = current_card(warehouse)
     key = digest({"export": EXPORT_VERSION, "model": model.key, "card": card.revision})
