@@ -75,6 +75,16 @@ def vectors(texts: list[str]) -> np.ndarray:
     return np.asarray(np.load(path))
 
 
+STRENGTHS = {"embedding": (1.0, 0.3, 3.0, 10.0), "hybrid": (10.0, 3.0, 30.0), "linear": (10.0, 100.0)}
+
+
+def given(kind: str, texts: list[str], known: np.ndarray) -> Any:
+    """What a kind of student is given: texts, vectors, or both."""
+    from factory.students.base import TextsAndVectors
+
+    return {"embedding": known, "hybrid": TextsAndVectors(texts, known)}.get(kind, texts)
+
+
 def sample(n: int, limit: int, seed: int) -> np.ndarray:
     """At most `limit` of n rows, ascending."""
     return np.sort(np.random.default_rng(seed).permutation(n)[:limit])
@@ -270,17 +280,18 @@ def _weak(name: str, options: Options) -> Rows:
     found = []
     tried: list[tuple[float, str, Any, str]] = []
     for model, probs in soft.items():
-        for kind in ("embedding", "linear"):
+        for kind in ("hybrid", "embedding", "linear"):
             taken, asked, looked = (
-                (train_vectors, held_vectors, dev_vectors) if kind == "embedding" else (texts, held, dev)
+                given(kind, t, v) for t, v in ((texts, train_vectors), (held, held_vectors), (dev, dev_vectors))
             )
-            student = fit_student(kind, taken, probs, covered, config={"c": WEAK_C[kind]})
-            score = judge(student.predict_proba(asked))
-            strengths = (0.3, 1.0, 3.0, 10.0) if kind == "embedding" else (10.0, 100.0)
-            for c in strengths:
-                other = fit_student(kind, taken, probs, covered, config={"c": c})
-                at_dev = judge(other.predict_proba(looked), dev_gold)
-                tried.append((at_dev, f"{kind} on {model}, c={c}", other.predict_proba(asked), model))
+            score = 0.0
+            for c in STRENGTHS[kind]:
+                student = fit_student(kind, taken, probs, covered, config={"c": c}, encoder=encoder())
+                answers = student.predict_proba(asked)
+                tried.append(
+                    (judge(student.predict_proba(looked), dev_gold), f"{kind} on {model}, c={c}", answers, model)
+                )
+                score = judge(answers) if c == WEAK_C[kind] else score
             found.append(
                 row(f"weak_{name}_{kind}_{model}", round(score, 1), round(said[model], 1),
                     peer_name=f"label model {model} on the same votes", unit=metric,
@@ -343,7 +354,6 @@ def _programs(name: str, options: Options) -> Rows:
     from factory.pipeline import load_pipeline
     from factory.run import run_pipeline
     from factory.students import fit_student, reading
-    from factory.students.choose import WITH_C
     from factory.students.stage import WEAK_C
     from factory.students.store import texts_of
     from factory.task import current_card
@@ -405,11 +415,12 @@ def _programs(name: str, options: Options) -> Rows:
         if model.name == "majority":
             hard = np.eye(len(classes.names))[candidates.probs.argmax(1)]
             plain = judge(fit_student("embedding", learned, hard, covered, config={"c": 1.0}).predict_proba(asked))
-        kinds = ("embedding", "linear") if not options.extra.get("static") else ("embedding", "linear", "static")
+        kinds = ("hybrid", "embedding", "linear")
         for kind in kinds:
-            taken = learned if kind == "embedding" else texts
-            at_test, at_dev = (asked, looked) if kind == "embedding" else (words, dev_words)
-            for c in {WEAK_C[kind], *((0.3, 3.0, 10.0) if kind == "embedding" else (100.0,))} if kind in WITH_C else ():
+            taken, at_test, at_dev = (
+                given(kind, t, v) for t, v in ((texts, learned), (words, asked), (dev_words, looked))
+            )
+            for c in STRENGTHS[kind]:
                 student = fit_student(kind, taken, candidates.probs, covered, encoder=encoder(), config={"c": c})
                 probs = student.predict_proba(at_test)
                 dev_score = judge(student.predict_proba(at_dev), dev_gold.argmax(1), 1)
