@@ -186,7 +186,7 @@ def test_program(
     warehouse: Warehouse,
     program_no: int,
     *,
-    texts: list[str] | None = None,
+    texts: list[str] | None = None,  # noqa: PT028
     count: int = 20,  # noqa: PT028
 ) -> list[dict[str, Any]]:
     """Run a program in the sandbox and show what it says.

@@ -85,6 +85,8 @@ def plain_function(source: str, labels: list[str]) -> Callable[[Any], int]:
     label, index = namespace["label"], {name: number for number, name in enumerate(labels)}
 
     def call(x: Any) -> int:
+        if not isinstance(x.text, str):  # Dask calls once with a missing value to see the type
+            return -1
         vote = label(x.text)
         return -1 if vote is None else index[vote] if isinstance(vote, str) else int(vote)
 

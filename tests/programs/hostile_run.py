@@ -23,7 +23,10 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
 
 LABELS = ["good", "breach"]
 TEXTS = ["a plain text", "win a prize", "the song"]
-GOOD = "import re\nRX = re.compile('win|song')\ndef label(text):\n    return 'good' if RX.search(text) and len(text) > 3 else None"
+GOOD = (
+    "import re\nRX = re.compile('win|song')\n"
+    "def label(text):\n    return 'good' if RX.search(text) and len(text) > 3 else None"
+)
 
 
 def main(config: dict[str, object]) -> dict[str, object]:

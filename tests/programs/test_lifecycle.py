@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.programs.test_stage import CARD, TEXTS, add_texts, program
 
 from factory.errors import InputError
 from factory.programs import lifecycle, stage
 from factory.programs.interop import add_trusted, as_labeling_function
 from factory.task import load_card, register
 from factory.warehouse import Warehouse
+from tests.programs.test_stage import CARD, TEXTS, add_texts, program
 
 
 @pytest.fixture

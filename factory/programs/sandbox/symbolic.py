@@ -507,10 +507,12 @@ def _search(how: str) -> Callable[..., Any]:
     return call
 
 
-def _sub(pattern: Any, replacement: Any, text: Any, *more: Any, **options: Any) -> Any:
+def _sub(pattern: Any, replacement: Any, text: Any, count: int = 0, flags: int = 0) -> Any:
     if not isinstance(text, str):
         raise Unknown("a changed text")
-    return re.sub(pattern.real if isinstance(pattern, Pattern) else pattern, replacement, text, *more, **options)
+    return re.sub(
+        pattern.real if isinstance(pattern, Pattern) else pattern, replacement, text, count=count, flags=flags
+    )
 
 
 def environment() -> dict[str, Any]:
