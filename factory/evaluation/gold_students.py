@@ -85,9 +85,9 @@ class Inputs:
         wanted = pa_table({"place": np.arange(len(unique)), "text_no": unique.astype(np.int32)})
         with self.warehouse.read() as db:
             db.register("wanted_vectors", wanted)
-            held = db.execute(
+            held = db.sql(
                 "SELECT place, vector FROM vectors JOIN wanted_vectors USING (text_no) WHERE encoder_key = ?",
-                [encoder.key],
+                params=[encoder.key],
             ).to_arrow_table()
             hashes = db.execute(
                 "SELECT place, content_hash, text FROM texts JOIN wanted_vectors USING (text_no) ORDER BY place"
@@ -99,9 +99,9 @@ class Inputs:
             self.db.register(
                 "wanted_vectors", pa_table({"place": [r[0] for r in rest], "content_hash": [r[1] for r in rest]})
             )
-            held = self.db.execute(
+            held = self.db.sql(
                 "SELECT place, vector FROM vectors JOIN wanted_vectors USING (content_hash) WHERE encoder_key = ?",
-                [encoder.key],
+                params=[encoder.key],
             ).to_arrow_table()
             self.db.unregister("wanted_vectors")
             _fill(out, missing, held)
