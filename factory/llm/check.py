@@ -69,7 +69,8 @@ def problem_with(answer: Answer, request: Request) -> str | None:
         import jsonschema
 
         try:
-            jsonschema.validate(json.loads(answer.text), schema["json"])
+            # As the parsers read it: vLLM lets line breaks and other control characters stand in a string.
+            jsonschema.validate(json.loads(answer.text, strict=False), schema["json"])
         except (json.JSONDecodeError, jsonschema.ValidationError) as error:
             cut = " (cut off: a larger max_tokens may help)" if answer.finish_reason == "length" else ""
             return f"not the JSON that the schema asks for{cut}: {str(error).splitlines()[0]}"

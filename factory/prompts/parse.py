@@ -80,7 +80,7 @@ def json_value(text: str) -> Any:
     bare = text.strip()
     for candidate in (bare, unfenced(bare)):
         try:
-            value = json.loads(candidate)
+            value = json.loads(candidate, strict=False)
         except (ValueError, RecursionError):
             continue
         if isinstance(value, dict | list):

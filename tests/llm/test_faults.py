@@ -116,40 +116,6 @@ def test_ten_thousand_requests_with_every_fault_and_an_outage(fake_server, tmp_p
     run_with_faults(fake_server, tmp_path, 10_000, 30.0)
 
 
-@pytest.mark.slow
-def test_throughput_is_back_within_ten_seconds_of_an_outage(fake_server, tmp_path: Path) -> None:
-    server = fake_server(latency_s=0.1, slots=64)  # 640 answers a second
-    at: list[float] = []
-
-    def told(found) -> None:
-        at.extend([time.monotonic()] * len(found))
-
-    times: dict[str, float] = {}
-
-    def outage() -> None:
-        time.sleep(8.0)
-        times["from"] = time.monotonic()
-        server.control(down=True)
-        time.sleep(30.0)
-        server.control(down=False)
-        times["to"] = time.monotonic()
-
-    thread = threading.Thread(target=outage)
-    thread.start()
-    asks = (Ask(request(i)) for i in range(640 * 20))
-    sent = send(Warehouse.open(tmp_path / "w.duckdb"), engine(server.url, timeout_s=30.0), asks, stage="t", told=told)
-    thread.join()
-    assert sent.answered == 640 * 20
-
-    def rate(start: float, end: float) -> float:
-        return sum(start <= moment < end for moment in at) / (end - start)
-
-    before = rate(times["from"] - 4.0, times["from"])
-    after = rate(times["to"] + 2.0, times["to"] + 5.0)
-    print(f"before {before:.0f}/s, 2 to 5 s after the outage {after:.0f}/s")
-    assert after >= 0.9 * before
-
-
 def test_retry_after_is_obeyed(fake_server) -> None:
     server = fake_server(faults={"rate_limited_wait": 1.0}, retry_after_s=1.5)
     threading.Timer(0.5, lambda: server.control(faults={})).start()
@@ -233,5 +199,5 @@ def test_a_kill_costs_at_most_what_was_in_flight_or_unstored(fake_server, tmp_pa
 
 
 @pytest.mark.slow
-def test_ten_kills_at_random_moments(fake_server, tmp_path: Path) -> None:
-    killed_runs(fake_server, tmp_path, 20_000, 10, seed=4)
+def test_eight_kills_at_random_moments(fake_server, tmp_path: Path) -> None:
+    killed_runs(fake_server, tmp_path, 12_000, 8, seed=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -25,6 +26,8 @@ EACH = 12
 """Requests of each prompt that are sent for real: the longest ones and as many others."""
 
 READY = sorted(path.stem for path in shipped("pipelines").glob("*.yaml") if path.stem != "vllm_smoke")
+USUAL = {("quickstart", False), ("quickstart", True), ("youtube", False), ("trec", False)}
+"""The others ask by the same prompts and take minutes to render: they run with LABEL_FACTORY_EVERY_PIPELINE=1."""
 
 
 @pytest.mark.slow
@@ -56,6 +59,8 @@ def test_every_stage_runs_on_vllm_and_a_second_run_sends_nothing(vllm_server, tm
 def test_the_requests_of_every_ready_pipeline_are_accepted_and_fit(
     name: str, structured: bool, vllm_server, request, tmp_path: Path
 ) -> None:
+    if (name, structured) not in USUAL and not os.environ.get("LABEL_FACTORY_EVERY_PIPELINE"):
+        pytest.skip("takes minutes: set LABEL_FACTORY_EVERY_PIPELINE=1")
     asked = requests_of(name, structured, request, tmp_path)
     engine = make_engine(EngineSettings(kind="server", url=vllm_server.url, model="tiny", seed=None, concurrency=64))
     length = engine.context_length()
