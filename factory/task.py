@@ -121,7 +121,9 @@ def load_card(source: str | Path | Mapping[str, Any], *, where: str | None = Non
         place = str(source)
         data, lines = read_yaml(Path(source))
     if not isinstance(data, dict):
-        raise InputError("a task card is a YAML mapping", where=place, fix="Start it with `name:`, `text:` and `labels:`")
+        raise InputError(
+            "a task card is a YAML mapping", where=place, fix="Start it with `name:`, `text:` and `labels:`"
+        )
     labels = data.get("labels")
     if isinstance(labels, dict):
         data["labels"] = [{"name": name, "description": text} for name, text in labels.items()]
@@ -180,7 +182,9 @@ def register(warehouse: Warehouse, card: TaskCard) -> list[str]:
         for label in card.labels:
             if label.name not in numbers:
                 numbers[label.name] = len(numbers)
-                db.execute("INSERT INTO labels VALUES (?, ?, ?, true)", [numbers[label.name], label.name, label.description])
+                db.execute(
+                    "INSERT INTO labels VALUES (?, ?, ?, true)", [numbers[label.name], label.name, label.description]
+                )
         for number, name, description, active in known:
             wanted = next((label for label in card.labels if label.name == name), None)
             if wanted is None and active:
@@ -207,7 +211,9 @@ def current_card(warehouse: Warehouse) -> TaskCard:
     """
     text = warehouse.scalar("SELECT card FROM tasks ORDER BY task_no DESC LIMIT 1")
     if text is None:
-        raise InputError("the warehouse has no task yet", where=warehouse.path, fix="Run `factory ingest` with a task card first")
+        raise InputError(
+            "the warehouse has no task yet", where=warehouse.path, fix="Run `factory ingest` with a task card first"
+        )
     return TaskCard.model_validate_json(text)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -26,7 +26,7 @@ def add_to(app: typer.Typer) -> None:
 
 def audit(
     where: Where,
-    of: Annotated[str, typer.Option(help="dev, seed, or denoised.")] = "denoised",
+    of: Annotated[Literal["denoised", "dev", "seed"], typer.Option(help="Whose labels.")] = "denoised",
     limit: Annotated[int, typer.Option(help="At most so many.")] = 50,
     out: Annotated[Path | None, typer.Option(help="Write them all as CSV or JSONL.")] = None,
     folder: Folder = None,
