@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from factory.evaluation.verdict import go_no_go
 from factory.task import current_card
 
 if TYPE_CHECKING:
@@ -237,7 +238,22 @@ def _evaluation(warehouse: Warehouse, found: Mapping[str, Any] | None) -> dict[s
         }
         for name, row in sorted(found["systems"].items(), key=lambda item: (_rank(item[0]), item[0]))
     ]  # fmt: skip
+    metric = "micro_f1" if "micro_f1" in found["systems"].get("student", {}) else "accuracy"
+    verdict = go_no_go(
+        found["systems"],
+        paired={
+            name: (row["versus_student"]["low"], row["versus_student"]["high"])
+            for name, row in found["systems"].items()
+            if row.get("versus_student")
+        },
+        metric=metric,
+        label_equivalents=(found.get("label_equivalents") or {}).get("worth"),
+        n_dev=int(warehouse.scalar("SELECT count(DISTINCT text_no) FROM split_texts WHERE split = 'dev'") or 0),
+    )
+    recorded = warehouse.scalar("SELECT count(*) FROM answers WHERE origin = 'recorded'")
     return {
+        "verdict": {"decision": verdict.decision, "sentence": verdict.sentence, "reasons": list(verdict.reasons)},
+        "recorded": int(recorded or 0),
         "n": found["n"],
         "n_distinct": next((row["n"] for row in found["distinct"].values()), 0),
         "systems": systems,
