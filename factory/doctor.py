@@ -16,7 +16,7 @@ _PACKAGES = {
     "dspy": "prompts",
     "snorkel": "label model `snorkel`",
     "torch": "students, encoders",
-    "transformers": "engine `transformers`, student `finetune`",
+    "transformers": "engine `transformers`",
     "sentence-transformers": "encoders",
     "setfit": "student `setfit`",
     "model2vec": "student `static`",
