@@ -172,3 +172,26 @@ def test_the_readme_notebook_runs(tmp_path: Path) -> None:
         [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=300, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_lineage_walks_both_ways(line: Line) -> None:
+    """From the student back to the requests, and from a request forward to the export."""
+    up = subprocess.run(
+        [sys.executable, "-m", "factory.cli", "lineage", str(line.undisturbed), "export", "1", "--json"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert up.returncode == 0, up.stderr
+    edges = json.loads(up.stdout)["lineage"]
+    assert {"model", "text"} <= {edge["parent_kind"] for edge in edges}
+    down = subprocess.run(
+        [sys.executable, "-m", "factory.cli", "lineage", str(line.undisturbed), "model", "1", "--down", "--json"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert down.returncode == 0, down.stderr
+    assert json.loads(down.stdout)["lineage"]

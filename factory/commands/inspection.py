@@ -92,9 +92,8 @@ def lineage(
     warehouse = open_warehouse(where, folder)
     walk = "descendants" if down else "ancestors"
     names = ["child_kind", "child", "parent_kind", "parent", "how", "depth"]
-    rows = warehouse.query(
-        f"SELECT {', '.join(names)} FROM {walk}(?, ?) ORDER BY depth, ALL LIMIT 1000", [kind, number]
-    )
+    order = "depth, child_kind, child, parent_kind, parent"
+    rows = warehouse.query(f"SELECT {', '.join(names)} FROM {walk}(?, ?) ORDER BY {order} LIMIT 1000", [kind, number])
     give({"lineage": [dict(zip(names, row, strict=True)) for row in rows]}, as_json, lambda: table(names, rows))
 
 

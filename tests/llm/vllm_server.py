@@ -8,6 +8,7 @@ builds the model into FOLDER if it is not there, prints the URL when the server 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import signal
 import socket
@@ -46,6 +47,11 @@ def tiny_model(folder: Path) -> Path:
         command = [sys.executable, str(script), str(folder / "model"), "--lora", str(folder / "lora")]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return folder / "model"
+
+
+def _end_with_parent() -> None:
+    """Have the kernel send SIGTERM when the process that started us is gone (prctl PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))
 
 
 class VllmServer:
@@ -89,7 +95,13 @@ class VllmServer:
         command += ["--disable-uvicorn-access-log", *self.arguments]
         log = (self.folder / "server.log").open("wb")
         self._process = subprocess.Popen(
-            command, env=os.environ | ENVIRONMENT, stdout=log, stderr=log, cwd=self.folder, start_new_session=True
+            command,
+            env=os.environ | ENVIRONMENT,
+            stdout=log,
+            stderr=log,
+            cwd=self.folder,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
         log.close()
         deadline = time.monotonic() + patience_s
