@@ -37,6 +37,7 @@ class Flow:
         answers: Answers so far.
         latency_s: Their latency, a moving average.
         best_latency_s: The smallest that this average has been.
+        turned_away: Share of the last calls that got a 429, a moving average.
         tried_lower_from: The limit before a lower one was tried, while it is being tried.
         tried_lower: Whether a lower limit has been tried.
     """
@@ -53,6 +54,7 @@ class Flow:
     answers: int = 0
     latency_s: float = 0.0
     best_latency_s: float = math.inf
+    turned_away: float = 0.0
     tried_lower_from: float | None = None
     tried_lower: bool = False
 
@@ -112,13 +114,20 @@ def on_answer(flow: Flow, in_flight: int, now: float, latency_s: float = 0.0) ->
         answers=answers,
         latency_s=average,
         best_latency_s=best,
+        turned_away=flow.turned_away * (15.0 / 16.0),
     )
 
 
 def on_overload(flow: Flow, sent_at: float, now: float, retry_after_s: float | None) -> Flow:
-    """A 429, or a 503 that says when to come back: cut once per round trip, and wait as long as we are told."""
+    """A 429, or a 503 that says when to come back: cut once per round trip, and wait as long as we are told.
+
+    The cut is by half of the share of calls that were turned away lately (as DCTCP does, Alizadeh et al. 2010): a stray 429
+    costs little, a server that turns most of them away is left in peace within a few round trips.
+    """
     paused = flow.paused_until if retry_after_s is None else max(flow.paused_until, now + retry_after_s)
-    return replace(_cut(flow, 0.7, sent_at, now), paused_until=paused, failures=0)
+    share = flow.turned_away + (1.0 - flow.turned_away) / 16.0
+    flow = replace(flow, turned_away=share)
+    return replace(_cut(flow, 1.0 - share / 2.0, sent_at, now), paused_until=paused, failures=0)
 
 
 def on_timeout(flow: Flow, sent_at: float, now: float) -> Flow:

@@ -20,8 +20,8 @@ from factory.warehouse import Warehouse
 ROOT = Path(__file__).resolve().parents[2]
 
 FAULTS = {
-    "rate_limited": 0.03,
-    "rate_limited_wait": 0.03,
+    "rate_limited": 0.02,
+    "rate_limited_wait": 0.005,
     "http_500": 0.03,
     "http_502": 0.02,
     "reset": 0.03,
@@ -60,7 +60,7 @@ def engine(url: str, **more: object):
 
 
 def run_with_faults(fake_server, tmp_path: Path, n: int, outage_s: float | None) -> None:
-    server = fake_server(faults=FAULTS, faults_seed=7, retry_after_s=0.3, latency_s=0.05)
+    server = fake_server(faults=FAULTS, faults_seed=7, retry_after_s=0.2, latency_s=0.05)
     warehouse = Warehouse.open(tmp_path / "w.duckdb")
     outcomes: dict[AnswerKey, Answer | Failure] = {}
     twice: list[AnswerKey] = []
