@@ -339,7 +339,7 @@ def _evaluation(warehouse: Warehouse, steps: Sequence[Step]) -> Mapping[str, Any
     from factory.evaluation import stage
 
     summary: Mapping[str, Any] | None = stage.summary(warehouse)
-    return summary
+    return None if summary is None else {name: summary[name] for name in ("split", "n", "systems")}
 
 
 def _plain(value: Any) -> Any:

@@ -74,7 +74,7 @@ class Watch:
         snapshots: Path | None,
         folder: Path,
     ) -> None:
-        self.between, self.rows = between, 0
+        self.between, self.rows, self.committed = between, 0, 0
         self.stop, self.pipe, self.snapshots, self.folder = stop, pipe, snapshots, folder
         self.census = census.open("w", encoding="utf-8", buffering=1) if census else None
         self.step = "before"
@@ -93,6 +93,10 @@ class Watch:
             try:
                 if db is not None:
                     self.rows = self._rows(db)
+                if kind == "committed":
+                    self.committed = self.rows
+                if kind == "insert" and self.rows <= self.committed:
+                    return  # rows of another table than the step's own
                 if self.between is not None and not self.between[0] < self._done(kind, told) < self.between[1]:
                     return
                 self.counts[kind] += 1
@@ -115,6 +119,7 @@ class Watch:
             self.step = f"{number}.{verb}"
             self.counts.clear()
             self.rows = 0
+            self.committed = self.between[0] if self.between is not None else 0
         if self.snapshots is not None:
             shutil.copytree(self.folder, self.snapshots / self.step)
         self.happened("begin")
