@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Annotated
 
@@ -51,7 +52,12 @@ app.add_typer(inspection.engine, name="engine")
 def main() -> None:
     """Run the command line; a person's mistake is one line and exit code 2, Ctrl-C is 130."""
     # Left outside of any `except`: an exception that is still held at the end keeps DuckDB objects, which then complain.
-    sys.exit(_run())
+    code = _run()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code:  # leave at once: a connection that a failure left behind would complain below our one line
+        os._exit(code)
+    sys.exit(0)
 
 
 def _run() -> int:

@@ -104,7 +104,9 @@ def test_an_answer_that_came_and_was_not_stored_costs_no_more_than_itself(
     assert killed.sent > killed.stored, "there is an answer that is not stored"
     ends_like_undisturbed(line, killed)
     unknown = unknown_attempts(line.warehouse)
-    in_flight = CONCURRENCY + killed.unstored  # on record before they are sent: the server may not have seen all of them
+    in_flight = (
+        CONCURRENCY + killed.unstored
+    )  # on record before they are sent: the server may not have seen all of them
     assert 1 <= unknown <= in_flight, "what was lost is on record as unknown"
 
 

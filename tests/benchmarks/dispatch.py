@@ -57,6 +57,7 @@ def ours(
     model: str = "fake",
     salt: str = "",
     concurrency: int = CONCURRENCY,
+    start: int = 64,
     told: Any = None,
     **sampling: Any,
 ) -> float:
@@ -66,7 +67,7 @@ def ours(
 
     with tempfile.TemporaryDirectory() as folder:
         warehouse = Warehouse.open(Path(folder) / "w.duckdb")
-        engine = make_engine(EngineSettings(kind="server", url=url, model=model, concurrency=concurrency))
+        engine = make_engine(EngineSettings(kind="server", url=url, model=model, concurrency=concurrency, start=start))
         began = time.perf_counter()
         sent = send(warehouse, engine, asks(n, model, salt, **sampling), stage="benchmark", told=told)
         seconds = time.perf_counter() - began
@@ -353,7 +354,8 @@ def vllm_cpu(options: Options) -> list[Row]:
                 # The same prompts for both; a salt for each turn keeps the prefix cache from favouring the second.
                 turns = [(mine, "ours", f"a{number}-"), (theirs, "bare_aiohttp", f"b{number}-")]
                 for figures, client, salt in turns if number % 2 == 0 else turns[::-1]:
-                    figures.append(in_a_process(client, server.url, n, model="tiny", salt=salt, cores=2))
+                    more = {"start": CONCURRENCY} if client == "ours" else {}  # the other starts with all of them, too
+                    figures.append(in_a_process(client, server.url, n, model="tiny", salt=salt, cores=2, **more))
         finally:
             server.stop()
     ratios = [m["figure"] / t["figure"] for m, t in zip(mine, theirs, strict=True)]
