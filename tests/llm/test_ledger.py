@@ -113,6 +113,8 @@ def test_a_generator_of_asks_is_read_as_it_is_needed(fake_server) -> None:
 
 
 INTERRUPTED = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background inherits an ignored SIGINT
 import sys
 sys.path.insert(0, {root!r})
 from factory.llm import Ask, EngineSettings, ModelRef, Request, make_engine, send
