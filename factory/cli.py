@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import Annotated
 
@@ -53,11 +52,9 @@ def main() -> None:
     """Run the command line; a person's mistake is one line and exit code 2, Ctrl-C is 130."""
     # Left outside of any `except`: an exception that is still held at the end keeps DuckDB objects, which then complain.
     code = _run()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if code:  # leave at once: a connection that a failure left behind would complain below our one line
-        os._exit(code)
-    sys.exit(0)
+    if code and "factory.warehouse" in sys.modules:
+        sys.modules["factory.warehouse"].close_all()
+    sys.exit(code)
 
 
 def _run() -> int:

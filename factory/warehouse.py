@@ -308,6 +308,18 @@ class _Gate:
                     return
 
 
+def close_all(wait_s: float = 0.3) -> None:
+    """Close every file that is still open between two queries, and let the threads that watch them end.
+
+    Args:
+        wait_s: How long to wait for those threads, in seconds.
+    """
+    for gate in list(_GATES.values()):
+        with gate.lock:
+            gate.close()
+    time.sleep(wait_s)
+
+
 def _state_of(path: Path) -> tuple[int, int, int] | None:
     """Which file this is and when it was changed, or None if there is none."""
     try:
