@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from factory.commands.shared import AsJson, Folder, Settings, give, load, say, shown_progress, table, yaml_pairs
+from factory.commands.shared import AsJson, Folder, Settings, give, load, pairs, say, shown_progress, table, yaml_pairs
 from factory.errors import InputError
 
 VERBS = {
@@ -161,8 +161,7 @@ def run_verb(
     """Run one step of a pipeline, or one step on a task card alone."""
     from dataclasses import replace
 
-    from factory.commands.shared import pairs
-    from factory.pipeline import Pipeline, find_pipeline, load_pipeline, make_step
+    from factory.pipeline import Pipeline, make_step
     from factory.run import run_pipeline
     from factory.task import load_card, read_yaml
 
@@ -175,7 +174,7 @@ def run_verb(
             card.name, card, _engine(engine), (make_step(verb, params, where=verb),), source.absolute().parent, budget
         )
     else:
-        loaded = load_pipeline(find_pipeline(source), pairs(settings))
+        loaded = load(source, settings)
         steps = [step for step in loaded.steps if step.verb == verb]
         if not steps:
             steps = [make_step(verb, {}, where=verb)]
@@ -189,7 +188,6 @@ def run_verb(
 
 
 def _engine(text: str | None) -> Mapping[str, Any] | None:
-    from factory.commands.shared import pairs
     from factory.pipeline import check_engine
     from factory.task import read_yaml
 
