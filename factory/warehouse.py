@@ -277,6 +277,7 @@ class _Gate:
         self.used_at = 0.0
         self._open: duckdb.DuckDBPyConnection | None = None
         self._state: tuple[int, int, int] | None = None
+        self._closed = threading.Event()
 
     def reader(
         self, path: Path | None, linger_s: float, connect: Callable[[], duckdb.DuckDBPyConnection]
@@ -288,7 +289,8 @@ class _Gate:
         if self._open is None:
             self._open, self._state = connect(), _state_of(path)
             self.used_at = time.monotonic()
-            threading.Thread(target=self._close_when_idle, args=(self._open, linger_s), daemon=True).start()
+            self._closed = threading.Event()
+            threading.Thread(target=self._close_when_idle, args=(self._closed, linger_s), daemon=True).start()
         return self._open.cursor()
 
     def close(self) -> None:
@@ -296,28 +298,21 @@ class _Gate:
         if self._open is not None:
             self._open.close()
             self._open = None
+            self._closed.set()
 
-    def _close_when_idle(self, mine: duckdb.DuckDBPyConnection, linger_s: float) -> None:
-        while True:
-            time.sleep(linger_s)
+    def _close_when_idle(self, closed: threading.Event, linger_s: float) -> None:
+        """Knows the connection by its event alone: one that a sleeping thread still held at the end would be told as a leak."""
+        while not closed.wait(linger_s):
             with self.lock:
-                if self._open is not mine:
-                    return
-                if time.monotonic() - self.used_at >= linger_s:
+                if not closed.is_set() and time.monotonic() - self.used_at >= linger_s:
                     self.close()
-                    return
 
 
-def close_all(wait_s: float = 0.3) -> None:
-    """Close every file that is still open between two queries, and let the threads that watch them end.
-
-    Args:
-        wait_s: How long to wait for those threads, in seconds.
-    """
+def close_all() -> None:
+    """Close every file that is still open between two queries."""
     for gate in list(_GATES.values()):
         with gate.lock:
             gate.close()
-    time.sleep(wait_s)
 
 
 def _state_of(path: Path) -> tuple[int, int, int] | None:
