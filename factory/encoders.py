@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import weakref
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +32,8 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 ENVIRONMENT = "LABEL_FACTORY_ENCODER"
 HASHING = "hashing"
 HASHING_DIMENSION = 2048
+WINDOWS_VERSION = 1
+"""Raised when long texts are read in another way, so that stored vectors are computed anew."""
 BLOCK = 256
 """Texts encoded and committed at a time. Blocks are cut from the front of what is missing, so that a killed run and an
 undisturbed one encode the same batches (a text's last bits depend on its batch)."""
@@ -71,7 +74,10 @@ class Encoder:
 
 
 class TransformerEncoder(Encoder):
-    """A sentence-transformers model from a local folder. Nothing heavy is imported before the first text is encoded."""
+    """A sentence-transformers model from a local folder; texts longer than its window are read by windows (`factory.windows`).
+
+    Nothing heavy is imported before the first text is encoded.
+    """
 
     def __init__(self, folder: Path, name: str, says: str, *, batch_size: int = 32) -> None:
         self._folder = folder
@@ -84,23 +90,9 @@ class TransformerEncoder(Encoder):
         return self._folder
 
     def encode(self, texts: Sequence[str], progress: Progress | None = None) -> NDArray[np.float32]:
-        tell = progress or no_progress
         if self._model is None:
             self._model = load_sentence_transformer(self._folder)
-        out = np.zeros((len(texts), self.dimension), np.float32)
-        order = sorted(range(len(texts)), key=lambda index: (len(texts[index]), index))
-        for start in range(0, len(order), self.batch_size * 8):
-            part = order[start : start + self.batch_size * 8]
-            vectors = self._model.encode(
-                [texts[index] for index in part],
-                batch_size=self.batch_size,
-                show_progress_bar=False,
-                convert_to_numpy=True,
-                normalize_embeddings=True,
-            )
-            out[part] = np.asarray(vectors, np.float32)
-            tell(min(start + len(part), len(texts)), len(texts), "texts encoded")
-        return out
+        return encode_with(self._model, texts, batch_size=self.batch_size, progress=progress)
 
 
 class HashingEncoder(Encoder):
@@ -295,7 +287,59 @@ def folder_key(folder: Path) -> str:
             and path.is_file()
         ):
             files[path.relative_to(folder).as_posix()] = _sha256(path)
-    return digest({"encoder": "sentence-transformers", "files": files})
+    return digest({"encoder": "sentence-transformers", "files": files, "windows": WINDOWS_VERSION})
+
+
+def encode_with(
+    model: Any, texts: Sequence[str], *, batch_size: int = 32, progress: Progress | None = None
+) -> NDArray[np.float32]:
+    """Encode texts with a sentence-transformers model, those that do not fit its window by windows (`factory.windows`).
+
+    Args:
+        model: A `SentenceTransformer`.
+        texts: Any number of strings.
+        batch_size: Texts in a batch.
+        progress: Called with (done, total, what).
+
+    Returns:
+        float32 [n, d], unit vectors.
+    """
+    from factory.windows import encode_windows, windows_of
+
+    tell = progress or no_progress
+    cutter = _cutter_of(model)
+    out = np.zeros((len(texts), int(model.get_embedding_dimension())), np.float32)
+    order = sorted(range(len(texts)), key=lambda index: (len(texts[index]), index))
+    for start in range(0, len(order), batch_size * 8):
+        part = order[start : start + batch_size * 8]
+        cut = [[[]]] * len(part) if cutter is None else windows_of(cutter, [texts[index] for index in part])
+        long = [(index, windows) for index, windows in zip(part, cut, strict=True) if len(windows) > 1]
+        short = [index for index, windows in zip(part, cut, strict=True) if len(windows) == 1]
+        if short:
+            out[short] = model.encode(
+                [texts[index] for index in short],
+                batch_size=batch_size,
+                show_progress_bar=False,
+                convert_to_numpy=True,
+                normalize_embeddings=True,
+            )
+        if long:
+            out[[index for index, _ in long]] = encode_windows(model, [windows for _, windows in long])
+        tell(min(start + len(part), len(texts)), len(texts), "texts encoded")
+    return out
+
+
+_CUTTERS: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+
+def _cutter_of(model: Any) -> Any:
+    """What cuts texts into windows for a `SentenceTransformer`, or None where it has no window or no fast tokenizer."""
+    from factory.windows import window_tokenizer
+
+    if model not in _CUTTERS:
+        backend, window = getattr(model.tokenizer, "backend_tokenizer", None), model.max_seq_length
+        _CUTTERS[model] = window_tokenizer(backend, int(window)) if backend is not None and window else None
+    return _CUTTERS[model]
 
 
 def load_sentence_transformer(folder: Path) -> Any:

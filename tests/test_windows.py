@@ -55,3 +55,14 @@ def test_joining_is_the_shares_times_the_vectors_scaled_to_length_one() -> None:
     np.testing.assert_allclose(
         join(vectors, texts), product / np.linalg.norm(product, axis=1, keepdims=True), atol=1e-6
     )
+
+
+def test_the_encoder_reads_a_long_text_to_its_end() -> None:
+    encoder, plain = _minilm()
+    assert encoder.folder is not None
+    long, same_start = "goal " * 254 + "bread " * 200, "goal " * 400
+    found = encoder.encode([long, "goal", same_start])
+    assert found[0] @ found[2] < 0.99
+    model = load_sentence_transformer(encoder.folder)
+    alone = encode_windows(model, windows_of(window_tokenizer(plain, 256), [long]))
+    np.testing.assert_allclose(found[0], alone[0], atol=1e-5)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from factory.encoders import Encoder, TransformerEncoder, load_sentence_transformer
+from factory.encoders import Encoder, TransformerEncoder, encode_with, load_sentence_transformer
 from factory.errors import InputError
 from factory.result import Progress
 from factory.students.base import Student, texts_in, write_json
@@ -95,12 +95,12 @@ class SetFitStudent(Student):
         if len(rows) > config.head_texts:
             order = np.random.default_rng([config.seed, len(rows)]).permutation(len(rows))
             rows = np.sort(order[np.argsort(-weights[order], kind="stable")][: config.head_texts])
-        vectors = _encode(body, [texts[row] for row in rows], progress)
+        vectors = encode_with(body, [texts[row] for row in rows], progress=progress)
         head = fit_head(vectors, soft_labels[rows], weights[rows], c=config.c, multi=multi)
         return cls(body, head, config)
 
     def predict_proba(self, inputs: Inputs) -> NDArray[np.float32]:
-        return self.head.predict_proba(_encode(self.body, texts_in(inputs), None))
+        return self.head.predict_proba(encode_with(self.body, texts_in(inputs)))
 
     def cool(self, temperature: float) -> None:
         self.head = self.head.cooled(temperature)
@@ -172,20 +172,6 @@ def save_body(body: Any, folder: Path) -> None:
     body.save(str(folder), safe_serialization=True, create_model_card=False)
     for path in folder.rglob("*.bin"):
         raise InputError("the body cannot be written without pickle", where=path)
-
-
-def _encode(body: Any, texts: Sequence[str], progress: Progress | None) -> NDArray[np.float32]:
-    dimension = int(body.get_embedding_dimension())
-    out = np.zeros((len(texts), dimension), np.float32)
-    order = sorted(range(len(texts)), key=lambda index: (len(texts[index]), index))
-    for start in range(0, len(order), 256):
-        part = order[start : start + 256]
-        out[part] = body.encode(
-            [texts[index] for index in part], batch_size=32, show_progress_bar=False, normalize_embeddings=True
-        )
-        if progress is not None:
-            progress(min(start + 256, len(order)), len(order), "texts encoded")
-    return out
 
 
 def _tune(
