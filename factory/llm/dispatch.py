@@ -220,7 +220,8 @@ class Dispatcher:
         at.in_flight -= 1
         decision = None
         if reply.answers or (fault is not None and fault.kind in {"refused", "malformed"}):
-            at.flow = rules.on_answer(at.flow, at.peak, now, (reply.latency_ms or 0.0) / 1e3)
+            latency_s = (reply.latency_ms or 0.0) / 1e3
+            at.flow = rules.on_answer(at.flow, at.peak, now, latency_s, sent_at=work.sent_at)
             at.answered += 1
         elif fault is not None and fault.kind == "overload":
             at.flow = rules.on_overload(at.flow, work.sent_at, now, fault.retry_after_s)

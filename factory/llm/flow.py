@@ -29,6 +29,7 @@ class Flow:
         ceiling: The limit never passes this.
         threshold: Slow start ends here.
         cut_at: When the limit was cut last.
+        before_cut: The limit before that, or what slow start was leading it to.
         paused_until: Nothing is sent before.
         answered_at: When the last answer came.
         failures: Transport and server failures since the last answer.
@@ -46,6 +47,7 @@ class Flow:
     ceiling: float
     threshold: float = math.inf
     cut_at: float = -math.inf
+    before_cut: float = 0.0
     paused_until: float = -math.inf
     answered_at: float = -math.inf
     failures: int = 0
@@ -76,7 +78,7 @@ def probing(flow: Flow, now: float) -> Flow:
     return replace(flow, paused_until=now + max(wait, 0.25))
 
 
-def on_answer(flow: Flow, in_flight: int, now: float, latency_s: float = 0.0) -> Flow:
+def on_answer(flow: Flow, in_flight: int, now: float, latency_s: float = 0.0, *, sent_at: float = math.inf) -> Flow:
     """An answer came. The limit grows only if it was used; slow start ends when answers take three times as long as at best.
 
     Args:
@@ -84,7 +86,10 @@ def on_answer(flow: Flow, in_flight: int, now: float, latency_s: float = 0.0) ->
         in_flight: Most calls in flight since we last sent.
         now: The time.
         latency_s: From sending to the last byte.
+        sent_at: When its call was sent. What was sent before an outage does not show that the outage is over.
     """
+    if flow.down_since is not None and sent_at < flow.down_since:
+        return replace(flow, answered_at=now)
     if flow.down_since is not None:
         start = min(flow.ceiling, max(flow.limit, 8.0))
         return replace(
@@ -183,21 +188,28 @@ def _cut(flow: Flow, factor: float, sent_at: float, now: float) -> Flow:
     if sent_at < flow.cut_at or flow.down_since is not None:
         return flow
     limit = max(flow.limit * factor, _LOWEST)
-    return replace(flow, limit=limit, threshold=limit, cut_at=now, marks=())
+    return replace(flow, limit=limit, threshold=limit, cut_at=now, before_cut=_goal(flow), marks=())
+
+
+def _goal(flow: Flow) -> float:
+    """Where the limit stands, or where slow start after an outage leads it."""
+    return max(flow.limit, flow.threshold) if math.isfinite(flow.threshold) else flow.limit
 
 
 def _failed(flow: Flow, now: float) -> Flow:
+    """One failure more; the sixth in a row is an outage. Slow start then leads back to where the limit stood before it."""
     failures = flow.failures + 1
     if flow.down_since is not None or failures < DOWN_AFTER:
         return replace(flow, failures=failures)
-    resume_at = max(flow.limit / 2.0, 8.0)
+    timeouts_cut_it = flow.cut_at > flow.answered_at
+    stood = max(_goal(flow), flow.before_cut) if timeouts_cut_it else _goal(flow)
     return replace(
         flow,
         failures=failures,
         down_since=now,
         paused_until=now + 0.25,
-        limit=min(resume_at, flow.ceiling),
-        threshold=flow.limit,
+        limit=min(max(flow.limit / 2.0, 8.0), flow.ceiling),
+        threshold=stood,
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypedDict
 
-from factory.canonical import digest
+from factory.canonical import canonical_json, canonical_strings, digest_of_members
 
 
 class Message(TypedDict):
@@ -68,26 +68,31 @@ class Request:
     @cached_property
     def key(self) -> str:
         """The request's identity, 64 hexadecimal digits."""
-        return digest(
+        model = self.model
+        return digest_of_members(
             {
-                "model": self.model.name,
-                "revision": self.model.revision,
-                "adapter": self.model.adapter,
-                "messages": [dict(message) for message in self.messages],
-                "sampling": dict(self.sampling),
-                "schema": None if self.schema is None else dict(self.schema),
+                "model": canonical_json(model.name),
+                "revision": canonical_json(model.revision),
+                "adapter": canonical_json(model.adapter),
+                "messages": self._messages,
+                "sampling": canonical_json(dict(self.sampling)),
+                "schema": self._schema,
             }
         )
 
     @cached_property
     def content_key(self) -> str:
         """Hash of messages and schema alone, 64 hexadecimal digits."""
-        return digest(
-            {
-                "messages": [dict(message) for message in self.messages],
-                "schema": None if self.schema is None else dict(self.schema),
-            }
-        )
+        return digest_of_members({"messages": self._messages, "schema": self._schema})
+
+    # Not kept: a million requests would hold each prompt twice.
+    @property
+    def _messages(self) -> bytes:
+        return canonical_strings(self.messages)  # type: ignore[arg-type]  # a message holds strings alone
+
+    @property
+    def _schema(self) -> bytes:
+        return b"null" if self.schema is None else canonical_json(dict(self.schema))
 
 
 @dataclass(frozen=True)

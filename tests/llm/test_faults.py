@@ -116,6 +116,46 @@ def test_ten_thousand_requests_with_every_fault_and_an_outage(fake_server, tmp_p
     run_with_faults(fake_server, tmp_path, 10_000, 30.0)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["resets", "stalls", "is gone"])
+def test_throughput_is_back_within_ten_seconds_of_an_outages_end(how: str, fake_server) -> None:
+    server = fake_server(latency_s=0.2, slots=40)  # 200 answers a second
+    answered: list[float] = []
+    times: dict[str, float] = {}
+
+    def outage() -> None:
+        time.sleep(5.0)
+        times["from"] = time.monotonic()
+        if how == "is gone":
+            server.stop()
+        else:
+            server.control(**({"down": True} if how == "resets" else {"faults": {"stall": 1.0}}))
+        time.sleep(8.0)
+        if how == "is gone":
+            server.start()
+        else:
+            server.control(down=False, faults={})
+        times["to"] = time.monotonic()
+
+    thread = threading.Thread(target=outage)
+    thread.start()
+    send(
+        Warehouse.memory(),
+        engine(server.url, timeout_s=2.0),
+        (Ask(request(number)) for number in range(200 * 18)),
+        stage="t",
+        told=lambda found: answered.extend([time.monotonic()] * len(found)),
+    )
+    thread.join()
+
+    def rate(first: float, last: float) -> float:
+        return sum(first <= moment < last for moment in answered) / (last - first)
+
+    before, back = rate(times["from"] - 3.0, times["from"]), rate(times["to"] + 7.0, times["to"] + 10.0)
+    print(f"{how}: {before:.0f}/s before, {back:.0f}/s from 7 to 10 s after")
+    assert back >= 0.9 * before
+
+
 def test_retry_after_is_obeyed(fake_server) -> None:
     server = fake_server(faults={"rate_limited_wait": 1.0}, retry_after_s=1.5)
     threading.Timer(0.5, lambda: server.control(faults={})).start()

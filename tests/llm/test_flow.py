@@ -79,6 +79,30 @@ def test_failures_in_a_row_bring_an_endpoint_down_and_an_answer_brings_it_back_h
     assert back.threshold == 128.0
 
 
+def test_what_was_sent_before_an_outage_does_not_end_it() -> None:
+    flow = Flow(64.0, 256.0)
+    for _ in range(rules.DOWN_AFTER):
+        flow = rules.on_failure(flow, 10.0)
+    flow = rules.on_answer(flow, 64, 10.5, 0.4, sent_at=9.9)
+    assert flow.down_since == 10.0
+    flow = rules.on_answer(flow, 1, 11.0, 0.2, sent_at=10.8)
+    assert flow.down_since is None
+    assert flow.threshold == 64.0
+
+
+@pytest.mark.parametrize("failure", ["reset", "timeout"])
+def test_outages_one_after_another_do_not_lower_what_slow_start_returns_to(failure: str) -> None:
+    flow = Flow(200.0, 256.0)
+    for now in (10.0, 20.0, 30.0):
+        for _ in range(rules.DOWN_AFTER):
+            flow = rules.on_failure(flow, now) if failure == "reset" else rules.on_timeout(flow, now - 1.0, now)
+        flow = rules.on_answer(flow, 1, now + 5.0, 0.2, sent_at=now + 4.0)
+        assert flow.threshold == 200.0
+    for _ in range(200):
+        flow = rules.on_answer(flow, int(flow.limit), 36.0, 0.2)
+    assert flow.limit >= 200.0
+
+
 def test_an_answer_in_between_keeps_it_up() -> None:
     flow = Flow(128.0, 256.0)
     for _ in range(20):

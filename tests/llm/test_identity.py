@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from factory.canonical import canonical_json, canonical_strings
 from factory.llm import Message, ModelRef, Request
 from factory.llm.engines.base import Call, calls_of, runs
 
@@ -64,6 +65,27 @@ def test_the_key_is_the_hash_of_the_documented_json() -> None:
     )
     request = Request(ModelRef("m"), ({"role": "user", "content": "hi"},), {"temperature": 0.7, "max_tokens": 16})
     assert request.key == hashlib.sha256(text.encode()).hexdigest()
+
+
+@given(st.lists(st.fixed_dictionaries({"role": st.sampled_from(["user", "system"]), "content": st.text()})))
+def test_messages_have_the_same_canonical_bytes_by_the_short_way(rows: list[dict[str, str]]) -> None:
+    assert canonical_strings(rows) == canonical_json(rows)
+
+
+@pytest.mark.parametrize("code", [*range(0x20), 0x22, 0x2F, 0x5C, 0x7F, 0x80, 0x2028, 0xFEFF, 0xFFFF, 0x1F600])
+def test_every_character_that_json_may_escape_has_the_same_canonical_bytes(code: int) -> None:
+    rows = [{"role": "user", "content": f"a{chr(code)}b"}]
+    assert canonical_strings(rows) == canonical_json(rows)
+
+
+@pytest.mark.parametrize("rows", [[{"a": 1}], [{"ä": "x", "\U0001f600": "y"}]])
+def test_what_is_no_text_under_an_ascii_name_takes_the_long_way(rows: list[dict[str, str]]) -> None:
+    assert canonical_strings(rows) == canonical_json(rows)
+
+
+def test_a_lone_surrogate_has_no_identity() -> None:
+    with pytest.raises(ValueError):
+        canonical_strings([{"role": "user", "content": "\ud800"}])
 
 
 def test_the_prompts_name_and_version_are_no_part_of_it() -> None:
