@@ -40,7 +40,8 @@ _TOP_KEYS = {
     "name": "a short name; the run's folder is called so",
     "task": "a task card: a path relative to this file, or the card itself",
     "engine": "whom to ask: {kind: server, url: ..., model: ...}",
-    "steps": "the list of steps",
+    "data": "where the texts are: {train: FILE, dev: FILE, test: FILE}, or a folder of such files",
+    "steps": "the list of steps; or, with `data`, what is different from the standard line",
     "variables": "defaults of ${...}; --set NAME=VALUE overrides them",
     "budget": "most to spend, in money ('2.50') or tokens ('200k tokens')",
     "description": "words for a person",
@@ -110,14 +111,11 @@ def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -
     variables = {str(k): str(v) for k, v in (data.get("variables") or {}).items()}
     variables |= dict(settings or {})
     data = _fill(data, (), variables, lines, path)
-    for key in ("task", "steps"):
-        if not data.get(key):
-            raise InputError(f"`{key}` is missing", where=path, fix=f"Add {_TOP_KEYS[key]}")
+    if not data.get("task"):
+        raise InputError("`task` is missing", where=path, fix=f"Add {_TOP_KEYS['task']}")
     base = path.parent
     card = _card(data["task"], base, f"{path}:{lines.get(('task',), 1)}")
-    if not isinstance(data["steps"], list):
-        raise InputError("`steps` is a list of steps", where=f"{path}:{lines.get(('steps',), 1)}")
-    steps = tuple(_step(item, lines.get(("steps", at), 1), path) for at, item in enumerate(data["steps"]))
+    steps = _steps(data, base, path, lines)
     engine = data.get("engine")
     asking = next((step for step in steps if step.verb in ASKING), None)
     if engine is None and asking is not None:
@@ -198,14 +196,28 @@ def pipeline_schema() -> dict[str, Any]:
     """The JSON schema of a pipeline file."""
     from factory.llm.settings import EngineSettings
 
-    def one_step(verb: str) -> dict[str, Any]:
-        return {
-            "type": "object",
-            "properties": {verb: {"anyOf": [step_model(verb).model_json_schema(), {"type": "null"}]}},
-            "required": [verb],
-            "additionalProperties": False,
-        }
+    shared: dict[str, Any] = {}
 
+    def plain(model: type[BaseModel]) -> dict[str, Any]:
+        """A model's schema, with the definitions that it refers to moved to where a reference looks for them."""
+        found = model.model_json_schema()
+        shared.update(found.pop("$defs", {}))
+        return found
+
+    def one_step(params: Mapping[str, Any], verb: str) -> dict[str, Any]:
+        value = {"anyOf": [params, {"type": "null"}]}
+        return {"type": "object", "properties": {verb: value}, "required": [verb], "additionalProperties": False}
+
+    models = {verb: plain(step_model(verb)) for verb in STEPS}
+    listed = [{"enum": list(STEPS)}, *(one_step(params, verb) for verb, params in models.items())]
+    changes = {
+        verb: {"anyOf": [{**params, "required": []}, {"type": "null"}, {"const": False}]}
+        for verb, params in models.items()
+    }
+    card = plain(TaskCard)
+    card["properties"]["labels"] = {
+        "anyOf": [card["properties"]["labels"], {"type": "object", "additionalProperties": {"type": "string"}}]
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A label-factory pipeline",
@@ -213,14 +225,22 @@ def pipeline_schema() -> dict[str, Any]:
         "properties": {
             "name": {"type": "string"},
             "description": {"type": "string"},
-            "task": {"anyOf": [{"type": "string"}, TaskCard.model_json_schema()]},
-            "engine": EngineSettings.model_json_schema(),
+            "task": {"anyOf": [{"type": "string"}, card]},
+            "engine": plain(EngineSettings),
             "variables": {"type": "object"},
             "budget": {"type": ["string", "number"]},
-            "steps": {"type": "array", "minItems": 1, "items": {"anyOf": [one_step(verb) for verb in STEPS]}},
+            "data": {"type": ["string", "object"]},
+            "steps": {
+                "anyOf": [
+                    {"type": "array", "minItems": 1, "items": {"anyOf": listed}},
+                    {"type": "object", "properties": changes, "additionalProperties": False},
+                ]
+            },
         },
-        "required": ["task", "steps"],
+        "required": ["task"],
+        "anyOf": [{"required": ["steps"]}, {"required": ["data"]}],
         "additionalProperties": False,
+        "$defs": shared,
     }
 
 
@@ -245,6 +265,42 @@ def _card(task: Any, base: Path, where: str) -> TaskCard:
     if not path.is_file():
         raise InputError(f"no task card at {path}", where=where, fix="Give a path relative to the pipeline file")
     return load_card(path)
+
+
+def _steps(data: Mapping[str, Any], base: Path, path: Path, lines: Mapping[tuple[Any, ...], int]) -> tuple[Step, ...]:
+    """The steps that a file lists, or the standard line over its `data` with the changes that it names."""
+    from factory.standard import changed_line, data_sources, standard_line
+
+    given, where = data.get("steps"), f"{path}:{lines.get(('steps',), 1)}"
+    if data.get("data") is None:
+        if not given:
+            raise InputError("`steps` is missing", where=path, fix=f"Add {_TOP_KEYS['steps']}; or `data` alone")
+        if not isinstance(given, list):
+            raise InputError(
+                "`steps` is a list of steps",
+                where=where,
+                fix="A mapping goes with `data`, and changes the standard line",
+            )
+    at = lines.get(("data",), 1)
+    sources = {} if data.get("data") is None else data_sources(data["data"], base, f"{path}:{at}")
+    if isinstance(given, list):
+        listed = [_step(item, lines.get(("steps", number), 1), path) for number, item in enumerate(given)]
+        if sources and any(step.verb == "ingest" for step in listed):
+            raise InputError("the texts are given twice, by `data` and by `ingest`", where=where, fix="Leave one out")
+        first = [make_step("ingest", sources, where=f"{path}:{at}", line=at)] if sources else []
+        return (*first, *listed)
+    if given is not None and not isinstance(given, Mapping):
+        raise InputError("`steps` is a list of steps, or a mapping of changes to the standard line", where=where)
+    changes = given or {}
+    for verb in changes:
+        if verb not in STEPS:
+            make_step(str(verb), {}, where=f"{path}:{lines.get(('steps', verb), 1)}")
+    try:
+        line = changed_line(standard_line(sources), changes)
+    except InputError as error:
+        raise InputError(error.what, where=where) from error
+    places = {verb: lines.get(("steps", verb), at) for verb, _ in line}
+    return tuple(make_step(verb, params, where=f"{path}:{places[verb]}", line=places[verb]) for verb, params in line)
 
 
 def _step(item: Any, line: int, path: Path) -> Step:

@@ -95,3 +95,88 @@ def test_a_card_error_names_the_line_in_the_card(tmp_path: Path) -> None:
     path = write(tmp_path, "task: card.yaml\nsteps:\n  - vote: {}\n")
     with pytest.raises(InputError, match=r"card\.yaml:[45]: .*labels\.0\.descript"):
         load_pipeline(path)
+
+
+def verbs(path: Path) -> list[str]:
+    return [step.verb for step in load_pipeline(path).steps]
+
+
+ENGINE = "engine: {kind: recorded, answers: x}\n"
+
+
+def test_data_without_steps_is_the_standard_line(tmp_path: Path) -> None:
+    path = write(tmp_path, f"task: {CARD}\n{ENGINE}data: {{train: a.csv, test: b.csv}}\n")
+    line = [
+        "ingest",
+        "author",
+        "vote",
+        "synthesize",
+        "vote",
+        "denoise",
+        "distill",
+        "annotate",
+        "evaluate",
+        "export",
+        "report",
+    ]
+    assert verbs(path) == line
+    assert load_pipeline(path).steps[0].params == {"train": "a.csv", "test": "b.csv"}
+    data, _ = read_yaml(path)
+    jsonschema.validate(data, pipeline_schema())
+
+
+def test_steps_as_a_mapping_change_the_standard_line_and_nothing_else(tmp_path: Path) -> None:
+    changes = "steps:\n  author: {programs: 24}\n  synthesize: false\n  annotate:\n  export_data: {dropped: true}\n"
+    path = write(tmp_path, f"task: {CARD}\n{ENGINE}data: {{train: a.csv}}\n{changes}")
+    assert verbs(path) == [
+        "ingest",
+        "author",
+        "vote",
+        "vote",
+        "denoise",
+        "distill",
+        "evaluate",
+        "export",
+        "annotate",
+        "export_data",
+        "report",
+    ]
+    assert load_pipeline(path).steps[1].params == {"programs": 24}
+    data, _ = read_yaml(path)
+    jsonschema.validate(data, pipeline_schema())
+    path = write(tmp_path, f"task: {CARD}\n{ENGINE}data: {{train: a.csv}}\nsteps:\n  denoise: {{modle: auto}}\n")
+    with pytest.raises(InputError, match=r"p\.yaml:5: unknown key `modle` in `denoise`; did you mean `model`\?"):
+        load_pipeline(path)
+
+
+def test_a_folder_of_data_is_read_by_the_names_of_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("train.jsonl.gz", "validation.csv", "test.parquet", "notes.txt"):
+        (folder / name).touch()
+    path = write(tmp_path, f"task: {CARD}\n{ENGINE}data: data\n")
+    found = load_pipeline(path).steps[0].params
+    assert {split: Path(file).name for split, file in found.items()} == {
+        "train": "train.jsonl.gz", "dev": "validation.csv", "test": "test.parquet",
+    }  # fmt: skip
+    (folder / "dev.csv").touch()
+    with pytest.raises(InputError, match=r"p\.yaml:3: .* has dev\.csv and validation\.csv, and both may be dev"):
+        load_pipeline(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("data: nowhere\n", r"p\.yaml:3: there is no file or folder .*nowhere"),
+        ("data: .\n", r"p\.yaml:3: the folder .* has no train\.csv"),
+        ("data: [a.csv]\n", r"p\.yaml:3: `data` is a folder, a file, or a mapping"),
+        ("steps: {vote: {}}\n", r"p\.yaml:3: `steps` is a list of steps\. A mapping goes with `data`"),
+        ("data: {train: a.csv}\nsteps:\n  vot: {}\n", r"p\.yaml:5: unknown step `vot`; did you mean `vote`\?"),
+        ("data: {train: a.csv}\nsteps:\n  vote: no thanks\n", r"p\.yaml:4: what is different about `vote` is a mapping"),
+        ("data: {train: a.csv}\nsteps:\n  - ingest: {train: b.csv}\n", r"p\.yaml:4: the texts are given twice"),
+        ("data: {trian: a.csv}\n", r"p\.yaml:3: unknown key `trian` in `ingest`; did you mean `train`\?"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_data_or_changes_is_said_with_its_line(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        load_pipeline(write(tmp_path, f"task: {CARD}\n{ENGINE}{text}"))
