@@ -8,8 +8,9 @@ import jsonschema
 import pytest
 
 from factory.errors import InputError
-from factory.pipeline import STEPS, find_pipeline, load_pipeline, pipeline_schema, step_model
+from factory.pipeline import STEPS, find_pipeline, load_pipeline, step_model
 from factory.resources import shipped
+from factory.schema import pipeline_schema
 from factory.task import read_yaml
 
 CARD = "{name: t, text: a text, labels: [{name: a, description: x}, {name: b, description: y}]}"

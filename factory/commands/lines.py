@@ -221,6 +221,6 @@ def schema(as_json: AsJson = True) -> None:
     """Print the JSON schema of a pipeline file (for editors)."""
     import json
 
-    from factory.pipeline import pipeline_schema
+    from factory.schema import pipeline_schema
 
     print(json.dumps(pipeline_schema(), indent=None if as_json else 2))

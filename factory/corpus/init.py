@@ -146,19 +146,19 @@ def _pipeline(name: str, file: Path, out: Path, text: str, label: str | None) ->
     """A pipeline as YAML. With gold in the file, its rows are training texts whose labels only the full-gold row reads."""
     path = _scalar(os.path.relpath(file.absolute(), out.absolute()))
     source = f"{{path: {path}, text: {_scalar(text)}"
-    gold = f"      reference: {source}, label: {_scalar(label)}}}\n" if label else ""
+    gold = f"  reference: {source}, label: {_scalar(label)}}}\n" if label else ""
     return (
         f"name: {name}\ntask: task.yaml\n"
         "# Any OpenAI-compatible server, for instance: vllm serve MODEL --port 8000\n"
         'engine: {kind: server, url: "http://127.0.0.1:8000/v1", model: MODEL}\n'
-        "steps:\n"
-        "  - ingest:\n"
-        f"      train: {source}}}\n{gold}"
-        "      # Gold that people labelled: dev for choices, test for evaluation alone.\n"
-        f"      # dev: {{path: dev.csv, text: {_scalar(text)}, label: label}}\n"
-        f"      # test: {{path: test.csv, text: {_scalar(text)}, label: label}}\n"
-        "  - author: {programs: 20}\n  - vote: {}\n  - denoise: {model: auto}\n  - distill: {student: embedding}\n"
-        "  # - annotate: {split: test}\n  - evaluate: {}\n  - export: {}\n  - report: {}\n"
+        "data:\n"
+        f"  train: {source}}}\n{gold}"
+        "  # Gold that people labelled: dev for choices, test for evaluation alone.\n"
+        f"  # dev: {{path: dev.csv, text: {_scalar(text)}, label: label}}\n"
+        f"  # test: {{path: test.csv, text: {_scalar(text)}, label: label}}\n"
+        "# The steps: ingest, author, vote, synthesize, vote, denoise, distill, annotate (with test), evaluate, export,\n"
+        "# report. A step's parameters are given by its name; `false` leaves it out:\n"
+        "steps:\n  author: {programs: 20}\n  # synthesize: false\n"
     )
 
 

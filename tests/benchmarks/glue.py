@@ -36,19 +36,12 @@ LOOP_PATIENCE_S = 90.0
 PIPELINE = """\
 task: task.yaml
 engine: {kind: server, url: "${url}", model: served, concurrency: 16}
+data: {train: "${data}/train.parquet", test: "${data}/test.parquet"}
 steps:
-  - ingest:
-      train: {path: "${data}/train.parquet", text: text}
-      test: {path: "${data}/test.parquet", text: text, label: label}
-  - author: {programs: PROGRAMS}
-  - vote
-  - synthesize: {method: synthesizrr, seeds: none, per_label: PER_LABEL}
-  - vote
-  - annotate: {split: test}
-  - denoise
-  - distill: {systems: [student]}
-  - evaluate: {label_equivalents: false}
-  - export
+  author: {programs: PROGRAMS}
+  synthesize: SYNTHESIZE
+  distill: {systems: [student]}
+  evaluate: {label_equivalents: false}
 """
 """What the factory's user writes beside the task card."""
 
@@ -98,12 +91,8 @@ class Job:
     @property
     def pipeline(self) -> str:
         """What the factory's user writes; without `synthesize` where no synthetic texts are recorded."""
-        text = PIPELINE.replace("PROGRAMS", str(self.programs)).replace("PER_LABEL", str(self.per_label))
-        lines = text.splitlines(keepends=True)
-        if not self.synthesizes:
-            at = next(number for number, line in enumerate(lines) if "synthesize" in line)
-            del lines[at : at + 2]
-        return "".join(lines)
+        synthesize = f"{{per_label: {self.per_label}}}" if self.synthesizes else "false"
+        return PIPELINE.replace("PROGRAMS", str(self.programs)).replace("SYNTHESIZE", synthesize)
 
 
 def measure(job: Job) -> None:
@@ -236,7 +225,7 @@ def _after_a_kill(
     asking = [
         f"--only={verb}"
         for verb in ("ingest", "author", "vote", "synthesize", "annotate")
-        if f"- {verb}" in job.pipeline
+        if verb != "synthesize" or job.synthesizes
     ]
     ours = _factory(pipeline, folder / "run-killed", job, server, *asking)
     theirs = _script(folder / "script-killed", job, prompts, server)

@@ -10,6 +10,7 @@ import yaml
 from factory.corpus.init import write_start
 from factory.corpus.stage import ingest
 from factory.errors import InputError
+from factory.pipeline import load_pipeline
 from factory.task import load_card
 from factory.warehouse import Warehouse
 
@@ -21,7 +22,7 @@ def test_a_file_with_labels_gives_a_card_and_a_line_that_can_be_ingested(tmp_pat
     assert (card.name, card.kind, card.label_names) == ("my-mails", "single", ["ham", "spam, bad: x"])
     line = yaml.safe_load(Path(written["pipeline"]).read_text())
     warehouse = Warehouse.memory()
-    ingest(warehouse, card, line["steps"][0]["ingest"], base=tmp_path / "start")
+    ingest(warehouse, card, line["data"], base=tmp_path / "start")
     assert warehouse.scalar("SELECT count(*) FROM texts") == 3
     assert any("ham 2" in said for said in written["says"])
 
@@ -41,7 +42,11 @@ def test_labels_may_be_given_where_the_file_has_none(tmp_path: Path) -> None:
     written = write_start(tmp_path / "a.csv", tmp_path, labels=["yes", "no"])
     assert load_card(Path(written["task"])).label_names == ["no", "yes"]
     line = yaml.safe_load(Path(written["pipeline"]).read_text())
-    assert set(line["steps"][0]["ingest"]) == {"train"}
+    assert set(line["data"]) == {"train"}
+    steps = load_pipeline(written["pipeline"]).steps
+    assert [step.verb for step in steps if step.verb != "vote"] == [
+        "ingest", "author", "synthesize", "denoise", "distill", "evaluate", "export", "report",
+    ]  # fmt: skip
 
 
 def test_what_cannot_be_started_from_is_one_clear_error(tmp_path: Path) -> None:
