@@ -136,6 +136,7 @@ def run_pipeline(
     if warehouse is None:
         warehouse = Warehouse.open(folder / f"{pipeline.name}.duckdb")
     context = Context(pipeline.card, folder, pipeline.base, pipeline.engine, budget or pipeline.budget)
+    context.spending()  # a budget that cannot be read is said before anything is done
     steps = [step for step in pipeline.steps if not only or step.verb in only]
     unknown = [verb for verb in only if verb not in {step.verb for step in pipeline.steps}]
     if unknown:

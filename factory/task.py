@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from factory.warehouse import Warehouse
 
 
+_MERGE = "tag:yaml.org,2002:merge"
+"""YAML's `<<`, which may stand more than once."""
+
+
 class Label(BaseModel):
     """One label and what it means.
 
@@ -163,7 +167,7 @@ def read_yaml(path: Path) -> tuple[Any, dict[tuple[Any, ...], int]]:
         raise InputError(f"this is not YAML: {getattr(error, 'problem', None) or error}", where=at) from error
     lines: dict[tuple[Any, ...], int] = {}
     if node is not None:
-        _collect_lines(node, (), lines)
+        _collect_lines(node, (), lines, path)
     return value, lines
 
 
@@ -222,16 +226,22 @@ def label_names(warehouse: Warehouse) -> list[str]:
     return [name for (name,) in warehouse.query("SELECT name FROM labels ORDER BY label_no")]
 
 
-def _collect_lines(node: yaml.Node, path: tuple[Any, ...], lines: dict[tuple[Any, ...], int]) -> None:
+def _collect_lines(node: yaml.Node, path: tuple[Any, ...], lines: dict[tuple[Any, ...], int], file: Path) -> None:
+    """Note where everything stands; a key that stands twice would silently lose its first value."""
     lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
+        mine: dict[tuple[Any, ...], int] = {}
         for key, value in node.value:
-            here = (*path, key.value)
-            lines[here] = key.start_mark.line + 1
-            _collect_lines(value, here, lines)
+            here, line = (*path, key.value), key.start_mark.line + 1
+            if here in mine and key.tag != _MERGE:
+                raise InputError(
+                    f"`{key.value}` stands twice, the first time in line {mine[here]}", where=f"{file}:{line}"
+                )
+            mine[here] = lines[here] = line
+            _collect_lines(value, here, lines, file)
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            _collect_lines(item, (*path, index), lines)
+            _collect_lines(item, (*path, index), lines, file)
 
 
 def _at(place: str, path: tuple[Any, ...], lines: Mapping[tuple[Any, ...], int]) -> str:

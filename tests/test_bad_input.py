@@ -60,6 +60,9 @@ CASES: dict[str, tuple[Change, str]] = {
     "no engine": ({"pipeline.yaml": PIPELINE + "  - author: {programs: 2}\n"}, "engine"),
     "unset variable": (swap("train.csv, text", "'${data}/train.csv', text"), "data"),
     "objects in YAML": ({"pipeline.yaml": "name: !!python/object/apply:os.getcwd []\n"}, "pipeline.yaml:1"),
+    "a key twice": ({"pipeline.yaml": PIPELINE + "name: other\n"}, "pipeline.yaml:8: `name` stands twice"),
+    "a budget in words": ({"pipeline.yaml": PIPELINE + "budget: plenty\n"}, "`plenty` is no budget"),
+    "a folder as pipeline": ({"pipeline.yaml": None, "pipeline.yaml/.keep": ""}, "no such pipeline file"),
     # The task card
     "no card": ({"task.yaml": None}, "no task card at"),
     "unknown key in card": (
@@ -67,6 +70,11 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "one label": ({"task.yaml": "name: toy\ntext: x\nlabels: {ham: x}\n"}, "two labels or more"),
     "label without description": ({"task.yaml": TASK.replace("a fine line", "''")}, "task.yaml:3"),
+    "a label twice": ({"task.yaml": TASK.replace("spam:", "ham:")}, "task.yaml:3: `ham` stands twice"),
+    "a label twice in a list": (
+        {"task.yaml": "name: toy\ntext: x\nlabels: [{name: a, description: x}, {name: a, description: y}]\n"},
+        "label 'a' stands twice",
+    ),
     # Sources
     "unknown split": (swap("train:", "trian:"), "train"),
     "missing file": ({"train.csv": None}, "train.csv: no such file"),
@@ -79,7 +87,20 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "unknown source key": (swap("train.csv, text", "train.csv, txet"), "did you mean `text`"),
     "empty file": ({"train.csv": ""}, "train.csv: the file is empty"),
-    "header alone in test": ({"test.csv": "text\n"}, "no column `label`"),
+    "header alone in test": ({"test.csv": "text\n"}, "test.csv: there is no row in it"),
+    "no labels in test": ({"test.csv": "text\nsix\n"}, "no column `label`"),
+    "a header and no row": ({"train.csv": "text\n"}, "train.csv: there is no row in it"),
+    "a blank first line": ({"train.csv": "\n\ntext\none\n"}, "its first line is"),
+    "a quote in the middle": ({"train.csv": 'text,b\n"a"b",c\n'}, "train.csv:2: broken_row"),
+    "UTF-16 cut in half": ({"train.csv": "text\none\n".encode("utf-16")[:-1]}, "train.csv"),
+    "a folder with the name of a file": ({"train.csv": None, "train.csv/.keep": ""}, "no dataset can be read here"),
+    "a list as text": (
+        {"train.jsonl": '{"text": ["a", "b"]}\n', **swap("train.csv", "train.jsonl")}, "train.jsonl:1: broken_row: column"
+    ),
+    "a number among objects": (
+        {"train.json": '[{"text": "a"}, 3]', **swap("train.csv", "train.json")}, "train.json:2: broken_row"
+    ),
+    "damaged zstd": ({"train.csv.zst": b"no archive", **swap("train.csv", "train.csv.zst")}, "the archive is damaged"),
     "double column": ({"train.csv": "text,text\na,b\n"}, "`text` stands twice"),
     "binary file": ({"train.csv": bytes(range(256)) * 40}, "no text file"),
     "another encoding": ({"train.csv": b"text\ncaf\xe9\n"}, "train.csv:2: not_utf8"),
@@ -160,6 +181,36 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(
     change, words = CASES[name]
     prepare(tmp_path, change)
     is_one_clear_line(*told("run", str(tmp_path / "pipeline.yaml"), "--folder", str(tmp_path / "run")), words)
+
+
+ARGUMENTS: dict[str, tuple[list[str], str]] = {
+    "--set without =": (["run", "pipeline.yaml", "--set", "data"], "--set takes NAME=VALUE, not 'data'"),
+    "--set without a name": (["run", "pipeline.yaml", "--set", "=x"], "--set takes NAME=VALUE"),
+    "--param that is no YAML": (["ingest", "pipeline.yaml", "--param", "train={"], "is not YAML"),
+    "--budget in words": (["run", "pipeline.yaml", "--folder", "run", "--budget", "plenty"], "`plenty` is no budget"),
+    "--only of a step that is not there": (["run", "pipeline.yaml", "--folder", "run", "--only", "distill"], "no step `distill`"),
+    "a folder that cannot be": (["run", "pipeline.yaml", "--folder", "/proc/run"], "/proc/run: the folder cannot be made"),
+    "a card as pipeline": (["run", "task.yaml"], "task.yaml:2: unknown key `text`"),
+    "an engine that is none": (["author", "pipeline.yaml", "--engine", "kind=oracle"], "kind"),
+    "lineage of a kind that is none": (["lineage", "made", "frog", "1"], "no lineage of any `frog`"),
+    "lineage of a number that is none": (["lineage", "made", "text", "99"], "there is no text 99"),
+    "predict onto its own input": (["predict", "made", "dev.csv", "--out", "dev.csv"], "dev.csv: this is the file that is read"),
+    "predict without an export": (["predict", "made", "dev.csv"], "no export"),
+    "a program that is none": (["programs", "show", "made", "999"], "there is no program 999"),
+    "batch results that are none": (["batch", "read", "pipeline.yaml", "dev.csv", "--folder", "made"], "dev.csv:1: this line is"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_bad_arguments_are_one_clear_line_and_exit_code_2(
+    tmp_path: Path, told: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    arguments, words = ARGUMENTS[name]
+    prepare(tmp_path, {})
+    monkeypatch.chdir(tmp_path)
+    if "made" in arguments:
+        assert told("run", "pipeline.yaml", "--folder", "made")[0] == 0
+    is_one_clear_line(*told(*arguments), words)
 
 
 def test_more_kinds_than_the_issue_asks_for() -> None:

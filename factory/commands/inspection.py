@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from factory.commands.shared import AsJson, Folder, Settings, give, load, open_warehouse, say, table
 from factory.errors import InputError
+
+if TYPE_CHECKING:
+    from factory.warehouse import Warehouse
 
 batch = typer.Typer(help="Ask by file: OpenAI batch JSONL out and in.", no_args_is_help=True, rich_markup_mode=None)
 engine = typer.Typer(help="The engine that is asked.", no_args_is_help=True, rich_markup_mode=None)
@@ -94,7 +97,25 @@ def lineage(
     names = ["child_kind", "child", "parent_kind", "parent", "how", "depth"]
     order = "depth, child_kind, child, parent_kind, parent"
     rows = warehouse.query(f"SELECT {', '.join(names)} FROM {walk}(?, ?) ORDER BY {order} LIMIT 1000", [kind, number])
+    if not rows:
+        _nothing_to_walk(warehouse, kind, number)
     give({"lineage": [dict(zip(names, row, strict=True)) for row in rows]}, as_json, lambda: table(names, rows))
+
+
+def _nothing_to_walk(warehouse: Warehouse, kind: str, number: str) -> None:
+    """Say why there is no lineage of something, unless it is there and has none.
+
+    Raises:
+        InputError: There is no such kind, or nothing of that number.
+    """
+    ends = "SELECT child_kind AS kind, child AS no FROM lineage UNION SELECT parent_kind, parent FROM lineage"
+    kinds = [name for (name,) in warehouse.query(f"SELECT DISTINCT kind FROM ({ends}) ORDER BY kind")]
+    if kind not in kinds:
+        raise InputError(
+            f"the warehouse has no lineage of any `{kind}`", fix=f"It has: {', '.join(kinds) or 'nothing yet'}"
+        )
+    if not warehouse.scalar(f"SELECT count(*) FROM ({ends}) WHERE kind = ? AND no = ?", [kind, number]):
+        raise InputError(f"there is no {kind} {number} in the warehouse")
 
 
 def doctor(as_json: AsJson = False) -> None:

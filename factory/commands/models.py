@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from factory.commands.shared import AsJson, Folder, give, open_warehouse, say
+from factory.errors import InputError
 
 export = typer.Typer(
     help="Write a student, or the labelled data, into a folder.", no_args_is_help=True, rich_markup_mode=None
@@ -74,6 +75,8 @@ def predict(
     """Label a file of any size with an exported model."""
     from factory.students import predict as predicting
 
+    if out is not None and out.exists() and file.exists() and out.samefile(file):
+        raise InputError("this is the file that is read", where=out, fix="Write to another one with --out")
     done: dict[str, Any] = predicting.predict_file(
         model, file, out, text=text, precision=precision, abstain_below=abstain_below, sets=sets
     )

@@ -14,6 +14,7 @@ from factory.corpus.hints import file_state, read_hints, write_hints
 from factory.corpus.readers import format_of, open_source
 from factory.corpus.rows import Cleaner
 from factory.corpus.source import Columns, SourceSpec, choose_columns, load_specs
+from factory.errors import InputError
 from factory.result import Progress, StageResult, no_progress
 from factory.task import TaskCard, register
 from factory.warehouse import Warehouse, next_no
@@ -170,6 +171,8 @@ def _ingest_one(
         with disk(Path(name)):
             folder = Path(name)
         arrival = stage_source(source, cleaner, folder, progress=progress, what=f"{split}: rows read")
+        if not (arrival.n_rows or arrival.bad or arrival.left_out):
+            raise InputError("there is no row in it", where=spec.name, fix=f"Give `{split}` a file with rows, or none")
         tally.read += arrival.n_rows
         changed = _store(warehouse, split, spec, kind, columns, arrival)
     tally.written += changed
