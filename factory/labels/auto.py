@@ -2,20 +2,22 @@
 
 Without gold: copied functions are merged first. Where there are vectors of the texts, and a classifier of them foretells
 labels of texts it has not seen, it is the joint model. Else it is Dawid and Skene's with a prior, if its beliefs predict
-held-out votes better than plain vote shares do; else it is majority vote. With dev gold every model is a candidate, and takes
-the place of that choice only if it is better on covered dev texts by more than one standard error of the paired difference.
+held-out votes better than plain vote shares do. Either is averaged with majority vote (`factory.labels.blend`). Else it is
+majority vote alone. With dev gold every model is a candidate, and takes the place of that choice only if it is better on
+covered dev texts by more than one standard error of the paired difference.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from factory.errors import InputError
 from factory.labels.base import LabelModel
+from factory.labels.blend import Blended
 from factory.labels.copies import find_copies, merge_copies
 from factory.labels.joint import Joint
 from factory.labels.models import fit_label_model
@@ -64,6 +66,7 @@ class Choice:
         reason: Why, in a sentence.
         scores: What was compared, by model.
         copies: Groups of functions that were merged.
+        blended: Whether it was averaged with majority vote.
     """
 
     name: str
@@ -71,6 +74,12 @@ class Choice:
     reason: str
     scores: Mapping[str, float] = field(default_factory=dict)
     copies: tuple[tuple[int, ...], ...] = ()
+    blended: bool = False
+
+    @property
+    def key(self) -> str:
+        """The name under which the model is kept: one that merged copies or was averaged is another than the plain one."""
+        return self.name + "_merged" * bool(self.copies) + "_blended" * self.blended
 
 
 def choose(
@@ -93,13 +102,16 @@ def choose(
         options: Parameters by model name.
     """
     settings = dict(options or {})
-    groups = tuple(tuple(group) for group in find_copies(votes))
+    groups = tuple(tuple(group) for group in find_copies(votes) if outvotes(group, votes.lfs))
     merged = merge_copies(votes, groups)
     note = f"; {len(groups)} groups of copied functions count as one each" if groups else ""
 
     def fitted(name: str, **more: Any) -> LabelModel:
         model = fit_label_model(name, merged, classes=classes, balance=balance, **settings.get(name, {}), **more)
         return Merged(model, groups) if groups else model
+
+    def blended(model: LabelModel) -> Blended:
+        return Blended(model, fitted("majority"))
 
     def fallback(why: str) -> Choice:
         return Choice("majority", fitted("majority"), f"{why}: majority vote{note}", copies=groups)
@@ -121,15 +133,27 @@ def choose(
             if inner.texts_tell:
                 reason = (
                     "a classifier of the texts foretells the labels of texts it has not seen"
-                    f" ({inner.agreement:.2f}, base rate {inner.base:.2f}), so texts and votes are joined"
+                    f" ({inner.agreement:.2f}, base rate {inner.base:.2f}), so texts and votes are joined,"
+                    " and averaged with majority vote"
                 )
-                return Choice("joint", model, reason + note, scores, groups)
+                return Choice("joint", blended(model), reason + note, scores, groups, True)
     if rows < LEAST_OVERLAP:
         return fallback(f"only {rows:.0f} texts have two votes or more")
     if gain <= 0:
         return fallback("the functions' estimated error rates do not help to predict each other's votes")
-    reason = f"estimated error rates predict held-out votes better than vote shares do (by {gain:.3f} nats)"
-    return Choice("dawid_skene_prior", alone, reason + note, scores, groups)
+    reason = (
+        f"estimated error rates predict held-out votes better than vote shares do (by {gain:.3f} nats); averaged with"
+        " majority vote"
+    )
+    return Choice("dawid_skene_prior", blended(alone), reason + note, scores, groups, True)
+
+
+def outvotes(group: Sequence[int], lfs: int) -> bool:
+    """Whether copies are so many that together they outvote others: three or more, or a quarter of all functions.
+
+    Two keyword functions among many that always fire together say twice what is likely right; merging them only loses that.
+    """
+    return len(group) >= 3 or 4 * len(group) >= lfs
 
 
 def choose_on_dev(
@@ -154,20 +178,20 @@ def choose_on_dev(
         return incumbent
     shown, gold = dev[0].take(rows), dev[1][rows]
     more = {} if features is None else {"features": features[rows], "keys": np.asarray(keys)[rows]}
-    pool = {**candidates, incumbent.name: incumbent.model}
+    pool = {**candidates, incumbent.key: incumbent.model}
     right = {name: soft_hits(predict(model, shown, **more), gold) for name, model in pool.items()}
     scores = {name: round(float(hits.mean()), 6) for name, hits in right.items()}
-    best, lead = incumbent.name, 0.0
+    best, lead = incumbent.key, 0.0
     for name, hits in right.items():
-        gain = hits - right[incumbent.name]
+        gain = hits - right[incumbent.key]
         error = float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else np.inf
         if gain.mean() > error and gain.mean() > lead:
             best, lead = name, float(gain.mean())
-    if best == incumbent.name:
+    if best == incumbent.key:
         reason = f"nothing is clearly better on {len(rows)} covered dev texts; {incumbent.reason}"
-        return Choice(best, incumbent.model, reason, scores, incumbent.copies)
+        return replace(incumbent, reason=reason, scores=scores)
     reason = (
-        f"on {len(rows)} covered dev texts {scores[best]:.3f}, against {scores[incumbent.name]:.3f} of {incumbent.name}"
+        f"on {len(rows)} covered dev texts {scores[best]:.3f}, against {scores[incumbent.key]:.3f} of {incumbent.key}"
     )
     return Choice(best, pool[best], reason, scores)
 

@@ -1,9 +1,10 @@
 """Labelling functions that copy each other: found by shared errors, and merged into one voice.
 
 Two good functions agree because both are right; two copies agree where both are wrong as well. So functions are candidates when
-they give the same vote on most texts that either votes on, and are copies when, on texts where one contradicts the functions
-outside the group, the other contradicts them in the same way. That tells something only if those outside agree with each other
-beyond chance; if they do not, only exact copies are taken for such. A group then votes once: as its first member that votes.
+they give the same vote on most texts that either votes on, far beyond chance (on a skewed task two functions that mostly
+say "no" agree on most texts by chance alone), and are copies when, on texts where one contradicts the functions outside the
+group, the other contradicts them in the same way. That tells something only if those outside agree with each other beyond
+chance; if they do not, only exact copies are taken for such. A group then votes once: as its first member that votes.
 """
 
 from __future__ import annotations
@@ -16,19 +17,21 @@ import numpy as np
 from factory.labels.votes import VoteSet
 
 SAME = 0.75
+KAPPA = 0.85
 COINCIDE = 0.8
 LEAST_ERRORS = 10.0
 LEAST_TEXTS = 20.0
 CREDIBLE = 0.2
-"""Least mean agreement beyond chance (0 chance, 1 always) of the functions outside a group: that of two of accuracy 0.72."""
+"""Least mean agreement beyond chance (0 chance, 1 always) of the functions outside a group."""
 
 
 def find_copies(votes: VoteSet) -> list[list[int]]:
     """Groups of two or more functions that copy each other, each in ascending order.
 
-    A candidate pair agrees on at least 75% of the texts that either votes on (20 texts or more); a group is confirmed when its
-    members coincide on 80% of the texts where they contradict the majority outside the group, ten texts or more; or when
-    they never differ at all.
+    A candidate pair agrees on at least 75% of the texts that either votes on (20 texts or more), and Cohen's kappa of their
+    votes where both vote is at least 0.85 (functions that vote for one class only have none, and are judged by the first rule
+    alone); a group is confirmed when its members coincide on 80% of the texts where they contradict the majority outside
+    the group, ten texts or more; or when they never differ at all.
     """
     if votes.lfs < 3:
         return []
@@ -37,19 +40,19 @@ def find_copies(votes: VoteSet) -> list[list[int]]:
     own = np.diag(joint).reshape(data.lfs, data.classes).sum(axis=1)
     blocks = joint.reshape(data.lfs, data.classes, data.lfs, data.classes)
     agree = np.einsum("icjc->ij", blocks)
-    union = own[:, None] + own[None, :] - blocks.sum(axis=(1, 3))
     both = blocks.sum(axis=(1, 3))
-    close = (agree >= SAME * union) & (union >= LEAST_TEXTS)
+    union = own[:, None] + own[None, :] - both
+    kappa = _kappa(blocks, agree, both)
+    close = (agree >= SAME * union) & (union >= LEAST_TEXTS) & (kappa >= KAPPA)
     exact = close & (agree == union)
     np.fill_diagonal(close, False)
     np.fill_diagonal(exact, False)
-    beyond = (data.classes * agree - both) / max(data.classes - 1, 1)  # per pair: overlap times agreement beyond chance
     groups = []
     for group in _components(close):
         outside = np.setdiff1d(np.arange(data.lfs), group)
         pairs = np.triu(np.ones((len(outside), len(outside)), bool), 1)
         met = float(both[np.ix_(outside, outside)][pairs].sum())
-        believed = met >= LEAST_TEXTS and float(beyond[np.ix_(outside, outside)][pairs].sum()) >= CREDIBLE * met
+        believed = met >= LEAST_TEXTS and float((both * kappa)[np.ix_(outside, outside)][pairs].sum()) >= CREDIBLE * met
         if believed and _coincide(data, group):
             groups.append(group)
         else:
@@ -82,6 +85,22 @@ def merge_copies(votes: VoteSet, groups: Sequence[Sequence[int]]) -> VoteSet:
         row[first], owner[lf[first]], label[first], shape=(len(votes), lfs), classes=votes.classes
     )
     return replace(merged, counts=votes.counts)
+
+
+def _kappa(blocks: np.ndarray, agree: np.ndarray, both: np.ndarray) -> np.ndarray:
+    """Cohen's kappa [m, m] of each pair on the texts where both vote; where chance alone explains all, 1 if they never differ.
+
+    Args:
+        blocks: [m, k, m, k], texts on which one says a class and the other says a class.
+        agree: [m, m], texts on which both say the same.
+        both: [m, m], texts on which both vote.
+    """
+    met = np.maximum(both, 1)
+    chance = np.einsum("icj,ijc->ij", blocks.sum(axis=3), blocks.sum(axis=1)) / met**2
+    room = 1 - chance
+    values = np.divide(agree / met - chance, room, out=np.zeros_like(chance), where=room > 1e-9)
+    result: np.ndarray = np.where((room <= 1e-9) & (both > 0), (agree == both).astype(float), values)
+    return result
 
 
 def _components(close: np.ndarray) -> list[list[int]]:

@@ -64,7 +64,8 @@ class Joint:
         said = self.votes_model.predict_proba(data)
         if features is None:
             return said
-        out = np.log(np.maximum(said.astype(np.float64), 1e-9))
+        # The text's side knows how common the classes are: the votes' side leaves its class shares out.
+        out = np.log(np.maximum(said.astype(np.float64), 1e-9)) - self.votes_model.bias
         fold = _folds(keys)
         for number in range(FOLDS):
             rows = np.flatnonzero(fold == number)

@@ -1,9 +1,10 @@
 """Dawid and Skene's model with a prior that functions are better than chance, and class shares learned only if votes tell.
 
 Without the prior, functions that vote for one class, or seldom, lose their meaning: with abstention missing, a function
-that only ever says one class says nothing at all. The class shares are uniform unless most votes come from functions that
-vote for several classes, and learning the shares predicts held-out votes clearly better: then, and only then, they are
-learned. (Learned on one-class functions they collapse; uniform on a skewed task they make the rare class common.)
+that only ever says one class says nothing at all. The class shares are uniform where most votes come from functions that
+vote for one class only: such votes tell how often a function fires, not how common a class is, and shares learned from
+them collapse. Elsewhere they lie half way (geometric mean) between uniform and majority vote's shares, since uniform shares
+make the rare class of a skewed task common; and they are learned where that predicts held-out votes clearly better.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def fit(
     Args:
         votes: A `VoteSet` or a dense label matrix [n, m], -1 abstain.
         classes: Number of classes.
-        balance: Class balance [k], kept fixed; if not given, uniform or learned.
+        balance: Class balance [k], kept fixed; if not given, see above.
         dev: Accepted as by every model; not used.
         strength: Weight of the prior on each row of each confusion matrix, in votes.
         accuracy: What the prior believes a vote's chance to be right is.
@@ -44,19 +45,31 @@ def fit(
     """
     data, _ = as_votes(votes, classes).patterns()
 
-    def fitted(estimate: bool) -> LogLinear:
+    def fitted(shares: Any, estimate: bool = False) -> LogLinear:
         return dawid_skene.fit(
-            data, classes=classes, balance=balance, abstain="missing", strength=strength, accuracy=accuracy,
+            data, classes=classes, balance=shares, abstain="missing", strength=strength, accuracy=accuracy,
             estimate_balance=estimate, max_iter=max_iter,
         )  # fmt: skip
 
-    plain = fitted(False)
     if balance is not None or several_classes(data) < SEVERAL:
-        return plain
-    learned = fitted(True)
+        return fitted(balance)
+    plain = fitted(halfway_shares(data))
+    learned = fitted(None, estimate=True)
     (first, weight), (second, _) = held_out(plain, data), held_out(learned, data)
     mean, error = _mean(second - first, weight)
     return learned if mean > CLEARLY * error else plain
+
+
+def halfway_shares(votes: VoteSet) -> np.ndarray:
+    """Class shares [k] half way (geometric mean) between uniform and the mean vote shares of covered texts."""
+    counts = votes.class_votes()
+    weight = np.ones(len(votes)) if votes.counts is None else votes.counts
+    said = counts.sum(axis=1)
+    mean = (counts / np.maximum(said, 1)[:, None]).T @ weight
+    covered = max(float(weight[said > 0].sum()), 1.0)
+    half = np.sqrt(np.maximum(mean / covered, 1 / covered))
+    result: np.ndarray = half / half.sum()
+    return result
 
 
 def several_classes(votes: VoteSet) -> float:

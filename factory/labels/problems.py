@@ -104,7 +104,7 @@ def solve(
     if model == "auto":
         fit_on = train if features is None else everything.take(learn)
         choice = choosing.choose(fit_on, classes=problem.classes, balance=problem.balance, options=settings, **more)
-        models[_key(choice)] = choice.model
+        models[choice.key] = choice.model
     elif model == "joint":
         chosen, refused_joint = _fit_joint(everything.take(learn), problem, settings, more)
         models |= chosen
@@ -112,7 +112,7 @@ def solve(
         choice = _asked_for(model, models, refused, problem)
     else:
         choice = _asked_for(model, models, refused, problem)
-    choices = {"student": (_key(choice), choice)}
+    choices = {"student": (choice.key, choice)}
     figures: dict[str, Any] = {}
     warnings = [] if problem.balance is None else _balance_warnings(train, shares_of(problem), problem)
     if dev is not None:
@@ -150,11 +150,6 @@ def shares_of(problem: Problem) -> np.ndarray:
     return shares / shares.sum()
 
 
-def _key(choice: choosing.Choice) -> str:
-    """The name under which a chosen model is stored: one that merged copies is another model than the plain one."""
-    return f"{choice.name}_merged" if choice.copies else choice.name
-
-
 def _asked_for(
     model: str, models: Mapping[str, LabelModel], refused: Mapping[str, str], problem: Problem
 ) -> choosing.Choice:
@@ -178,11 +173,11 @@ def _calibrated(
     """The choice on dev with its reliability there, and a temperature where dev is large enough to find one."""
     covered = np.flatnonzero(votes.covered)
     if len(covered) < LEAST_DEV:
-        return (_key(choice), choice), {}
+        return (choice.key, choice), {}
     more = {name: values[covered] for name, values in beside.items()}
     probs = choosing.predict(choice.model, votes.take(covered), **more)
     temperature = best_temperature(probs, gold[covered])
-    name = f"{_key(choice)}_calibrated"
+    name = f"{choice.key}_calibrated"
     models[name] = Tempered(choice.model, temperature)
     figures = {
         "before": reliability(probs, gold[covered]),

@@ -11,6 +11,7 @@ from factory.errors import InputError
 from factory.labels.auto import Choice, choose, worse_than_chance
 from factory.labels.copies import find_copies, merge_copies
 from factory.labels.models import MODELS, fit_label_model
+from factory.labels.prior import halfway_shares
 from factory.labels.votes import VoteSet
 
 N = 2000
@@ -169,3 +170,37 @@ def test_an_unknown_model_or_option_is_named() -> None:
         fit_label_model("snorkel", np.zeros((2, 3), int), classes=2, sed=1)
     with pytest.raises(InputError, match="run from 0 to 2"):
         fit_label_model("majority", np.array([[0, 2]]), classes=2)
+
+
+def test_functions_that_mostly_say_the_common_class_are_not_taken_for_copies() -> None:
+    rng = np.random.default_rng(0)
+    gold = (rng.random(N) < 0.05).astype(int)
+    votes = np.column_stack([np.where(rng.random(N) < 0.95, gold, 1 - gold) for _ in range(6)])
+    assert (votes[:, 0] == votes[:, 1]).mean() > 0.85
+    assert find_copies(VoteSet.from_matrix(votes, 2)) == []
+
+
+def test_a_pair_of_copies_among_many_keyword_functions_keeps_both_voices() -> None:
+    votes, _ = planted([0.85] * 12, [0.3] * 12)
+    votes = np.column_stack([votes, votes[:, 0]])
+    assert find_copies(VoteSet.from_matrix(votes, 2)) == [[0, 12]]
+    assert chosen(votes).copies == ()
+
+
+def test_the_average_with_majority_vote_never_overturns_votes_that_agree() -> None:
+    votes, gold = planted([0.9, 0.9, 0.9, 0.6, 0.1], [0.8] * 5)
+    choice = chosen(votes)
+    assert choice.blended
+    one = ((votes == 0).any(axis=1)) != ((votes == 1).any(axis=1))
+    said = choice.model.predict_proba(votes).argmax(axis=1)
+    assert (said[one] == votes.max(axis=1)[one]).all()
+    base = accuracy(fit_label_model("majority", votes, classes=2), votes, gold)
+    assert accuracy(choice.model, votes, gold) > base + 0.02
+
+
+def test_class_shares_of_a_skewed_task_lie_between_uniform_and_majoritys() -> None:
+    rng = np.random.default_rng(1)
+    gold = (rng.random(300) < 0.1).astype(int)
+    votes = np.column_stack([np.where(rng.random(300) < 0.85, gold, 1 - gold) for _ in range(4)])
+    shares = halfway_shares(VoteSet.from_matrix(votes, 2))
+    assert (votes == 1).mean() < shares[1] < 0.5
