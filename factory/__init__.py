@@ -19,7 +19,8 @@ Where things live:
     encoders.py     sentence encoders and the vectors kept in the warehouse
     students/       curation, students, calibration, export, predict, serve
     evaluation/     metrics with intervals, baselines, the report; the only reader of test and reference gold
-    pipeline.py     a YAML file -> checked steps;  run.py  steps -> stages, in order;  planning.py  what it will cost
+    pipeline.py     a YAML file -> checked steps (standard.py: those of one that names none; schema.py: for editors)
+    run.py          steps -> stages, in order (steps.py: those that know the run's folder);  planning.py  what it will cost
     cli.py          thin: parse, call, print (the commands: commands/)
 
 Imports run one way: cli -> run, pipeline -> stage -> (core, warehouse, llm, prompts) -> task. Stages never import each other;

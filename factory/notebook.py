@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.result import StageResult
+from factory.steps import take_in
 from factory.task import TaskCard
 
 if TYPE_CHECKING:
@@ -42,17 +43,9 @@ def ingest(
     Raises:
         InputError: A source cannot be read.
     """
-    from factory.corpus import stage as corpus
-    from factory.evaluation import stage as evaluation
-
     given = {"train": train, "seed": seed, "dev": dev, "test": test, "reference": reference}
-    sources = {split: _source(source) for split, source in given.items() if source is not None}
-    base = Path.cwd()
-    result: StageResult = corpus.ingest(warehouse, card, sources, base=base, bad_rows=bad_rows)
-    gold: StageResult = evaluation.store_gold(warehouse, sources, base=base)
-    return StageResult(
-        "ingest", result.skipped and gold.skipped, {**result.did, **gold.did}, (*result.says, *gold.says)
-    )
+    sources = {split: _source(source) for split, source in given.items()}
+    return take_in(warehouse, card, sources, base=Path.cwd(), bad_rows=bad_rows)
 
 
 def evaluate(warehouse: Warehouse, **params: Any) -> Mapping[str, Any]:

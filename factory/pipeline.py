@@ -18,7 +18,7 @@ from factory.errors import InputError
 from factory.task import TaskCard, load_card, read_yaml
 
 STEPS: dict[str, str] = {
-    "ingest": "factory.run:ingest",
+    "ingest": "factory.steps:ingest",
     "synthesize": "factory.synthesis.stage:synthesize",
     "author": "factory.programs.stage:author",
     "annotate": "factory.annotation.stage:annotate",
@@ -26,9 +26,9 @@ STEPS: dict[str, str] = {
     "denoise": "factory.labels.stage:denoise",
     "distill": "factory.students.stage:distill",
     "evaluate": "factory.evaluation.stage:evaluate",
-    "export": "factory.run:export",
-    "export_data": "factory.run:export_data",
-    "report": "factory.run:report",
+    "export": "factory.steps:export",
+    "export_data": "factory.steps:export_data",
+    "report": "factory.steps:report",
 }
 """Every step a pipeline may name, and the function that does it."""
 

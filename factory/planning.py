@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from factory.llm.engines.base import BulkEngine, Call, Fault, Pending, Reply
 from factory.pipeline import ASKING, Pipeline, Step
-from factory.run import Context, call_step
+from factory.run import call_step
+from factory.steps import Context
 from factory.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -134,34 +135,6 @@ def plan_pipeline(pipeline: Pipeline, *, folder: Path | None = None) -> dict[str
     return {"pipeline": pipeline.name, "stages": stages, "later": unknown}
 
 
-def show_plan(planned: Mapping[str, Any]) -> None:
-    """Print a plan for a person."""
-    from factory.commands.shared import table
-
-    if not planned["stages"]:
-        print("nothing left to ask")
-    rows = [
-        [
-            stage["stage"],
-            stage["requests"],
-            stage["samples"],
-            f"{stage['tokens_in']:,}{'' if stage['tokens_counted'] else ' (estimated)'}",
-            _range(stage["tokens_out"], ",.0f"),
-            "no price" if stage["cost"] is None else _range(stage["cost"], ",.2f"),
-            _range(stage["seconds"], ",.0f"),
-        ]
-        for stage in planned["stages"]
-    ]
-    if rows:
-        table(["stage", "requests", "answers", "tokens in", "tokens out", "cost", "seconds"], rows)
-        first = planned["stages"][0]
-        print(f"One rendered prompt ({first['stage']}):")
-        for message in first["prompt"]:
-            print(f"--- {message['role']}\n{message['content']}")
-    for verb in planned["later"]:
-        print(f"`{verb}` hangs on answers that are still missing: plan again after they are in")
-
-
 def check_pipeline_engine(pipeline: Pipeline) -> dict[str, Any]:
     """Ask the engine one of each kind of request the pipeline makes.
 
@@ -188,8 +161,3 @@ def _after(pipeline: Pipeline, step: Step) -> tuple[Step, ...]:
 
 def _hangs_on_votes(step: Step) -> bool:
     return step.params.get("texts") == "uncovered_or_tied"
-
-
-def _range(ends: Any, form: str) -> str:
-    low, high = ends
-    return f"{low:{form}}" if low == high else f"{low:{form}} to {high:{form}}"

@@ -37,7 +37,7 @@ INSIDE = [
 """Moments inside a step. `insert` and `commit` lie in an open transaction. `evaluate` writes its rows at once, at its end, and
 says how many systems it has scored; `export` writes files."""
 
-ARRIVED = [("1.author", "answer", 3), ("3.synthesize", "answer", 8), ("5.annotate", "answer", 30)]
+ARRIVED = [("1.author", "answer", 3), ("3.synthesize", "answer", 4), ("5.annotate", "answer", 30)]
 """An answer has come and is not stored."""
 
 OTHER = [("0.ingest", "begin", 1), ("0.ingest", "gold", 1), ("6.denoise", "commit", 1), ("7.distill", "file", 6)]

@@ -211,10 +211,41 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """What the pipeline would still ask, before spending: requests, tokens, cost and time per stage, and one rendered prompt."""
-    from factory.planning import plan_pipeline, show_plan
+    from factory.planning import plan_pipeline
 
     planned = plan_pipeline(load(pipeline, set_), folder=folder)
     give(planned, as_json, lambda: show_plan(planned))
+
+
+def show_plan(planned: Mapping[str, Any]) -> None:
+    """Print a plan for a person."""
+    if not planned["stages"]:
+        print("nothing left to ask")
+    rows = [
+        [
+            stage["stage"],
+            stage["requests"],
+            stage["samples"],
+            f"{stage['tokens_in']:,}{'' if stage['tokens_counted'] else ' (estimated)'}",
+            _range(stage["tokens_out"], ",.0f"),
+            "no price" if stage["cost"] is None else _range(stage["cost"], ",.2f"),
+            _range(stage["seconds"], ",.0f"),
+        ]
+        for stage in planned["stages"]
+    ]
+    if rows:
+        table(["stage", "requests", "answers", "tokens in", "tokens out", "cost", "seconds"], rows)
+        first = planned["stages"][0]
+        print(f"One rendered prompt ({first['stage']}):")
+        for message in first["prompt"]:
+            print(f"--- {message['role']}\n{message['content']}")
+    for verb in planned["later"]:
+        print(f"`{verb}` hangs on answers that are still missing: plan again after they are in")
+
+
+def _range(ends: Any, form: str) -> str:
+    low, high = ends
+    return f"{low:{form}}" if low == high else f"{low:{form}} to {high:{form}}"
 
 
 def schema(as_json: AsJson = True) -> None:

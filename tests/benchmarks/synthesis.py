@@ -89,7 +89,8 @@ def run_recorded(name: str, options: Options) -> tuple[Any, dict[str, str]]:
     """Run ingest and the synthesize steps of a pipeline on its recorded answers; steps without answers are left out."""
     from factory.llm import Pending
     from factory.pipeline import load_pipeline
-    from factory.run import Context, call_step
+    from factory.run import call_step
+    from factory.steps import Context
     from factory.warehouse import Warehouse
 
     data = options.data if name.startswith("agnews") else options.data / "wrench_trec"
