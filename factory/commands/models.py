@@ -62,26 +62,50 @@ def export_data(
 
 def predict(
     model: Annotated[Path, typer.Argument(help="An exported model's folder.")],
-    file: Annotated[Path, typer.Argument(help="CSV, JSONL (.gz, .zst) or Parquet; or - for lines on stdin.")],
+    file: Annotated[Path, typer.Argument(help="CSV, TSV, JSONL (.gz, .zst), Parquet or TXT; or - for lines on stdin.")],
     out: Annotated[
         Path | None, typer.Option("--out", help="CSV, JSONL or Parquet; stdout as JSONL without it.")
     ] = None,
     text: Annotated[str | None, typer.Option(help="The column of the texts; guessed otherwise.")] = None,
     precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "int8",
     abstain_below: Annotated[float | None, typer.Option(help="No label below this probability.")] = None,
-    sets: Annotated[float | None, typer.Option(help="Conformal label sets with this error rate, e.g. 0.1.")] = None,
+    target_precision: Annotated[
+        float | None,
+        typer.Option(help="No label below the probability from which on this share of answers is right, e.g. 0.95."),
+    ] = None,
+    sets: Annotated[
+        float | None,
+        typer.Option(help="A column `set`: conformal label sets that miss the true label at this rate, e.g. 0.1."),
+    ] = None,
+    scope: Annotated[
+        float | None,
+        typer.Option(
+            help="Columns `in_scope` and `scope`: whether a text is like those of training, wrongly denied at this rate,"
+            " e.g. 0.05."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Label a file of any size with an exported model."""
+    """Label a file of any size with an exported model.
+
+    The output has the columns of the input, then `label` and `probability` (`labels` where a text may have several), then one
+    probability for each label. --target-precision and --sets need an export that was calibrated on gold of dev (student_dev).
+    """
     from factory.students import predict as predicting
 
     if out is not None and out.exists() and file.exists() and out.samefile(file):
         raise InputError("this is the file that is read", where=out, fix="Write to another one with --out")
     done: dict[str, Any] = predicting.predict_file(
-        model, file, out, text=text, precision=precision, abstain_below=abstain_below, sets=sets
-    )
+        model, file, out, text=text, precision=precision, abstain_below=abstain_below, target_precision=target_precision,
+        sets=sets, scope=scope,
+    )  # fmt: skip
+
+    def person() -> None:
+        more = [f"{done[name]} {name.replace('_', ' ')}" for name in ("abstained", "out_of_scope") if name in done]
+        say(", ".join([f"{done['rows']} rows labelled", *more]) + f", {done['seconds']:.1f} s: {out}")
+
     if out is not None:
-        give(done, as_json, lambda: say(f"{done['rows']} rows labelled, {done['seconds']:.1f} s: {out}"))
+        give(done, as_json, person)
 
 
 def serve(

@@ -1,12 +1,12 @@
-"""Trust: temperature, conformal label sets, thresholds for a wanted precision, and noticing texts unlike the training texts.
+"""Trust from gold that the student did not learn from: temperature, conformal label sets, thresholds for a wanted precision.
 
-All but the last need gold that the student did not learn from, so `student_dev` carries them and `student`, which never sees gold
-of dev, carries only the last.
+`student_dev` carries them; `student`, which never sees gold of dev, carries only what notices texts out of scope (`scope`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +16,9 @@ from factory.students.head import loss_of, probabilities
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PRECISIONS = (0.8, 0.9, 0.95, 0.99)
 MOST_SCORES = 1000
+LEAST_CONFIDENCE = 0.05
+"""Pairs of text and label below this are no answer in a multi task, whatever precision is wanted."""
 
 
 def logits_from(probs: NDArray[np.floating[Any]], multi: bool) -> NDArray[np.float64]:
@@ -51,28 +52,6 @@ def fit_temperature(probs: NDArray[np.floating[Any]], gold: NDArray[np.floating[
     return float(np.round(np.exp(found.x), 4))
 
 
-def expected_calibration_error(probs: NDArray[np.floating[Any]], gold: NDArray[np.int64], bins: int = 15) -> float:
-    """Mean gap between confidence and accuracy over bins of equal width, weighted by their share (single tasks).
-
-    Args:
-        probs: [n, k].
-        gold: int64 [n], true columns.
-        bins: Of confidence.
-
-    Returns:
-        In [0, 1]; 0 is perfectly calibrated.
-    """
-    confidence = probs.max(axis=1)
-    right = probs.argmax(axis=1) == gold
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    total = 0.0
-    for number in range(bins):
-        mine = place == number
-        if mine.any():
-            total += float(mine.mean()) * abs(float(right[mine].mean()) - float(confidence[mine].mean()))
-    return total
-
-
 def conformal_scores(probs: NDArray[np.floating[Any]], gold: NDArray[np.floating[Any]], multi: bool) -> list[Any]:
     """One minus the probability of what is true, ascending: what conformal sets of any error rate are made from.
 
@@ -98,29 +77,66 @@ def conformal_limit(scores: Sequence[float], error_rate: float) -> float:
     return 0.0 if rank > len(ordered) else 1.0 - float(ordered[rank - 1])
 
 
-def abstention(probs: NDArray[np.floating[Any]], gold: NDArray[np.int64], wanted: float) -> dict[str, float] | None:
-    """The lowest threshold whose answers are right often enough, by the lower end of a 90 % Wilson interval.
+@dataclass(frozen=True)
+class Abstain:
+    """How sure answers were and whether they were right, the surest first: what a threshold for any precision is read from.
+
+    Attributes:
+        confidence: float64 [n], descending. Multi: of every pair of text and label that is not nearly ruled out.
+        right: bool [n].
+    """
+
+    confidence: NDArray[np.float64]
+    right: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, probs: NDArray[np.floating[Any]], gold: NDArray[np.floating[Any]], multi: bool) -> Abstain:
+        """From probabilities [n, k] and gold [n, k] of 0 and 1."""
+        if multi:
+            said = np.asarray(probs) >= LEAST_CONFIDENCE
+            confidence, right = np.asarray(probs, np.float64)[said], np.asarray(gold)[said] > 0.5
+        else:
+            confidence = np.asarray(probs.max(axis=1), np.float64)
+            right = probs.argmax(axis=1) == gold.argmax(axis=1)
+        order = np.lexsort((right, -confidence))
+        return cls(confidence[order], np.asarray(right, bool)[order])
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-able, thinned to `MOST_SCORES` by a seeded draw."""
+        keep = np.sort(np.random.default_rng(0).permutation(len(self.right))[:MOST_SCORES])
+        return {
+            "confidence": [round(float(value), 6) for value in self.confidence[keep]],
+            "right": [int(value) for value in self.right[keep]],
+        }
+
+    @classmethod
+    def read(cls, value: Mapping[str, Any]) -> Abstain:
+        """Read what `as_json` gave."""
+        return cls(np.asarray(value["confidence"], np.float64), np.asarray(value["right"], bool))
+
+
+def abstention(known: Abstain, wanted: float) -> dict[str, float] | None:
+    """The lowest threshold whose answers are right often enough, by the lower end of a one-sided 90 % Wilson interval.
 
     Args:
-        probs: [n, k].
-        gold: int64 [n].
-        wanted: Precision among answered texts, in (0, 1).
+        known: Of texts that the student did not learn from.
+        wanted: Precision among what is answered, in (0, 1).
 
     Returns:
         `{"threshold", "coverage", "precision"}` on these texts, or None if no threshold is good enough.
     """
-    confidence = probs.max(axis=1)
-    order = np.argsort(-confidence, kind="stable")
-    right = np.cumsum(probs.argmax(axis=1)[order] == gold[order])
-    answered = np.arange(1, len(order) + 1)
-    last_of_ties = np.append(confidence[order][1:] < confidence[order][:-1], True)
+    n = len(known.right)
+    if n == 0:
+        return None
+    right, answered = np.cumsum(known.right.astype(np.int64)), np.arange(1, n + 1)
+    last_of_ties = np.append(known.confidence[1:] < known.confidence[:-1], True)
     good = (wilson_low(right, answered) >= wanted) & last_of_ties
     if not good.any():
         return None
     at = int(np.flatnonzero(good)[-1])
     return {
-        "threshold": round(float(confidence[order][at]), 6),
-        "coverage": round(float(answered[at] / len(order)), 4),
+        "threshold": round(float(known.confidence[at]), 6),
+        "coverage": round(float(answered[at] / n), 4),
         "precision": round(float(right[at] / answered[at]), 4),
     }
 
@@ -133,47 +149,21 @@ def wilson_low(right: NDArray[np.int64], n: NDArray[np.int64], z: float = 1.2816
     return np.asarray((middle - spread) / (1 + z**2 / n))
 
 
-def scope_of(
-    vectors: NDArray[np.float32], targets: NDArray[np.floating[Any]], weights: NDArray[np.floating[Any]]
-) -> dict[str, Any]:
-    """What is needed to notice a text unlike the training texts: a centroid per label and how near texts lie to theirs.
-
-    Args:
-        vectors: float32 [n, d], unit vectors of the training texts.
-        targets: [n, k]; weights: [n].
-
-    Returns:
-        `{"centroids": [k][d], "limits": {"0.01": cosine, "0.05": ...}}`: the cosine to the nearest centroid that this share of
-        the training texts falls short of.
-    """
-    known = np.nan_to_num(np.asarray(targets, np.float64), nan=0.0) * np.asarray(weights)[:, None]
-    sums = known.T @ vectors
-    centroids = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
-    nearest = (vectors @ centroids.T).max(axis=1)
-    limits = {str(share): round(float(np.quantile(nearest, share)), 5) for share in (0.01, 0.05, 0.1)}
-    return {"centroids": np.round(centroids, 5).tolist(), "limits": limits}
-
-
-def in_scope(vectors: NDArray[np.float32], scope: dict[str, Any]) -> NDArray[np.float64]:
-    """Cosine of each text to the nearest label's centroid: float64 [n]; low means unlike the training texts."""
-    return np.asarray((np.asarray(vectors, np.float64) @ np.asarray(scope["centroids"]).T).max(axis=1))
-
-
 def trust_on(probs: NDArray[np.floating[Any]], gold: NDArray[np.floating[Any]], multi: bool) -> dict[str, Any]:
-    """Conformal scores and abstention thresholds from gold that was not learned from.
+    """Conformal scores and what abstention is read from, out of gold that was not learned from.
 
     Args:
         probs: [n, k] of the student, temperature included; gold: [n, k] of 0 and 1.
         multi: Whether each label stands alone.
 
     Returns:
-        `{"texts", "conformal", "abstain"}` (no `abstain` for multi tasks).
+        `{"texts", "conformal", "abstain"}`.
     """
-    found: dict[str, Any] = {"texts": len(probs), "conformal": conformal_scores(probs, gold, multi)}
-    if not multi:
-        columns = gold.argmax(axis=1)
-        found["abstain"] = {str(wanted): abstention(probs, columns, wanted) for wanted in PRECISIONS}
-    return found
+    return {
+        "texts": len(probs),
+        "conformal": conformal_scores(probs, gold, multi),
+        "abstain": Abstain.of(probs, gold, multi).as_json(),
+    }
 
 
 def _thin(scores: NDArray[np.floating[Any]]) -> list[float]:

@@ -5,86 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from factory.students.examples import examples
+
 if TYPE_CHECKING:
     from factory.students.export import ExportSpec
-
-_ONNX = """```python
-import json
-import numpy as np
-import onnxruntime
-from tokenizers import Tokenizer
-
-folder = "."
-facts = json.load(open(f"{folder}/inference.json", encoding="utf-8"))
-tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")
-tokenizer.enable_truncation(facts["max_length"])
-tokenizer.enable_padding(pad_id=facts["pad_id"], pad_to_multiple_of=8)
-session = onnxruntime.InferenceSession(f"{folder}/model_int8.onnx")  # or model.onnx for fp32
-
-texts = ["a first text", "another one"]
-encoded = tokenizer.encode_batch(texts)
-ids = np.array([e.ids for e in encoded], np.int64)
-mask = np.array([e.attention_mask for e in encoded], np.int64)
-probabilities = session.run(["probabilities"], {"input_ids": ids, "attention_mask": mask})[0]
-for text, row in zip(texts, probabilities):
-    print(text, facts["labels"][row.argmax()], row.max())
-```"""
-
-_SENTENCE_TRANSFORMERS = """```python
-import json
-import torch
-from sentence_transformers import SentenceTransformer
-
-labels = json.load(open("labels.json", encoding="utf-8"))
-model = SentenceTransformer(".")
-logits = torch.tensor(model.encode(["a first text", "another one"]))
-print([labels[i] for i in {squash}])
-```"""
-
-_STATIC = """```python
-import json
-import numpy as np
-from safetensors.numpy import load_file
-from tokenizers import Tokenizer
-
-facts = json.load(open("inference.json", encoding="utf-8"))
-arrays = load_file("static.safetensors")
-tokenizer = Tokenizer.from_file("tokenizer.json")
-tokenizer.no_truncation()
-tokenizer.no_padding()
-
-for text in ["a first text", "another one"]:
-    ids = np.array(tokenizer.encode(text, add_special_tokens=False).ids[: facts["max_length"]], np.int64)
-    vector = arrays["embeddings"][ids].astype(np.float32).sum(axis=0)
-    vector /= max(np.linalg.norm(vector), 1e-12)
-    size = len(arrays["embeddings"])
-    pairs = ((ids[:-1] * 1_000_003) ^ (ids[1:] * 8_191)) % (len(arrays["idf"]) - size) + size
-    grams = np.concatenate([ids, pairs])
-    idf = arrays["idf"][grams]
-    logits = arrays["weight"] @ vector + arrays["bias"]
-    logits += (idf / max(np.linalg.norm(idf), 1e-12)) @ arrays["grams"][grams]
-    print(text, facts["labels"][logits.argmax()])
-```"""
-
-_LINEAR = """```python
-import json, re
-import numpy as np
-from safetensors.numpy import load_file
-
-facts = json.load(open("inference.json", encoding="utf-8"))
-column = {{term: i for i, term in enumerate(json.load(open("terms.json", encoding="utf-8")))}}
-arrays = load_file("linear.safetensors")
-
-for text in ["a first text", "another one"]:
-    tokens = re.findall(r"{pattern}", text.lower())
-    terms = [" ".join(tokens[i : i + n]) for n in {words} for i in range(len(tokens) - n + 1)]
-    vector = np.zeros(len(column))
-    for term in set(terms) & set(column):
-        vector[column[term]] = (1 + np.log(terms.count(term))) * arrays["idf"][column[term]]
-    vector /= max(np.linalg.norm(vector), 1e-12)
-    logits = arrays["weight"] @ vector + arrays["bias"]
-    print(text, facts["labels"][logits.argmax()])
-```"""
 
 
 def model_card(spec: ExportSpec, kind: str, parity: Mapping[str, Any], inference: Mapping[str, Any]) -> str:
@@ -102,20 +26,10 @@ def model_card(spec: ExportSpec, kind: str, parity: Mapping[str, Any], inference
         " Its scores on held-out gold stand in the report of the run that made it, not here.",
         "## Use",
         *_usage(spec, kind, inference),
-        "With label-factory installed: `factory predict FOLDER FILE` labels CSV, JSONL and Parquet files of any size.",
+        "## Trust",
+        *_trust(spec, kind),
         "## Limits",
-        "- It repeats the mistakes of the labels it learned from; check a sample before you trust it on other data.\n"
-        "- A text unlike the training texts still gets a label; "
-        + (
-            "`inference.json` carries what is needed to notice such texts."
-            if spec.trust
-            else "nothing here notices that."
-        )
-        + (
-            f"\n- Only the first {inference['max_length']} tokens of a text are read."
-            if "max_length" in inference
-            else ""
-        ),
+        "\n".join(f"- {line}" for line in _limits(kind, inference)),
         "## Checked at export",
         "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in sorted(parity.items())),
         "`manifest.json` holds the SHA-256 of every file. There is no pickle, and loading runs no code from this folder.",
@@ -124,30 +38,75 @@ def model_card(spec: ExportSpec, kind: str, parity: Mapping[str, Any], inference
 
 
 def _usage(spec: ExportSpec, kind: str, inference: Mapping[str, Any]) -> list[str]:
-    if kind == "linear":
-        from factory.students.terms import WORD
-
-        sizes = tuple(range(inference["words"][0], inference["words"][1] + 1))
-        return ["With numpy and safetensors:", _LINEAR.format(pattern=WORD.pattern, words=sizes)]
-    if kind == "static":
-        return ["With numpy, safetensors and tokenizers:", _STATIC]
-    if kind == "hybrid":
-        return [
-            "With onnxruntime and tokenizers alone:",
-            _ONNX,
-            "Beside the encoder's vector the head reads tokens and pairs of neighbours (`hybrid.safetensors`), which"
-            " sentence-transformers has no module for: use the ONNX graphs.",
-        ]
-    squash = "logits.argmax(dim=1)"
-    if spec.multi:
-        squash = "torch.nonzero(torch.sigmoid(logits[0]) >= 0.5).flatten()"
-    return [
-        "With onnxruntime and tokenizers alone:",
-        _ONNX,
-        "With sentence-transformers (`encode` gives logits; their softmax, or sigmoid for a multi task, the probabilities):",
-        _SENTENCE_TRANSFORMERS.format(squash=squash),
-        "SetFit 1.2 can read a head only from a pickle, so it loads the body of this folder and not its head.",
+    found = [
+        "With label-factory installed, `factory predict FOLDER FILE --out OUT` labels CSV, JSONL and Parquet files of any size,"
+        " and `factory serve FOLDER` answers over HTTP. Without it, in this folder:"
     ]
+    for libraries, source in examples(kind, spec.multi, inference).items():
+        found += [f"With {libraries} alone:", f"```python\n{source}\n```"]
+    if kind == "hybrid":
+        found.append(
+            "Beside the encoder's vector the head reads tokens and pairs of neighbours (`hybrid.safetensors`), which"
+            " sentence-transformers has no module for: use the ONNX graphs."
+        )
+    if kind == "transformer":
+        found.append(
+            "`encode` of sentence-transformers gives logits, and reads one window of a text; the ONNX graphs join the windows of"
+            " longer texts. SetFit 1.2 can read a head only from a pickle, so it loads the body of this folder and not its head."
+        )
+    return found
+
+
+def _trust(spec: ExportSpec, kind: str) -> list[str]:
+    """What the export carries beside probabilities, in options and in formulas."""
+    trust, lines = spec.trust, []
+    if "temperature" in trust:
+        lines.append(
+            f"Temperature {trust['temperature']:g}, fitted on {trust['texts']} gold texts of dev, is in the head already."
+        )
+    if trust.get("conformal"):
+        each = "`conformal[label]` of the sorted scores" if spec.multi else "of the sorted scores in `conformal`"
+        lines.append(
+            "`--sets 0.1`: a set of labels that misses a true one in at most 10 % of texts like those of dev. A label enters if"
+            f" its probability is at least 1 - s, where s is the ceil((n + 1) * 0.9)-th smallest {each}."
+        )
+    if trust.get("abstain"):
+        lines.append(
+            "`--target-precision 0.95`: no label below the probability from which on 95 % of answers are right (the lower end of"
+            " a one-sided 90 % Wilson interval on dev)."
+        )
+    if trust.get("scope"):
+        lines.append(
+            f"`--scope 0.05`: `in_scope` is false for texts unlike the {trust['scope']['texts']} it learned from; about 5 % of"
+            " texts like those are called so wrongly (more where the encoder itself was tuned on them). The score is the cosine"
+            " of `sentence_embedding` to the nearest row of `scope.safetensors`."
+        )
+    if not lines:
+        lines = ["It carries probabilities alone: they were not calibrated on any gold."]
+    elif "temperature" not in trust:
+        lines.append(
+            "Its probabilities were not calibrated on gold: `factory export model --system student_dev` writes a student whose"
+            " temperature, label sets and thresholds come from gold of dev."
+        )
+    head = "The numbers stand under `trust` in `inference.json`; options are those of `factory predict` and `factory serve`."
+    return [head, "\n".join(f"- {line}" for line in lines)] if trust else ["\n".join(f"- {line}" for line in lines)]
+
+
+def _limits(kind: str, inference: Mapping[str, Any]) -> list[str]:
+    lines = ["It repeats the mistakes of the labels it learned from; check a sample before you trust it on other data."]
+    lines.append("A text unlike the training texts still gets a label, unless you ask for its scope.")
+    if kind == "static":
+        lines.append(f"Only the first {inference['max_length']} tokens of a text are read.")
+    elif "max_length" in inference:
+        from factory.windows import MOST_WINDOWS
+
+        lines.append(
+            f"A text of more than {inference['max_length']} tokens is read in windows of that length, at most {MOST_WINDOWS} of"
+            " them; its vector is the mean of theirs, weighted by tokens."
+        )
+    if kind == "hybrid":
+        lines.append("Tokens and pairs are read in the first window alone.")
+    return lines
 
 
 def _library(kind: str) -> str:

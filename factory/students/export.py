@@ -6,7 +6,6 @@ against the student it came from, and moved there only if both agree.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -21,13 +20,14 @@ from factory.encoders import Encoder, load_sentence_transformer
 from factory.errors import ExportError
 from factory.students.base import Student, write_json
 from factory.students.head import Head
-from factory.students.predict import FORMAT, load_export
+from factory.students.manifest import write_manifest
+from factory.students.predict import load_export
+from factory.students.scope import save_scope
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ODD_TEXTS = ("", " ", "ok", "ÄÖÜ ß é — “quotes” 漢字 😀", "NUL-less\ttabs\nand lines", "word " * 400, "!!! ??? ...")
-PICKLES = (".pkl", ".pickle", ".bin", ".pt", ".pth", ".joblib", ".npy", ".npz", ".ckpt")
 FP32_TOLERANCE = 1e-4
 CLEAR_MARGIN = 0.2
 
@@ -43,7 +43,8 @@ class ExportSpec:
         multi: Whether a text may have any number of labels.
         fields: The task's fields, if its texts have several.
         system: Which system was exported.
-        trust: Calibration to carry along.
+        trust: Calibration to carry along: `temperature`, `conformal`, `abstain`, `scope`, and how many `texts` it is from.
+        scope: Arrays that scope is judged by, from `factory.students.scope.fit_scope`.
         facts: Name to value for the card: data, spend, choices.
     """
 
@@ -54,6 +55,7 @@ class ExportSpec:
     fields: Sequence[str] = ()
     system: str = "student"
     trust: Mapping[str, Any] = field(default_factory=dict)
+    scope: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -86,12 +88,13 @@ def write_export(
         inference |= {"trust": dict(spec.trust)}
         write_json(draft / "inference.json", inference)
         write_json(draft / "labels.json", list(spec.labels))
-        _write_manifest(draft, {"kind": kind, "system": spec.system, "labels": list(spec.labels), "parity": {}})
-        parity = check_parity(student, draft, kind, [*ODD_TEXTS, *sample])
+        save_scope(spec.scope, draft)
+        write_manifest(draft, {"kind": kind, "system": spec.system, "labels": list(spec.labels), "parity": {}})
+        parity = check_parity(student, draft, kind, [*ODD_TEXTS, *sample], inference.get("max_length"))
         from factory.students.card import model_card
 
         (draft / "README.md").write_text(model_card(spec, kind, parity, inference), encoding="utf-8")
-        manifest = _write_manifest(
+        manifest = write_manifest(
             draft, {"kind": kind, "system": spec.system, "labels": list(spec.labels), "parity": parity}
         )
         old = out.with_name(f".{out.name}.old")
@@ -107,7 +110,9 @@ def write_export(
     return manifest
 
 
-def check_parity(student: Student, folder: Path, kind: str, texts: Sequence[str]) -> dict[str, Any]:
+def check_parity(
+    student: Student, folder: Path, kind: str, texts: Sequence[str], window: int | None = None
+) -> dict[str, Any]:
     """Compare what was written with the student it came from.
 
     Args:
@@ -115,6 +120,7 @@ def check_parity(student: Student, folder: Path, kind: str, texts: Sequence[str]
         folder: The export.
         kind: `transformer`, `hybrid`, `static` or `linear`.
         texts: What to compare on.
+        window: Tokens that sentence-transformers reads of a text: longer ones are not compared with it.
 
     Returns:
         `{"texts", "fp32_max_difference", "int8_label_agreement", ...}`, rounded so that noise does not show.
@@ -123,28 +129,27 @@ def check_parity(student: Student, folder: Path, kind: str, texts: Sequence[str]
         ExportError: They disagree.
     """
     wanted = student.predict_proba(list(texts))
-    top = np.sort(wanted, axis=1)
-    clear = (
-        top[:, -1] - top[:, -2] > CLEAR_MARGIN if wanted.shape[1] > 1 else np.abs(wanted[:, 0] - 0.5) > CLEAR_MARGIN / 2
-    )
+    clear = _clear(wanted, student.multi)
     found: dict[str, Any] = {"texts": len(texts)}
-    ways = {"fp32": lambda: load_export(folder, precision="fp32").predict_proba(texts)}
+    every = np.ones(len(texts), bool)
+    ways = {"fp32": (every, lambda: load_export(folder, precision="fp32").predict_proba(texts))}
     if kind in ("transformer", "hybrid"):
-        ways["int8"] = lambda: load_export(folder, precision="int8").predict_proba(texts)
+        ways["int8"] = (every, lambda: load_export(folder, precision="int8").predict_proba(texts))
     if kind == "transformer":
-        ways["sentence_transformers"] = lambda: _by_sentence_transformers(folder, texts, student.multi)
-    for name, way in ways.items():
+        short = _one_window(folder, texts, window)
+        some = [text for text, fits in zip(texts, short, strict=True) if fits]
+        ways["sentence_transformers"] = (short, lambda: _by_sentence_transformers(folder, some, student.multi))
+    for name, (compared, way) in ways.items():
         probs = way()
-        difference = float(np.abs(probs - wanted).max())
-        same = _labels(probs, student.multi) == _labels(wanted, student.multi)
-        rows = same if same.ndim == 1 else same.all(axis=1)
+        difference = float(np.abs(probs - wanted[compared]).max())
+        same = _labels(probs, student.multi) == _labels(wanted[compared], student.multi)
         if name == "int8":
             found["int8_max_difference"] = round(difference, 2)
-            found["int8_label_agreement"] = round(float(rows.mean()), 3)
-            if clear.any() and rows[clear].mean() < 0.98:
+            found["int8_label_agreement"] = round(float(same.mean()), 3)
+            if not np.isfinite(probs).all() or (clear.any() and same[clear].mean() < 0.98):
                 raise ExportError(
-                    f"the int8 graph gives another label than the student on {int((~rows[clear]).sum())} of"
-                    f" {int(clear.sum())} clear texts",
+                    f"the int8 graph decides otherwise than the student in {int((~same[clear]).sum())} of"
+                    f" {int(clear.sum())} clear cases",
                     where=folder,
                 )
         elif not difference <= FP32_TOLERANCE:
@@ -155,22 +160,6 @@ def check_parity(student: Student, folder: Path, kind: str, texts: Sequence[str]
         else:
             found[f"{name}_max_difference_below"] = FP32_TOLERANCE
     return found
-
-
-def scan_for_pickle(folder: Path) -> list[str]:
-    """Files of an export that are, or could be, pickles: by ending and by their first bytes."""
-    bad = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as stream:
-                first = stream.read(4)
-            if (
-                path.suffix in PICKLES
-                or (first[:1] == b"\x80" and first[1:2] in b"\x02\x03\x04\x05")
-                or first[:2] == b"PK"
-            ):
-                bad.append(path.relative_to(folder).as_posix())
-    return bad
 
 
 def _write_model(student: Student, encoder: Encoder | None, folder: Path) -> tuple[str, dict[str, Any]]:
@@ -249,6 +238,15 @@ def write_transformer(body: Any, head: Head, folder: Path) -> dict[str, Any]:
     return {"max_length": int(body.max_seq_length or 512), "pad_id": int(tokenizer.pad_token_id or 0)}
 
 
+def _one_window(folder: Path, texts: Sequence[str], window: int | None) -> NDArray[np.bool_]:
+    from factory.windows import window_tokenizer, windows_of
+
+    if window is None:
+        return np.ones(len(texts), bool)
+    tokenizer = window_tokenizer((folder / "tokenizer.json").read_text(encoding="utf-8"), window)
+    return np.array([len(windows) == 1 for windows in windows_of(tokenizer, texts)])
+
+
 def _by_sentence_transformers(folder: Path, texts: Sequence[str], multi: bool) -> NDArray[np.float32]:
     from factory.students.head import probabilities
 
@@ -256,34 +254,13 @@ def _by_sentence_transformers(folder: Path, texts: Sequence[str], multi: bool) -
     return probabilities(model.encode(list(texts), show_progress_bar=False), multi)
 
 
+def _clear(probs: NDArray[np.float32], multi: bool) -> NDArray[np.bool_]:
+    """Where a decision is not close: texts [n], or texts and labels [n, k] for a multi task."""
+    if multi or probs.shape[1] == 1:
+        return np.abs(probs - 0.5) > CLEAR_MARGIN / 2 if multi else np.ones(len(probs), bool)
+    top = np.sort(probs, axis=1)
+    return np.asarray(top[:, -1] - top[:, -2] > CLEAR_MARGIN)
+
+
 def _labels(probs: NDArray[np.float32], multi: bool) -> Any:
     return probs >= 0.5 if multi else probs.argmax(axis=1)
-
-
-def _write_manifest(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-    files = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != "manifest.json":
-            path.chmod(0o644)
-            content = path.read_bytes()
-            name = path.relative_to(folder).as_posix()
-            files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    bad = scan_for_pickle(folder)
-    if bad:
-        raise ExportError(f"the export would hold a pickle: {bad[0]}", where=folder)
-    manifest: dict[str, Any] = {"format": FORMAT, **facts, "files": files}
-    write_json(folder / "manifest.json", manifest)
-    return manifest
-
-
-def manifest_digest(folder: Path) -> str | None:
-    """SHA-256 of an export's manifest, or None if there is none or a file it names has another size."""
-    path = folder / "manifest.json"
-    try:
-        content = path.read_bytes()
-        files = json.loads(content)["files"]
-        if any((folder / name).stat().st_size != facts["bytes"] for name, facts in files.items()):
-            return None
-    except (OSError, ValueError, KeyError):
-        return None
-    return hashlib.sha256(content).hexdigest()

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import ExportError, InputError
-from factory.students.export import scan_for_pickle
-from factory.students.predict import verify
+from factory.students.manifest import scan_for_pickle, verify
 
 
 def push(model: str | Path, repository: str, *, private: bool = True, api: Any = None) -> dict[str, Any]:

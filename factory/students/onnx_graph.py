@@ -1,4 +1,7 @@
-"""One ONNX graph from token ids to probabilities: encoder, pooling, head and softmax (or sigmoid), in fp32 and int8."""
+"""One ONNX graph from token ids to probabilities: encoder, pooling, windows of long texts joined, head and softmax (or sigmoid).
+
+In fp32 and int8.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,9 @@ OPSET = 20
 def write_graph(body: Any, head: Head, path: Path, *, grams: Any = None, idf: Any = None) -> None:
     """Export a sentence-transformers body and a head as one fp32 graph.
 
-    Inputs are `input_ids` and `attention_mask`, int64 [n, t]; the outputs are `probabilities`,
-    float32 [n, k], and `sentence_embedding`, float32 [n, d], the unit vector they come from.
+    Inputs are `input_ids` and `attention_mask`, int64 [w, t], a row for each window of the texts, and `windows`, float32 [n, w]:
+    how much each window counts for each text (`factory.windows.shares`; the identity where every text fits). The outputs are
+    `probabilities`, float32 [n, k], and `sentence_embedding`, float32 [n, d], the unit vector they come from.
 
     Args:
         body: A `SentenceTransformer` whose modules are a transformer, a pooling of one mode, and dense or normalising ones.
@@ -39,19 +43,21 @@ def write_graph(body: Any, head: Head, path: Path, *, grams: Any = None, idf: An
     import torch
 
     graph = _graph(body, head, grams, idf).eval().to("cpu")
-    ids = torch.randint(5, 100, (2, 7), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(5, 100, (3, 7), generator=torch.Generator().manual_seed(0))
     mask = torch.ones_like(ids)
+    windows = torch.tensor([[7.0, 0.0, 0.0], [0.0, 7.0, 7.0]])
     limit = max(int(body.max_seq_length or 512), 8)
-    rows, tokens = torch.export.Dim("rows", min=1, max=65536), torch.export.Dim("tokens", min=4, max=limit)
+    texts, rows = torch.export.Dim("texts", min=1, max=65536), torch.export.Dim("rows", min=1, max=65536)
+    tokens = torch.export.Dim("tokens", min=4, max=limit)
     shape = {0: rows, 1: tokens}
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             graph,
-            (ids, mask),
+            (ids, mask, windows),
             dynamo=True,
-            input_names=["input_ids", "attention_mask"],
+            input_names=["input_ids", "attention_mask", "windows"],
             output_names=["probabilities", "sentence_embedding"],
-            dynamic_shapes={"input_ids": shape, "attention_mask": shape},
+            dynamic_shapes={"input_ids": shape, "attention_mask": shape, "windows": {0: texts, 1: rows}},
             opset_version=OPSET,
         )
     assert program is not None
@@ -115,7 +121,7 @@ def _graph(body: Any, head: Head, grams: Any, idf: Any) -> Any:
         idf: Any
 
         def wide(self, ids: Any, mask: Any) -> Any:
-            """Tokens and pairs between the first and the last token of each text, as `pooling.gram_logits` adds them."""
+            """Tokens and pairs between the first and the last token of each window, as `pooling.gram_logits` adds them."""
             inner, there = ids[:, 1:-1], mask[:, 2:]
             pairs = self.idf.shape[0] - vocabulary
             joined = torch.remainder((inner[:, :-1] * 1_000_003) ^ (inner[:, 1:] * 8_191), pairs) + vocabulary
@@ -125,7 +131,7 @@ def _graph(body: Any, head: Head, grams: Any, idf: Any) -> Any:
             norm = values.square().sum(1).sqrt().clamp(min=1e-12)
             return (self.grams[slots] * values.unsqueeze(-1)).sum(1) / norm.unsqueeze(-1)
 
-        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+        def forward(self, input_ids: Any, attention_mask: Any, windows: Any) -> Any:
             hidden = self.transformer(input_ids=input_ids, attention_mask=attention_mask)[0]
             mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
             if mode == "cls":
@@ -137,9 +143,11 @@ def _graph(body: Any, head: Head, grams: Any, idf: Any) -> Any:
             for module in self.others:
                 vector = module({"sentence_embedding": vector})["sentence_embedding"]
             vector = torch.nn.functional.normalize(vector, dim=1)
+            vector = torch.nn.functional.normalize(windows @ vector, dim=1)
             logits = self.head(vector)
             if grams is not None:
-                logits = logits + self.wide(input_ids, attention_mask)
+                first = (windows > 0) & (windows.cumsum(1) == windows)
+                logits = logits + first.to(windows.dtype) @ self.wide(input_ids, attention_mask)
             return (torch.sigmoid(logits) if head.multi else torch.softmax(logits, dim=1)), vector
 
     return Graph()

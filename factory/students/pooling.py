@@ -74,10 +74,18 @@ def static_logits(
     Returns:
         float32 [n, k].
     """
+    return static_answers(arrays, ids, max_length)[0]
+
+
+def static_answers(
+    arrays: Mapping[str, NDArray[Any]], ids: Sequence[Sequence[int]], max_length: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The logits of a static student, float32 [n, k], and the unit vectors behind them, float32 [n, d]; as `static_logits`."""
     ids = [row[:max_length] for row in ids]
     table = arrays["embeddings"]
-    out: NDArray[np.float32] = pool(table, ids, max_length) @ arrays["weight"].T + arrays["bias"]
-    return out + gram_logits(arrays["grams"], arrays["idf"], ids, len(table))
+    vectors = pool(table, ids, max_length)
+    logits: NDArray[np.float32] = vectors @ arrays["weight"].T + arrays["bias"]
+    return logits + gram_logits(arrays["grams"], arrays["idf"], ids, len(table)), vectors
 
 
 def gram_logits(

@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from factory.errors import InputError
-from factory.students.predict import Exported, conformal_limit, judge, load_export
+from factory.students.judge import Asked, Judge
+from factory.students.predict import Exported, load_export
 
 MOST_TEXTS = 1024
 MOST_CHARACTERS = 100_000
@@ -21,12 +22,40 @@ GATHER_S = 0.003
 
 
 class Question(BaseModel):
-    """Texts to label."""
+    """Texts to label, and what is wanted beside the most probable label."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"texts": ["a first text", "another one"]}]}
+    )
 
     texts: list[str] = Field(min_length=1, max_length=MOST_TEXTS, description="Up to 1,024 texts.")
     abstain_below: float | None = Field(None, ge=0, le=1, description="No label is given below this probability.")
+    target_precision: float | None = Field(
+        None, gt=0, lt=1, description="No label is given below the probability from which on this share is right."
+    )
     sets: float | None = Field(None, gt=0, lt=1, description="Conformal label sets with this error rate.")
+    scope: float | None = Field(
+        None, gt=0, lt=1, description="Share of texts like those of training that may be called out of scope."
+    )
     probabilities: bool = Field(True, description="Whether to send the probability of every label.")
+
+
+class Answer(BaseModel):
+    """What is said of one text; keys that were not asked for are left out."""
+
+    label: str | None = Field(None, description="The most probable label of a single task; null: abstained.")
+    probability: float | None = Field(None, description="Of the most probable label.")
+    labels: list[str] | None = Field(None, description="The labels of a task with any number of them.")
+    set: list[str] | None = Field(None, description="The conformal label set.")
+    in_scope: bool | None = Field(None, description="Whether the text is like those of training.")
+    scope: float | None = Field(None, description="Cosine to the nearest prototype of the training texts.")
+    probabilities: dict[str, float] | None = None
+
+
+class Answers(BaseModel):
+    """One answer for each text, in order."""
+
+    results: list[Answer]
 
 
 class Batcher:
@@ -37,7 +66,7 @@ class Batcher:
         self.queue: asyncio.Queue[tuple[list[str], asyncio.Future[Any]]] = asyncio.Queue()
 
     async def ask(self, texts: list[str]) -> Any:
-        """Probabilities of these texts: float32 [n, k]."""
+        """Probabilities of these texts, float32 [n, k], and the features that scope is judged on, float32 [n, d]."""
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         await self.queue.put((texts, answer))
         return await answer
@@ -57,8 +86,8 @@ class Batcher:
                     break
             texts = [text for some, _ in waiting for text in some]
             try:
-                probs = await asyncio.to_thread(self.model.predict_proba, texts)
-            except Exception as error:
+                probs, features = await asyncio.to_thread(self.model.answer, texts)
+            except Exception as error:  # each of those who asked gets it
                 for _, answer in waiting:
                     if not answer.done():
                         answer.set_exception(error)
@@ -66,7 +95,8 @@ class Batcher:
             start = 0
             for some, answer in waiting:
                 if not answer.done():
-                    answer.set_result(probs[start : start + len(some)])
+                    end = start + len(some)
+                    answer.set_result((probs[start:end], features[start:end]))
                 start += len(some)
 
 
@@ -82,6 +112,8 @@ def make_app(folder: str | Path, *, precision: str = "int8") -> Any:
     """
     from fastapi import FastAPI, HTTPException
 
+    from factory import __version__
+
     model = load_export(folder, precision=precision)
     batcher = Batcher(model)
     started = time.monotonic()
@@ -93,21 +125,27 @@ def make_app(folder: str | Path, *, precision: str = "int8") -> Any:
         yield
         worker.cancel()
 
-    app = FastAPI(title="label-factory student", version="1", lifespan=lifespan)
+    app = FastAPI(
+        title="label-factory student",
+        description=f"A classifier of kind `{model.kind}` with {len(model.labels)} labels.",
+        version=__version__,
+        lifespan=lifespan,
+    )
 
-    @app.post("/predict")
+    @app.post("/predict", response_model=Answers, response_model_exclude_unset=True)
     async def predict(question: Question) -> dict[str, Any]:
         """Label texts: one result per text, in order."""
         if any(len(text) > MOST_CHARACTERS for text in question.texts):
             raise HTTPException(413, f"a text has more than {MOST_CHARACTERS} characters")
+        asked = Asked(question.abstain_below, question.target_precision, question.sets, question.scope)
         try:
-            limit = conformal_limit(model, question.sets) if question.sets is not None else None
+            judge = Judge(model, asked)
         except InputError as error:
             raise HTTPException(422, str(error)) from error
-        probs = await batcher.ask(question.texts)
+        probs, features = await batcher.ask(question.texts)
         counts["requests"] += 1
         counts["texts"] += len(question.texts)
-        results = list(judge(model, probs, question.abstain_below, limit))
+        results = list(judge(probs, features))
         if question.probabilities:
             for result, row in zip(results, probs, strict=True):
                 result["probabilities"] = {n: round(float(p), 6) for n, p in zip(model.labels, row, strict=True)}
@@ -115,8 +153,10 @@ def make_app(folder: str | Path, *, precision: str = "int8") -> Any:
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
-        """Whether the model is loaded, for how long, and what it did."""
-        return {"status": "ok", "kind": model.kind, "seconds": round(time.monotonic() - started, 1), **counts}
+        """Whether the model is loaded, for how long, what it did, and what it carries beside probabilities."""
+        trust = [name for name in ("conformal", "abstain", "scope") if model.trust.get(name)]
+        seconds = round(time.monotonic() - started, 1)
+        return {"status": "ok", "kind": model.kind, "trust": trust, "seconds": seconds, **counts}
 
     @app.get("/labels")
     async def labels() -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from factory.canonical import digest
-from factory.encoders import Encoder, load_encoder, vectors_of
+from factory.encoders import Encoder, load_encoder
 from factory.errors import InputError
 from factory.result import Progress, StageResult, no_progress
 from factory.students import reading
@@ -32,15 +32,18 @@ if TYPE_CHECKING:
     from factory.students.export import ExportSpec
     from factory.warehouse import Warehouse
 
-VERSION = 1
+VERSION = 2
 """Raised when the same input would give another student."""
 
-EXPORT_VERSION = 1
+EXPORT_VERSION = 2
 
 WEAK_C = {"embedding": 1.0, "hybrid": 10.0, "linear": 10.0, "static": 10.0}
 """Strength of students that learn from programs. Agreement on held-out soft labels would choose a weaker penalty, because
 held-out labels of the same programs share their mistakes: on the validation rows of three WRENCH sets 1.0 beat that choice by
 0.6 to 5 points (`embedding`). `c: auto` in the options asks for the choice all the same."""
+
+MOST_SCOPE_TEXTS = 5000
+"""Texts of training that scope is learned from."""
 
 SYSTEMS = ("student", "student_dev", "programs_only", "synthesis_only", "student_setfit")
 STANDARD = ("student", "student_dev", "programs_only", "synthesis_only")
@@ -262,6 +265,8 @@ class _Plan:
 
 
 def _train(plan: _Plan, system: str, wanted: dict[str, Any], key: str, progress: Progress) -> dict[str, Any]:
+    from factory.students.scope import save_scope
+
     kind, options = wanted["student"], dict(wanted["options"])
     if wanted["strength"] is not None:
         options["c"] = wanted["strength"]
@@ -277,7 +282,7 @@ def _train(plan: _Plan, system: str, wanted: dict[str, Any], key: str, progress:
         )  # fmt: skip
     rows = plan.rows(system, label_model, rules, barred)
     student = plan.fit(kind, rows, options, progress)
-    trust = _trust(plan, system, student, rows, progress)
+    trust, scope = _trust(plan, system, student, rows, progress)
     params = {
         "labels": list(plan.classes.names),
         "label_nos": list(plan.classes.numbers),
@@ -289,7 +294,9 @@ def _train(plan: _Plan, system: str, wanted: dict[str, Any], key: str, progress:
         "trust": trust,
         **facts,
     }
-    _write_folder(student, artefacts(plan.warehouse) / _path(key))
+    folder = artefacts(plan.warehouse) / _path(key)
+    _write_folder(student, folder)
+    save_scope(scope, folder)
     _store(plan, system, key, wanted, params, rows, student)
     return {
         "student": kind,
@@ -299,9 +306,12 @@ def _train(plan: _Plan, system: str, wanted: dict[str, Any], key: str, progress:
     }
 
 
-def _trust(plan: _Plan, system: str, student: Student, rows: Curated, progress: Progress) -> dict[str, Any]:
-    """Temperature (applied to the student), label sets and thresholds from dev for `student_dev`; scope for any."""
+def _trust(
+    plan: _Plan, system: str, student: Student, rows: Curated, progress: Progress
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Temperature (applied to the student), label sets and thresholds from dev for `student_dev`; scope, with arrays, for any."""
     from factory.students import calibrate
+    from factory.students.scope import features_of, fit_scope
 
     found: dict[str, Any] = {}
     if system == "student_dev":
@@ -314,11 +324,13 @@ def _trust(plan: _Plan, system: str, student: Student, rows: Curated, progress: 
             "temperature": temperature,
             **calibrate.trust_on(student.predict_proba(inputs), gold, plan.classes.multi),
         }
-    if student.takes != "texts":
-        kept = rows.kept
-        vectors = vectors_of(plan.warehouse, plan.encoder, rows.text_nos[kept], progress)
-        found["scope"] = calibrate.scope_of(vectors, rows.probs[kept], rows.weights[kept])
-    return found
+    kept = np.flatnonzero(rows.kept)
+    kept = np.sort(np.random.default_rng(len(kept)).permutation(kept)[:MOST_SCOPE_TEXTS])
+    vectors = features_of(student, plan.inputs(student.kind, rows.text_nos[kept], progress))
+    if vectors is None:
+        return found, {}
+    scope, arrays = fit_scope(vectors, rows.probs[kept], plan.classes.multi)
+    return {**found, **({"scope": scope} if scope else {})}, arrays
 
 
 def _store(
@@ -416,7 +428,8 @@ def export(
         InputError: The system was not trained.
         ExportError: What was written disagrees with the student, or the folder holds something else.
     """
-    from factory.students.export import manifest_digest, write_export
+    from factory.students.export import write_export
+    from factory.students.manifest import manifest_digest
 
     out = Path(out)
     model = stored_model(warehouse, system)
@@ -452,6 +465,7 @@ def export(
 
 def _spec(warehouse: Warehouse, model: StoredModel, card: TaskCard) -> ExportSpec:
     from factory.students.export import ExportSpec
+    from factory.students.scope import load_scope
 
     facts: dict[str, Any] = {"texts": model.params["rows"]}
     if model.params["label_model"]:
@@ -466,5 +480,5 @@ def _spec(warehouse: Warehouse, model: StoredModel, card: TaskCard) -> ExportSpe
     described = {name: card.label(name).description for name in model.labels}
     return ExportSpec(
         card.name, card.text, described, bool(model.params["multi"]), card.fields, model.system,
-        model.params.get("trust", {}), facts,
+        model.params.get("trust", {}), load_scope(model.folder), facts,
     )  # fmt: skip

@@ -16,8 +16,10 @@ from factory.encoders import load_encoder
 from factory.errors import ExportError, InputError
 from factory.students import export as exporting
 from factory.students import fit_student
-from factory.students.export import ExportSpec, scan_for_pickle, write_export
-from factory.students.predict import load_export, predict_file, read_safetensors, verify
+from factory.students.export import ExportSpec, write_export
+from factory.students.manifest import scan_for_pickle, verify
+from factory.students.predict import load_export, predict_file
+from factory.students.predictors import read_safetensors
 from factory.students.stage import distill, export
 from factory.warehouse import Warehouse
 
@@ -217,7 +219,7 @@ def test_files_of_every_kind_are_labelled(linear: Path, tmp_path: Path, kind: st
 
 def test_below_a_threshold_there_is_no_label(linear: Path, tmp_path: Path) -> None:
     _write(tmp_path / "in.jsonl", HELD)
-    predict_file(linear, tmp_path / "in.jsonl", tmp_path / "out.jsonl", abstain_below=1.01)
+    predict_file(linear, tmp_path / "in.jsonl", tmp_path / "out.jsonl", abstain_below=1.0)
     assert set(_labels(tmp_path / "out.jsonl")) == {None}
 
 

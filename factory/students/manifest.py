@@ -1,0 +1,151 @@
+"""The manifest of an export: what every file must be, and that none of them is a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from factory.errors import ExportError
+
+FORMAT = 2
+NAME = "manifest.json"
+PICKLES = (".pkl", ".pickle", ".bin", ".pt", ".pth", ".joblib", ".npy", ".npz", ".ckpt")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of an export.
+
+    Raises:
+        ExportError: There is none, it cannot be read, or it is of another format.
+    """
+    try:
+        manifest = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        newest = int(manifest["format"])
+        for name, facts in manifest["files"].items():
+            inside = not Path(name).is_absolute() and ".." not in Path(name).parts
+            if not inside or len(facts["sha256"]) != 64 or int(facts["bytes"]) < 0:
+                raise ValueError(name)
+        manifest["files"]["inference.json"]
+    except FileNotFoundError as error:
+        raise ExportError("this folder is no export: it has no manifest.json", where=folder) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ExportError("the manifest cannot be read", where=folder / NAME, fix="Export again") from error
+    if newest > FORMAT:
+        raise ExportError(
+            f"the export is of format {newest}, newer than {FORMAT}", where=folder, fix="Update label-factory"
+        )
+    if newest < FORMAT:
+        raise ExportError(f"the export is of format {newest}, older than {FORMAT}", where=folder, fix="Export again")
+    found: dict[str, Any] = manifest
+    return found
+
+
+def checked(folder: Path, manifest: Mapping[str, Any], name: str) -> bytes:
+    """The bytes of one file of an export.
+
+    Raises:
+        ExportError: It is missing, truncated, altered, or not in the manifest.
+    """
+    path = folder / name
+    try:
+        wanted = manifest["files"][name]["sha256"]
+        content = path.read_bytes()
+    except (OSError, KeyError) as error:
+        raise ExportError(f"the export lacks {name}", where=folder, fix="Export again") from error
+    if hashlib.sha256(content).hexdigest() != wanted:
+        raise ExportError(
+            "the file is not the one that was exported (altered or truncated)", where=path, fix="Export again"
+        )
+    return content
+
+
+def verify(folder: Path) -> int:
+    """Check every file of an export against its manifest.
+
+    Returns:
+        The number of files.
+
+    Raises:
+        ExportError: A file is missing, truncated, altered, or not in the manifest.
+    """
+    manifest = read_manifest(folder)
+    for name in manifest["files"]:
+        checked(folder, manifest, name)
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    extra = sorted(there - set(manifest["files"]) - {NAME})
+    if extra:
+        raise ExportError(f"the export holds a file that its manifest does not name: {extra[0]}", where=folder)
+    return len(manifest["files"])
+
+
+def write_manifest(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the manifest of what lies in a folder.
+
+    Raises:
+        ExportError: A file there is, or could be, a pickle.
+    """
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != NAME:
+            path.chmod(0o644)
+            content = path.read_bytes()
+            name = path.relative_to(folder).as_posix()
+            files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    bad = scan_for_pickle(folder)
+    if bad:
+        raise ExportError(f"the export would hold a pickle: {bad[0]}", where=folder)
+    manifest: dict[str, Any] = {"format": FORMAT, **facts, "files": files}
+    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    (folder / NAME).write_text(text, encoding="utf-8")
+    return manifest
+
+
+def manifest_digest(folder: Path) -> str | None:
+    """SHA-256 of an export's manifest, or None if there is none or a file it names has another size."""
+    try:
+        content = (folder / NAME).read_bytes()
+        files = json.loads(content)["files"]
+        if any((folder / name).stat().st_size != facts["bytes"] for name, facts in files.items()):
+            return None
+    except (OSError, ValueError, KeyError):
+        return None
+    return hashlib.sha256(content).hexdigest()
+
+
+def scan_for_pickle(folder: Path) -> list[str]:
+    """Files of an export that are, or could be, pickles: by ending and by their first bytes.
+
+    Pickles of protocol 2 and later begin with 0x80 and the protocol's number, those of torch and numpy's archives are zip files.
+    Protocols 0 and 1 have no mark: such a file is one that ends in a full stop and that `pickletools` can take apart without
+    running anything.
+    """
+    bad = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as stream:
+                first = stream.read(4)
+            marked = first[:1] == b"\x80" and first[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+            if path.suffix in PICKLES or marked or first[:2] == b"PK" or _unmarked_pickle(path):
+                bad.append(path.relative_to(folder).as_posix())
+    return bad
+
+
+def _unmarked_pickle(path: Path) -> bool:
+    import pickletools
+
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        stream.seek(max(size - 1, 0))
+        if stream.read(1) != b".":
+            return False
+        stream.seek(0)
+        try:
+            for number, (operation, _, _) in enumerate(pickletools.genops(stream)):
+                if operation.name == "STOP":
+                    return number > 0 and stream.tell() == size
+        except (ValueError, IndexError, KeyError):
+            return False
+    return False

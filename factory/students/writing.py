@@ -1,0 +1,217 @@
+"""Labelled rows out, a chunk at a time: CSV, JSONL, Parquet.
+
+Every kind of file holds the row's own columns, then what is said of it, then the probabilities. A column of the row that has the
+name of one of ours is kept as `input_NAME`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from factory.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from factory.students.tables import Chunk
+
+KINDS = (".csv", ".jsonl", ".parquet")
+
+
+class Writer(Protocol):
+    """Takes chunks, what is said of their texts, and the probabilities, float32 [n, k]."""
+
+    def write(self, chunk: Chunk, said: Sequence[dict[str, Any]], probs: NDArray[np.float32]) -> None:
+        """Append rows."""
+
+    def end(self) -> None:
+        """Write what is due even if there was no row."""
+
+
+def _kept(name: str, taken: frozenset[str]) -> str:
+    """The name under which a column of the input is written."""
+    while name in taken:
+        name = f"input_{name}"
+    return name
+
+
+def _same_columns(row: Mapping[str, Any], names: Sequence[str]) -> None:
+    new = next((name for name in row if name not in names), None)
+    if new is not None:
+        raise InputError(f"a row has {new!r}, which the first row lacks: a table would lose it", fix="Write .jsonl")
+
+
+class JsonlWriter:
+    """One JSON object per line; probabilities as an object by label."""
+
+    def __init__(self, stream: TextIO, labels: Sequence[str], columns: Mapping[str, str]) -> None:
+        self.stream, self.labels = stream, list(labels)
+        self.taken = frozenset([*columns, "probabilities"])
+
+    def write(self, chunk: Chunk, said: Sequence[dict[str, Any]], probs: NDArray[np.float32]) -> None:
+        for row, words, values in zip(chunk.rows, said, probs, strict=True):
+            each = {name: round(float(value), 6) for name, value in zip(self.labels, values, strict=True)}
+            record = {**{_kept(name, self.taken): value for name, value in row.items()}, **words, "probabilities": each}
+            self.stream.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+
+    def end(self) -> None:
+        self.stream.flush()
+
+
+class CsvWriter:
+    """`p_LABEL` for each label; lists of labels joined by `|`, yes and no as `true` and `false`."""
+
+    def __init__(self, stream: TextIO, labels: Sequence[str], columns: Mapping[str, str]) -> None:
+        self.stream, self.labels, self.columns = stream, list(labels), dict(columns)
+        self.ours = [*self.columns, *(f"p_{name}" for name in self.labels)]
+        self.taken = frozenset(self.ours)
+        self.table: Any = None
+        self.names: list[str] = []
+
+    def write(self, chunk: Chunk, said: Sequence[dict[str, Any]], probs: NDArray[np.float32]) -> None:
+        for row, words, values in zip(chunk.rows, said, probs, strict=True):
+            if self.table is None:
+                self.names = list(row)
+                self._begin([_kept(name, self.taken) for name in self.names])
+            _same_columns(row, self.names)
+            cells = [_cell(row.get(name)) for name in self.names] + [_cell(words[name]) for name in self.columns]
+            self.table.writerow([*cells, *(f"{float(value):.6f}" for value in values)])
+
+    def _begin(self, names: Sequence[str]) -> None:
+        self.table = csv.writer(self.stream, lineterminator="\n")
+        self.table.writerow([*names, *self.ours])
+
+    def end(self) -> None:
+        if self.table is None:
+            self._begin([])
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return "|".join(value)
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (list, dict)) else value
+
+
+class ParquetWriter:
+    """`p_LABEL` for each label; the columns of a Parquet file keep their types."""
+
+    def __init__(self, path: Path, labels: Sequence[str], columns: Mapping[str, str]) -> None:
+        self.path, self.labels, self.columns = path, list(labels), dict(columns)
+        self.taken = frozenset([*self.columns, *(f"p_{name}" for name in self.labels)])
+        self.file: Any = None
+        self.names: list[str] = []
+
+    def write(self, chunk: Chunk, said: Sequence[dict[str, Any]], probs: NDArray[np.float32]) -> None:
+        import pyarrow as pa
+
+        table = chunk.table
+        if table is None:
+            self.names = self.names or list(chunk.rows[0])
+            for row in chunk.rows:
+                _same_columns(row, self.names)
+            table = pa.table({name: _column([row.get(name) for row in chunk.rows]) for name in self.names})
+        table = table.rename_columns([_kept(name, self.taken) for name in table.column_names])
+        for name, kind in self._kinds().items():
+            mine = probs[:, self.labels.index(name[2:])] if name not in self.columns else [w[name] for w in said]
+            table = table.append_column(name, pa.array(mine, kind))
+        self._append(table)
+
+    def _kinds(self) -> dict[str, Any]:
+        import pyarrow as pa
+
+        kinds = {
+            "label": pa.string(), "labels": pa.list_(pa.string()), "number": pa.float64(), "yes_no": pa.bool_()
+        }  # fmt: skip
+        ours = {name: kinds[kind] for name, kind in self.columns.items()}
+        return ours | {f"p_{name}": pa.float32() for name in self.labels}
+
+    def _append(self, table: Any) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if self.file is None:
+            self.file = pq.ParquetWriter(self.path, table.schema)
+        try:
+            self.file.write_table(table.cast(self.file.schema))
+        except (pa.ArrowException, ValueError) as error:
+            raise InputError(
+                f"a column changes its type: {' '.join(str(error).split())}", where=self.path.name, fix="Write .jsonl"
+            ) from error
+
+    def end(self) -> None:
+        import pyarrow as pa
+
+        if self.file is None:
+            self._append(pa.schema(list(self._kinds().items())).empty_table())
+        self.file.close()
+
+
+def _column(values: list[Any]) -> Any:
+    """Strings, numbers or booleans as they are; anything else, and what is mixed, as JSON. All nulls are strings."""
+    import pyarrow as pa
+
+    kinds = {type(value) for value in values if value is not None}
+    if not kinds or kinds == {str}:
+        return pa.array(values, pa.string())
+    if kinds <= {int, float} or kinds == {bool}:
+        whole = kinds == {int} and all(value is None or -(2**63) <= value < 2**63 for value in values)
+        return pa.array(values, pa.bool_() if kinds == {bool} else pa.int64() if whole else pa.float64())
+    return pa.array([None if value is None else json.dumps(value, ensure_ascii=False) for value in values], pa.string())
+
+
+@contextlib.contextmanager
+def open_writer(out: str | Path | None, labels: Sequence[str], columns: Mapping[str, str]) -> Iterator[Writer]:
+    """A writer by the ending of `out`; None is JSONL on stdout. A file that was begun and not ended is not left behind.
+
+    Args:
+        out: Where to write.
+        labels: In the order of the probabilities.
+        columns: What is said of each text: name to `label`, `labels`, `number` or `yes_no`.
+
+    Raises:
+        InputError: An ending that cannot be written, or a folder where that cannot be done.
+    """
+    if out is None:
+        lines = JsonlWriter(sys.stdout, labels, columns)
+        yield lines
+        lines.end()
+        return
+    path = Path(out)
+    kind = path.suffix.lower()
+    if kind not in KINDS:
+        raise InputError(f"a file of kind {kind!r} cannot be written", where=path, fix="Use .csv, .jsonl or .parquet")
+    if path.is_dir():
+        raise InputError("this is a folder", where=path, fix="Name a file")
+    draft = path.with_name(path.name + ".draft")
+    try:
+        if kind == ".parquet":
+            draft.touch()
+            parquet = ParquetWriter(draft, labels, columns)
+            try:
+                yield parquet
+                parquet.end()
+            finally:
+                if parquet.file is not None:
+                    parquet.file.close()
+        else:
+            with draft.open("w", encoding="utf-8", newline="") as stream:
+                writer = (
+                    JsonlWriter(stream, labels, columns) if kind == ".jsonl" else CsvWriter(stream, labels, columns)
+                )
+                yield writer
+                writer.end()
+        draft.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror or error}", where=path) from error
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
