@@ -240,16 +240,20 @@ def _in_a_loop(
         dispatcher.ready.extend(Work(call) for call in first)
         await dispatcher.run()
 
+    def run_loop() -> None:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(go())
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asyncio.run(go())
+        run_loop()
         return
     raised: list[BaseException] = []
 
     def run() -> None:
         try:
-            asyncio.run(go())
+            run_loop()
         except BaseException as error:
             raised.append(error)
 
@@ -258,6 +262,15 @@ def _in_a_loop(
     thread.join()
     if raised:
         raise raised[0]
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's event loop where it is installed (some less CPU for each call), else asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 def _in_bulk(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from factory.llm import rows
 from factory.llm.engines.base import Call, Reply, runs
@@ -17,6 +18,9 @@ from factory.llm.prices import cost_of
 from factory.llm.request import Answer, AnswerKey, Ask, Request
 from factory.llm.settings import Price
 from factory.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,11 @@ class Ledger:
         self.warehouse, self.stage, self.engine, self.price = warehouse, stage, engine, price
         self.journal = Journal.beside(warehouse.path)
         self._batch = Batch()
-        self._answers_seen: int | None = None
         self._last_number = 0
+        # While nobody else writes, what was looked up stays true and need not be looked up again at each store.
+        self._counts: tuple[int, int] | None = None
+        self._alone = True
+        self._in_parts: set[bytes] = set()
 
     # Before sending --------------------------------------------------------------------------------------------------
     def recover(self) -> int:
@@ -100,8 +107,13 @@ class Ledger:
                 found = db.execute(
                     f"SELECT {', '.join(columns)} FROM answers WHERE request_key IN (SELECT key FROM wanted_requests)"
                 ).fetchall()
+                asked_before = db.execute(
+                    "SELECT request_key FROM requests WHERE request_key IN (SELECT key FROM wanted_requests)"
+                ).fetchall()
             finally:
                 db.unregister("wanted_requests")
+            if self._counts is None:
+                self._counts = _counts(db)
         there: dict[str, set[int]] = {}
         known: dict[AnswerKey, Answer] = {}
         n_known = 0
@@ -113,7 +125,12 @@ class Ledger:
                 if want_answers:
                     known[(key, sample)] = rows.read_answer(row)
         gaps = ((request, tuple(runs(samples - there.get(key, set())))) for key, (request, samples) in wanted.items())
-        return Missing(tuple((request, holes) for request, holes in gaps if holes), known, n_known)
+        missing = tuple((request, holes) for request, holes in gaps if holes)
+        # Several calls may fill the samples of one request, now or before: each of them would store it.
+        old = {key for (key,) in asked_before}
+        several = (r.key for r, holes in missing if len(holes) > 1 or holes[0][0] < holes[0][1] or r.key in old)
+        self._in_parts.update(map(_short, several))
+        return Missing(missing, known, n_known)
 
     # While sending ---------------------------------------------------------------------------------------------------
     def started(self, call: Call) -> int:
@@ -152,6 +169,8 @@ class Ledger:
         batch.attempts.append(rows.attempt_row(number, call, reply, outcome, self.engine, price))
         if key not in batch.requests:
             batch.requests[key] = rows.request_row(call.request, self.stage)
+        if outcome == "retried":
+            self._in_parts.add(_short(key))
         return {(key, sample): answer for sample, answer in answers.items()}
 
     @property
@@ -167,19 +186,24 @@ class Ledger:
     def store(self, batch: Batch) -> None:
         """Write a batch in one transaction. May run in another thread than the rest; `settle` follows in this one.
 
-        Answers that another process stored since we looked are left out.
+        Once another process has written beside us, requests and answers that it stored since we looked are left out.
         """
         if not batch.attempts:
             return
         with self.warehouse.lease() as db:
-            rows.write_new_requests(db, batch.requests)
-            ((count,),) = db.execute("SELECT count(*) FROM answers").fetchall()
+            counts = _counts(db)
+            self._alone = self._alone and counts == self._counts
             answers = batch.answers
-            if count != self._answers_seen:
+            new = {key: row for key, row in batch.requests.items() if self._alone and _short(key) not in self._in_parts}
+            rows.write(db, "requests", list(new.values()))
+            rows.write_new_requests(db, {key: row for key, row in batch.requests.items() if key not in new})
+            if not self._alone:
                 known = rows.stored_samples(db, [row[0] for row in answers])
                 answers = [row for row in answers if (row[0], row[1]) not in known]
-            self._answers_seen = count + rows.write(db, "answers", answers)
+            rows.write(db, "answers", answers)
             rows.write(db, "attempts", batch.attempts)
+            after = _counts(db)
+        self._counts = after
 
     def settle(self, batch: Batch) -> None:
         """Note that a batch is stored."""
@@ -193,6 +217,7 @@ class Ledger:
 
     def store_wanted(self, calls: Iterable[Call]) -> None:
         """Store requests that have no answer yet, so that a results file can be read later."""
+        self._alone = False
         wanted = {call.request.key: rows.request_row(call.request, self.stage) for call in calls}
         with self.warehouse.lease() as db:
             rows.write_new_requests(db, wanted)
@@ -201,3 +226,16 @@ class Ledger:
         """Store what is left and end the journal."""
         self.flush()
         self.journal.close()
+
+
+def _counts(db: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+    """Rows of `requests` and of `answers` (DuckDB keeps these numbers: no table is read)."""
+    ((requests, answers),) = db.execute(
+        "SELECT (SELECT count(*) FROM requests), (SELECT count(*) FROM answers)"
+    ).fetchall()
+    return requests, answers
+
+
+def _short(key: str) -> bytes:
+    """Enough of a request key to tell a million of them apart, in little memory."""
+    return bytes.fromhex(key[:24])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal, TypedDict
 
 from factory.canonical import canonical_json, canonical_strings, digest_of_members
@@ -68,12 +68,9 @@ class Request:
     @cached_property
     def key(self) -> str:
         """The request's identity, 64 hexadecimal digits."""
-        model = self.model
         return digest_of_members(
             {
-                "model": canonical_json(model.name),
-                "revision": canonical_json(model.revision),
-                "adapter": canonical_json(model.adapter),
+                **_canonical_model(self.model),
                 "messages": self._messages,
                 "sampling": canonical_json(dict(self.sampling)),
                 "schema": self._schema,
@@ -93,6 +90,13 @@ class Request:
     @property
     def _schema(self) -> bytes:
         return b"null" if self.schema is None else canonical_json(dict(self.schema))
+
+
+@lru_cache(maxsize=64)
+def _canonical_model(model: ModelRef) -> Mapping[str, bytes]:
+    """The members of an identity that say which model it is: the same for every request of a run."""
+    members = {"model": model.name, "revision": model.revision, "adapter": model.adapter}
+    return {name: canonical_json(value) for name, value in members.items()}
 
 
 @dataclass(frozen=True)

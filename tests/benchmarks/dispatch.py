@@ -344,7 +344,7 @@ def vllm_cpu(options: Options) -> list[Row]:
         raise Skip("no vLLM: set LABEL_FACTORY_VLLM_PYTHON to a Python that has it")
     if options.quick:
         raise Skip("starting vLLM takes minutes: run without --quick")
-    n, rounds = 1500, 7
+    n, rounds = 4000, 7
     mine: list[dict[str, float]] = []
     theirs: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:

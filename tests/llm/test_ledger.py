@@ -83,6 +83,36 @@ def test_what_another_process_stored_meanwhile_is_not_stored_twice(tmp_path: Pat
     assert warehouse.scalar("SELECT count(*) FROM attempts") == 2
 
 
+def test_what_another_process_stored_long_ago_but_after_we_looked_is_not_stored_twice(tmp_path: Path) -> None:
+    warehouse = Warehouse.open(tmp_path / "w.duckdb")
+    one, other = (Ledger(warehouse, stage="t", engine=name) for name in ("one", "other"))
+    asks = [Ask(request(f"text {number}")) for number in range(3)]
+    assert len(one.missing(asks, want_answers=False).asks) == 3
+    last = Call(asks[2].request, 0, 0)
+    other.missing(asks, want_answers=False)
+    other.add(other.started(last), last, reply("theirs"), "answered")
+    other.flush()
+    for ask_ in asks:  # batch after batch; nobody else writes any more
+        call = Call(ask_.request, 0, 0)
+        one.add(one.started(call), call, reply("ours"), "answered")
+        one.flush()
+    assert warehouse.query("SELECT count(*), count(DISTINCT request_key) FROM answers") == [(3, 3)]
+    assert warehouse.query("SELECT count(*), count(DISTINCT request_key) FROM requests") == [(3, 3)]
+    one.close()
+    other.close()
+
+
+def test_a_request_that_is_asked_in_several_calls_or_runs_is_stored_once(fake_server) -> None:
+    server = fake_server(faults={"http_500": 0.3}, faults_seed=1)
+    warehouse = Warehouse.memory()
+    settings = EngineSettings(kind="server", url=server.url, model="fake", max_n=2, retries=50)
+    for last in (3, 8):
+        asks = [Ask(request(f"text {number}"), range(last)) for number in range(40)]
+        assert send(warehouse, make_engine(settings), asks, stage="t").failed == 0
+    assert warehouse.query("SELECT count(*), count(DISTINCT request_key) FROM requests") == [(40, 40)]
+    assert warehouse.scalar("SELECT count(*) FROM answers") == 40 * 8
+
+
 def test_calls_that_share_their_first_message_go_out_together() -> None:
     calls = [Call(request(f"{i}", system="ab"[i % 2]), 0, 0) for i in range(6)]
     assert [call.request.messages[0]["content"] for call in grouped(calls)] == ["a"] * 3 + ["b"] * 3

@@ -46,6 +46,7 @@ class ServerEngine(CallEngine):
         self._session = aiohttp.ClientSession(
             timeout=timeout,
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            cookie_jar=aiohttp.DummyCookieJar(),
             headers=self._headers() | {"Content-Type": "application/json"},
             read_bufsize=1 << 18,
         )
@@ -68,7 +69,7 @@ class ServerEngine(CallEngine):
         began = time.perf_counter()
         status: int | None = None
         try:
-            async with self._session.post(self._chat[endpoint], data=payload) as response:
+            async with self._session.post(self._chat[endpoint], data=aiohttp.BytesPayload(payload)) as response:
                 status = response.status
                 raw = await response.read()
                 headers = response.headers
