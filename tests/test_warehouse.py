@@ -17,6 +17,8 @@ import pytest
 from factory import warehouse as module
 from factory.errors import WarehouseError
 from factory.warehouse import Warehouse, insert, migrations, next_no
+from tests.kills.comparing import contents
+from tests.kills.harness import Line, command, environment
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -196,13 +198,14 @@ from factory.warehouse import Warehouse
 warehouse = Warehouse(__import__('pathlib').Path(sys.argv[1]))
 with warehouse.read() as db:
     views = [v for (v,) in db.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()]
-rounds, until = 0, time.monotonic() + float(sys.argv[2])
+rounds, stop = 0, __import__('pathlib').Path(sys.argv[2])
 print('reading', flush=True)
-while time.monotonic() < until:
+while not stop.exists():
     for view in views:
         warehouse.query(f"FROM {view} LIMIT 1000")
     warehouse.query("FROM ancestors('text', '3')")
     rounds += 1
+    time.sleep(float(sys.argv[3]))
 print(rounds, flush=True)
 """
 
@@ -210,11 +213,11 @@ print(rounds, flush=True)
 def test_every_view_is_read_in_a_loop_beside_a_writer_and_neither_fails(tmp_path: Path) -> None:
     path = tmp_path / "w.duckdb"
     warehouse = Warehouse.open(path)
-    reader = python(READ, str(path), "4")
+    reader = python(READ, str(path), str(tmp_path / "stop"), "0")
     assert reader.stdout is not None
     assert reader.stdout.readline().strip() == "reading"
-    written = 0
-    while reader.poll() is None:
+    written, until = 0, time.monotonic() + 4
+    while time.monotonic() < until:
         with warehouse.lease() as db:
             first = next_no(db, "texts", "text_no")
             rows = range(first, first + 200)
@@ -242,11 +245,33 @@ def test_every_view_is_read_in_a_loop_beside_a_writer_and_neither_fails(tmp_path
             insert(db, "votes", {"program_no": [1] * 200, "text_no": rows, "vote": [0] * 200})
         written += 200
         time.sleep(0.02)
+    (tmp_path / "stop").touch()
     out, err = reader.communicate(timeout=60)
     assert reader.returncode == 0, err
     assert int(out.split()[-1]) >= 2
     assert written >= 600
     assert warehouse.scalar("SELECT count(*) FROM texts") == written
+
+
+@pytest.mark.slow
+def test_every_view_is_read_in_a_loop_while_a_whole_run_writes_and_neither_fails(line: Line, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    path = folder / "small.duckdb"
+    Warehouse.open(path)
+    reader = python(READ, str(path), str(tmp_path / "stop"), "0.2")
+    assert reader.stdout is not None
+    assert reader.stdout.readline().strip() == "reading"
+    done = subprocess.run(
+        [sys.executable, "-m", "factory.cli", *command(line.pipeline, folder, line.server.url)],
+        env=environment(), capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    (tmp_path / "stop").touch()
+    out, err = reader.communicate(timeout=60)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert reader.returncode == 0, err
+    assert int(out.split()[-1]) >= 2
+    expected, found = contents(line.undisturbed / "small.duckdb"), contents(path)
+    assert {name for name in expected if expected[name] != found[name]} <= {"exports"}, "being read changes nothing"
 
 
 def killed_in_a_transaction(path: str, ready: Any) -> None:
