@@ -16,8 +16,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from factory.encoders import Encoder
+    from factory.evaluation.gold import Gold
     from factory.students.store import StoredModel
     from factory.warehouse import Warehouse
+
+
+SLOW_STUDENTS = ("setfit", "finetune")
+"""Students that take minutes to train: no label-equivalents curve of dozens of them."""
 
 
 @dataclass(frozen=True)
@@ -190,3 +195,85 @@ def says(
     labels, tied = from_probs(probs, hashes, shape)
     every = np.ones(len(hashes), bool)
     return Said(labels, every, tied, every, probs, facts)
+
+
+def gold_systems(
+    warehouse: Warehouse,
+    db: duckdb.DuckDBPyConnection,
+    inputs: Inputs,
+    gold: Gold,
+    hashes: Sequence[bytes],
+    shape: Shape,
+    student: Said | None,
+    config: Mapping[str, Any],
+    progress: Progress,
+) -> tuple[dict[str, Said], dict[str, Any] | None]:
+    """`dev_only`, `full_gold` and the label-equivalents curve: the student's own recipe on gold alone.
+
+    Args:
+        warehouse: Where the student is on record.
+        db: The gold file.
+        inputs: What students predict on.
+        gold: Of test.
+        hashes: Content hashes of its texts.
+        shape: What labels there are.
+        student: What the student says of test, or None.
+        config: `equivalents`, `equivalents_draws`, `seed`.
+        progress: Called with (done, total, what).
+
+    Returns:
+        The systems by name, and the curve or None.
+    """
+    from factory.evaluation.baselines import label_equivalents
+    from factory.evaluation.gold import read_gold
+    from factory.evaluation.scoring import headline
+    from factory.students.store import stored_models
+
+    models = stored_models(warehouse)
+    model = models.get("student") or next(iter(models.values()), None)
+    if model is None:
+        return {}, None
+    recipe = recipe_of(model, shape.multi)
+    on_test = inputs.of(recipe.vectoriser, gold.texts, progress)
+    found: dict[str, Said] = {}
+    dev = _dev_gold(warehouse, len(shape.names))
+    if dev is not None:
+        texts, targets, times = gold_targets(dev[0], dev[1], recipe.label_nos)
+        fitted = train(recipe, inputs.of(recipe.vectoriser, texts, progress), targets, times)
+        found["dev_only"] = says(fitted, recipe, on_test, hashes, shape, {"gold_texts": len(texts)})
+    reference = read_gold(db, "reference", len(shape.names))
+    if not len(reference):
+        return found, None
+    texts, targets, times = gold_targets(reference.texts, reference.labels, recipe.label_nos)
+    progress(0, 0, f"full gold: {len(texts)} texts")
+    learned_from = inputs.of(recipe.vectoriser, texts, progress)
+    fitted = train(recipe, learned_from, targets, times)
+    found["full_gold"] = says(fitted, recipe, on_test, hashes, shape, {"gold_texts": len(texts)})
+    if student is None or not config["equivalents"] or recipe.kind in SLOW_STUDENTS:
+        return found, None
+
+    def score_of(rows: Any) -> float:
+        learned = train(recipe, pick(learned_from, rows), targets[rows], np.ones(len(rows)))
+        return headline(gold, says(learned, recipe, on_test, hashes, shape, {}), shape)
+
+    worth = label_equivalents(
+        len(texts), headline(gold, student, shape), score_of,
+        draws=config["equivalents_draws"], seed=config["seed"], progress=progress,
+    )  # fmt: skip
+    return found, None if worth is None else {**worth.as_json(), "metric": "micro_f1" if shape.multi else "accuracy"}
+
+
+def _dev_gold(warehouse: Warehouse, labels: int) -> tuple[Any, Any] | None:
+    """Texts [n] and labels bool [n, k] of the kept rows of `dev` and `seed`, or None."""
+    rows = warehouse.query(
+        """SELECT g.source_no, g.row_no, g.text_no, list(g.label_no) FROM gold g JOIN occurrences o USING (source_no, row_no)
+           WHERE o.kept GROUP BY ALL ORDER BY ALL"""
+    )
+    if not rows:
+        return None
+    matrix = np.zeros((len(rows), labels), bool)
+    for at, (_, _, _, numbers) in enumerate(rows):
+        for number in numbers:
+            if number >= 0:
+                matrix[at, number] = True
+    return np.array([row[2] for row in rows], np.int32), matrix

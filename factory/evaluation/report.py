@@ -37,6 +37,11 @@ def write(warehouse: Warehouse, path: Path) -> StageResult:
     from factory.evaluation.facts import gather
 
     facts = gather(warehouse)
+    facts["costs"] = None
+    if facts["evaluation"]:
+        from factory.evaluation.speed import costs_of
+
+        facts["costs"] = costs_of(warehouse, [row["name"] for row in facts["evaluation"]["systems"]])
     key = _key(facts)
     page, twin = path.with_name(path.name + ".html"), path.with_name(path.name + ".md")
     did = {"path": str(page), "markdown": str(twin)}
@@ -130,7 +135,8 @@ def _view(facts: Mapping[str, Any]) -> dict[str, Any]:
     view["hands_off"] = not any(row["split"] == "seed" and row["rows"] for row in facts["splits"])
     view["tiles"] = _tiles(facts, metric, view)
     anchors = [
-        ("systems", "Systems", evaluation), ("quality", "In detail", evaluation),
+        ("systems", "Systems", evaluation), ("costs", "Cost of a million texts", facts["costs"]),
+        ("quality", "In detail", evaluation),
         ("equivalents", "Label equivalents", view["equivalents"]), ("task", "Task and texts", True), ("spend", "Spend", True),
         ("programs", "Programs", True), ("uncovered", "Uncovered and ties", True), ("lineage", "Lineage", facts["lineage"]),
         ("dropped", "Dropped", True),
@@ -219,7 +225,7 @@ def _environment(*, autoescape: bool) -> jinja2.Environment:
     )  # fmt: skip
     environment.filters |= {
         "score": _score, "signed": _signed, "percent": _percent, "count": _count, "money": _money, "md": _markdown,
-        "fenced": _fenced,
+        "fenced": _fenced, "rounded": _rounded,
     }  # fmt: skip
     return environment
 
@@ -242,6 +248,15 @@ def _count(value: int | None) -> str:
 
 def _money(value: float | None) -> str:
     return f"{value:.4f}" if value else "–"
+
+
+def _rounded(value: float | None) -> str:
+    """Three figures, without an exponent."""
+    if value is None:
+        return "–"
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def _markdown(value: Any) -> str:

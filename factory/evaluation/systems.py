@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from factory.warehouse import Warehouse
 
 TEACHER = "teacher"
+ZERO_SHOT = "zero_shot"
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,41 @@ def student_systems(
         facts = {"model_no": model.model_no, "student": model.student, "encoder": model.encoder}
         found[system] = Said(labels, every, tied, every, probs, facts)
     return found
+
+
+def zero_shot_system(
+    warehouse: Warehouse,
+    text_nos: NDArray[np.int32],
+    hashes: Sequence[bytes],
+    shape: Shape,
+    inputs_of: Callable[[Encoder | None], Any],
+) -> dict[str, Said]:
+    """The encoder of the student with the descriptions of the card alone; nothing where no student stands on an encoder.
+
+    Args:
+        warehouse: Where the students and the card are.
+        text_nos: The texts [n].
+        hashes: Their content hashes.
+        shape: What labels there are.
+        inputs_of: As `student_systems` takes it.
+    """
+    from factory.students.store import encoder_of, stored_models
+    from factory.students.zero_shot import zero_shot
+    from factory.task import current_card
+
+    models = stored_models(warehouse)
+    model = models.get("student") or next(iter(models.values()), None)
+    encoder = None if model is None else encoder_of(model)
+    if encoder is None or encoder.folder is None:
+        return {}
+    card = current_card(warehouse)
+    described = {label.name: label.description for label in card.labels}
+    probs = np.zeros((len(text_nos), len(shape.names)))
+    columns = [list(shape.names).index(name) for name in described]
+    probs[:, columns] = zero_shot(encoder, inputs_of(encoder).vectors, described, multi=shape.multi)
+    labels, tied = from_probs(probs, hashes, shape)
+    every = np.ones(len(labels), bool)
+    return {ZERO_SHOT: Said(labels, every, tied, every, probs, {"encoder": encoder.name})}
 
 
 def teacher_system(warehouse: Warehouse, text_nos: NDArray[np.int32], shape: Shape) -> dict[str, Said]:

@@ -97,7 +97,6 @@ _BASELINES = {
     "dev_only": "the same student on the gold of dev alone",
     "zero_shot": "the encoder with label descriptions alone",
     "majority": "majority vote of the programs without a student",
-    "linear_majority": "TF-IDF and logistic regression on majority labels",
 }
 
 

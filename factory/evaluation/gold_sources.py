@@ -1,0 +1,92 @@
+"""Reading the gold of one source of `test` or `reference` into the gold file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.canonical import digest
+from factory.result import Progress
+from factory.task import current_card
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from factory.warehouse import Warehouse
+
+
+def store_source(
+    warehouse: Warehouse,
+    db: duckdb.DuckDBPyConnection,
+    split: str,
+    spec: Any,
+    base: Path | None,
+    world: str,
+    progress: Progress,
+) -> tuple[dict[str, int] | None, list[str]]:
+    """Read one source's gold, unless it is held already.
+
+    Args:
+        warehouse: Whose texts the gold belongs to.
+        db: The gold file, in a transaction.
+        split: `test` or `reference`.
+        spec: The source (`factory.corpus.source.SourceSpec`).
+        base: What a relative path is relative to.
+        world: From `world_of`.
+        progress: Called after each batch of rows.
+
+    Returns:
+        What was written (None: nothing new), and lines to say.
+    """
+    from factory.corpus.arrivals import drawn_per_label, usable_rows
+    from factory.corpus.hints import file_state
+    from factory.corpus.readers import open_source
+    from factory.corpus.rows import Cleaner
+    from factory.corpus.source import choose_columns
+    from factory.evaluation.gold import gold_digest, write_source
+
+    card = current_card(warehouse)
+    numbers = dict(warehouse.query("SELECT name, label_no FROM labels WHERE active ORDER BY label_no"))
+    state = file_state(spec.located(base), spec, [split, card.kind, list(card.fields), numbers, world])
+    known = db.execute("SELECT state FROM sources WHERE split = ? AND path = ?", [split, spec.name]).fetchone()
+    if known is not None and state is not None and known[0] == state:
+        return None, []
+    _, source = open_source(spec, base)
+    columns = choose_columns(spec, source.columns, card.fields, gold=True, votes=split == "test")
+    vote_numbers = [numbers.get(spec.renamed.get(name, name), -1) for name in source.vote_labels]
+    if columns.votes is not None and not vote_numbers:
+        columns = replace(columns, votes=None)
+    cleaner = Cleaner(
+        spec, columns, card.fields, numbers, card.kind, split == "reference", gold_optional=split == "reference"
+    )
+    bad: list[Any] = []
+    batches = usable_rows(source, cleaner, bad=bad, left=[], progress=progress, what=f"{split}: gold read")
+    if spec.per_label is not None:
+        batches = drawn_per_label(batches, spec.per_label, spec.sample_seed)
+    rows = [replace(row, text="", fields=None) for batch in batches for row in batch]
+    held = "test" if split == "test" else "train"
+    text_nos = dict(
+        warehouse.query(
+            "SELECT content_hash, text_no FROM texts WHERE text_no IN (SELECT text_no FROM split_texts WHERE split = ?)",
+            [held],
+        )
+    )
+    before = gold_digest(db)
+    counts = write_source(db, split, spec.name, state or "", rows, text_nos, vote_numbers)
+    says = [line for line in columns.guessed if "gold is read" in line]
+    if bad:
+        says.append(
+            f"{spec.name}: the gold of {len(bad)} rows cannot be used (first: line {bad[0].row_no}, {bad[0].reason})"
+        )
+    if gold_digest(db) == before:
+        return None, says  # the file was touched and says the same
+    return counts, says
+
+
+def world_of(warehouse: Warehouse) -> str:
+    """Changes whenever text numbers or kept train texts may have."""
+    rows = warehouse.query(
+        "SELECT source_no, split, path, content_digest, ingested_at::VARCHAR FROM sources ORDER BY source_no"
+    )
+    return digest([[str(value) for value in row] for row in rows])

@@ -1,0 +1,235 @@
+"""What a million texts cost with each system: texts per second on this machine, and tokens where a model is asked.
+
+Speeds are measured when a report first needs them and kept in `speeds.json` beside the warehouse, so that the same systems give
+the same report; they are no part of the warehouse, whose tables never depend on how fast a machine is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.canonical import digest
+from factory.errors import FactoryError
+
+if TYPE_CHECKING:
+    from factory.warehouse import Warehouse
+
+ENOUGH_S = 0.5
+"""Seconds after which a speed is known well enough."""
+MOST_TEXTS = 512
+FILE = "speeds.json"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a system costs.
+
+    Attributes:
+        system: Its name, or `student (exported, int8)`.
+        texts_per_second: Measured; None where it cannot be measured here.
+        hours_per_million: Of this machine, from that.
+        tokens_per_million: In and out, where a language model is asked about every text.
+        money_per_million: In the engine's currency, where its price is known.
+        how: What was measured, or why nothing was.
+    """
+
+    system: str
+    texts_per_second: float | None
+    hours_per_million: float | None
+    tokens_per_million: int | None
+    money_per_million: float | None
+    how: str
+
+
+def costs_of(warehouse: Warehouse, systems: Sequence[str]) -> dict[str, Any]:
+    """What a million texts cost with each of these systems.
+
+    Args:
+        warehouse: Holds the systems.
+        systems: Names, as in the table of an evaluation.
+
+    Returns:
+        `rows`, a `Cost` as a mapping for each system and for each export that still lies where it was written; `threads`, and
+        `texts`, how many the speeds were measured on at most.
+    """
+    texts = [
+        text
+        for (text,) in warehouse.query(
+            "SELECT text FROM texts WHERE text_no IN (SELECT text_no FROM split_texts WHERE split = 'test')"
+            f" ORDER BY content_hash LIMIT {MOST_TEXTS}"
+        )
+    ]
+    threads = os.cpu_count() or 1
+    measured = _Measured(warehouse, texts, threads)
+    rows = [_cost(warehouse, name, measured) for name in systems]
+    at = next((number for number, row in enumerate(rows) if row.system == "student"), -1) + 1
+    rows[at:at] = _exports(warehouse, measured)
+    measured.keep()
+    return {"rows": [vars(row) for row in rows], "threads": threads, "texts": len(texts)}
+
+
+def rate(answer: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> float:
+    """Texts per second of a function, measured on growing parts until they take half a second or there are no more.
+
+    Args:
+        answer: Takes texts.
+        texts: What to ask about; a few of them warm it up first.
+    """
+    answer(texts[:8])
+    size = min(32, len(texts))
+    while True:
+        started = time.perf_counter()
+        answer(texts[:size])
+        seconds = time.perf_counter() - started
+        if seconds >= ENOUGH_S or size == len(texts):
+            return size / max(seconds, 1e-9)
+        size = min(size * 4, len(texts))
+
+
+class _Measured:
+    """Speeds by what they depend on: read from the file where they are known, measured where not."""
+
+    def __init__(self, warehouse: Warehouse, texts: Sequence[str], threads: int) -> None:
+        from factory.students.store import artefacts
+
+        self.texts, self.threads = texts, threads
+        self.path: Path = artefacts(warehouse) / FILE
+        self.known = self._read()
+        self.used: dict[str, float] = {}
+
+    def _read(self) -> dict[str, float]:
+        try:
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+            return {str(key): float(value) for key, value in found.items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            return {}  # not there yet, or not ours: measured again
+
+    def of(self, what: Any, answer: Callable[[], Callable[[Sequence[str]], Any]]) -> float:
+        """The speed of what `answer()` gives; `what` names everything that it depends on."""
+        key = digest([what, self.threads, len(self.texts)])
+        if key not in self.used:
+            self.used[key] = self.known.get(key) or float(f"{rate(answer(), self.texts):.3g}")
+        return self.used[key]
+
+    def keep(self) -> None:
+        """Write the file, if anything was measured."""
+        if self.used and self.used != self.known:
+            partial = self.path.with_name(FILE + ".part")
+            partial.write_text(json.dumps(self.used, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            partial.replace(self.path)
+
+
+def _cost(warehouse: Warehouse, system: str, measured: _Measured) -> Cost:
+    from factory.students.store import stored_models
+
+    models = stored_models(warehouse)
+    if system == "teacher":
+        return _teacher(warehouse)
+    if not measured.texts:
+        return Cost(system, None, None, None, None, "there is no text of test to measure on")
+    if system in ("dev_only", "full_gold"):
+        model = models.get("student") or next(iter(models.values()), None)
+    else:
+        model = models.get(system)
+    label_models = {name for (name,) in warehouse.query("SELECT name FROM label_models")}
+    try:
+        if model is not None:
+            return _student(system, model, measured)
+        if system == "zero_shot":
+            return _zero_shot(system, models, measured)
+        if system in label_models:
+            return _programs(warehouse, system, measured)
+    except FactoryError as error:
+        return Cost(system, None, None, None, None, f"not measured: {error.what}")
+    return Cost(system, None, None, None, None, "not run here: votes were published")
+
+
+def _at(system: str, speed: float, how: str) -> Cost:
+    return Cost(system, speed, float(f"{1e6 / speed / 3600:.3g}"), None, None, how)
+
+
+def _student(system: str, model: Any, measured: _Measured) -> Cost:
+    from factory.students.store import load_student
+
+    what = ["student", model.student, model.params.get("encoder_key"), len(model.labels)]
+    # A tuned body or a table of tokens is as fast as any other of its kind: only the kind, the encoder and the labels count.
+    speed = measured.of(what, lambda: load_student(model).predict_proba)
+    return _at(system, speed, f"`{model.student}`, as it was trained")
+
+
+def _zero_shot(system: str, models: Mapping[str, Any], measured: _Measured) -> Cost:
+    from factory.students.store import encoder_of
+
+    model = models.get("student") or next(iter(models.values()))
+    encoder = encoder_of(model)
+    assert encoder is not None
+    return _at(system, measured.of(["encoder", encoder.key], lambda: encoder.encode), f"{encoder.name}")
+
+
+def _programs(warehouse: Warehouse, system: str, measured: _Measured) -> Cost:
+    names = dict(warehouse.query("SELECT label_no, name FROM labels ORDER BY label_no"))
+    rows = warehouse.query(
+        "SELECT source, target_label_no FROM programs WHERE state = 'accepted' AND kind = 'python' ORDER BY program_no"
+    )
+    if not rows:
+        return Cost(system, None, None, None, None, "there is no program to run")
+    sources = [source for source, _ in rows]
+    targets = [None if target is None else names[target] for _, target in rows]
+
+    def answer() -> Callable[[Sequence[str]], Any]:
+        from factory.programs.pool import shared_pool
+
+        pool = shared_pool()
+        return lambda texts: pool.run(sources, texts, list(names.values()), target=targets)
+
+    speed = measured.of(["programs", sources, targets], answer)
+    how = f"{len(sources)} programs in the sandbox; the label model itself costs next to nothing"
+    if system.startswith("joint"):  # it joins votes with vectors of the texts
+        from factory.encoders import load_encoder
+
+        row = warehouse.query("SELECT config::VARCHAR FROM label_models WHERE name = ?", [system])[0]
+        encoder = load_encoder(json.loads(row[0]).get("encoder") or "auto")
+        vectors = measured.of(["encoder", encoder.key], lambda: encoder.encode)
+        speed, how = 1 / (1 / speed + 1 / vectors), f"{len(sources)} programs in the sandbox, and {encoder.name}"
+    return _at(system, float(f"{speed:.3g}"), how)
+
+
+def _teacher(warehouse: Warehouse) -> Cost:
+    rows = warehouse.query(
+        """SELECT coalesce(sum(answers), 0), coalesce(sum(tokens_in + tokens_out), 0), coalesce(sum(cost), 0)
+           FROM spend WHERE stage = 'annotate'"""
+    )
+    answers, tokens, cost = rows[0]
+    if not answers:
+        return Cost("teacher", None, None, None, None, "nothing is on record of what its labels cost")
+    per = 1e6 / float(answers)
+    money = float(f"{float(cost) * per:.3g}") if cost else None
+    how = f"one request for each text; from {int(answers):,} answers on record"
+    return Cost("teacher", None, None, int(float(f"{float(tokens) * per:.3g}")), money, how)
+
+
+def _exports(warehouse: Warehouse, measured: _Measured) -> list[Cost]:
+    from factory.students.predict import load_export
+
+    found = []
+    for system, kind, path, manifest in warehouse.query(
+        """SELECT m.system, e.kind, e.path, e.manifest::VARCHAR FROM exports e JOIN models m USING (model_no)
+           ORDER BY e.export_no"""
+    ):
+        graphs = kind in ("transformer", "hybrid")
+        name = f"{system} (exported{', int8' if graphs else ''})"
+        if not (Path(path) / "manifest.json").is_file() or not measured.texts:
+            continue
+        try:
+            what = ["export", json.loads(manifest)["digest"]]
+            speed = measured.of(what, lambda path=path: load_export(path).predict_proba)  # type: ignore[misc]
+            found.append(_at(name, speed, "onnxruntime" if graphs else "numpy"))
+        except FactoryError as error:
+            found.append(Cost(name, None, None, None, None, f"not measured: {error.what}"))
+    return found

@@ -1,0 +1,103 @@
+"""The table of an evaluation: what every system says of the test texts, scored against their gold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from factory.evaluation.gold import read_gold, read_human_votes
+from factory.evaluation.gold_students import Inputs, gold_systems
+from factory.evaluation.scoring import DISTINCT, PUBLISHED, Scored, compare, score_system
+from factory.evaluation.systems import (
+    Said,
+    Shape,
+    label_model_systems,
+    student_systems,
+    teacher_system,
+    zero_shot_system,
+)
+from factory.result import Progress
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from factory.evaluation.gold import Gold, HumanVotes
+    from factory.warehouse import Warehouse
+
+
+def score_all(
+    warehouse: Warehouse, db: duckdb.DuckDBPyConnection, config: Mapping[str, Any], progress: Progress
+) -> tuple[list[Scored], dict[str, Any] | None]:
+    """Score every system that exists, on every row of test and on its distinct texts.
+
+    Args:
+        warehouse: What to evaluate.
+        db: The gold file.
+        config: `kind`, `positive`, `equivalents`, `equivalents_draws`, `draws`, `seed`.
+        progress: Called with (done, total, what).
+
+    Returns:
+        Two rows for each system (none if test has no gold), and the label-equivalents curve or None.
+    """
+    labels = warehouse.query("SELECT name, active FROM labels ORDER BY label_no")
+    shape = Shape(
+        [name for name, _ in labels], np.array([active for _, active in labels], bool), config["kind"] == "multi"
+    )
+    gold = read_gold(db, "test", len(labels))
+    if not len(gold):
+        return [], None
+    hashes = _hashes(warehouse, gold)
+    systems: dict[str, Said] = {}
+    inputs = Inputs(warehouse, db)
+    systems |= student_systems(
+        warehouse, gold.texts, hashes, shape, lambda encoder: inputs.of(encoder, gold.texts, progress), progress
+    )
+    for name, said in label_model_systems(warehouse, gold.texts, hashes, shape).items():
+        systems.setdefault(name, said)
+    systems |= teacher_system(warehouse, gold.texts, shape)
+    systems |= zero_shot_system(
+        warehouse, gold.texts, hashes, shape, lambda encoder: inputs.of(encoder, gold.texts, progress)
+    )
+    human = None if shape.multi else read_human_votes(db, gold)
+    if human is not None:
+        systems |= _human(human, hashes, shape)
+    more, extra = gold_systems(warehouse, db, inputs, gold, hashes, shape, systems.get("student"), config, progress)
+    systems |= more
+    every, distinct = np.arange(len(gold)), gold.distinct()
+    scored: list[Scored] = []
+    student = systems.get("student")
+    for name, said in systems.items():
+        for variant, rows in ((PUBLISHED, every), (DISTINCT, distinct)):
+            row = score_system(
+                name, variant, gold, rows, said, shape,
+                positive=config["positive"], draws=config["draws"], seed=config["seed"],
+            )  # fmt: skip
+            if student is not None and name != "student":
+                versus = compare(gold, rows, student, said, shape, draws=config["draws"], seed=config["seed"])
+                row = replace(row, detail={**row.detail, "versus_student": versus})
+            scored.append(row)
+    return scored, extra
+
+
+def _human(human: HumanVotes, hashes: Sequence[bytes], shape: Shape) -> dict[str, Said]:
+    from factory.evaluation.baselines import majority_of_votes
+
+    found = {}
+    every = np.ones(len(human.votes), bool)
+    for name, position, keys in (("human_lfs", human.position, None), ("human_lfs_content_ties", None, hashes)):
+        labels, covered, tied = majority_of_votes(human.votes, len(shape.names), position=position, hashes=keys)
+        rule = "row index (as WRENCH)" if keys is None else "content hash"
+        found[name] = Said(labels, covered, tied, every, None, {"rules": human.votes.shape[1], "tie_break": rule})
+    return found
+
+
+def _hashes(warehouse: Warehouse, gold: Gold) -> list[bytes]:
+    found = dict(
+        warehouse.query(
+            "SELECT text_no, content_hash FROM texts WHERE text_no IN (SELECT text_no FROM split_texts WHERE split = 'test')"
+        )
+    )
+    return [bytes(found[int(number)]) for number in gold.texts]
