@@ -44,10 +44,18 @@ def audit(
     def person() -> None:
         for line in result.says:
             say(line)
-        table(
-            ["text", "given", "likely", "score", "evidence"],
-            [[str(r["text"])[:80], r["given"], r["likely"], r["score"], r.get("evidence")] for r in rows],
-        )
+        for r in rows:
+            evidence = r["evidence"]
+            label = f" (label {r['label']})" if r["label"] else ""
+            print(f"\n{r['text_no']}: {str(r['text'])[:160]}")
+            print(f"  given {r['given']}, likely {r['likely']}{label}; score {r['score']}")
+            print(f"  the texts tell: {evidence['believed']}")
+            if "label_model" in evidence:
+                print(f"  the label model: {evidence['label_model']}")
+            said = ", ".join(f"{name}: {vote}" for name, vote in evidence["votes"].items())
+            print(f"  votes: {said or 'none'}")
+            for near in evidence["nearest"]:
+                print(f"  near: {near}")
 
     give(dict(result.did), as_json, person)
 
@@ -59,7 +67,13 @@ def ask(
         Path | None, typer.Option(help="CSV, JSONL, or Label Studio tasks (.json): write the questions here.")
     ] = None,
     answers: Annotated[Path | None, typer.Option("--read", help="Read answered questions from here.")] = None,
-    strategy: Annotated[str, typer.Option(help="auto, uncertainty, disagreement, coverage, density, random.")] = "auto",
+    annotator: Annotated[str | None, typer.Option(help="With --read: who answered; a voter of its own.")] = None,
+    strategy: Annotated[
+        str,
+        typer.Option(
+            help="auto, uncertainty, disagreement, coverage, density, random, or active: ask again where doubtful."
+        ),
+    ] = "auto",
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -68,7 +82,7 @@ def ask(
 
     warehouse = open_warehouse(where, folder)
     if answers is not None:
-        result = stage.read_answers(warehouse, answers)
+        result = stage.read_answers(warehouse, answers, annotator=annotator)
     elif out is not None:
         result = stage.ask(warehouse, budget=budget, strategy=strategy, out=out)
     else:

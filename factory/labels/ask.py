@@ -1,7 +1,8 @@
 """Which texts to ask about: uncertainty, disagreement, holes in coverage, density, and answers that are doubtful.
 
-Goh, Mueller: ActiveLab: active learning with re-labeling by multiple annotators. 2023. A text's worth of being asked about
-falls with the belief in its label and with the trust already spent on it; texts asked before are compared on the same scale.
+Goh, Mueller: ActiveLab: active learning with re-labeling by multiple annotators. 2023. A text is wanted the more the less its
+label is believed by the model and by those who voted on it, each weighed by how often it is right; so texts that were
+answered before, by somebody doubtful, are compared with fresh ones on one scale.
 """
 
 from __future__ import annotations
@@ -46,8 +47,7 @@ def pick(
     Raises:
         InputError: An unknown strategy, or `density` without vectors.
     """
-    if strategy not in get_args(Strategy):
-        raise InputError(f"there is no strategy `{strategy}`", fix=f"Use one of {', '.join(get_args(Strategy))}")
+    check_strategy(strategy)
     budget = min(budget, len(probs))
     if budget <= 0:
         return np.zeros(0, np.int64)
@@ -66,6 +66,16 @@ def pick(
     return spread(order[: POOL * budget], budget, features, score)
 
 
+def check_strategy(strategy: str) -> None:
+    """Refuse what is no strategy.
+
+    Raises:
+        InputError: It is none.
+    """
+    if strategy not in get_args(Strategy):
+        raise InputError(f"there is no strategy `{strategy}`", fix=f"Use one of {', '.join(get_args(Strategy))}")
+
+
 def wanted(strategy: Strategy, probs: np.ndarray, votes: VoteSet) -> np.ndarray:
     """How much each text is wanted, float64 [n], 0 ... 1."""
     classes = probs.shape[1]
@@ -82,21 +92,41 @@ def wanted(strategy: Strategy, probs: np.ndarray, votes: VoteSet) -> np.ndarray:
     if strategy == "coverage":
         return hole + 1e-3 * unsure
     if strategy == "active":
-        return 1 - active_score(probs, said)
+        return 1 - active_score(probs, votes)
     if strategy == "density":
         return np.ones(len(probs))
     return (unsure + hole) / 2 + 0.01
 
 
-def active_score(probs: np.ndarray, said: np.ndarray) -> np.ndarray:
-    """ActiveLab's score with all voters alike, 0 ... 1: the lowest are to be asked about, again if need be.
+def active_score(probs: np.ndarray, votes: VoteSet) -> np.ndarray:
+    """ActiveLab's score of each text's label, 0 ... 1: the lowest are to be asked about, again if need be.
+
+    The mean of the model's belief in the label, of every voter's (its vote is right as often as voters are on average), and
+    of chance, weighed by trust: how much nearer to always right a voter is than always saying the commonest label would be.
 
     Args:
-        probs: Float [n, k].
-        said: Number of votes on each text, [n].
+        probs: Float [n, k], what is believed now.
+        votes: The votes behind it, row by row.
     """
-    trust = said + 1.0
-    return (probs.max(axis=1) * trust + 1 / probs.shape[1]) / (trust + 1)
+    k = votes.classes
+    label = probs.argmax(axis=1)
+    row = np.repeat(np.arange(len(votes)), votes.lengths)
+    codes = votes.codes.astype(np.int64)
+    voter, agrees = codes // k, codes % k == label[row]
+    compared = votes.lengths[row] > 1
+    met = np.bincount(voter[compared], minlength=votes.lfs)
+    hits = np.bincount(voter[compared], weights=agrees[compared], minlength=votes.lfs)
+    right = float(hits.sum() / max(met.sum(), 1)) if met.any() else 0.5 + 0.5 / k
+    base = float(np.bincount(label, minlength=k).max() / max(len(label), 1))
+    accuracy = (hits + right) / (met + 1)  # one vote's worth of the average for those seldom compared
+    trust = np.maximum(1 - (1 - accuracy) / max(1 - base, 1e-3), 1e-3)
+    mean_trust = float(trust.mean()) if votes.lfs else 1.0
+    belief = np.where(agrees, right, (1 - right) / max(k - 1, 1))
+    said = np.bincount(row, weights=trust[voter], minlength=len(votes))
+    believed = np.bincount(row, weights=trust[voter] * belief, minlength=len(votes))
+    top: np.ndarray = probs.max(axis=1)
+    score: np.ndarray = (mean_trust * top + mean_trust / k + believed) / (2 * mean_trust + said)
+    return score
 
 
 def typical(features: Any, seed: int, *, sample: int = 2000) -> np.ndarray:

@@ -7,31 +7,62 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 from factory.errors import InputError
 
 FIELDS = ("id", "text", "suggested", "probability", "why", "label")
 
 
-def write_questions(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write questions with an empty `label` to be filled in; the form follows from the file's ending.
+def check_ending(path: Path) -> None:
+    """Refuse a file that questions cannot be written to.
 
     Raises:
         InputError: Another ending than .csv, .jsonl or .json.
     """
+    if path.suffix not in (".csv", ".jsonl", ".json"):
+        raise InputError("questions are written as .csv, .jsonl or .json (Label Studio tasks)", where=path)
+
+
+def write_questions(
+    path: Path, rows: Sequence[Mapping[str, Any]], labels: Sequence[str], *, multi: bool
+) -> Path | None:
+    """Write questions with an empty `label` to be filled in; the form follows from the file's ending.
+
+    Args:
+        path: Where to.
+        rows: With the keys `FIELDS`; several suggested labels are separated by `|`.
+        labels: Label names to choose from, for Label Studio's labelling interface.
+        multi: Whether a text may have several.
+
+    Returns:
+        For Label Studio tasks the file with the labelling interface (.xml beside `path`), else None.
+
+    Raises:
+        InputError: Another ending than .csv, .jsonl or .json.
+    """
+    check_ending(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".csv":
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, FIELDS, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(rows)
-    elif path.suffix == ".jsonl":
+        return None
+    if path.suffix == ".jsonl":
         lines = (json.dumps({name: row[name] for name in FIELDS}, ensure_ascii=False) for row in rows)
         path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    elif path.suffix == ".json":
-        path.write_text(json.dumps([_task(row) for row in rows], ensure_ascii=False, indent=1), encoding="utf-8")
-    else:
-        raise InputError("questions are written as .csv, .jsonl or .json (Label Studio tasks)", where=path)
+        return None
+    path.write_text(json.dumps([_task(row) for row in rows], ensure_ascii=False, indent=1), encoding="utf-8")
+    interface = path.with_suffix(".xml")
+    choices = "".join(f"    <Choice value={quoteattr(label)}/>\n" for label in labels)
+    many = "multiple" if multi else "single"
+    interface.write_text(
+        f'<View>\n  <Text name="text" value="$text"/>\n  <Choices name="label" toName="text" choice="{many}">\n{choices}'
+        "  </Choices>\n</View>\n",
+        encoding="utf-8",
+    )
+    return interface
 
 
 def read_answers(path: Path, labels: Sequence[str], *, multi: bool) -> tuple[dict[str, list[str]], int]:
@@ -95,7 +126,8 @@ def read_answers(path: Path, labels: Sequence[str], *, multi: bool) -> tuple[dic
 
 
 def _task(row: Mapping[str, Any]) -> dict[str, Any]:
-    choice = {"from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": [row["suggested"]]}}
+    suggested = [label for label in str(row["suggested"]).split("|") if label]
+    choice = {"from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": suggested}}
     return {
         "data": {"id": row["id"], "text": row["text"], "why": row["why"]},
         "predictions": [{"result": [choice], "score": row["probability"]}],

@@ -9,8 +9,9 @@ import numpy as np
 
 from factory.canonical import digest
 from factory.errors import InputError
+from factory.labels.asking import ask, read_answers
+from factory.labels.auditing import audit
 from factory.labels.decide import UNCOVERED
-from factory.labels.inspecting import ask, audit, read_answers
 from factory.labels.models import MODELS
 from factory.labels.parameters import balance_shares, default_number
 from factory.labels.problems import features_of, problems_of, solve

@@ -1,98 +1,23 @@
-"""Auditing labels, and asking about texts."""
+"""Asking about texts, and reading answers back."""
 
 from __future__ import annotations
 
 import csv
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from labels.test_denoise import make
+from labels.topics import warehouse
 
 from factory.errors import InputError
+from factory.labels import asking
 from factory.labels.ask import active_score, pick
-from factory.labels.audit import find_issues
-from factory.labels.stage import ask, audit, denoise, read_answers
+from factory.labels.stage import ask, denoise, read_answers
 from factory.labels.votes import VoteSet
 from factory.warehouse import Warehouse
-
-WORDS = (("goal match team score", "ball pitch coach win"), ("bank stock market rate", "loan shares profit tax"))
-
-
-def topics(n: int = 200) -> tuple[list[str], np.ndarray]:
-    """Two easily told topics."""
-    rng = np.random.default_rng(0)
-    gold = rng.integers(0, 2, n)
-    texts = [
-        " ".join(rng.permutation(" ".join(WORDS[label]).split())[:5]) + f" {row}" for row, label in enumerate(gold)
-    ]
-    return texts, gold
-
-
-def warehouse(*, wrong: int = 0, silent: int = 0) -> tuple[Warehouse, np.ndarray]:
-    """Three functions that are right but for `wrong` planted texts; the last `silent` texts get no votes."""
-    texts, gold = topics()
-    said = gold.copy()
-    said[:wrong] = 1 - said[:wrong]
-    votes = np.repeat(said[:, None], 3, axis=1)
-    if silent:
-        votes[-silent:] = -1
-    made = make(votes, ["sport", "money"], dev={})
-    with made.lease() as db:
-        for row, text in enumerate(texts):
-            db.execute("UPDATE texts SET text = ? WHERE text_no = ?", [text, row + 1])
-    return made, gold
-
-
-def test_planted_errors_in_denoised_labels_are_found_with_the_evidence(tmp_path: Path) -> None:
-    made, _ = warehouse(wrong=10)
-    denoise(made, model="majority")
-    found = audit(made, encoder="hashing", limit=5, out=tmp_path / "issues.csv")
-    rows = list(csv.DictReader((tmp_path / "issues.csv").open(encoding="utf-8")))
-    hits = [int(row["text_no"]) for row in rows]
-    assert sum(number <= 10 for number in hits) >= 9
-    assert len(hits) <= 14
-    assert len(found.did["issues"]) == 5
-    first = found.did["issues"][0]
-    assert first["given"] != first["likely"]
-    assert set(first["evidence"]["votes"]) == {"p0", "p1", "p2"}
-    assert len(first["evidence"]["nearest"]) == 3
-
-
-def test_audit_of_dev_and_of_nothing() -> None:
-    made, gold = warehouse()
-    with pytest.raises(InputError, match="Run `denoise`"):
-        audit(made)
-    with pytest.raises(InputError, match="no labels of `dev`"):
-        audit(made, of="dev")
-    with made.lease() as db:
-        for row, label in enumerate(gold):
-            db.execute("INSERT INTO gold VALUES (1, ?, ?, ?)", [row, row + 1, int(1 - label if row < 5 else label)])
-    assert {row["text_no"] for row in audit(made, of="dev", encoder="hashing").did["issues"]} >= {1, 2, 3, 4, 5}
-
-
-@pytest.mark.parametrize("rate", [0.05, 0.1, 0.2])
-@pytest.mark.parametrize("kind", ["symmetric", "class-dependent"])
-def test_audit_is_more_precise_than_cleanlabs_default(rate: float, kind: str) -> None:
-    from cleanlab.filter import find_label_issues
-
-    from factory.labels.audit import out_of_sample
-
-    rng = np.random.default_rng(3)
-    gold = rng.integers(0, 3, 600)
-    features = np.eye(3)[gold] * 1.2 + rng.normal(0, 0.6, (600, 3))
-    features = np.hstack([features, rng.normal(0, 0.3, (600, 20))])
-    features /= np.linalg.norm(features, axis=1, keepdims=True)
-    bad = rng.random(600) < rate
-    given = np.where(bad, (gold + (rng.integers(1, 3, 600) if kind == "symmetric" else 1)) % 3, gold)
-    bad = given != gold
-    mine = np.zeros(600, bool)
-    mine[[issue.row for issue in find_issues(given, features, 3)]] = True
-    theirs = find_label_issues(given, out_of_sample(features, given, 3))
-    precision, recall = (bad & mine).sum() / mine.sum(), (bad & mine).sum() / bad.sum()
-    assert precision >= (bad & theirs).sum() / theirs.sum()
-    assert recall >= 0.5
 
 
 @pytest.mark.parametrize("ending", [".csv", ".jsonl"])
@@ -178,5 +103,71 @@ def test_strategies_pick_what_they_say_and_do_not_depend_on_row_order() -> None:
 
 def test_a_doubtful_answer_is_worth_asking_again_before_a_sure_one() -> None:
     probs = np.array([[0.55, 0.45], [0.99, 0.01], [0.55, 0.45]])
-    score = active_score(probs, np.array([1, 1, 5]))
-    assert score[0] < score[2] < score[1]
+    matrix = np.full((3, 5), -1)
+    matrix[0, 0] = matrix[1, 0] = 0
+    matrix[2] = 0
+    score = active_score(probs, VoteSet.from_matrix(matrix, 2))
+    assert score[0] < score[1]
+    assert score[0] < score[2]
+
+
+def test_the_answer_of_a_doubtful_voter_is_asked_about_again_before_that_of_a_good_one() -> None:
+    rng = np.random.default_rng(0)
+    gold = rng.integers(0, 2, 200)
+    votes = np.full((202, 4), -1)
+    for voter, accuracy in enumerate([0.95, 0.95, 0.95, 0.6]):
+        votes[:200, voter] = np.where(rng.random(200) < accuracy, gold, 1 - gold)
+    votes[200, 0], votes[201, 3] = 1, 1
+    probs = np.where(np.append(gold, [1, 1])[:, None] == np.arange(2), 0.9, 0.1)
+    score = active_score(probs, VoteSet.from_matrix(votes, 2))
+    assert score[201] < score[200]
+
+
+def answer(made: Warehouse, path: Path, label: str, *, annotator: str | None = None) -> None:
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    path.write_text("".join(json.dumps({**row, "label": label}) + "\n" for row in rows), encoding="utf-8")
+    read_answers(made, path, annotator=annotator)
+
+
+def test_only_active_asks_again_and_says_what_was_answered(tmp_path: Path) -> None:
+    made, _ = warehouse(silent=5)
+    denoise(made, encoder=None)
+    ask(made, budget=200, strategy="random", out=tmp_path / "a.jsonl")
+    answer(made, tmp_path / "a.jsonl", "money")
+    denoise(made, encoder=None)
+    assert ask(made, budget=10, strategy="random").did["questions"] == 0
+    again = ask(made, budget=10, strategy="active").did["asked"]
+    assert len(again) == 10
+    assert all("answered before: money" in row["why"] for row in again)
+
+
+def test_every_annotator_is_a_voter_of_its_own(tmp_path: Path) -> None:
+    made, _ = warehouse(silent=5)
+    denoise(made, encoder=None)
+    ask(made, budget=2, strategy="active", out=tmp_path / "a.jsonl")
+    for name, label in (("ada", "money"), ("bo", "sport"), ("bo", "money")):
+        answer(made, tmp_path / "a.jsonl", label, annotator=name)
+    found = made.query(
+        "SELECT p.name, count(*), min(vote) FROM votes JOIN programs p USING (program_no) WHERE kind = 'trusted'"
+        " GROUP BY ALL ORDER BY ALL"
+    )
+    assert found == [("asked answers by ada", 2, 1), ("asked answers by bo", 2, 1)]
+
+
+def test_of_many_texts_a_pool_is_looked_at_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "MOST_LOOKED_AT", 50)
+    made, _ = warehouse(silent=5)
+    denoise(made, encoder=None)
+    assert "50 of 200 training texts were looked at" in ask(made, budget=2, strategy="uncertainty").says
+
+
+def test_label_studio_tasks_suggest_every_label_of_a_multi_task_and_come_with_the_interface(tmp_path: Path) -> None:
+    made = make(np.array([[1, 1], [1, 0], [0, 1]]), ["a & b", "c"], kind="multi", targets=[0, 1])
+    denoise(made)
+    ask(made, budget=3, strategy="uncertainty", out=tmp_path / "tasks.json")
+    tasks = json.loads((tmp_path / "tasks.json").read_text(encoding="utf-8"))
+    suggested = [task["predictions"][0]["result"][0]["value"]["choices"] for task in tasks]
+    assert ["a & b", "c"] in suggested
+    interface = ElementTree.parse(tmp_path / "tasks.xml").getroot()
+    assert [choice.get("value") for choice in interface.iter("Choice")] == ["a & b", "c"]
+    assert interface.find("Choices").get("choice") == "multiple"
