@@ -11,7 +11,6 @@ without votes are a tie of all classes, and ties go by content hash, for every m
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import subprocess
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from _harness import Options, Row, Skip, case, emit, main, row
-from labels_sets import BUILT_ON, NO_TEXTS, REPORTED_ON, VoteData, load, with_dev
+from labels_sets import BUILT_ON, NO_TEXTS, REPORTED_ON, VoteData, keys_of, load, score, tfidf, with_dev
 
 MODELS = (
     "majority",
@@ -41,21 +40,6 @@ QUICK = ("wrench_youtube", "llmvotes_emotion", "crowd_bluebird")
 
 
 # Scores -------------------------------------------------------------------------------------------------------------------
-def keys_of(texts: list[str]) -> np.ndarray:
-    """The tie keys of texts, as the warehouse makes them."""
-    from factory.labels.decide import tie_keys
-
-    return tie_keys([hashlib.sha256(text.encode("utf-8", "replace")).digest()[:16] for text in texts])
-
-
-def score(metric: str, gold: np.ndarray, said: np.ndarray) -> float:
-    """Accuracy, or F1 of class 1."""
-    if metric == "accuracy":
-        return float((gold == said).mean())
-    hits = float(((said == 1) & (gold == 1)).sum())
-    return 2 * hits / max(float((said == 1).sum() + (gold == 1).sum()), 1.0)
-
-
 def judged(data: VoteData, probs: np.ndarray) -> dict[str, Any]:
     """Scores on all and on covered rows; `said` and `gold` of all rows for the bootstrap."""
     from factory.labels.decide import decide
@@ -83,15 +67,6 @@ def not_worse(data: VoteData, one: dict[str, Any], other: dict[str, Any], *, rou
         at = rng.integers(0, len(gold), len(gold))
         gaps.append(score(data.metric, gold[at], first[at]) - score(data.metric, gold[at], second[at]))
     return [round(float(value), 4) for value in np.percentile(gaps, [2.5, 97.5])]
-
-
-def tfidf(fit: list[str], *others: list[str]) -> list[Any]:
-    """Sparse TF-IDF of words and word pairs, learned on `fit`: vectors of `fit` and of the others."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    maker = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, max_features=50_000)
-    first = maker.fit_transform(fit)
-    return [first, *(maker.transform(texts) for texts in others)]
 
 
 def downstream(data: VoteData, probs: np.ndarray, vectors: list[Any] | None) -> float | None:
@@ -297,94 +272,6 @@ def crowd_kit(options: Options) -> None:
                     ours_s=round(seconds, 3),
                     peer_s=round(took, 3),
                     n=len(known),
-                )
-            )
-
-
-# Audit and asking ---------------------------------------------------------------------------------------------------------
-@case("audit/planted")
-def audit(options: Options) -> None:
-    """Planted label errors: precision, recall and F1 of ours and of cleanlab's default on the same probabilities."""
-    from cleanlab.filter import find_label_issues
-
-    from factory.labels.audit import find_issues, out_of_sample
-
-    for name in ("wrench_youtube", "wrench_trec", "agnews"):
-        data = load(options.data, name, limit=1000)
-        vectors, gold, k = tfidf(data.fit.texts)[0], data.fit.gold, len(data.classes)
-        for rate in (0.05, 0.1, 0.2):
-            for kind in ("symmetric", "class-dependent"):
-                rng = np.random.default_rng(1)
-                bad = rng.random(len(gold)) < rate
-                shift = rng.integers(1, k, len(gold)) if kind == "symmetric" else 1
-                given = np.where(bad, (gold + shift) % k, gold)
-                mine = np.zeros(len(gold), bool)
-                mine[[issue.row for issue in find_issues(given, vectors, k)]] = True
-                theirs = find_label_issues(given, out_of_sample(vectors, given, k))
-                ours, peer = _hits(bad, mine), _hits(bad, theirs)
-                more = {"precision": ours[0], "recall": ours[1], "peer_precision": peer[0], "peer_recall": peer[1]}
-                emit(
-                    row(
-                        f"audit/{name}/{rate}/{kind}",
-                        ours[2],
-                        peer[2],
-                        peer_name="cleanlab 2.9 default",
-                        unit="F1",
-                        n=len(gold),
-                        **more,
-                    )
-                )
-
-
-def _hits(bad: np.ndarray, found: np.ndarray) -> tuple[float, float, float]:
-    both = float((bad & found).sum())
-    figures = both / max(found.sum(), 1), both / max(bad.sum(), 1), 2 * both / max(found.sum() + bad.sum(), 1)
-    return round(figures[0], 3), round(figures[1], 3), round(figures[2], 3)
-
-
-@case("ask/curves")
-def ask(options: Options) -> None:
-    """Label-budget curves: a student taught with denoised labels and M answers (simulated from train gold), against random."""
-    from factory.labels.ask import pick
-    from factory.labels.auto import choose, predict
-    from factory.labels.joint import soft_logistic
-
-    seeds = 2 if options.quick else 10
-    for name in ("wrench_youtube", "wrench_trec", "agnews"):
-        data = load(options.data, name, limit=4000)
-        vectors, k = tfidf(data.fit.texts, data.score.texts), len(data.classes)
-        keys = keys_of(data.fit.texts)
-        curves: dict[tuple[str, int], list[float]] = {}
-        for seed in range(seeds):
-            rows = np.sort(np.random.default_rng(seed).permutation(len(data.fit.texts))[:1000])
-            votes, features, gold = data.fit.votes.take(rows), vectors[0][rows], data.fit.gold[rows]
-            model = choose(votes, classes=k, features=features, keys=keys[rows]).model
-            probs = predict(model, votes, features=features, keys=keys[rows])
-            for strategy in ("auto", "uncertainty", "random"):
-                for budget in (0, 25, 50, 100, 200):
-                    chosen = pick(
-                        budget, probs, votes, keys=keys[rows], features=features, strategy=strategy, seed=seed
-                    )
-                    target, known = probs.copy(), votes.covered.copy()
-                    target[chosen], known[chosen] = np.eye(k)[gold[chosen]], True
-                    weights, bias = soft_logistic(features[known], target[known], 10.0, rounds=50)
-                    said = np.asarray(vectors[1] @ weights + bias).argmax(axis=1)
-                    curves.setdefault((strategy, budget), []).append(score(data.metric, data.score.gold, said))
-        for (strategy, budget), figures in curves.items():
-            if strategy == "random":
-                continue
-            base = curves["random", budget]
-            gaps = np.array(figures) - np.array(base)
-            emit(
-                row(
-                    f"ask/{name}/{strategy}/{budget}",
-                    round(float(np.mean(figures)), 4),
-                    round(float(np.mean(base)), 4),
-                    peer_name="random",
-                    unit="accuracy",
-                    seeds=seeds,
-                    gain=round(float(gaps.mean()), 4),
-                    standard_error=round(float(gaps.std(ddof=1) / np.sqrt(seeds)), 4),
                 )
             )
 

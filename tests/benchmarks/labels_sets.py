@@ -6,6 +6,7 @@ are in the same half.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,3 +173,27 @@ def _part(path: Path, names: list[str], m: int, limit: int, seed: int) -> Part:
 
 def _pick(part: Part, rows: np.ndarray) -> Part:
     return Part([part.texts[row] for row in rows], part.votes.take(rows), part.gold[rows])
+
+
+def keys_of(texts: list[str]) -> np.ndarray:
+    """The tie keys of texts, as the warehouse makes them."""
+    from factory.labels.decide import tie_keys
+
+    return tie_keys([hashlib.sha256(text.encode("utf-8", "replace")).digest()[:16] for text in texts])
+
+
+def score(metric: str, gold: np.ndarray, said: np.ndarray) -> float:
+    """Accuracy, or F1 of class 1."""
+    if metric == "accuracy":
+        return float((gold == said).mean())
+    hits = float(((said == 1) & (gold == 1)).sum())
+    return 2 * hits / max(float((said == 1).sum() + (gold == 1).sum()), 1.0)
+
+
+def tfidf(fit: list[str], *others: list[str]) -> list[Any]:
+    """Sparse TF-IDF of words and word pairs, learned on `fit`: vectors of `fit` and of the others."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    maker = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, max_features=50_000)
+    first = maker.fit_transform(fit)
+    return [first, *(maker.transform(texts) for texts in others)]
