@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import InputError
-from factory.pipeline import Pipeline, Step, step_function
+from factory.pipeline import ASKING, Pipeline, Step, step_function
 from factory.result import Progress, StageResult, no_progress
 from factory.steps import Context
 from factory.warehouse import Warehouse
@@ -91,6 +91,8 @@ def run_pipeline(
     unknown = [verb for verb in only if verb not in {step.verb for step in pipeline.steps}]
     if unknown:
         raise InputError(f"the pipeline has no step `{unknown[0]}`", where=pipeline.path)
+    if any(step.verb in ASKING for step in steps):
+        _no_todo(pipeline)
     results: list[StageResult] = []
     run_no: int | None = None
     warehouse.linger_s = LINGER_S
@@ -140,6 +142,21 @@ def call_step(step: Step, warehouse: Warehouse, context: Context, progress: Prog
 
 
 # ----------------------------------------------------------------------------------------------------------------------
+def _no_todo(pipeline: Pipeline) -> None:
+    """Ask nothing about labels whose descriptions are still those that `factory init` wrote.
+
+    Raises:
+        InputError: A description begins with TODO.
+    """
+    for label in pipeline.card.labels:
+        if label.description.startswith("TODO"):
+            raise InputError(
+                f"the description of `{label.name}` is still a TODO",
+                where=f"task card {pipeline.card.name}",
+                fix="Say in one or two sentences what the label means: the model goes by that",
+            )
+
+
 def _record(
     warehouse: Warehouse, run_no: int | None, pipeline: Pipeline, number: int, result: StageResult, started: datetime
 ) -> int:

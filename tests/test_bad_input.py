@@ -27,6 +27,7 @@ steps:
       dev: {path: dev.csv, text: text, label: label}
       test: {path: test.csv, text: text, label: label}
 """
+ASKS = '  - author: {programs: 2}\nengine: {kind: server, url: "http://127.0.0.1:9/v1", model: none}\n'
 FILES = {
     "task.yaml": TASK,
     "pipeline.yaml": PIPELINE,
@@ -70,6 +71,9 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "one label": ({"task.yaml": "name: toy\ntext: x\nlabels: {ham: x}\n"}, "two labels or more"),
     "label without description": ({"task.yaml": TASK.replace("a fine line", "''")}, "task.yaml:3"),
+    "a description still to be written": (
+        {"task.yaml": TASK.replace("no fine line", "TODO: say"), "pipeline.yaml": PIPELINE + ASKS}, "`spam` is still a TODO"
+    ),
     "a label twice": ({"task.yaml": TASK.replace("spam:", "ham:")}, "task.yaml:3: `ham` stands twice"),
     "a label twice in a list": (
         {"task.yaml": "name: toy\ntext: x\nlabels: [{name: a, description: x}, {name: a, description: y}]\n"},

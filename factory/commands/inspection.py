@@ -102,6 +102,7 @@ def lineage(
     ],
     number: Annotated[str, typer.Argument(help="Its number (or key).")],
     down: Annotated[bool, typer.Option("--down", help="What came of it, instead of what it came from.")] = False,
+    limit: Annotated[int, typer.Option(help="At most so many lines.")] = 1000,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -110,9 +111,14 @@ def lineage(
     walk = "descendants" if down else "ancestors"
     names = ["child_kind", "child", "parent_kind", "parent", "how", "depth"]
     order = "depth, child_kind, child, parent_kind, parent"
-    rows = warehouse.query(f"SELECT {', '.join(names)} FROM {walk}(?, ?) ORDER BY {order} LIMIT 1000", [kind, number])
+    rows = warehouse.query(
+        f"SELECT {', '.join(names)} FROM {walk}(?, ?) ORDER BY {order} LIMIT {limit + 1}", [kind, number]
+    )
     if not rows:
         _nothing_to_walk(warehouse, kind, number)
+    if len(rows) > limit:
+        say(f"there are more than {limit} lines, and these are the nearest; --limit shows more")
+        del rows[limit:]
     give({"lineage": [dict(zip(names, row, strict=True)) for row in rows]}, as_json, lambda: table(names, rows))
 
 
