@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from factory.encoders import Encoder
 
     Inputs: TypeAlias = "Sequence[str] | NDArray[np.float32] | TextsAndVectors"
+    Trial: TypeAlias = tuple[Mapping[str, Any], float]
 
 STUDENTS: Mapping[str, str] = {
     "hybrid": "factory.students.hybrid:HybridStudent",
     "linear": "factory.students.linear:LinearStudent",
     "embedding": "factory.students.embedding:EmbeddingStudent",
     "setfit": "factory.students.setfit:SetFitStudent",
+    "finetune": "factory.students.finetune:FinetuneStudent",
     "static": "factory.students.static:StaticStudent",
 }
 """Name -> where its class is; imported when it is asked for."""
@@ -57,62 +59,141 @@ class TextsAndVectors:
         return TextsAndVectors([t for t, kept in zip(self.texts, mask, strict=True) if kept], self.vectors[mask])
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What a student learns from, read to fit what it takes.
+
+    Attributes:
+        texts: n strings; empty where only vectors were given, which a student that takes vectors alone allows.
+        vectors: float32 [n, d] of the encoder, or None for a student that takes texts alone.
+        targets: float64 [n, k]; NaN where a label of a multi task is unknown.
+        weights: float64 [n], above 0, mean 1.
+        multi: Whether each label is a question of its own.
+        encoder: The sentence encoder, or None.
+        unlabelled: Further texts of the same sort without labels, for a student that can use them.
+        progress: Called with (done, total, what).
+    """
+
+    texts: Sequence[str]
+    vectors: NDArray[np.float32] | None
+    targets: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    multi: bool
+    encoder: Encoder | None = None
+    unlabelled: Sequence[str] = ()
+    progress: Progress = no_progress
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the sentence encoder."""
+        folder = None if self.encoder is None else self.encoder.folder
+        assert folder is not None, "`Student.fit` looked"
+        return folder
+
+
 class Student(ABC):
-    """A fitted classifier over `n_labels` labels.
+    """A fitted classifier over `n_labels` labels. A member defines `train`, `_answer`, `_write` and `_read`.
 
     Attributes:
         kind: Its name in `STUDENTS`.
-        takes: Whether `fit` and `predict_proba` read texts, take precomputed vectors of the encoder instead, or read both
-            (`TextsAndVectors`; with texts alone it encodes them).
-        config: The frozen dataclass it was fitted with, choices resolved.
+        takes: Whether it reads texts, vectors of the encoder (texts are encoded where they are given instead), or both.
+        stands_on_encoder: Whether it needs a sentence encoder to be trained.
+        Config: The frozen dataclass of its options.
+        config: The one it was fitted with, choices resolved.
         multi: Whether each label is a question of its own (sigmoid) or one of all is right (softmax).
+        n_labels: k.
+        encoder: The one it stands on, where it still asks it at work.
+        trials: What was tried on the way to its configuration, each with a loss on held-out soft labels.
     """
 
     kind: ClassVar[str]
     takes: ClassVar[Literal["texts", "vectors", "both"]]
+    stands_on_encoder: ClassVar[bool] = True
     Config: ClassVar[type[Any]]
-    config: Any
-    multi: bool
-    n_labels: int
+
+    def __init__(self, config: Any, multi: bool, n_labels: int, encoder: Encoder | None = None) -> None:
+        self.config = config
+        self.multi = multi
+        self.n_labels = n_labels
+        self.encoder = encoder
+        self.trials: list[Trial] = []
 
     @classmethod
     @abstractmethod
-    def fit(
-        cls,
-        inputs: Inputs,
-        soft_labels: NDArray[np.floating[Any]],
-        weights: NDArray[np.floating[Any]],
-        *,
-        config: Any,
-        multi: bool,
-        encoder: Encoder | None,
-        progress: Progress,
-    ) -> Student:
-        """Train. See `fit_student` for what the arguments are."""
+    def train(cls, lesson: Lesson, config: Any) -> Student:
+        """Fit to a lesson that holds something to learn. `fit_student` is the way in."""
 
     @abstractmethod
+    def _answer(self, texts: Sequence[str], vectors: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        """Probabilities of texts, or of vectors, whichever it takes."""
+
+    @abstractmethod
+    def _write(self, folder: Path) -> None:
+        """Write all but the configuration: safetensors and JSON, the same bytes for the same student."""
+
+    @classmethod
+    @abstractmethod
+    def _read(cls, folder: Path, config: Any, multi: bool, encoder: Encoder | None) -> Student:
+        """Read what `_write` wrote."""
+
+    @abstractmethod
+    def cool(self, temperature: float) -> None:
+        """Divide the logits by a temperature from now on, by dividing the head itself; nothing is left to apply later."""
+
     def predict_proba(self, inputs: Inputs) -> NDArray[np.float32]:
         """Probabilities.
 
         Args:
-            inputs: Texts; a student that `takes` vectors also accepts float32 [n, d].
+            inputs: Texts; a student that `takes` vectors also accepts float32 [n, d], or both together.
 
         Returns:
             float32 [n, k]; rows sum to 1 for a single task, each entry stands alone for a multi task.
         """
-
-    @abstractmethod
-    def save(self, folder: Path) -> None:
-        """Write the student into an empty folder: safetensors and JSON, the same bytes for the same student."""
+        return self._answer(*self._look(inputs, self.encoder, no_progress))
 
     @classmethod
-    @abstractmethod
-    def load(cls, folder: Path, encoder: Encoder | None) -> Student:
-        """Read what `save` wrote."""
+    def fit(cls, inputs: Inputs, lesson: Lesson, config: Any) -> Student:
+        """Train on what was given: `lesson` with its texts and vectors still to be filled from `inputs`.
 
-    def cool(self, temperature: float) -> None:
-        """Divide the logits by a temperature from now on, by dividing the head itself; nothing is left to apply later."""
-        raise NotImplementedError(f"the student {self.kind!r} has no head to cool")
+        Raises:
+            InputError: The student needs an encoder and has none, or was given vectors that it cannot use.
+        """
+        folder = None if lesson.encoder is None else lesson.encoder.folder
+        if cls.stands_on_encoder and cls.takes != "vectors" and folder is None:
+            raise InputError(f"the student {cls.kind!r} needs a sentence encoder", fix="Name one with `encoder:`")
+        texts, vectors = cls._look(inputs, lesson.encoder, lesson.progress)
+        return cls.train(replace(lesson, texts=texts, vectors=vectors), config)
+
+    @classmethod
+    def _look(
+        cls, inputs: Inputs, encoder: Encoder | None, progress: Progress
+    ) -> tuple[list[str], NDArray[np.float32] | None]:
+        """Texts and vectors, as far as this student takes them."""
+        if isinstance(inputs, TextsAndVectors):
+            return list(inputs.texts), None if cls.takes == "texts" else inputs.vectors
+        if isinstance(inputs, np.ndarray) and inputs.dtype.kind == "f":
+            if cls.takes != "vectors":
+                also = "" if cls.takes == "texts" else " alone"
+                raise InputError(f"the student {cls.kind!r} takes texts, not vectors{also}")
+            return [], inputs
+        texts = [str(text) for text in inputs]
+        if cls.takes == "texts":
+            return texts, None
+        if encoder is None:
+            raise InputError(f"the student {cls.kind!r} needs an encoder for texts", fix="Give one from `load_encoder`")
+        return texts, encoder.encode(texts, progress)
+
+    def save(self, folder: Path) -> None:
+        """Write the student into an empty folder: safetensors and JSON, the same bytes for the same student."""
+        self._write(folder)
+        write_json(folder / "student.json", {"kind": self.kind, "multi": self.multi, "config": asdict(self.config)})
+
+    @classmethod
+    def load(cls, folder: Path, encoder: Encoder | None = None) -> Student:
+        """Read what `save` wrote."""
+        facts = json.loads((folder / "student.json").read_text(encoding="utf-8"))
+        values = {name: tuple(v) if isinstance(v, list) else v for name, v in facts["config"].items()}
+        return cls._read(folder, cls.Config(**values), bool(facts["multi"]), encoder)
 
     @property
     def chosen(self) -> Mapping[str, Any]:
@@ -161,6 +242,7 @@ def fit_student(
     config: Mapping[str, Any] | None = None,
     multi: bool = False,
     encoder: Encoder | None = None,
+    unlabelled: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> Student:
     """Train a student on probabilistic labels.
@@ -175,6 +257,7 @@ def fit_student(
         config: The student's options; unset ones take their defaults.
         multi: Whether a text may have any number of labels.
         encoder: For students that stand on a sentence encoder.
+        unlabelled: Further texts without labels; `finetune` uses them for consistency training, the others leave them.
         progress: Called with (done, total, what).
 
     Returns:
@@ -211,15 +294,10 @@ def fit_student(
         chosen = inputs[keep]
     else:
         chosen = [text for text, kept in zip(inputs, keep, strict=True) if kept]
-    return student_class(kind).fit(
-        chosen,
-        targets[keep],
-        mass[keep] / mass[keep].mean(),
-        config=make_config(kind, config),
-        multi=multi,
-        encoder=encoder,
-        progress=progress,
-    )
+    lesson = Lesson(
+        (), None, targets[keep], mass[keep] / mass[keep].mean(), multi, encoder, tuple(unlabelled), progress
+    )  # fmt: skip
+    return student_class(kind).fit(chosen, lesson, make_config(kind, config))
 
 
 def texts_in(inputs: Inputs) -> list[str]:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from factory.encoders import Encoder
-from factory.errors import InputError
-from factory.result import Progress
-from factory.students.base import Student, TextsAndVectors, write_json
+from factory.students.base import Lesson, Student
 from factory.students.head import Head, choose_strength, fit_head
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from factory.students.base import Inputs
 
 
 @dataclass(frozen=True)
@@ -45,53 +42,40 @@ class EmbeddingStudent(Student):
     Config: ClassVar[type[Any]] = EmbeddingConfig
 
     def __init__(self, head: Head, config: EmbeddingConfig, encoder: Encoder | None) -> None:
+        super().__init__(config, head.multi, len(head.bias), encoder)
         self.head = head
-        self.config = config
-        self.encoder = encoder
-        self.multi = head.multi
-        self.n_labels = len(head.bias)
-        self.trials: list[tuple[float, float]] = []
 
     @classmethod
-    def fit(
-        cls,
-        inputs: Inputs,
-        soft_labels: NDArray[np.floating[Any]],
-        weights: NDArray[np.floating[Any]],
-        *,
-        config: EmbeddingConfig,
-        multi: bool,
-        encoder: Encoder | None,
-        progress: Progress,
-    ) -> EmbeddingStudent:
-        vectors = _vectors(inputs, encoder, progress)
+    def train(cls, lesson: Lesson, config: EmbeddingConfig) -> EmbeddingStudent:
+        vectors = lesson.vectors
+        assert vectors is not None
         trials: list[tuple[float, float]] = []
         if config.c == "auto":
             c, trials = choose_strength(
-                vectors, soft_labels, weights, multi=multi, gce=config.gce, folds=config.folds, seed=config.seed
-            )
+                vectors, lesson.targets, lesson.weights, multi=lesson.multi, gce=config.gce, folds=config.folds,
+                seed=config.seed,
+            )  # fmt: skip
             config = replace(config, c=c)
-        head = fit_head(vectors, soft_labels, weights, c=float(config.c), multi=multi, gce=config.gce)
-        student = cls(head, config, encoder)
-        student.trials = trials
+        head = fit_head(
+            vectors, lesson.targets, lesson.weights, c=float(config.c), multi=lesson.multi, gce=config.gce
+        )  # fmt: skip
+        student = cls(head, config, lesson.encoder)
+        student.trials = [({"c": c}, loss) for c, loss in trials]
         return student
 
-    def predict_proba(self, inputs: Inputs) -> NDArray[np.float32]:
-        return self.head.predict_proba(_vectors(inputs, self.encoder, None))
+    def _answer(self, texts: Sequence[str], vectors: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        assert vectors is not None
+        return self.head.predict_proba(vectors)
 
     def cool(self, temperature: float) -> None:
         self.head = self.head.cooled(temperature)
 
-    def save(self, folder: Path) -> None:
+    def _write(self, folder: Path) -> None:
         save_head(self.head, folder)
-        write_json(folder / "student.json", {"kind": self.kind, "multi": self.multi, "config": asdict(self.config)})
 
     @classmethod
-    def load(cls, folder: Path, encoder: Encoder | None) -> EmbeddingStudent:
-        import json
-
-        facts = json.loads((folder / "student.json").read_text(encoding="utf-8"))
-        return cls(load_head(folder, facts["multi"]), EmbeddingConfig(**facts["config"]), encoder)
+    def _read(cls, folder: Path, config: Any, multi: bool, encoder: Encoder | None) -> EmbeddingStudent:
+        return cls(load_head(folder, multi), config, encoder)
 
 
 def save_head(head: Head, folder: Path) -> None:
@@ -107,13 +91,3 @@ def load_head(folder: Path, multi: bool) -> Head:
 
     arrays = load_file(str(folder / "head.safetensors"))
     return Head(arrays["weight"], arrays["bias"], multi)
-
-
-def _vectors(inputs: Inputs, encoder: Encoder | None, progress: Progress | None) -> NDArray[np.float32]:
-    if isinstance(inputs, np.ndarray):
-        return inputs
-    if isinstance(inputs, TextsAndVectors):
-        return inputs.vectors
-    if encoder is None:
-        raise InputError("the student 'embedding' needs an encoder for texts", fix="Give one from `load_encoder`")
-    return encoder.encode(inputs, progress)

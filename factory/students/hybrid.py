@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -16,17 +16,14 @@ import numpy as np
 
 from factory.encoders import Encoder
 from factory.errors import InputError
-from factory.result import Progress
-from factory.students.base import Student, TextsAndVectors, write_json
+from factory.students.base import Lesson, Student
 from factory.students.head import Head, probabilities
-from factory.students.linear import choose_c, regress
 from factory.students.pooling import gram_logits
+from factory.students.regression import regress_at
 from factory.students.static import gram_matrix, learn_idf
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from factory.students.base import Inputs
 
 
 @dataclass(frozen=True)
@@ -56,45 +53,28 @@ class HybridStudent(Student):
     def __init__(
         self, head: Head, grams: NDArray[np.float32], idf: NDArray[np.float32], config: HybridConfig, encoder: Encoder
     ) -> None:
+        super().__init__(config, head.multi, len(head.bias), encoder)
         self.head, self.grams, self.idf = head, grams, idf
-        self.config, self.encoder = config, encoder
-        self.multi = head.multi
-        self.n_labels = len(head.bias)
-        self.trials: list[tuple[float, float]] = []
         self._tokenizer, self.max_tokens = tokenizer_of(encoder)
 
     @classmethod
-    def fit(
-        cls,
-        inputs: Inputs,
-        soft_labels: NDArray[np.floating[Any]],
-        weights: NDArray[np.floating[Any]],
-        *,
-        config: HybridConfig,
-        multi: bool,
-        encoder: Encoder | None,
-        progress: Progress,
-    ) -> HybridStudent:
-        if encoder is None or encoder.folder is None:
-            raise InputError("the student 'hybrid' needs a sentence encoder", fix="Name one with `encoder:`")
-        texts, dense = _both(inputs, encoder, progress)
-        k = soft_labels.shape[1]
-        empty = Head(np.zeros((k, dense.shape[1]), np.float32), np.zeros(k, np.float32), multi)
-        student = cls(empty, np.zeros((1, k), np.float32), np.zeros(1, np.float32), config, encoder)
-        ids = student.token_ids(texts)
+    def train(cls, lesson: Lesson, config: HybridConfig) -> HybridStudent:
+        dense = lesson.vectors
+        assert lesson.encoder is not None
+        assert dense is not None
+        (_, d), k = dense.shape, lesson.targets.shape[1]
+        empty = Head(np.zeros((k, d), np.float32), np.zeros(k, np.float32), lesson.multi)
+        student = cls(empty, np.zeros((1, k), np.float32), np.zeros(1, np.float32), config, lesson.encoder)
+        ids = student.token_ids(lesson.texts)
         vocabulary = student._tokenizer.get_vocab_size()
         idf = learn_idf(ids, vocabulary, config.pairs)
         columns = np.flatnonzero(idf)
         sparse = gram_matrix(ids, vocabulary, idf)[:, columns]
-        if config.c == "auto":
-            best, student.trials = choose_c(sparse, soft_labels, weights, config, multi, dense=dense)
-            config = replace(config, c=best)
-        weight, bias = regress(sparse, soft_labels, weights, float(config.c), multi, dense=dense)
-        d = dense.shape[1]
+        weight, bias, student.config, student.trials = regress_at(sparse, lesson, config, dense=dense)
         student.grams = np.zeros((len(idf), k), np.float32)
         student.grams[columns] = weight[:, d:].T
-        student.idf, student.config = idf, config
-        student.head = Head(np.ascontiguousarray(weight[:, :d]), bias, multi)
+        student.idf = idf
+        student.head = Head(np.ascontiguousarray(weight[:, :d]), bias, lesson.multi)
         return student
 
     def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
@@ -102,9 +82,9 @@ class HybridStudent(Student):
         encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids[: self.max_tokens] for encoding in encoded]
 
-    def predict_proba(self, inputs: Inputs) -> NDArray[np.float32]:
-        texts, dense = _both(inputs, self.encoder, None)
-        logits = self.head.logits(dense)
+    def _answer(self, texts: Sequence[str], vectors: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        assert vectors is not None
+        logits = self.head.logits(vectors)
         for start in range(0, len(texts), 4096):
             ids = self.token_ids(texts[start : start + 4096])
             logits[start : start + 4096] += gram_logits(self.grams, self.idf, ids, self._tokenizer.get_vocab_size())
@@ -113,23 +93,21 @@ class HybridStudent(Student):
     def cool(self, temperature: float) -> None:
         self.head, self.grams = self.head.cooled(temperature), self.grams / np.float32(temperature)
 
-    def save(self, folder: Path) -> None:
+    def _write(self, folder: Path) -> None:
         from safetensors.numpy import save_file
 
         arrays = {"weight": self.head.weight, "bias": self.head.bias, "grams": self.grams, "idf": self.idf}
         save_file(arrays, str(folder / "hybrid.safetensors"))
-        write_json(folder / "student.json", {"kind": self.kind, "multi": self.multi, "config": asdict(self.config)})
 
     @classmethod
-    def load(cls, folder: Path, encoder: Encoder | None) -> HybridStudent:
+    def _read(cls, folder: Path, config: Any, multi: bool, encoder: Encoder | None) -> HybridStudent:
         from safetensors.numpy import load_file
 
         if encoder is None:
             raise InputError("the student 'hybrid' needs its encoder")
-        facts = json.loads((folder / "student.json").read_text(encoding="utf-8"))
         arrays = load_file(str(folder / "hybrid.safetensors"))
-        head = Head(arrays["weight"], arrays["bias"], facts["multi"])
-        return cls(head, arrays["grams"], arrays["idf"], HybridConfig(**facts["config"]), encoder)
+        head = Head(arrays["weight"], arrays["bias"], multi)
+        return cls(head, arrays["grams"], arrays["idf"], config, encoder)
 
 
 def tokenizer_of(encoder: Encoder) -> tuple[Any, int]:
@@ -149,12 +127,3 @@ def tokenizer_of(encoder: Encoder) -> tuple[Any, int]:
     config = folder / "sentence_bert_config.json"
     window = json.loads(config.read_text(encoding="utf-8")).get("max_seq_length") if config.is_file() else None
     return tokenizer, int(window or 512) - 2
-
-
-def _both(inputs: Inputs, encoder: Encoder, progress: Progress | None) -> tuple[list[str], NDArray[np.float32]]:
-    if isinstance(inputs, TextsAndVectors):
-        return list(inputs.texts), inputs.vectors
-    if isinstance(inputs, np.ndarray) and inputs.dtype.kind == "f":
-        raise InputError("the student 'hybrid' takes texts, or texts with their vectors, not vectors alone")
-    texts = [str(text) for text in inputs]
-    return texts, encoder.encode(texts, progress)

