@@ -354,6 +354,27 @@ def size_distinct(options: Options) -> None:
     size(options, "1% distinct", 0.01)
 
 
+@case("denoise/10M")
+def denoise_at_size(options: Options) -> None:
+    """The stage `denoise` on 10,000,000 x 30 votes: from the warehouse into the warehouse, by majority vote and Snorkel."""
+    n = 1_000_000 if options.quick else 10_000_000
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "size.duckdb")
+        worker(do="make", path=path, n=n, distinct=None)
+        worker(do="furnish", path=path, n=n)
+        found = worker(do="denoise", path=path, n=n, model="snorkel")
+        emit(
+            row(
+                "denoise/1M" if options.quick else "denoise/10M",
+                round(found["total_s"], 2),
+                unit="s",
+                rows_written=found["rows"],
+                peak_gb=round(found["peak_gb"], 3),
+                **found["facts"],
+            )
+        )
+
+
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="PATH", help="folder of the public data sets (else $LABEL_FACTORY_DATA, ../shared/data)"

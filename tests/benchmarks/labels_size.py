@@ -54,6 +54,50 @@ def make(path: Path, n: int, distinct: float | None) -> None:
             )
 
 
+def furnish(path: Path, n: int) -> None:
+    """What `denoise` needs beside the votes: a task with four labels, n train texts, and the programs."""
+    from factory.task import Label, TaskCard, register
+    from factory.warehouse import Warehouse
+
+    warehouse = Warehouse.open(path)
+    labels = tuple(Label(name=f"label {number}", description=f"number {number}") for number in range(CLASSES))
+    register(warehouse, TaskCard(name="size", kind="single", text="a text", labels=labels))
+    with warehouse.lease() as db:
+        db.execute(
+            "INSERT INTO sources (source_no, split, path, format, columns, content_digest, n_rows, n_bad)"
+            " VALUES (0, 'train', 'x', 'csv', '{}', '', ?, 0)",
+            [n],
+        )
+        db.execute(
+            "INSERT INTO texts (text_no, content_hash, text, origin)"
+            " SELECT i, unhex(md5(i::VARCHAR)), 'text ' || i, 'corpus' FROM range(1, ?) t(i)",
+            [n + 1],
+        )
+        db.execute(
+            "INSERT INTO occurrences SELECT 0, i, i, 'train', true, NULL FROM range(1, ?) t(i)",
+            [n + 1],
+        )
+        db.execute(
+            "INSERT INTO programs (program_no, program_key, name, kind, origin, source, state)"
+            " SELECT i, 'k' || i, 'p' || i, 'python', 'hand', '', 'accepted' FROM range(1, ?) t(i)",
+            [LFS + 1],
+        )
+
+
+def denoised(path: Path, model: str) -> dict[str, Any]:
+    """The whole stage, from votes in the warehouse to probabilities in it: by majority vote, Snorkel and `model`."""
+    import snorkel.labeling.model  # noqa: F401
+
+    from factory.labels.stage import denoise
+    from factory.warehouse import Warehouse
+
+    warehouse = Warehouse.open(path)
+    began = time.perf_counter()
+    result = denoise(warehouse, model=model, encoder=None)
+    seconds = time.perf_counter() - began
+    return {"total_s": seconds, "rows": warehouse.scalar("SELECT count(*) FROM soft_labels"), "facts": result.did}
+
+
 def ours(path: Path, n: int, model: str, keep: str | None) -> dict[str, Any]:
     """Read the votes out of DuckDB, fit, and predict every text; with `keep`, save the first million probabilities there."""
     from factory.labels.models import fit_label_model
@@ -124,6 +168,11 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     if task["do"] == "make":
         make(path, task["n"], task.get("distinct"))
         found: dict[str, Any] = {}
+    elif task["do"] == "furnish":
+        furnish(path, task["n"])
+        found = {}
+    elif task["do"] == "denoise":
+        found = denoised(path, task["model"])
     elif task["do"] == "ours":
         found = ours(path, task["n"], task["model"], task.get("keep"))
     elif task["do"] == "shares":
