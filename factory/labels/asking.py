@@ -86,7 +86,9 @@ def ask(
     before = _answers_before(warehouse, names, [numbers[row] for row in picked.tolist()])
     found = []
     for row in picked.tolist():
-        if single:
+        if not votes.lengths[row]:
+            suggested = []  # the class shares are no suggestion
+        elif single:
             suggested = [card.label_names[labels[row]]]
         else:
             suggested = [names[at] for at, value in enumerate(pool[row].probs) if value is not None and value > 0.5]

@@ -126,12 +126,12 @@ def read_answers(path: Path, labels: Sequence[str], *, multi: bool) -> tuple[dic
 
 
 def _task(row: Mapping[str, Any]) -> dict[str, Any]:
+    task: dict[str, Any] = {"data": {"id": row["id"], "text": row["text"], "why": row["why"]}}
     suggested = [label for label in str(row["suggested"]).split("|") if label]
-    choice = {"from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": suggested}}
-    return {
-        "data": {"id": row["id"], "text": row["text"], "why": row["why"]},
-        "predictions": [{"result": [choice], "score": row["probability"]}],
-    }
+    if suggested:
+        choice = {"from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": suggested}}
+        task["predictions"] = [{"result": [choice], "score": row["probability"]}]
+    return task
 
 
 def _answered(task: Mapping[str, Any]) -> tuple[str | None, list[str]]:

@@ -62,6 +62,7 @@ def test_label_studio_tasks_go_out_and_its_export_comes_back(tmp_path: Path) -> 
     ask(made, budget=3, encoder="hashing", out=path)
     tasks = json.loads(path.read_text(encoding="utf-8"))
     assert set(tasks[0]["data"]) >= {"id", "text"}
+    assert all("predictions" not in task for task in tasks if task["data"]["why"] == "no program votes")
     for task in tasks:
         task["annotations"] = [{"result": [{"from_name": "label", "value": {"choices": ["money"]}}]}]
     path.write_text(json.dumps(tasks), encoding="utf-8")
