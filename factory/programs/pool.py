@@ -218,7 +218,7 @@ class Pool:
         codes = np.zeros((n, m), dtype=np.uint8, order="F")
         refusals: dict[int, tuple[str, str]] = {}
         notes: list[list[dict[str, Any]]] = [[] for _ in sources]
-        frames = _Frames(texts)
+        frames = Frames(texts)
         places = [(start, at) for start in (range(0, n, CHUNK) or [0]) for at in range(m)]
         jobs = [
             Job(
@@ -492,7 +492,7 @@ def frame_of(items: Sequence[Any]) -> bytes:
     return marshal.dumps(("texts", list(items)))
 
 
-class _Frames:
+class Frames:
     """Chunks of texts as frames for the workers, encoded once each; the last two are kept."""
 
     def __init__(self, texts: Sequence[str]) -> None:

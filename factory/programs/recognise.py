@@ -1,36 +1,32 @@
-"""Programs that are keyword and regex tests, run as such: one pass of one engine over each text for all of them.
+"""Programs that are keyword, token and regex tests, run as such: one pass over each text for all of them.
 
 A sealed child learns which tests a program makes (`sandbox/symbolic.py`). The host scans every text once for the patterns of all
-recognised programs (Hyperscan: linear time, nothing backtracks), counts what each program's tests come to, and has a sealed child
-turn each *distinct* outcome into a vote by running the program's own code on it; most texts share few outcomes. Exact on ASCII
+recognised programs (`scanning.py`). What the engine cannot tell exactly (how many matches `findall` gives, look-around) is settled
+in a sealed child by Python's own patterns, only on the texts where the engine found something (`settling.py`). Then a sealed child
+turns each *distinct* outcome into a vote by running the program's own code on it; most texts share few outcomes. Exact on ASCII
 texts; other texts, and outcomes that are not modelled, run as plain Python in the sandbox. Before a program is taken, its votes
 on a sample must equal those of the plain run.
 """
 
 from __future__ import annotations
 
-import json
-import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from factory.programs.pool import CHUNK, STATUS, Job, Pool, ProgramRun, frame_of, take_codes, vote_dtype
-from factory.programs.sandbox.views import View, checked, prepare
+from factory.programs.pool import CHUNK, STATUS, Frames, Job, Pool, ProgramRun, frame_of, take_codes, vote_dtype
+from factory.programs.resolving import resolve
+from factory.programs.scanning import Scanned, Scanner, unique_rows
+from factory.programs.specs import Spec, specs_of
 
 MAX_FALLBACK = 0.3
 """Share of sample texts that may have to run as Python before a program is run as Python altogether."""
 
 MAX_MEMO = 200_000
-_PLAIN = re.compile(r"(?:[A-Za-z0-9]|\\x[0-9a-f]{2}|\\[AbBz]|[\[\]|()?:,-]|\{[0-9]{1,4},(?:[0-9]{1,4})?\})*\Z")
-_LONGEST = 15_000
 _FALLBACK = -100
-
-Spec = tuple[str, tuple[str, ...], bool, View]
-"""Operation, patterns, whether a count is exact, and the view of the text."""
 
 
 @dataclass
@@ -40,7 +36,7 @@ class Recognised:
     Attributes:
         source: The program.
         target: Its label, or None.
-        specs: Its observations: operation (`any`, `distinct`, `count`), patterns, whether a count is exact, and the view.
+        specs: Its observations.
         memo: Vote code by outcome; `_FALLBACK` where the program must run.
     """
 
@@ -48,15 +44,6 @@ class Recognised:
     target: str | None
     specs: list[Spec]
     memo: dict[bytes, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Id:
-    """What a hit of one scanned pattern adds to: a column of the outcomes; `once` where a text counts once."""
-
-    pattern: str
-    column: int
-    once: bool
 
 
 def available() -> bool:
@@ -103,7 +90,7 @@ class Applier:
         self.targets = list(targets) if targets is not None else [None] * len(self.sources)
         self.why: dict[int, str] = {}
         self.recognised: dict[int, Recognised] = {}
-        self._scanner: _Scanner | None = None
+        self._scanner: Scanner | None = None
         if recognise and self.sources and available():
             self._learn()
             if sample and self.recognised:
@@ -121,7 +108,7 @@ class Applier:
         found: dict[int, list[Spec]] = {}
 
         def take(index: int, raw: np.ndarray | None, said: dict[str, Any]) -> None:
-            specs = _specs_of(said.get("learned"))
+            specs = specs_of(said.get("learned"))
             if specs is None:
                 self.why[index] = "it looks at its text in ways that are no plain tests"
             elif not specs:
@@ -134,19 +121,19 @@ class Applier:
             self.recognised[index] = Recognised(self.sources[index], self.targets[index], specs)
         self._scanner = self._scanner_of(sorted(self.recognised))
 
-    def _scanner_of(self, indices: list[int]) -> _Scanner | None:
+    def _scanner_of(self, indices: list[int]) -> Scanner | None:
         """A scanner of these programs; those whose patterns the engine does not take are given back to Python."""
         import hyperscan
 
         try:
-            return _Scanner({index: self.recognised[index] for index in indices}) if indices else None
+            return Scanner({index: self.recognised[index].specs for index in indices}) if indices else None
         except hyperscan.error:
             taken = _takeable(self.recognised, indices)
         for index in indices:
             if index not in taken:
                 self.why[index] = "a pattern is too large for the one-pass engine"
                 del self.recognised[index]
-        return _Scanner({index: self.recognised[index] for index in taken}) if taken else None
+        return Scanner({index: self.recognised[index].specs for index in taken}) if taken else None
 
     def _compare(self, sample: list[str]) -> None:
         """Take programs back that vote otherwise on the sample, or must run as Python too often."""
@@ -169,7 +156,7 @@ class Applier:
                 continue
             del self.recognised[index]
         if len(self.recognised) <= 0.7 * len(indices):
-            self._scanner = _Scanner(dict(sorted(self.recognised.items()))) if self.recognised else None
+            self._scanner = self._scanner_of(sorted(self.recognised))
 
     # ----------------------------------------------------------------------------------------------------------------------
     def run(self, texts: Sequence[str]) -> ProgramRun:
@@ -197,6 +184,7 @@ class Applier:
             except BaseException as error:
                 failed.append(error)
 
+        frames = Frames(texts)
         thread = threading.Thread(target=as_python, daemon=True) if plain else None
         if thread is not None:
             thread.start()
@@ -208,7 +196,7 @@ class Applier:
         layers = self.pool.layers
         again: dict[int, list[np.ndarray]] = {index: [] for index in self.recognised}
         for at, start in enumerate(range(0, n, CHUNK)):
-            found, fallbacks = self._votes(hits[at])
+            found, fallbacks = self._votes(hits[at], (start, frames.of))
             for index, column in found.items():
                 part = slice(start, start + len(column))
                 votes[part, index] = np.maximum(column, -1)
@@ -265,17 +253,19 @@ class Applier:
 
     # ----------------------------------------------------------------------------------------------------------------------
     def _outcomes(self, texts: Sequence[str]) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
-        return self._votes(self._scanned(texts))
+        return self._votes(self._scanned(texts), (0, Frames(texts).of))
 
-    def _scanned(self, texts: Sequence[str]) -> tuple[dict[int, np.ndarray], np.ndarray]:
+    def _scanned(self, texts: Sequence[str]) -> Scanned:
         assert self._scanner is not None
         return self._scanner.scan(texts)
 
     def _votes(
-        self, scanned: tuple[dict[int, np.ndarray], np.ndarray]
+        self, scanned: Scanned, chunk: tuple[int, Callable[[int], bytes]]
     ) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
         """Codes `[n]` of each recognised program, and the rows that must run as Python."""
-        outcomes, odd = scanned
+        assert self._scanner is not None
+        resolve(self.pool, self._scanner, scanned, chunk)
+        outcomes, odd = self._scanner.outcomes(scanned), scanned.odd
         indices = sorted(self.recognised)
         distinct: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         wanted: list[tuple[int, list[bytes], list[tuple[int, ...]]]] = []
@@ -283,7 +273,7 @@ class Applier:
             program = self.recognised[index]
             if len(program.memo) > MAX_MEMO:
                 program.memo.clear()
-            rows, inverse = _unique_rows(outcomes[index])
+            rows, inverse = unique_rows(outcomes[index])
             distinct[index] = rows, inverse
             missing = [row for row in rows if row.tobytes() not in program.memo]
             if missing:
@@ -294,7 +284,7 @@ class Applier:
             rows, inverse = distinct[index]
             memo = self.recognised[index].memo
             column = np.array([memo[row.tobytes()] for row in rows], dtype=np.int32)[inverse]
-            unknown = (column == _FALLBACK) | odd
+            unknown = (column == _FALLBACK) | odd | (outcomes[index] < 0).any(axis=1)
             votes[index] = np.where(unknown, -1, column)
             fallbacks[index] = np.flatnonzero(unknown)
         return votes, fallbacks
@@ -329,177 +319,12 @@ class Applier:
         self.pool.run_jobs(jobs, take)
 
 
-# ----------------------------------------------------------------------------------------------------------------------------
-class _Scanner:
-    """One database for each view of the texts, with all patterns of some programs on it."""
-
-    def __init__(self, programs: dict[int, Recognised]) -> None:
-        self.indices = list(programs)
-        widths = [len(program.specs) for program in programs.values()]
-        self.clipped: list[int] = []
-        self.starts = np.concatenate([[0], np.cumsum(widths)]).astype(np.int64)
-        by_view: dict[View, list[_Id]] = {}
-        lengths: dict[View, list[tuple[str, int, int]]] = {}
-        for program, start in zip(programs.values(), self.starts, strict=False):
-            for at, (op, patterns, exact, view) in enumerate(program.specs):
-                column, ids = int(start) + at, by_view.setdefault(view, [])
-                if op in ("chars", "words"):
-                    lengths.setdefault(view, []).append((op, int(patterns[0]), column))
-                elif op == "any" or not exact:
-                    ids += [_Id(pattern, column, True) for pattern in _joined(patterns)]
-                    self.clipped.append(column)
-                else:
-                    ids += [_Id(pattern, column, op == "distinct") for pattern in patterns]
-        self.views = [_Database(view, by_view[view], lengths.get(view, [])) for view in sorted(by_view, key=repr)]
-
-    def scan(self, texts: Sequence[str]) -> tuple[dict[int, np.ndarray], np.ndarray]:
-        """Outcomes `[n, width]` int16 of each program, and `[n]` whether a text is not ASCII (its outcomes mean nothing)."""
-        odd = np.array([not text.isascii() for text in texts], dtype=bool)
-        values = np.zeros((len(texts), int(self.starts[-1])), dtype=np.int16)
-        for database in self.views:
-            database.scan(texts, values)
-        values[:, self.clipped] = np.minimum(values[:, self.clipped], 1)
-        cuts = zip(self.indices, self.starts[:-1], self.starts[1:], strict=True)
-        return {index: np.ascontiguousarray(values[:, start:stop]) for index, start, stop in cuts}, odd
-
-
-class _Database:
-    """The patterns on one view."""
-
-    def __init__(self, view: View, ids: list[_Id], lengths: list[tuple[str, int, int]]) -> None:
-        import hyperscan
-
-        self.view = view
-        self.lengths = lengths
-        self._database = None
-        self.columns = np.array([i.column for i in ids], dtype=np.int64)
-        self.many = np.array([not i.once for i in ids], dtype=bool)
-        if not ids:
-            return
-        self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-        self._database.compile(
-            expressions=[i.pattern.encode() for i in ids],
-            ids=list(range(len(ids))),
-            elements=len(ids),
-            flags=[hyperscan.HS_FLAG_SINGLEMATCH if i.once else 0 for i in ids],
-        )
-
-    def scan(self, texts: Sequence[str], values: np.ndarray) -> None:
-        """Add what is found in the ASCII texts to `values` `[n, columns of all]`."""
-        view = self.view
-        if self.lengths:
-            seen_texts = [prepare(view, text) if text.isascii() else "" for text in texts]
-            chars = np.array([len(seen) for seen in seen_texts])
-            words = np.array([len(seen.split()) for seen in seen_texts])
-            for unit, number, column in self.lengths:
-                values[:, column] = (chars if unit == "chars" else words) >= number
-        if self._database is None:
-            return
-        scan = self._database.scan
-        hits: list[int] = []
-        lengths = [0]
-        add = hits.append
-
-        def on_match(number: int, start: int, stop: int, flags: int, context: Any) -> None:
-            add(number << 32 | stop)
-
-        for text in texts:
-            if text.isascii():
-                seen = prepare(view, text) if view else text
-                if seen:
-                    scan(seen.encode(), match_event_handler=on_match)
-            lengths.append(len(hits))
-        found = np.array(hits, dtype=np.int64)
-        rows = np.repeat(np.arange(len(texts), dtype=np.int64), np.diff(lengths))
-        many = self.many[found >> 32]
-        if many.any():
-            keys = np.sort((rows[many] << 50) | found[many])  # 14 bits of row, 18 of pattern, 32 of end
-            keys = keys[np.diff(keys, prepend=-1) != 0]
-            np.add.at(values, (keys >> 50, self.columns[(keys >> 32) & 0x3FFFF]), 1)
-            rows, found = rows[~many], found[~many]
-        np.add.at(values, (rows, self.columns[found >> 32]), 1)
-
-
-def _joined(patterns: Sequence[str]) -> list[str]:
-    """Patterns as few alternations, none longer than the engine takes."""
-    found: list[str] = []
-    part: list[str] = []
-    size = 0
-    for pattern in _factored(patterns):
-        if part and size + len(pattern) > _LONGEST:
-            found.append("|".join(part))
-            part, size = [], 0
-        part.append(f"(?:{pattern})")
-        size += len(pattern) + 5
-    return [*found, "|".join(part)]
-
-
-def _factored(patterns: Sequence[str]) -> list[str]:
-    """Tokens that are bounded alike share their bounds: `<w1>|<w2>` becomes `<(w1|w2)>`."""
-    bounded: dict[tuple[str, str], list[str]] = {}
-    others = []
-    for pattern in patterns:
-        head, tail = pattern.find(")") + 1, pattern.rfind("(?:")
-        if pattern.startswith("(?:\\A|") and pattern.endswith("|\\z)") and head <= tail:
-            bounded.setdefault((pattern[:head], pattern[tail:]), []).append(pattern[head:tail])
-        else:
-            others.append(pattern)
-    for (before, after), words in bounded.items():
-        for start in range(0, len(words), 400):
-            others.append(f"{before}(?:{'|'.join(words[start : start + 400])}){after}")
-    return others
-
-
-def _unique_rows(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct rows `[k, width]` and, for each row, which of them it is."""
-    generator = np.random.default_rng(20_240_229)
-    weights = generator.integers(1, 1 << 62, values.shape[1], dtype=np.int64)
-    with np.errstate(over="ignore"):
-        sums = values.astype(np.int64) @ weights
-    _, first, inverse = np.unique(sums, return_index=True, return_inverse=True)
-    rows = values[first]
-    if not np.array_equal(rows[inverse], values):
-        rows, inverse = np.unique(values, axis=0, return_inverse=True)
-        inverse = inverse.reshape(-1)
-    return rows, inverse
-
-
-def _specs_of(line: Any) -> list[Spec] | None:
-    """A child's observations, every part of them checked; None if there are none to trust."""
-    try:
-        found = json.loads(line)["learned"]
-    except (TypeError, ValueError, KeyError, RecursionError):
-        return None
-    specs: list[Spec] = []
-    if not isinstance(found, list) or len(found) > 1000:
-        return None
-    for spec in found:
-        if not (
-            isinstance(spec, list) and len(spec) == 4 and spec[0] in ("any", "distinct", "count", "chars", "words")
-        ):
-            return None
-        patterns, view = spec[1], checked(spec[3])
-        if view is None:
-            return None
-        if spec[0] in ("chars", "words"):
-            if not (isinstance(patterns, list) and len(patterns) == 1 and re.fullmatch("[0-9]{1,9}", str(patterns[0]))):
-                return None
-            specs.append((str(spec[0]), (str(patterns[0]),), True, view))
-            continue
-        if not isinstance(patterns, list) or not all(isinstance(p, str) and len(p) < 60_000 for p in patterns):
-            return None
-        if not all(_PLAIN.match(p) for p in patterns):
-            return None
-        specs.append((str(spec[0]), tuple(patterns), bool(spec[2]), view))
-    return specs
-
-
 def _takeable(programs: dict[int, Recognised], indices: list[int]) -> list[int]:
     """The programs whose patterns the engine compiles, found by halving, since it names no culprit."""
     import hyperscan
 
     try:
-        _Scanner({index: programs[index] for index in indices})
+        Scanner({index: programs[index].specs for index in indices})
     except hyperscan.error:
         if len(indices) <= 1:
             return []

@@ -46,6 +46,10 @@ class Watch:
         self.left = -1
         self.ticks = 0
 
+    def place(self) -> int:
+        """Number of the text at hand."""
+        return len(self.texts) - int(self.rows.__length_hint__()) - 1
+
     def __call__(self, number: int, frame: Any) -> None:
         left = -2 if self.rows is None else self.rows.__length_hint__()
         if left != self.left:
@@ -70,7 +74,8 @@ def run(
     """Load the program and write a code for every text from `start` on. Never returns to the worker's code.
 
     Args:
-        task: `source`, `labels` (names in order), `target` (a label's name or None) and `static` (whether to check).
+        task: `source`, `labels` (names in order), `target` (a label's name or None) and `static` (whether to check). With a
+            `mode` another function than the program's own gives the codes: see `symbolic` and `settling`.
         texts: The chunk.
         start: Index of the first text to do.
         out: One int32 per text, shared with the worker; preset to UNREACHED.
@@ -100,6 +105,13 @@ def run(
 
             say(loaded=True)
             _rows(symbolic.runner(task["source"], task["specs"]), task, texts, start, out, watch, say)
+            return
+        if task.get("mode") in ("settle", "tokens"):
+            from . import settling
+
+            say(loaded=True)
+            made = settling.settler(task, watch.place) if task["mode"] == "settle" else settling.finder(task)
+            _rows(made, task, texts, start, out, watch, say)
             return
         if task["static"]:
             namespace["__builtins__"] = dict(builtins)
@@ -138,7 +150,7 @@ def _rows(
 ) -> None:
     names = {name: number for number, name in enumerate(task["labels"])}
     code_of = names.get
-    slow = _yes_no(task["target"]) if task["target"] is not None else _index(len(names))
+    slow = _yes_no(task["target"]) if task["target"] is not None else _index(task.get("classes") or len(names))
     is_plain = task["target"] is None
     timeouts = memories = noted = 0
     position = start

@@ -20,6 +20,7 @@ WORD = frozenset(c for c in ALL if chr(c).isalnum() or c == 95)
 DIGIT = frozenset(range(48, 58))
 SPACE = frozenset([*range(9, 14), *range(28, 33)])
 SPACE_ASCII = frozenset([*range(9, 14), 32])
+MAX_WIDTH = 200
 NEVER = "[\\x80-\\xff]"
 
 
@@ -66,12 +67,14 @@ class Converted:
         pattern: For the one-pass engine.
         words: Whether every match is exactly one whole word, so that matches can be counted by their ends.
         loose: Whether the pattern finds more than the original (look-around left out): a hit then tells nothing.
+        width: Most characters of a match; 0 where there is no small bound.
     """
 
-    def __init__(self, pattern: str, words: bool, loose: bool = False) -> None:
+    def __init__(self, pattern: str, words: bool, loose: bool, width: int) -> None:
         self.pattern = pattern
         self.words = words
         self.loose = loose
+        self.width = width
 
 
 def convert(pattern: str, flags: int, *, how: str = "search") -> Converted:
@@ -87,7 +90,7 @@ def convert(pattern: str, flags: int, *, how: str = "search") -> Converted:
     flags = tree.state.flags
     if flags & (re.LOCALE | re.MULTILINE):
         raise Unknown("multi-line anchors")
-    low, _ = tree.getwidth()
+    low, high = tree.getwidth()
     if low == 0:
         raise Unknown("it matches the empty string")
     items = list(tree)
@@ -103,38 +106,42 @@ def convert(pattern: str, flags: int, *, how: str = "search") -> Converted:
         body, words = f"\\A(?:{body})", False
     if how == "fullmatch":
         body = f"{body}\\z"
-    return Converted(body, words and not loose, loose)
+    return Converted(body, words and not loose, loose, high if high <= MAX_WIDTH else 0)
 
 
-@lru_cache(maxsize=50_000)
-def token(word: str, inside: frozenset[int]) -> str:
-    """A whole token, where tokens are runs of the characters `inside`."""
-    if not word or any(ord(c) not in inside for c in word):
-        return NEVER
-    outside = set_of(ALL - inside)
-    return f"(?:\\A|{outside}){literal(word)}(?:{outside}|\\z)"
+def token_characters(pattern: str, flags: int) -> frozenset[int] | None:
+    """The ASCII characters that the matches of a tokenising pattern consist of, or None if it is another kind of pattern.
 
-
-def token_set(pattern: str, flags: int) -> frozenset[int] | None:
-    """The characters of a tokenising pattern such as `[a-z']+` or `\\b\\w+\\b`, or None if it is another kind."""
+    A tokenising pattern takes no blanks, looks at nothing beyond its match but word boundaries, has no capturing group and
+    takes at least one character. So what it finds in a text is what it finds in each run of these and of word characters.
+    """
     try:
         tree = _PARSER.parse(pattern, flags)
-    except (re.error, RecursionError, OverflowError):
+        if tree.getwidth()[0] == 0 or tree.state.groups > 1:
+            return None
+        found = _taken(tree, tree.state.flags)
+    except (re.error, RecursionError, OverflowError, Unknown):
         return None
-    items = [item for item in tree if item[0] is not _C.AT]
-    bounded = len(items) != len(tree)
-    if len(items) != 1 or items[0][0] is not _C.MAX_REPEAT:
-        return None
-    low, high, inner = items[0][1]
-    if low != 1 or high is not _C.MAXREPEAT or len(inner) != 1:
-        return None
-    try:
-        found = _single(inner[0], tree.state.flags)
-    except Unknown:
-        return None
-    if found is None or (bounded and found != WORD):
-        return None
-    return found
+    return found if not found & SPACE else None
+
+
+def _taken(items: Iterable[Any], flags: int) -> frozenset[int]:
+    taken: frozenset[int] = frozenset()
+    for item in items:
+        kind, value = item
+        single = _single(item, flags)
+        if single is not None:
+            taken |= single
+        elif kind is _C.BRANCH:
+            for branch in value[1]:
+                taken |= _taken(branch, flags)
+        elif kind is _C.SUBPATTERN:
+            taken |= _taken(value[3], (flags | value[1]) & ~value[2])
+        elif kind in (_C.MAX_REPEAT, _C.MIN_REPEAT):
+            taken |= _taken(value[2], flags)
+        elif kind is not _C.AT or value is not _C.AT_BOUNDARY:
+            raise Unknown("it looks beyond its match")
+    return taken
 
 
 # ----------------------------------------------------------------------------------------------------------------------------

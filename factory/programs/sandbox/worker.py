@@ -18,7 +18,7 @@ import sys
 import time
 from typing import Any
 
-from . import child, facades, layers, policy, symbolic
+from . import child, facades, layers, policy, settling, symbolic
 
 HARD_CPU_S = 1.0
 HARD_WALL_S = 15.0
@@ -38,6 +38,7 @@ class Worker:
         self.texts: list[str] = []
         self.refused: dict[str, str] = {}
         self.statm = _open_statm()
+        settling.finder({"pattern": "a", "flags": "0", "words": []})("a")
         symbolic.learn("import re\nRX = re.compile('a')\ndef label(text):\n    return 'a' in text or RX.search(text)\n")
         self._seal()
         gc.collect()
@@ -134,6 +135,13 @@ class Worker:
     # ----------------------------------------------------------------------------------------------------------------------
     def _run(self, task: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
         """One program over the chunk, restarted behind every row that kills it."""
+        held, self.texts = self.texts, [self.texts[row] for row in task["rows"]] if "rows" in task else self.texts
+        try:
+            return self._run_over(task)
+        finally:
+            self.texts = held
+
+    def _run_over(self, task: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
         n = len(self.texts)
         shared = mmap.mmap(-1, max(4 * n, 4))
         shared[: 4 * n] = struct.pack("i", child.UNREACHED) * n

@@ -1,0 +1,118 @@
+"""What can be asked about a text that a program has not seen, and the answers of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .patterns import Unknown
+from .views import View
+
+MAX_OBSERVATIONS = 400
+MAX_CLASSES = 60
+MAX_CONTAINERS = 12
+
+Spec = tuple[str, tuple[str, ...], View]
+"""An observation: what is asked, of which patterns, on which view of the text. Asked are
+
+- `any` 0 or 1, `distinct` how many of the patterns are there, `count` how many matches of one: by the one-pass engine alone;
+- `found_any`, `found_count`, `found_distinct` of `(converted, pattern, flags, method, width)`: what Python's own pattern finds,
+  where the engine finds the converted one;
+- `token_any`, `token_distinct`, `token_count` of `(pattern, flags, characters, word, ...)`: tokens that are one of the words;
+- `chars`, `words` of `(number,)`: whether the text is at least so long.
+"""
+
+
+class Again(BaseException):
+    """Something new was learned about the program's tables: the run begins again."""
+
+
+class Site:
+    """One loop over tokens: the tables its body looks tokens up in, and the words that all of them treat alike."""
+
+    def __init__(self) -> None:
+        self.containers: list[Any] = []
+        self._classes: list[tuple[str, ...]] | None = None
+
+    def holds(self, container: Any) -> bool:
+        """Whether the table is known."""
+        return any(one is container for one in self.containers) or any(
+            type(one) is type(container) and one == container for one in self.containers
+        )
+
+    def add(self, container: Any) -> None:
+        """Take one more table.
+
+        Raises:
+            Unknown: There are too many.
+        """
+        if len(self.containers) >= MAX_CONTAINERS:
+            raise Unknown("too many tables")
+        self.containers.append(container)
+        self._classes = None
+
+    def classes(self) -> list[tuple[str, ...]]:
+        """Words of the tables in groups that no table tells apart.
+
+        Raises:
+            Unknown: There are too many groups.
+        """
+        if self._classes is None:
+            words = sorted({word for table in self.containers for word in table if type(word) is str})
+            groups: list[tuple[list[Any], list[str]]] = []
+            for word in words:
+                mark = [_says(table, word) for table in self.containers]
+                group = next((found for known, found in groups if known == mark), None)
+                if group is None:
+                    if len(groups) >= MAX_CLASSES:
+                        raise Unknown("too many groups of words")
+                    groups.append((mark, [word]))
+                else:
+                    group.append(word)
+            self._classes = [tuple(group) for _, group in groups]
+        return self._classes
+
+
+def _says(table: Any, word: str) -> Any:
+    if word not in table:
+        return (False, None, None)
+    value = table[word] if hasattr(table, "keys") else None
+    return (True, type(value), value)
+
+
+class Board:
+    """The observations a program asks for, and the answers it gets in one run."""
+
+    def __init__(self) -> None:
+        self.sites: dict[Any, Site] = {}
+        self.open = True
+        self.backwards = False
+        self.mixed = False
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the observations; the tables stay known."""
+        self.specs: list[Spec] = []
+        self.index: dict[Spec, int] = {}
+        self.values: Sequence[int] = ()
+
+    def site(self, key: Any) -> Site:
+        """The loop of that key."""
+        if key not in self.sites:
+            self.sites[key] = Site()
+        return self.sites[key]
+
+    def ask(self, op: str, patterns: Iterable[str], view: View) -> int:
+        """The value of an observation.
+
+        Raises:
+            Unknown: It was never seen while the program was learned.
+        """
+        key = (op, tuple(patterns), view)
+        at = self.index.get(key)
+        if at is None:
+            if not self.open or len(self.specs) >= MAX_OBSERVATIONS:
+                raise Unknown("a test that was not seen before")
+            at = self.index[key] = len(self.specs)
+            self.specs.append(key)
+        return self.values[at] if at < len(self.values) else 0

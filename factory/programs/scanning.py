@@ -1,0 +1,304 @@
+"""One pass over texts for the tests of many programs: a Hyperscan database for each view, and one look-up of each token."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from factory.programs.sandbox.patterns import set_of
+from factory.programs.sandbox.views import View, prepare
+from factory.programs.specs import Spec
+
+LONGEST_RUN = 400
+MAX_RUNS = 400_000
+_LONGEST = 15_000
+
+
+@dataclass(frozen=True)
+class _Id:
+    """What a hit of one scanned pattern adds to: a column of the outcomes.
+
+    Attributes:
+        pattern: For the engine.
+        column: Of the outcomes.
+        once: Whether a text counts once.
+        kept: Whether the ends of the hits are kept, to be settled.
+    """
+
+    pattern: str
+    column: int
+    once: bool
+    kept: bool = False
+
+
+@dataclass
+class Scanned:
+    """What one pass over a chunk of texts gave.
+
+    Attributes:
+        values: `[n, columns]` int16, outcomes of all programs; -1 where one cannot be known.
+        odd: `[n]`, texts that are not ASCII: their outcomes mean nothing.
+        open: For each column that must be settled: rows, and the ends of the hits in each.
+        runs: For each view with tokens: what `Words.count` needs.
+    """
+
+    values: np.ndarray
+    odd: np.ndarray
+    open: dict[int, tuple[list[int], list[list[int]]]] = field(default_factory=dict)
+    runs: list[tuple[Words, list[str], list[int]]] = field(default_factory=list)
+
+
+class Scanner:
+    """The tests of some programs.
+
+    Attributes:
+        indices: The programs.
+        starts: The first column of each, and the end of the last.
+        specs: The observation of each column.
+    """
+
+    def __init__(self, programs: Mapping[int, Sequence[Spec]]) -> None:
+        self.indices = list(programs)
+        widths = [len(specs) for specs in programs.values()]
+        self.starts = np.concatenate([[0], np.cumsum(widths)]).astype(np.int64)
+        self.specs = [spec for specs in programs.values() for spec in specs]
+        self.clipped: list[int] = []
+        ids: dict[View, list[_Id]] = {}
+        lengths: dict[View, list[tuple[str, int, int]]] = {}
+        tokens: dict[View, list[tuple[int, Spec]]] = {}
+        for column, (op, patterns, view) in enumerate(self.specs):
+            if op in ("chars", "words"):
+                lengths.setdefault(view, []).append((op, int(patterns[0]), column))
+            elif op.startswith("token_"):
+                tokens.setdefault(view, []).append((column, self.specs[column]))
+                if op == "token_any":
+                    self.clipped.append(column)
+            elif op.startswith("found_"):
+                once = op == "found_any" or patterns[4] == "0"
+                ids.setdefault(view, []).append(_Id(patterns[0], column, once, kept=True))
+            elif op == "any":
+                ids.setdefault(view, []).extend(_Id(pattern, column, True) for pattern in _joined(patterns))
+                self.clipped.append(column)
+            else:
+                ids.setdefault(view, []).extend(_Id(pattern, column, op == "distinct") for pattern in patterns)
+        views = sorted({*ids, *lengths, *tokens}, key=repr)
+        self.views = [
+            _View(view, ids.get(view, []), lengths.get(view, []), Words(tokens[view]) if view in tokens else None)
+            for view in views
+        ]
+
+    def scan(self, texts: Sequence[str]) -> Scanned:
+        """Everything that the engine alone can tell; `open` and `runs` are left to do."""
+        odd = np.array([not text.isascii() for text in texts], dtype=bool)
+        found = Scanned(np.zeros((len(texts), len(self.specs)), dtype=np.int16), odd)
+        for view in self.views:
+            view.scan(texts, found)
+        return found
+
+    def outcomes(self, found: Scanned) -> dict[int, np.ndarray]:
+        """Outcomes `[n, width]` int16 of each program."""
+        values = found.values
+        values[:, self.clipped] = np.minimum(values[:, self.clipped], 1)
+        cuts = zip(self.indices, self.starts[:-1], self.starts[1:], strict=True)
+        return {index: np.ascontiguousarray(values[:, start:stop]) for index, start, stop in cuts}
+
+
+class _View:
+    """The patterns, lengths and tokens asked on one view of the texts."""
+
+    def __init__(self, view: View, ids: list[_Id], lengths: list[tuple[str, int, int]], words: Words | None) -> None:
+        self.view, self.lengths, self.words = view, lengths, words
+        self._scan: Any = None
+        self.columns = np.array([i.column for i in ids], dtype=np.int64)
+        self.many = np.array([not i.once for i in ids], dtype=bool)
+        self.kept = np.array([i.kept for i in ids], dtype=bool)
+        if ids:
+            import hyperscan
+
+            self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+            self._database.compile(
+                expressions=[i.pattern.encode() for i in ids],
+                ids=list(range(len(ids))),
+                elements=len(ids),
+                flags=[hyperscan.HS_FLAG_SINGLEMATCH if i.once else 0 for i in ids],
+            )
+            self._scan = self._database.scan
+
+    def scan(self, texts: Sequence[str], found: Scanned) -> None:
+        seen = [prepare(self.view, text) if text.isascii() else "" for text in texts]
+        if self.lengths:
+            chars = np.array([len(text) for text in seen])
+            words = np.array([len(text.split()) for text in seen])
+            for unit, number, column in self.lengths:
+                found.values[:, column] = (chars if unit == "chars" else words) >= number
+        if self.words is not None:
+            runs: list[str] = []
+            sizes = []
+            find = self.words.find
+            for text in seen:
+                mine = find(text)
+                runs += mine
+                sizes.append(len(mine))
+            found.runs.append((self.words, runs, sizes))
+        if self._scan is not None:
+            self._add(*self._hits(seen), found)
+
+    def _hits(self, seen: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Row, pattern and end of every hit, by row."""
+        scan, hits, sizes = self._scan, [], [0]
+        add = hits.append
+
+        def on_match(number: int, start: int, stop: int, flags: int, context: Any) -> None:
+            add(number << 32 | stop)
+
+        for text in seen:
+            if text:
+                scan(text.encode(), match_event_handler=on_match)
+            sizes.append(len(hits))
+        found = np.array(hits, dtype=np.int64)
+        rows = np.repeat(np.arange(len(seen), dtype=np.int64), np.diff(sizes))
+        return rows, found >> 32, found & 0xFFFFFFFF
+
+    def _add(self, rows: np.ndarray, numbers: np.ndarray, ends: np.ndarray, found: Scanned) -> None:
+        kept = self.kept[numbers]
+        if kept.any():
+            self._keep(rows[kept], self.columns[numbers[kept]], ends[kept], found)
+            rows, numbers, ends = rows[~kept], numbers[~kept], ends[~kept]
+        many = self.many[numbers]
+        if many.any():
+            keys = np.unique((rows[many] << 50) | (numbers[many] << 32) | ends[many])  # 14 bits of row, 18, 32
+            np.add.at(found.values, (keys >> 50, self.columns[(keys >> 32) & 0x3FFFF]), 1)
+            rows, numbers = rows[~many], numbers[~many]
+        np.add.at(found.values, (rows, self.columns[numbers]), 1)
+
+    def _keep(self, rows: np.ndarray, columns: np.ndarray, ends: np.ndarray, found: Scanned) -> None:
+        order = np.lexsort((ends, rows, columns))
+        rows, columns, ends = rows[order], columns[order], ends[order]
+        cuts = np.flatnonzero((np.diff(rows) != 0) | (np.diff(columns) != 0)) + 1
+        starts = [0, *cuts.tolist()]
+        listed, row_of, column_of = ends.tolist(), rows.tolist(), columns.tolist()
+        for start, stop in zip(starts, [*starts[1:], len(listed)], strict=True):
+            where = found.open.setdefault(column_of[start], ([], []))
+            where[0].append(row_of[start])
+            where[1].append(listed[start:stop])
+
+
+class Words:
+    """Which tokens count for which columns, and what is known of every run of characters met so far.
+
+    A run is a longest stretch of the characters that tokens consist of. Its tokens, found once in a sealed child, are kept as
+    numbers of words.
+
+    Attributes:
+        heads: `(pattern, flags)` of each kind of token, with its words in order.
+    """
+
+    def __init__(self, asked: Iterable[tuple[int, Spec]]) -> None:
+        listed = list(asked)
+        mask = 0
+        places: dict[tuple[str, str, str], list[tuple[int, bool]]] = {}
+        for column, (op, patterns, _) in listed:
+            mask |= int(patterns[2], 16)
+            for word in patterns[3:]:
+                places.setdefault((patterns[0], patterns[1], word), []).append((column, op == "token_count"))
+        inside = {code for code in range(128) if mask >> code & 1 or chr(code).isalnum() or code == 95}
+        self.find = re.compile(set_of(inside) + "+").findall
+        self.heads: dict[tuple[str, str], list[str]] = {}
+        self._numbers: dict[tuple[str, str], list[int]] = {}
+        counted: list[list[int]] = []
+        distinct: list[list[int]] = []
+        for number, ((pattern, flags, word), columns) in enumerate(places.items()):
+            self.heads.setdefault((pattern, flags), []).append(word)
+            self._numbers.setdefault((pattern, flags), []).append(number)
+            counted.append([column for column, counts in columns if counts])
+            distinct.append([column for column, counts in columns if not counts])
+        self._counted, self._distinct = _Lists(counted), _Lists(distinct)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what is known of runs."""
+        self.known: dict[str, int] = {}
+        self._groups: list[list[int]] = [[]]
+        self._by_group: dict[tuple[int, ...], int] = {(): 0}
+
+    def new(self, runs: Sequence[str]) -> list[str]:
+        """The runs that were not met before, in order."""
+        if len(self.known) > MAX_RUNS:
+            self.forget()
+        return sorted(set(runs) - self.known.keys())
+
+    def learn(self, run: str, numbers: Sequence[int] | None) -> None:
+        """Store the words of a run; None if they cannot be known."""
+        if numbers is None:
+            self.known[run] = -1
+            return
+        key = tuple(numbers)
+        if key not in self._by_group:
+            self._by_group[key] = len(self._groups)
+            self._groups.append(list(key))
+        self.known[run] = self._by_group[key]
+
+    def numbers(self, head: tuple[str, str]) -> list[int]:
+        """Numbers of a head's words."""
+        return self._numbers[head]
+
+    def count(self, runs: Sequence[str], sizes: Sequence[int], found: Scanned) -> None:
+        """Add what the runs of each text hold to the outcomes. All of them must be known."""
+        groups = np.fromiter(map(self.known.__getitem__, runs), dtype=np.int64, count=len(runs))
+        rows = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
+        found.odd[rows[groups < 0]] = True
+        there = groups > 0
+        rows, words = _Lists(self._groups).spread(rows[there], groups[there])
+        at, columns = self._counted.spread(rows, words)
+        np.add.at(found.values, (at, columns), 1)
+        keys = np.unique(rows << 32 | words)
+        at, columns = self._distinct.spread(keys >> 32, keys & 0xFFFFFFFF)
+        np.add.at(found.values, (at, columns), 1)
+
+
+class _Lists:
+    """Lists of integers, one after the other."""
+
+    def __init__(self, lists: Sequence[Sequence[int]]) -> None:
+        self.sizes = np.array([len(one) for one in lists], dtype=np.int64)
+        self.starts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
+        self.flat = np.array([number for one in lists for number in one], dtype=np.int64)
+
+    def spread(self, rows: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For each row all integers of the list it points to: rows, repeated, and integers."""
+        sizes = self.sizes[which]
+        ends = np.cumsum(sizes)
+        within = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - sizes, sizes)
+        return np.repeat(rows, sizes), self.flat[np.repeat(self.starts[which], sizes) + within]
+
+
+def _joined(patterns: Sequence[str]) -> list[str]:
+    """Patterns as few alternations, none longer than the engine takes."""
+    found: list[str] = []
+    part: list[str] = []
+    size = 0
+    for pattern in patterns:
+        if part and size + len(pattern) > _LONGEST:
+            found.append("|".join(part))
+            part, size = [], 0
+        part.append(f"(?:{pattern})")
+        size += len(pattern) + 5
+    return [*found, "|".join(part)]
+
+
+def unique_rows(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct rows `[k, width]` and, for each row, which of them it is."""
+    generator = np.random.default_rng(20_240_229)
+    weights = generator.integers(1, 1 << 62, values.shape[1], dtype=np.int64)
+    with np.errstate(over="ignore"):
+        sums = values.astype(np.int64) @ weights
+    _, first, inverse = np.unique(sums, return_index=True, return_inverse=True)
+    rows = values[first]
+    if not np.array_equal(rows[inverse], values):
+        rows, inverse = np.unique(values, axis=0, return_inverse=True)
+        inverse = inverse.reshape(-1)
+    return rows, inverse
