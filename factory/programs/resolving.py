@@ -33,12 +33,12 @@ def _settle(
     pool: Pool, scanner: Scanner, scanned: Scanned, chunk: tuple[int, Callable[[int], bytes]]
 ) -> None:
     jobs: list[Job] = []
-    places: list[tuple[int, list[int]]] = []
-    for column, (rows, ends) in sorted(scanned.open.items()):
+    places: list[tuple[int, np.ndarray]] = []
+    for column, (rows, pairs, cuts) in sorted(scanned.open.items()):
         op, found, view = scanner.specs[column]
         task = {
             "mode": "settle", "source": "", "labels": [], "target": None, "static": True, "classes": _MOST,
-            "op": op, "found": found, "view": view, "rows": rows, "ends": ends,
+            "op": op, "found": found, "view": view, "rows": rows.tolist(), "pairs": pairs.tobytes(), "cuts": cuts.tobytes(),
         }  # fmt: skip
         jobs.append(Job(task, len(rows), chunk))
         places.append((column, rows))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from factory.programs.sandbox.views import View, prepare
 from factory.programs.specs import Spec
 
 LONGEST_RUN = 400
+LONGEST_TEXT = 1 << 20
 MAX_RUNS = 400_000
 _LONGEST = 15_000
 
@@ -26,13 +27,28 @@ class _Id:
         pattern: For the engine.
         column: Of the outcomes.
         once: Whether a text counts once.
-        kept: Whether the ends of the hits are kept, to be settled.
     """
 
     pattern: str
     column: int
     once: bool
-    kept: bool = False
+
+
+@dataclass(frozen=True)
+class Open:
+    """A scanned pattern whose hits are settled by Python's own.
+
+    Attributes:
+        pattern: For the engine.
+        column: Of the outcomes.
+        width: Most characters of a match, or 0.
+        exact: Whether the engine tells where a match begins.
+    """
+
+    pattern: str
+    column: int
+    width: int
+    exact: bool = True
 
 
 @dataclass
@@ -41,14 +57,15 @@ class Scanned:
 
     Attributes:
         values: `[n, columns]` int16, outcomes of all programs; -1 where one cannot be known.
-        odd: `[n]`, texts that are not ASCII: their outcomes mean nothing.
-        open: For each column that must be settled: rows, and the ends of the hits in each.
+        odd: `[n]`, texts that are not ASCII or very long: their outcomes mean nothing.
+        open: For each column that must be settled: its rows `[k]`; pairs `[p, 2]` of where a match may begin and where the last
+            of those that begin there ends; and which pairs are of which row, as cuts `[k + 1]`.
         runs: For each view with tokens: what `Words.count` needs.
     """
 
     values: np.ndarray
     odd: np.ndarray
-    open: dict[int, tuple[list[int], list[list[int]]]] = field(default_factory=dict)
+    open: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=dict)
     runs: list[tuple[Words, list[str], list[int]]] = field(default_factory=list)
 
 
@@ -68,6 +85,7 @@ class Scanner:
         self.specs = [spec for specs in programs.values() for spec in specs]
         self.clipped: list[int] = []
         ids: dict[View, list[_Id]] = {}
+        kept: dict[View, list[Open]] = {}
         lengths: dict[View, list[tuple[str, int, int]]] = {}
         tokens: dict[View, list[tuple[int, Spec]]] = {}
         for column, (op, patterns, view) in enumerate(self.specs):
@@ -78,22 +96,26 @@ class Scanner:
                 if op == "token_any":
                     self.clipped.append(column)
             elif op.startswith("found_"):
-                once = op == "found_any" or patterns[4] == "0"
-                ids.setdefault(view, []).append(_Id(patterns[0], column, once, kept=True))
+                kept.setdefault(view, []).append(Open(patterns[0], column, int(patterns[4])))
             elif op == "any":
                 ids.setdefault(view, []).extend(_Id(pattern, column, True) for pattern in _joined(patterns))
                 self.clipped.append(column)
             else:
                 ids.setdefault(view, []).extend(_Id(pattern, column, op == "distinct") for pattern in patterns)
-        views = sorted({*ids, *lengths, *tokens}, key=repr)
         self.views = [
-            _View(view, ids.get(view, []), lengths.get(view, []), Words(tokens[view]) if view in tokens else None)
-            for view in views
+            _View(
+                view,
+                ids.get(view, []),
+                kept.get(view, []),
+                lengths.get(view, []),
+                Words(tokens[view]) if view in tokens else None,
+            )
+            for view in sorted({*ids, *kept, *lengths, *tokens}, key=repr)
         ]
 
     def scan(self, texts: Sequence[str]) -> Scanned:
         """Everything that the engine alone can tell; `open` and `runs` are left to do."""
-        odd = np.array([not text.isascii() for text in texts], dtype=bool)
+        odd = np.array([not text.isascii() or len(text) >= LONGEST_TEXT // 2 for text in texts], dtype=bool)
         found = Scanned(np.zeros((len(texts), len(self.specs)), dtype=np.int16), odd)
         for view in self.views:
             view.scan(texts, found)
@@ -110,26 +132,18 @@ class Scanner:
 class _View:
     """The patterns, lengths and tokens asked on one view of the texts."""
 
-    def __init__(self, view: View, ids: list[_Id], lengths: list[tuple[str, int, int]], words: Words | None) -> None:
+    def __init__(
+        self, view: View, ids: list[_Id], kept: list[Open], lengths: list[tuple[str, int, int]], words: Words | None
+    ) -> None:
         self.view, self.lengths, self.words = view, lengths, words
-        self._scan: Any = None
-        self.columns = np.array([i.column for i in ids], dtype=np.int64)
-        self.many = np.array([not i.once for i in ids], dtype=bool)
-        self.kept = np.array([i.kept for i in ids], dtype=bool)
-        if ids:
-            import hyperscan
-
-            self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-            self._database.compile(
-                expressions=[i.pattern.encode() for i in ids],
-                ids=list(range(len(ids))),
-                elements=len(ids),
-                flags=[hyperscan.HS_FLAG_SINGLEMATCH if i.once else 0 for i in ids],
-            )
-            self._scan = self._database.scan
+        self.columns = np.array([one.column for one in ids], dtype=np.int64)
+        self.many = np.array([not one.once for one in ids], dtype=bool)
+        self._database = _compiled([(one.pattern, one.once, False) for one in ids])
+        self._open = _beginning(kept)
 
     def scan(self, texts: Sequence[str], found: Scanned) -> None:
-        seen = [prepare(self.view, text) if text.isascii() else "" for text in texts]
+        """Add what is found in the texts."""
+        seen = ["" if odd else prepare(self.view, text) for text, odd in zip(texts, found.odd.tolist(), strict=True)]
         if self.lengths:
             chars = np.array([len(text) for text in seen])
             words = np.array([len(text.split()) for text in seen])
@@ -144,16 +158,19 @@ class _View:
                 runs += mine
                 sizes.append(len(mine))
             found.runs.append((self.words, runs, sizes))
-        if self._scan is not None:
-            self._add(*self._hits(seen), found)
+        if self._database is not None:
+            self._add(self._database.scan, seen, found)
+        for database, ids in self._open:
+            self._keep(database.scan, ids, seen, found)
 
-    def _hits(self, seen: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Row, pattern and end of every hit, by row."""
-        scan, hits, sizes = self._scan, [], [0]
+    def _hits(self, scan: Any, seen: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Row, pattern, start (0 where it is not asked for) and end of every hit, by row."""
+        hits: list[int] = []
+        sizes = [0]
         add = hits.append
 
         def on_match(number: int, start: int, stop: int, flags: int, context: Any) -> None:
-            add(number << 32 | stop)
+            add(number << 40 | start << 20 | stop)
 
         for text in seen:
             if text:
@@ -161,30 +178,37 @@ class _View:
             sizes.append(len(hits))
         found = np.array(hits, dtype=np.int64)
         rows = np.repeat(np.arange(len(seen), dtype=np.int64), np.diff(sizes))
-        return rows, found >> 32, found & 0xFFFFFFFF
+        return rows, found >> 40, found >> 20 & 0xFFFFF, found & 0xFFFFF
 
-    def _add(self, rows: np.ndarray, numbers: np.ndarray, ends: np.ndarray, found: Scanned) -> None:
-        kept = self.kept[numbers]
-        if kept.any():
-            self._keep(rows[kept], self.columns[numbers[kept]], ends[kept], found)
-            rows, numbers, ends = rows[~kept], numbers[~kept], ends[~kept]
+    def _add(self, scan: Any, seen: Sequence[str], found: Scanned) -> None:
+        rows, numbers, _, ends = self._hits(scan, seen)
         many = self.many[numbers]
         if many.any():
-            keys = np.unique((rows[many] << 50) | (numbers[many] << 32) | ends[many])  # 14 bits of row, 18, 32
-            np.add.at(found.values, (keys >> 50, self.columns[(keys >> 32) & 0x3FFFF]), 1)
+            keys = np.unique((rows[many] << 40) | (numbers[many] << 20) | ends[many])
+            np.add.at(found.values, (keys >> 40, self.columns[keys >> 20 & 0xFFFFF]), 1)
             rows, numbers = rows[~many], numbers[~many]
         np.add.at(found.values, (rows, self.columns[numbers]), 1)
 
-    def _keep(self, rows: np.ndarray, columns: np.ndarray, ends: np.ndarray, found: Scanned) -> None:
-        order = np.lexsort((ends, rows, columns))
-        rows, columns, ends = rows[order], columns[order], ends[order]
-        cuts = np.flatnonzero((np.diff(rows) != 0) | (np.diff(columns) != 0)) + 1
-        starts = [0, *cuts.tolist()]
-        listed, row_of, column_of = ends.tolist(), rows.tolist(), columns.tolist()
-        for start, stop in zip(starts, [*starts[1:], len(listed)], strict=True):
-            where = found.open.setdefault(column_of[start], ([], []))
-            where[0].append(row_of[start])
-            where[1].append(listed[start:stop])
+    def _keep(self, scan: Any, ids: Sequence[Open], seen: Sequence[str], found: Scanned) -> None:
+        """Put down where matches may begin, and where the last of those that begin there ends."""
+        rows, numbers, starts, ends = self._hits(scan, seen)
+        widths = np.array([one.width for one in ids], dtype=np.int64)[numbers]
+        exact = np.array([one.exact for one in ids], dtype=bool)[numbers]
+        starts = np.where(exact, starts, np.where(widths > 0, np.maximum(ends - widths, 0), 0))
+        ends = np.where(exact | (widths > 0), ends, LONGEST_TEXT)
+        columns = np.array([one.column for one in ids], dtype=np.int64)[numbers]
+        order = np.lexsort((ends, starts, rows, columns))
+        columns, rows, starts, ends = columns[order], rows[order], starts[order], ends[order]
+        last = np.append((np.diff(starts) != 0) | (np.diff(rows) != 0) | (np.diff(columns) != 0), True)[: len(rows)]
+        columns, rows, starts, ends = columns[last], rows[last], starts[last], ends[last]
+        cuts = np.flatnonzero(np.diff(columns)) + 1
+        for part in np.split(np.arange(len(columns)), cuts):
+            if len(part):
+                places = np.flatnonzero(np.diff(rows[part], prepend=-1))
+                pairs = np.stack([starts[part], ends[part]], axis=1).astype(np.int32)
+                found.open[int(columns[part[0]])] = (
+                    rows[part][places], pairs, np.append(places, len(part)).astype(np.int32)
+                )  # fmt: skip
 
 
 class Words:
@@ -274,6 +298,47 @@ class _Lists:
         ends = np.cumsum(sizes)
         within = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - sizes, sizes)
         return np.repeat(rows, sizes), self.flat[np.repeat(self.starts[which], sizes) + within]
+
+
+def _compiled(patterns: Sequence[tuple[str, bool, bool]]) -> Any:
+    """A database of `(pattern, once, with starts)`, or None of no patterns."""
+    import hyperscan
+
+    if not patterns:
+        return None
+    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+    database.compile(
+        expressions=[pattern.encode() for pattern, _, _ in patterns],
+        ids=list(range(len(patterns))),
+        elements=len(patterns),
+        flags=[
+            hyperscan.HS_FLAG_SOM_LEFTMOST if starts else hyperscan.HS_FLAG_SINGLEMATCH if once else 0
+            for _, once, starts in patterns
+        ],
+    )
+    return database
+
+
+def _beginning(kept: Sequence[Open]) -> list[tuple[Any, list[Open]]]:
+    """Databases that tell where a match begins; patterns for which the engine cannot tell it are in one of their own."""
+    import hyperscan
+
+    found: list[tuple[Any, list[Open]]] = []
+    left: list[Open] = []
+    waiting = [list(kept)] if kept else []
+    while waiting:
+        part = waiting.pop()
+        try:
+            found.append((_compiled([(one.pattern, False, True) for one in part]), part))
+        except hyperscan.error:
+            half = len(part) // 2
+            if half:
+                waiting += [part[:half], part[half:]]
+            else:
+                left += [replace(one, exact=False) for one in part]
+    if left:
+        found.append((_compiled([(one.pattern, one.width == 0, False) for one in left]), left))
+    return found
 
 
 def _joined(patterns: Sequence[str]) -> list[str]:

@@ -15,45 +15,44 @@ MANY = 8
 def settler(task: Mapping[str, Any], place: Callable[[], int]) -> Callable[[str], int]:
     """A function from a text, in which the engine found the converted pattern, to what Python's own pattern finds.
 
-    No match that ends before the engine's first hit exists, and none is longer than the pattern's width: so the search begins
-    shortly before each hit.
+    A pair `(start, end)` says that matches which end by `end` begin at `start` or later, and that every match lies within a
+    pair. So the search begins there, and ends with the last pair.
 
     Args:
-        task: `op`, `found` (converted, pattern, flags, method, width), `view`, and `ends`: for each text the ends of the hits.
+        task: `op`, `found` (converted, pattern, flags, method, width), `view`, and of int32 the `pairs` of all texts and the
+            `cuts` between texts.
         place: Number of the text at hand.
     """
-    _, pattern, flags, how, wide = task["found"]
-    op, view, ends, width = task["op"], task["view"], task["ends"], int(wide)
+    _, pattern, flags, how, _ = task["found"]
+    op, view = task["op"], task["view"]
+    pairs, cuts = memoryview(task["pairs"]).cast("i"), memoryview(task["cuts"]).cast("i")
     real = re.compile(pattern, int(flags))
 
     def first(text: str) -> int:
         seen = prepare(view, text)
         if how != "search":
             return int(getattr(real, how)(seen) is not None)
-        return int(real.search(seen, max(0, ends[place()][0] - width) if width else 0) is not None)
+        return int(real.search(seen, pairs[2 * cuts[place()]]) is not None)
 
     def every(text: str) -> int:
-        seen = prepare(view, text)
-        if op == "found_distinct":
-            return min(len(set(_matches(real, seen, ends[place()], width))), 30_000)
-        return min(len(_matches(real, seen, ends[place()], width)), 30_000)
+        at = place()
+        found = _matches(real, prepare(view, text), pairs[2 * cuts[at] : 2 * cuts[at + 1]])
+        return min(len(set(found) if op == "found_distinct" else found), 30_000)
 
     return first if op == "found_any" else every
 
 
-def _matches(real: re.Pattern[str], seen: str, ends: Sequence[int], width: int) -> list[str]:
+def _matches(real: re.Pattern[str], seen: str, pairs: Sequence[int]) -> list[str]:
     """What `findall` finds."""
-    if not width:
-        return [match.group() for match in real.finditer(seen)]
     found, at = [], 0
-    for end in ends:
-        if end <= at:
-            continue
-        match = real.search(seen, max(at, end - width))
-        if match is None:
-            break
-        found.append(match.group())
-        at = match.end()
+    for number in range(0, len(pairs), 2):
+        start, end = pairs[number], pairs[number + 1]
+        while end > at:
+            match = real.search(seen, max(at, start))
+            if match is None:
+                return found
+            found.append(match.group())
+            at = match.end()
     return found
 
 
