@@ -10,13 +10,35 @@ from typing import Any
 import numpy as np
 
 from factory.programs.sandbox.patterns import set_of
-from factory.programs.sandbox.views import View, prepare
+from factory.programs.sandbox.views import ASCII, View, prepare
 from factory.programs.specs import Spec
 
 LONGEST_RUN = 400
 LONGEST_TEXT = 1 << 20
 MAX_RUNS = 400_000
 _LONGEST = 15_000
+_BEYOND = re.compile(r"[^\x00-\x7f]")
+_OWN = re.compile("[\x1f\x7f_]")
+_FOLDED = frozenset("\u0130\u0131\u017f\u212a")  # letters that are an ASCII letter in another case
+
+
+def in_ascii(text: str) -> str | None:
+    """The text with a stand-in for each character beyond ASCII, as long as before; None if that cannot be done."""
+    if text.isascii():
+        return text
+    if _OWN.search(text) or not _FOLDED.isdisjoint(text):
+        return None
+    try:
+        return _BEYOND.sub(_stand_in, text)
+    except ValueError:
+        return None
+
+
+def _stand_in(found: re.Match[str]) -> str:
+    character = found.group()
+    if character.isdecimal():
+        raise ValueError("a digit beyond ASCII has no stand-in")
+    return "_" if character.isalnum() else "\x1f" if character.isspace() else "\x7f"
 
 
 @dataclass(frozen=True)
@@ -57,16 +79,18 @@ class Scanned:
 
     Attributes:
         values: `[n, columns]` int16, outcomes of all programs; -1 where one cannot be known.
-        odd: `[n]`, texts that are not ASCII or very long: their outcomes mean nothing.
+        odd: `[n]`, texts that must run as Python: their outcomes mean nothing.
         open: For each column that must be settled: its rows `[k]`; pairs `[p, 2]` of where a match may begin and where the last
             of those that begin there ends; and which pairs are of which row, as cuts `[k + 1]`.
         runs: For each view with tokens: what `Words.count` needs.
+        unknown: Rows and columns that the engine could tell nothing of.
     """
 
     values: np.ndarray
     odd: np.ndarray
     open: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=dict)
     runs: list[tuple[Words, list[str], list[int]]] = field(default_factory=list)
+    unknown: list[tuple[list[int], list[int]]] = field(default_factory=list)
 
 
 class Scanner:
@@ -115,7 +139,7 @@ class Scanner:
 
     def scan(self, texts: Sequence[str]) -> Scanned:
         """Everything that the engine alone can tell; `open` and `runs` are left to do."""
-        odd = np.array([not text.isascii() or len(text) >= LONGEST_TEXT // 2 for text in texts], dtype=bool)
+        odd = np.array([len(text) >= LONGEST_TEXT // 2 for text in texts], dtype=bool)
         found = Scanned(np.zeros((len(texts), len(self.specs)), dtype=np.int16), odd)
         for view in self.views:
             view.scan(texts, found)
@@ -125,6 +149,8 @@ class Scanner:
         """Outcomes `[n, width]` int16 of each program."""
         values = found.values
         values[:, self.clipped] = np.minimum(values[:, self.clipped], 1)
+        for rows, columns in found.unknown:
+            values[np.ix_(rows, columns)] = -1
         cuts = zip(self.indices, self.starts[:-1], self.starts[1:], strict=True)
         return {index: np.ascontiguousarray(values[:, start:stop]) for index, start, stop in cuts}
 
@@ -136,6 +162,10 @@ class _View:
         self, view: View, ids: list[_Id], kept: list[Open], lengths: list[tuple[str, int, int]], words: Words | None
     ) -> None:
         self.view, self.lengths, self.words = view, lengths, words
+        self.ascii = ASCII in view
+        self.asked = sorted({*(one.column for one in [*ids, *kept]), *(column for _, _, column in lengths)})
+        if words is not None:
+            self.asked = sorted({*self.asked, *words.columns})
         self.columns = np.array([one.column for one in ids], dtype=np.int64)
         self.many = np.array([not one.once for one in ids], dtype=bool)
         self._database = _compiled([(one.pattern, one.once, False) for one in ids])
@@ -143,7 +173,13 @@ class _View:
 
     def scan(self, texts: Sequence[str], found: Scanned) -> None:
         """Add what is found in the texts."""
-        seen = ["" if odd else prepare(self.view, text) for text, odd in zip(texts, found.odd.tolist(), strict=True)]
+        seen = []
+        unknown = []
+        for row, text in enumerate(texts):
+            mine = None if self.ascii and not text.isascii() else in_ascii(prepare(self.view, text))
+            if mine is None or len(mine) >= LONGEST_TEXT:
+                unknown.append(row)
+            seen.append(mine or "")
         if self.lengths:
             chars = np.array([len(text) for text in seen])
             words = np.array([len(text.split()) for text in seen])
@@ -162,6 +198,8 @@ class _View:
             self._add(self._database.scan, seen, found)
         for database, ids in self._open:
             self._keep(database.scan, ids, seen, found)
+        if unknown:
+            found.unknown.append((unknown, self.asked))
 
     def _hits(self, scan: Any, seen: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Row, pattern, start (0 where it is not asked for) and end of every hit, by row."""
@@ -223,6 +261,7 @@ class Words:
 
     def __init__(self, asked: Iterable[tuple[int, Spec]]) -> None:
         listed = list(asked)
+        self.columns = sorted({column for column, _ in listed})
         mask = 0
         places: dict[tuple[str, str, str], list[tuple[int, bool]]] = {}
         for column, (op, patterns, _) in listed:

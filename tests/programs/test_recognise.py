@@ -113,7 +113,7 @@ def texts(count: int) -> list[str]:
         "  I love you",
         "ſong",
         "WİN win",
-        "é win",
+        "é win", "café winé free", "x\x96 win\xa0free – song", "naïve_win é cash", "٣ win é",
         "K free",
         "a\x1fb\x1cwin free",
     ]

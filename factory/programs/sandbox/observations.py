@@ -102,13 +102,19 @@ class Board:
             self.sites[key] = Site()
         return self.sites[key]
 
-    def ask(self, op: str, patterns: Iterable[str], view: View) -> int:
+    def ask(self, op: str, patterns: Iterable[str], view: View, plain: bool = True) -> int:
         """The value of an observation.
+
+        Args:
+            op: What is asked.
+            patterns: Of which patterns.
+            view: On which view of the text.
+            plain: Whether characters beyond ASCII may be asked about by their stand-ins.
 
         Raises:
             Unknown: It was never seen while the program was learned.
         """
-        key = (op, tuple(patterns), view)
+        key = (op, tuple(patterns), view if plain or ("ascii",) in view else (*view, ("ascii",)))
         at = self.index.get(key)
         if at is None:
             if not self.open or len(self.specs) >= MAX_OBSERVATIONS:

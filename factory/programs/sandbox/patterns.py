@@ -24,6 +24,10 @@ MAX_WIDTH = 200
 NEVER = "[\\x80-\\xff]"
 
 
+STAND_INS = {95: "a letter", 127: "a sign", 31: "a blank"}
+"""ASCII characters that stand for all letters, signs and blanks beyond ASCII; see `factory.programs.scanning.in_ascii`."""
+
+
 class Unknown(Exception):
     """The program does something with the text that is not modelled."""
 
@@ -48,6 +52,57 @@ def _sign(code: int) -> str:
     return chr(code) if code < 128 and chr(code).isalnum() else f"\\x{code:02x}"
 
 
+def plain_word(word: str) -> bool:
+    """Whether a string holds neither characters beyond ASCII nor their stand-ins."""
+    return word.isascii() and not any(ord(c) in STAND_INS for c in word)
+
+
+def plain_pattern(pattern: str, flags: int) -> bool:
+    """Whether a regular expression takes every character beyond ASCII exactly where it takes its stand-in."""
+    try:
+        return is_plain(_PARSER.parse(pattern, flags))
+    except (re.error, RecursionError, OverflowError):
+        return False
+
+
+def is_plain(tree: Any) -> bool:
+    """The same for a parsed one."""
+    return not tree.state.flags & re.ASCII and _plain_items(tree, tree.state.flags)
+
+
+def _plain_items(items: Iterable[Any], flags: int) -> bool:
+    for kind, value in items:
+        if kind in (_C.LITERAL, _C.NOT_LITERAL):
+            if value > 127 or value in STAND_INS:
+                return False
+        elif kind is _C.IN:
+            if not all(_plain_part(part, what) for part, what in value):
+                return False
+        elif kind is _C.BRANCH:
+            if not all(_plain_items(branch, flags) for branch in value[1]):
+                return False
+        elif kind is _C.SUBPATTERN:
+            if value[1] & re.ASCII or not _plain_items(value[3], flags):
+                return False
+        elif kind in (_C.MAX_REPEAT, _C.MIN_REPEAT, _C.POSSESSIVE_REPEAT):
+            if not _plain_items(value[2], flags):
+                return False
+        elif kind in (_C.ASSERT, _C.ASSERT_NOT):
+            if not _plain_items(value[1], flags):
+                return False
+        elif kind not in (_C.ANY, _C.AT):
+            return False
+    return True
+
+
+def _plain_part(part: Any, what: Any) -> bool:
+    if part is _C.LITERAL:
+        return what <= 127 and what not in STAND_INS
+    if part is _C.RANGE:
+        return what[1] <= 127 and not any(what[0] <= code <= what[1] for code in STAND_INS)
+    return part is _C.NEGATE or part is _C.CATEGORY
+
+
 @lru_cache(maxsize=50_000)
 def literal(text: str) -> str:
     """A plain string, as a pattern.
@@ -68,13 +123,15 @@ class Converted:
         words: Whether every match is exactly one whole word, so that matches can be counted by their ends.
         loose: Whether the pattern finds more than the original (look-around left out): a hit then tells nothing.
         width: Most characters of a match; 0 where there is no small bound.
+        plain: Whether it takes every character beyond ASCII exactly where it takes its stand-in.
     """
 
-    def __init__(self, pattern: str, words: bool, loose: bool, width: int) -> None:
+    def __init__(self, pattern: str, words: bool, loose: bool, width: int, plain: bool) -> None:
         self.pattern = pattern
         self.words = words
         self.loose = loose
         self.width = width
+        self.plain = plain
 
 
 def convert(pattern: str, flags: int, *, how: str = "search") -> Converted:
@@ -106,7 +163,7 @@ def convert(pattern: str, flags: int, *, how: str = "search") -> Converted:
         body, words = f"\\A(?:{body})", False
     if how == "fullmatch":
         body = f"{body}\\z"
-    return Converted(body, words and not loose, loose, high if high <= MAX_WIDTH else 0)
+    return Converted(body, words and not loose, loose, high if high <= MAX_WIDTH else 0, is_plain(tree))
 
 
 def token_characters(pattern: str, flags: int) -> frozenset[int] | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .observations import Again, Board, Site
-from .patterns import NEVER, Converted, Unknown, convert, literal, token_characters
+from .patterns import NEVER, Converted, Unknown, convert, literal, plain_pattern, plain_word, token_characters
 from .views import View, checked
 
 
@@ -26,6 +26,7 @@ class Test:
         patterns: For the engine alone.
         found: Observations `(converted, pattern, flags, method, width)` that Python's own pattern settles.
         tokens: `(pattern, flags, characters, word)`.
+        plain: Whether characters beyond ASCII may be asked about by their stand-ins.
     """
 
     def __init__(
@@ -34,20 +35,23 @@ class Test:
         patterns: Iterable[str] = (),
         found: Iterable[tuple[str, ...]] = (),
         tokens: Iterable[tuple[str, ...]] = (),
+        plain: bool = True,
     ) -> None:
         self.text = text
+        self.plain = plain
         self.patterns = tuple(dict.fromkeys(patterns))
         self.found = tuple(dict.fromkeys(found))
         self.tokens = tuple(dict.fromkeys(tokens))
 
     def __bool__(self) -> bool:
-        ask, view = self.text.board.ask, self.text.view
-        if self.patterns and ask("any", self.patterns, view):
+        ask, view, plain = self.text.board.ask, self.text.view, self.plain
+        if self.patterns and ask("any", self.patterns, view, plain):
             return True
         for head in dict.fromkeys(token[:3] for token in self.tokens):
-            if ask("token_any", (*head, *sorted(token[3] for token in self.tokens if token[:3] == head)), view):
+            words = sorted(token[3] for token in self.tokens if token[:3] == head)
+            if ask("token_any", (*head, *words), view, plain):
                 return True
-        return any(ask("found_any", one, view) for one in self.found)
+        return any(ask("found_any", one, view, plain) for one in self.found)
 
 
 class Length:
@@ -146,19 +150,20 @@ class Text:
         if more:
             raise Unknown("looking at a part")
         listed = (words,) if isinstance(words, str) else words
-        return Test(self, [head + literal(word) + tail for word in listed])
+        return Test(self, [head + literal(word) + tail for word in listed], plain=all(map(plain_word, listed)))
 
     def count(self, word: str, *more: object) -> int:
         if more or type(word) is not str:
             raise Unknown("counting in a part")
         if any(word[:k] == word[-k:] for k in range(1, len(word))):
             return len(Found(self, Pattern(re.escape(word))))
-        return self.board.ask("count", (literal(word),), self.view)
+        return self.board.ask("count", (literal(word),), self.view, plain_word(word))
 
     def equals(self, words: Iterable[Any]) -> Test:
         """Is the whole text one of these words?"""
         listed = sorted(word for word in words if type(word) is str)
-        return Test(self, [f"\\A{literal(word)}\\z" for word in listed if word] or [NEVER])
+        patterns = [f"\\A{literal(word)}\\z" for word in listed if word] or [NEVER]
+        return Test(self, patterns, plain=all(map(plain_word, listed)))
 
     def __eq__(self, other: object) -> Any:
         if type(other) is not str or not other:
@@ -171,7 +176,7 @@ class Text:
     def holds(self, word: object) -> Test:
         if type(word) is not str:
             raise Unknown("no string")
-        return Test(self, [literal(word)])
+        return Test(self, [literal(word)], plain=plain_word(word))
 
     def __bool__(self) -> bool:
         return bool(self.board.ask("any", ("[\\x00-\\x7f]",), self.view))
@@ -190,7 +195,8 @@ class Pattern:
         self.pattern = pattern
         self.flags = int(flags)
         self.known: dict[str, Converted] = {}
-        self._characters: frozenset[int] | None | bool = False
+        self.plain = plain_pattern(pattern, self.flags)
+        self._characters: frozenset[int] | bool | None = False
 
     def converted(self, how: str = "search") -> Converted:
         """For the one-pass engine, remembered."""
@@ -223,7 +229,9 @@ class Pattern:
         if more:
             raise Unknown("searching a part")
         converted = self.converted(how)
-        return Test(text, found=[self.found(how)]) if converted.loose else Test(text, [converted.pattern])
+        if converted.loose:
+            return Test(text, found=[self.found(how)], plain=converted.plain)
+        return Test(text, [converted.pattern], plain=converted.plain)
 
     def search(self, text: Any, *more: object) -> Any:
         return self._test(text, "search", more)
@@ -265,14 +273,15 @@ class Found:
 
     def __len__(self) -> int:
         ask, view, converted = self.text.board.ask, self.text.view, self.pattern.converted()
+        plain = converted.plain
         if self.once:
             if self.pattern.real.groups:
                 raise Unknown("distinct groups")
-            count = ask("found_distinct", self.pattern.found(), view)
+            count = ask("found_distinct", self.pattern.found(), view, plain)
         elif converted.words:
-            count = ask("count", (converted.pattern,), view)
+            count = ask("count", (converted.pattern,), view, plain)
         else:
-            count = ask("found_count", self.pattern.found(), view)
+            count = ask("found_count", self.pattern.found(), view, plain)
         return count if self.most is None else min(count, self.most)
 
     def __bool__(self) -> bool:
@@ -280,8 +289,8 @@ class Found:
         if self.most == 0:
             return False
         if converted.loose:
-            return bool(self.text.board.ask("found_any", self.pattern.found(), self.text.view))
-        return bool(self.text.board.ask("any", (converted.pattern,), self.text.view))
+            return bool(self.text.board.ask("found_any", self.pattern.found(), self.text.view, converted.plain))
+        return bool(self.text.board.ask("any", (converted.pattern,), self.text.view, converted.plain))
 
     def __getitem__(self, part: Any) -> Found:
         plain = isinstance(part, slice) and not part.start and part.step in (None, 1)
@@ -321,7 +330,8 @@ class Tokens:
     def holds(self, word: object) -> Test:
         if type(word) is not str:
             raise Unknown("no string")
-        return Test(self.text, tokens=[(*self.pattern.tokens(), word)])
+        plain = self.pattern.plain and plain_word(word)
+        return Test(self.text, tokens=[(*self.pattern.tokens(), word)], plain=plain)
 
     def __contains__(self, word: object) -> bool:
         return bool(self.holds(word))
@@ -363,7 +373,10 @@ class Tokens:
         site = board.site((number, head, self.once, self.text.view))
         op = "token_distinct" if self.once else "token_count"
         groups = site.classes()
-        amounts = [board.ask(op, (*head, *words), self.text.view) for words in groups]
+        amounts = [
+            board.ask(op, (*head, *words), self.text.view, self.pattern.plain and all(map(plain_word, words)))
+            for words in groups
+        ]
         tokens = [Token(site, None)]
         tokens += [Token(site, words[0]) for words, n in zip(groups, amounts, strict=True) for _ in range(n)]
         board.mixed = board.mixed or sum(n > 0 for n in amounts) > 1
@@ -420,14 +433,15 @@ class Shared:
     def __init__(self, tokens: Tokens, words: Iterable[object]) -> None:
         self.text, self.once, self.head = tokens.text, tokens.once, tokens.pattern.tokens()
         self.words = tuple(sorted({word for word in words if type(word) is str}))
+        self.plain = tokens.pattern.plain and all(map(plain_word, self.words))
 
     def __len__(self) -> int:
         op = "token_distinct" if self.once else "token_count"
-        return self.text.board.ask(op, (*self.head, *self.words), self.text.view) if self.words else 0
+        return self.text.board.ask(op, (*self.head, *self.words), self.text.view, self.plain) if self.words else 0
 
     def __bool__(self) -> bool:
         return bool(self.words) and bool(
-            self.text.board.ask("token_any", (*self.head, *self.words), self.text.view)
+            self.text.board.ask("token_any", (*self.head, *self.words), self.text.view, self.plain)
         )
 
     __iter__ = __hash__ = __eq__ = _unknown("the tokens themselves are looked at")

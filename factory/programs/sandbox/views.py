@@ -10,6 +10,8 @@ View = tuple[tuple[Any, ...], ...]
 
 MAX_OPERATIONS = 10
 _WORDS = 100
+ASCII = ("ascii",)
+"""The operation that changes nothing and says: what is asked of this view is known of ASCII texts alone."""
 
 _OPERATIONS: dict[str, Callable[..., str]] = {
     "lower": str.lower,
@@ -18,6 +20,7 @@ _OPERATIONS: dict[str, Callable[..., str]] = {
     "strip": str.strip,
     "lstrip": str.lstrip,
     "rstrip": str.rstrip,
+    "ascii": lambda text: text,
     "squeeze": lambda text: " ".join(text.split()),
     "replace": str.replace,
     "slice": lambda text, start, stop: text[start:stop],
@@ -47,7 +50,7 @@ def checked(found: Any) -> View | None:
 
 def _is_operation(name: Any, arguments: list[Any]) -> bool:
     words = all(isinstance(a, str) and len(a) <= _WORDS and a.isascii() for a in arguments)
-    if name in ("lower", "upper", "casefold", "squeeze"):
+    if name in ("lower", "upper", "casefold", "squeeze", "ascii"):
         return not arguments
     if name in ("strip", "lstrip", "rstrip"):
         return len(arguments) == 0 or (len(arguments) == 1 and (words or arguments[0] is None))
