@@ -209,8 +209,9 @@ class Pool:
         *,
         target: str | Sequence[str | None] | None = None,
         static_checks: bool = True,
+        frames: Frames | None = None,
     ) -> ProgramRun:
-        """Run programs over texts; see `run_programs`. `target` may be one for each program."""
+        """Run programs over texts; see `run_programs`. `target` may be one for each program; `frames` are of the same texts."""
         labels = _checked_labels(labels)
         targets = [target] * len(sources) if target is None or isinstance(target, str) else list(target)
         n, m = len(texts), len(sources)
@@ -218,7 +219,7 @@ class Pool:
         codes = np.zeros((n, m), dtype=np.uint8, order="F")
         refusals: dict[int, tuple[str, str]] = {}
         notes: list[list[dict[str, Any]]] = [[] for _ in sources]
-        frames = Frames(texts)
+        frames = frames or Frames(texts)
         places = [(start, at) for start in (range(0, n, CHUNK) or [0]) for at in range(m)]
         jobs = [
             Job(

@@ -1,17 +1,17 @@
 """Programs that are keyword, token and regex tests, run as such: one pass over each text for all of them.
 
 A sealed child learns which tests a program makes (`sandbox/symbolic.py`). The host scans every text once for the patterns of all
-recognised programs (`scanning.py`). What the engine cannot tell exactly (how many matches `findall` gives, look-around) is settled
-in a sealed child by Python's own patterns, only on the texts where the engine found something (`settling.py`). Then a sealed child
-turns each *distinct* outcome into a vote by running the program's own code on it; most texts share few outcomes. Exact on ASCII
-texts; other texts, and outcomes that are not modelled, run as plain Python in the sandbox. Before a program is taken, its votes
-on a sample must equal those of the plain run.
+recognised programs (`scanning.py`). What the engine cannot tell exactly (how many matches `findall` gives, look-around) is
+settled in a sealed child by Python's own patterns, only on the texts where the engine found something (`settling.py`). Then a
+sealed child turns each *distinct* outcome into a vote by running the program's own code on it; most texts share few outcomes.
+Characters beyond ASCII are carried by stand-ins where that is exact; other texts, and outcomes that are not modelled, run as
+plain Python in the sandbox. Before a program is taken, its votes on a sample must equal those of the plain run.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -169,39 +169,36 @@ class Applier:
         codes = np.zeros((n, m), dtype=np.uint8, order="F")
         refusals: dict[int, tuple[str, str]] = {}
         notes: list[list[dict[str, Any]]] = [[] for _ in range(m)]
-        failed: list[BaseException] = []
+        frames = Frames(texts)
 
         def as_python() -> None:
-            try:
-                run = self.pool.run(
-                    [self.sources[i] for i in plain], texts, self.labels, target=[self.targets[i] for i in plain]
-                )
-                for at, index in enumerate(plain):
-                    votes[:, index], codes[:, index] = run.votes[:, at], run.codes[:, at]
-                    notes[index] = run.notes[at]
-                    if at in run.refusals:
-                        refusals[index] = run.refusals[at]
-            except BaseException as error:
-                failed.append(error)
+            targets = [self.targets[i] for i in plain]
+            run = self.pool.run([self.sources[i] for i in plain], texts, self.labels, target=targets, frames=frames)
+            for at, index in enumerate(plain):
+                votes[:, index], codes[:, index] = run.votes[:, at], run.codes[:, at]
+                notes[index] = run.notes[at]
+                if at in run.refusals:
+                    refusals[index] = run.refusals[at]
 
-        frames = Frames(texts)
-        thread = threading.Thread(target=as_python, daemon=True) if plain else None
-        if thread is not None:
-            thread.start()
-        hits = [self._scanned(texts[start : start + CHUNK]) for start in range(0, n, CHUNK)]
-        if thread is not None:
-            thread.join()
-        if failed:
-            raise failed[0]
+        # the workers do one thing after the other; meanwhile this thread scans what comes next
+        with ThreadPoolExecutor(1) as workers:
+            first = [workers.submit(as_python)] if plain else []
+            starts = range(0, n, CHUNK)
+            later = []
+            for start in starts:
+                scanned = self._scanned(texts[start : start + CHUNK])
+                later.append(workers.submit(self._votes, scanned, (start, frames.of)))
+            for done in first:
+                done.result()
+            again: dict[int, list[np.ndarray]] = {index: [] for index in self.recognised}
+            for start, finished in zip(starts, later, strict=True):
+                found, fallbacks = finished.result()
+                for index, column in found.items():
+                    part = slice(start, start + len(column))
+                    votes[part, index] = np.maximum(column, -1)
+                    codes[part, index] = column < 0
+                    again[index].append(fallbacks[index] + start)
         layers = self.pool.layers
-        again: dict[int, list[np.ndarray]] = {index: [] for index in self.recognised}
-        for at, start in enumerate(range(0, n, CHUNK)):
-            found, fallbacks = self._votes(hits[at], (start, frames.of))
-            for index, column in found.items():
-                part = slice(start, start + len(column))
-                votes[part, index] = np.maximum(column, -1)
-                codes[part, index] = column < 0
-                again[index].append(fallbacks[index] + start)
         self._as_python_again(
             texts, {i: np.concatenate(rows) for i, rows in again.items() if rows}, votes, codes, notes
         )

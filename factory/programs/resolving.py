@@ -29,9 +29,7 @@ def resolve(pool: Pool, scanner: Scanner, scanned: Scanned, chunk: tuple[int, Ca
     _settle(pool, scanner, scanned, chunk)
 
 
-def _settle(
-    pool: Pool, scanner: Scanner, scanned: Scanned, chunk: tuple[int, Callable[[int], bytes]]
-) -> None:
+def _settle(pool: Pool, scanner: Scanner, scanned: Scanned, chunk: tuple[int, Callable[[int], bytes]]) -> None:
     jobs: list[Job] = []
     places: list[tuple[int, np.ndarray]] = []
     for column, (rows, pairs, cuts) in sorted(scanned.open.items()):

@@ -163,7 +163,8 @@ class _View:
     ) -> None:
         self.view, self.lengths, self.words = view, lengths, words
         self.ascii = ASCII in view
-        self.asked = sorted({*(one.column for one in [*ids, *kept]), *(column for _, _, column in lengths)})
+        scanned = [one.column for one in ids] + [one.column for one in kept]
+        self.asked = sorted({*scanned, *(column for _, _, column in lengths)})
         if words is not None:
             self.asked = sorted({*self.asked, *words.columns})
         self.columns = np.array([one.column for one in ids], dtype=np.int64)
@@ -190,9 +191,9 @@ class _View:
             sizes = []
             find = self.words.find
             for text in seen:
-                mine = find(text)
-                runs += mine
-                sizes.append(len(mine))
+                listed = find(text)
+                runs += listed
+                sizes.append(len(listed))
             found.runs.append((self.words, runs, sizes))
         if self._database is not None:
             self._add(self._database.scan, seen, found)
@@ -223,9 +224,9 @@ class _View:
         many = self.many[numbers]
         if many.any():
             keys = np.unique((rows[many] << 40) | (numbers[many] << 20) | ends[many])
-            np.add.at(found.values, (keys >> 40, self.columns[keys >> 20 & 0xFFFFF]), 1)
+            _tally(found.values, keys >> 40, self.columns[keys >> 20 & 0xFFFFF])
             rows, numbers = rows[~many], numbers[~many]
-        np.add.at(found.values, (rows, self.columns[numbers]), 1)
+        _tally(found.values, rows, self.columns[numbers])
 
     def _keep(self, scan: Any, ids: Sequence[Open], seen: Sequence[str], found: Scanned) -> None:
         """Put down where matches may begin, and where the last of those that begin there ends."""
@@ -317,10 +318,10 @@ class Words:
         there = groups > 0
         rows, words = _Lists(self._groups).spread(rows[there], groups[there])
         at, columns = self._counted.spread(rows, words)
-        np.add.at(found.values, (at, columns), 1)
+        _tally(found.values, at, columns)
         keys = np.unique(rows << 32 | words)
         at, columns = self._distinct.spread(keys >> 32, keys & 0xFFFFFFFF)
-        np.add.at(found.values, (at, columns), 1)
+        _tally(found.values, at, columns)
 
 
 class _Lists:
@@ -378,6 +379,13 @@ def _beginning(kept: Sequence[Open]) -> list[tuple[Any, list[Open]]]:
     if left:
         found.append((_compiled([(one.pattern, one.width == 0, False) for one in left]), left))
     return found
+
+
+def _tally(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
+    """Add one at each place, as often as it is named."""
+    n, m = values.shape
+    if len(rows):
+        values += np.bincount(rows * m + columns, minlength=n * m).reshape(n, m).astype(values.dtype)
 
 
 def _joined(patterns: Sequence[str]) -> list[str]:

@@ -54,8 +54,6 @@ def _fits(op: str, patterns: list[str]) -> bool:
         )
     if op in _TOKENS:
         return (
-            len(patterns) > 3
-            and bool(_NUMBER.match(patterns[1]))
-            and bool(re.fullmatch("[0-9a-f]{1,32}", patterns[2]))
+            len(patterns) > 3 and bool(_NUMBER.match(patterns[1])) and bool(re.fullmatch("[0-9a-f]{1,32}", patterns[2]))
         )
     return op in ("chars", "words") and len(patterns) == 1 and bool(_NUMBER.match(patterns[0]))

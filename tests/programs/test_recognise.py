@@ -60,12 +60,38 @@ PLAIN = {
     "padded": "def label(text):\n    t = f' {text.lower()} '\n    if len(t) < 8 or len(text.split()) > 6:\n        return None\n    return 'spam' if ' win ' in t or ' free ' in t else None",
     "cut": "def label(text):\n    head = text[:5].lower()\n    return 'ham' if head.strip() in {'i', 'song', 'love'} or head == 'i am ' else None",
     "look_ahead": "def label(text):\n    return 'ham' if re.search(r'cash(?! song)', text) else None",
+    "token_loop": (
+        "T = {'spam': 'win free cash', 'ham': 'song love free'}\nLOOK = {}\nfor name, words in T.items():\n    for word in words.split():\n"
+        "        LOOK.setdefault(word, []).append(name)\nTOKEN = re.compile(r'[a-z]+(?:-[a-z0-9]+)*|u\\.s\\b')\n"
+        "def label(text):\n    n = {}\n    for token in set(TOKEN.findall(text.lower())):\n        hit = LOOK.get(token)\n        if hit:\n"
+        "            for name in hit:\n                n[name] = n.get(name, 0) + 1\n    if not n:\n        return None\n    best = max(n.values())\n"
+        "    winners = [k for k in n if n[k] == best]\n    return winners[0] if len(winners) == 1 else None"
+    ),
+    "token_weights": (
+        "W = {'win': 2, 'free': 1.5, 'song': -2, 'love': -1, 'cash': 2}\nTOKEN = re.compile(r\"[a-z][a-z']*\")\ndef label(text):\n    s = 0\n"
+        "    for token in TOKEN.findall(text.lower()):\n        value = W.get(token, 0)\n        if value > 0:\n            s += value\n"
+        "        elif value < 0:\n            s += value / 2\n    return 'spam' if s > 2 else 'ham' if s < 0 else None"
+    ),
+    "token_two_sets": (
+        "A = {'win', 'free'}\nB = {'song', 'love'}\nTOKEN = re.compile(r'[a-z][a-z-]*')\ndef label(text):\n    tokens = TOKEN.findall(text.lower())\n"
+        "    if not tokens:\n        return None\n    s = h = 0\n    for t in tokens:\n        if t in A:\n            s += 1\n        elif t in B:\n            h += 1\n"
+        "    return 'spam' if s > h else 'ham' if h > s else None"
+    ),
+    "intersection": "A = {'win', 'free', 'cash'}\nT = re.compile('[a-z]+')\ndef label(text):\n    return 'spam' if len(A.intersection(T.findall(text.lower()))) > 1 else None",
+    "found_counts": (
+        "A = re.compile(r'\\b(?:win\\w*|free cash|cash (?:win|free)) ?')\nB = re.compile(r'(?<!free )(?:song|love)d?(?! it)')\ndef label(text):\n"
+        "    t = text.lower()\n    a, b = len(A.findall(t)), len(B.findall(t)[:2])\n    return 'spam' if a > b else 'ham' if b > a else None"
+    ),
+    "found_distinct": "A = re.compile(r'\\b(?:win|song|free)[a-z]*\\W+\\w')\ndef label(text):\n    return 'spam' if len(set(A.findall(text))) >= 2 else None",
+    "overlapping": "def label(text):\n    return 'spam' if text.count('!!') >= 2 else 'ham' if text.count('aba') else None",
     "len_list": "W = ['win', 'free', 'cash']\ndef label(text):\n    return 'spam' if len([w for w in W if w in text]) >= 2 else None",
 }
 NOT_PLAIN = {
     "characters": "def label(text):\n    return 'ham' if text[0:1] and text[0] == 'w' else None",
     "ratio": "def label(text):\n    return 'ham' if len(set(text)) * 2 < len(text) else None",
     "substitution": "def label(text):\n    return 'ham' if 'win' in re.sub('[aeiou]', '', text) else None",
+    "every_token": "def label(text):\n    n = 0\n    for t in re.findall('[a-z]+', text):\n        n += 1\n    return 'ham' if n == 3 else None",
+    "long_tokens": "def label(text):\n    return 'ham' if sum(len(t) > 3 for t in re.findall('[a-z]+', text)) > 2 else None",
     "ngrams": "def label(text):\n    w = text.split()\n    return 'ham' if ('a', 'b') in set(zip(w, w[1:])) else None",
 }
 
@@ -113,7 +139,11 @@ def texts(count: int) -> list[str]:
         "  I love you",
         "ſong",
         "WİN win",
-        "é win", "café winé free", "x\x96 win\xa0free – song", "naïve_win é cash", "٣ win é",
+        "é win",
+        "café winé free",
+        "x\x96 win\xa0free – song",
+        "naïve_win é cash",
+        "٣ win é",
         "K free",
         "a\x1fb\x1cwin free",
     ]
@@ -144,6 +174,19 @@ def test_what_is_no_plain_test_runs_as_python_and_says_so() -> None:
     applier = Applier(pool, sources, LABELS, sample=corpus)
     assert sorted(applier.why) == list(range(len(sources)))
     assert np.array_equal(applier.run(corpus).votes, pool.run(sources, corpus, LABELS).votes)
+
+
+def test_what_hangs_on_the_order_of_tokens_runs_as_python_where_it_matters() -> None:
+    source = (
+        "import re\nLOOK = {'win': 'spam', 'song': 'ham'}\ndef label(text):\n    last = None\n"
+        "    for token in re.findall('[a-z]+', text):\n        name = LOOK.get(token)\n        if name:\n            last = name\n"
+        "    return last"
+    )
+    corpus = ["win song", "song win", "win", "song song", "x"] * 40
+    pool = shared_pool()
+    applier = Applier(pool, [source], LABELS)
+    assert applier.recognised
+    assert np.array_equal(applier.run(corpus).votes, pool.run([source], corpus, LABELS).votes)
 
 
 def test_a_recognised_program_that_raises_keeps_its_status() -> None:

@@ -242,7 +242,9 @@ class Rewriter(ast.NodeTransformer):
         one = node.generators[0]
         idle = Guard(one.target).idle_in(kind, node)
         pair = call("__pair__", self.visit(one.ifs[0]), self.visit(value))
-        return ast.GeneratorExp(pair, [ast.comprehension(one.target, self._iterated(self.visit(one.iter), idle), [], 0)])
+        return ast.GeneratorExp(
+            pair, [ast.comprehension(one.target, self._iterated(self.visit(one.iter), idle), [], 0)]
+        )
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         if isinstance(node.func, ast.Attribute) and not node.keywords:
@@ -253,7 +255,12 @@ class Rewriter(ast.NodeTransformer):
         first = node.args[0] if node.args else None
         if name in ("sum", "any", "len") and isinstance(first, (ast.GeneratorExp, ast.ListComp)) and not node.keywords:
             conditions = first.generators[0].ifs
-            if len(first.generators) == 1 and name == "len" and isinstance(first, ast.ListComp) and len(conditions) == 1:
+            if (
+                len(first.generators) == 1
+                and name == "len"
+                and isinstance(first, ast.ListComp)
+                and len(conditions) == 1
+            ):
                 return call("sum", self._paired("list", first, ast.Constant(1)))
             if len(first.generators) == 1 and name != "len" and len(conditions) == 1:
                 paired = self._paired(name, first, first.elt)
@@ -267,9 +274,9 @@ class Rewriter(ast.NodeTransformer):
 
     def _method(self, node: ast.Call, function: ast.Attribute) -> ast.AST | None:
         holder = function.value
-        if function.attr == "join" and len(node.args) == 1:
-            if isinstance(holder, ast.Constant) and isinstance(holder.value, str):
-                return call("__join__", holder, self.visit(node.args[0]))
+        if isinstance(holder, ast.Constant) and isinstance(holder.value, str):
+            joins = function.attr == "join" and len(node.args) == 1
+            return call("__join__", holder, self.visit(node.args[0])) if joins else None
         if function.attr == "get" and 1 <= len(node.args) <= 2:
             return call("__get__", self.visit(holder), *[self.visit(one) for one in node.args])
         if function.attr in ("intersection", "isdisjoint") and len(node.args) == 1:

@@ -44,7 +44,8 @@ def settler(task: Mapping[str, Any], place: Callable[[], int]) -> Callable[[str]
 
 def _matches(real: re.Pattern[str], seen: str, pairs: Sequence[int]) -> list[str]:
     """What `findall` finds."""
-    found, at = [], 0
+    found: list[str] = []
+    at = 0
     for number in range(0, len(pairs), 2):
         start, end = pairs[number], pairs[number + 1]
         while end > at:

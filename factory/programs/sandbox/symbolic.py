@@ -94,7 +94,13 @@ def _any(values: Iterable[Any]) -> Any:
 
 
 def _joined(one: Test, other: Test) -> Test:
-    return Test(one.text, one.patterns + other.patterns, one.found + other.found, one.tokens + other.tokens, one.plain and other.plain)
+    return Test(
+        one.text,
+        one.patterns + other.patterns,
+        one.found + other.found,
+        one.tokens + other.tokens,
+        one.plain and other.plain,
+    )
 
 
 def _sum(values: Iterable[Any], start: Any = 0) -> Any:
@@ -117,7 +123,9 @@ def _how_many(tests: Sequence[Test]) -> int:
     """How many of the tests say yes, asked together where they are of one kind."""
     view, board, plain = tests[0].text.view, tests[0].text.board, all(test.plain for test in tests)
     if all(test.text.view == view for test in tests):
-        patterns = [test.patterns[0] for test in tests if len(test.patterns) == 1 and not test.found and not test.tokens]
+        patterns = [
+            test.patterns[0] for test in tests if len(test.patterns) == 1 and not test.found and not test.tokens
+        ]
         if len(set(patterns)) == len(tests):
             return board.ask("distinct", patterns, view, plain)
         tokens = [test.tokens[0] for test in tests if len(test.tokens) == 1 and not test.found and not test.patterns]
