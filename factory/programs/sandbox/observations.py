@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from .patterns import Unknown
+from .patterns import Unknown, plain_word
 from .views import View
 
 MAX_OBSERVATIONS = 400
@@ -33,6 +33,7 @@ class Site:
     def __init__(self) -> None:
         self.containers: list[Any] = []
         self._classes: list[tuple[str, ...]] | None = None
+        self._plain: list[bool] | None = None
 
     def holds(self, container: Any) -> bool:
         """Whether the table is known."""
@@ -49,7 +50,7 @@ class Site:
         if len(self.containers) >= MAX_CONTAINERS:
             raise Unknown("too many tables")
         self.containers.append(container)
-        self._classes = None
+        self._classes = self._plain = None
 
     def classes(self) -> list[tuple[str, ...]]:
         """Words of the tables in groups that no table tells apart.
@@ -71,6 +72,12 @@ class Site:
                     group.append(word)
             self._classes = [tuple(group) for _, group in groups]
         return self._classes
+
+    def plain(self, pattern: bool) -> list[bool]:
+        """For each group, whether its words may be asked about by stand-ins, if the pattern may."""
+        if self._plain is None:
+            self._plain = [pattern and all(map(plain_word, words)) for words in self.classes()]
+        return self._plain
 
 
 def _says(table: Any, word: str) -> Any:
@@ -95,6 +102,7 @@ class Board:
         self.specs: list[Spec] = []
         self.index: dict[Spec, int] = {}
         self.values: Sequence[int] = ()
+        self.columns: dict[Any, tuple[Any, int]] = {}
 
     def site(self, key: Any) -> Site:
         """The loop of that key."""
@@ -122,3 +130,24 @@ class Board:
             at = self.index[key] = len(self.specs)
             self.specs.append(key)
         return self.values[at] if at < len(self.values) else 0
+
+    def ask_once(
+        self, table: Any, key: Any, op: str, patterns: Callable[[], Iterable[str]], view: View, plain: bool
+    ) -> int:
+        """As `ask`, for the many words of a table that stays: what the key stands for is looked up once.
+
+        Args:
+            table: What the words are of; kept, so that its identity stays its own.
+            key: Of the question, beside the table's identity and size.
+            op: What is asked.
+            patterns: Gives the patterns.
+            view: On which view of the text.
+            plain: As in `ask`.
+        """
+        known = self.columns.get((id(table), len(table), op, key, view))
+        if known is None:
+            value = self.ask(op, tuple(patterns()), view, plain)
+            at = self.index[(op, tuple(patterns()), view if plain or ("ascii",) in view else (*view, ("ascii",)))]
+            self.columns[id(table), len(table), op, key, view] = (table, at)
+            return value
+        return self.values[known[1]] if known[1] < len(self.values) else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from .observations import Again, Board, Site
@@ -374,8 +374,8 @@ class Tokens:
         op = "token_distinct" if self.once else "token_count"
         groups = site.classes()
         amounts = [
-            board.ask(op, (*head, *words), self.text.view, self.pattern.plain and all(map(plain_word, words)))
-            for words in groups
+            board.ask_once(words, head, op, lambda words=words: (*head, *words), self.text.view, plain)  # type: ignore[misc]
+            for words, plain in zip(groups, site.plain(self.pattern.plain), strict=True)
         ]
         tokens = [Token(site, None)]
         tokens += [Token(site, words[0]) for words, n in zip(groups, amounts, strict=True) for _ in range(n)]
@@ -430,19 +430,27 @@ class Token:
 class Shared:
     """The tokens that are in a set of words."""
 
-    def __init__(self, tokens: Tokens, words: Iterable[object]) -> None:
+    def __init__(self, tokens: Tokens, words: Collection[object]) -> None:
         self.text, self.once, self.head = tokens.text, tokens.once, tokens.pattern.tokens()
-        self.words = tuple(sorted({word for word in words if type(word) is str}))
-        self.plain = tokens.pattern.plain and all(map(plain_word, self.words))
+        self.table, self.pattern = words, tokens.pattern
+
+    def words(self) -> tuple[str, ...]:
+        """The words of the set."""
+        return tuple(sorted({word for word in self.table if type(word) is str}))
+
+    def _ask(self, op: str) -> int:
+        board, view, head = self.text.board, self.text.view, self.head
+        if (id(self.table), len(self.table), op, head, view) in board.columns:
+            return board.ask_once(self.table, head, op, tuple, view, True)
+        words = self.words()
+        plain = self.pattern.plain and all(map(plain_word, words))
+        return board.ask_once(self.table, head, op, lambda: (*head, *words), view, plain) if words else 0
 
     def __len__(self) -> int:
-        op = "token_distinct" if self.once else "token_count"
-        return self.text.board.ask(op, (*self.head, *self.words), self.text.view, self.plain) if self.words else 0
+        return self._ask("token_distinct" if self.once else "token_count")
 
     def __bool__(self) -> bool:
-        return bool(self.words) and bool(
-            self.text.board.ask("token_any", (*self.head, *self.words), self.text.view, self.plain)
-        )
+        return bool(self._ask("token_any"))
 
     __iter__ = __hash__ = __eq__ = _unknown("the tokens themselves are looked at")
 
