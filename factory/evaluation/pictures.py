@@ -113,7 +113,16 @@ def coverage(histogram: Sequence[Sequence[int]]) -> str:
         axes.set_ylabel("texts")
         axes.margins(y=0.08)
         if any(clash):
-            axes.legend(frameon=False, fontsize=8)
+            import matplotlib.patches as patches
+
+            axes.legend(
+                handles=[
+                    patches.Patch(color=BLUE, label="in agreement"),
+                    patches.Patch(color=RED, alpha=0.75, label="votes conflict"),
+                ],
+                frameon=False,
+                fontsize=8,
+            )
         axes.grid(axis="y", color="#e4e9ef", linewidth=0.8)
         axes.set_axisbelow(True)
     return out[0]
@@ -121,7 +130,7 @@ def coverage(histogram: Sequence[Sequence[int]]) -> str:
 
 def equivalents(curve: Mapping[str, Any], full_gold: float | None, dev_only: tuple[int, float] | None) -> str:
     """The label-equivalents curve: the same student on random gold texts, and where it reaches the student."""
-    with _figure(6.2, 3.3) as (_, axes, out):
+    with _figure(7.8, 3.3) as (_, axes, out):
         axes.fill_between(curve["sizes"], curve["low"], curve["high"], color=BLUE, alpha=0.15, linewidth=0)
         axes.plot(
             curve["sizes"], curve["mean"], "o-", color=BLUE, markersize=4, linewidth=1.6, label="random gold texts"
@@ -134,7 +143,7 @@ def equivalents(curve: Mapping[str, Any], full_gold: float | None, dev_only: tup
         if curve.get("worth"):
             axes.axvline(curve["worth"], color=RED, linewidth=0.9, linestyle=":")
             axes.annotate(
-                f"{curve['worth']:.0f} labels", (curve["worth"], axes.get_ylim()[0]), xytext=(5, 6), textcoords="offset points",
+                f"{curve['worth']:,.0f} labels", (curve["worth"], axes.get_ylim()[0]), xytext=(5, 6), textcoords="offset points",
                 color=RED, fontsize=9,
             )  # fmt: skip
         axes.set_xscale("log")
@@ -142,7 +151,7 @@ def equivalents(curve: Mapping[str, Any], full_gold: float | None, dev_only: tup
         axes.minorticks_off()
         axes.set_xlabel("gold texts (10 random draws; band: 10th to 90th percentile)")
         axes.set_ylabel(curve.get("metric", "accuracy").replace("_", " "))
-        axes.legend(frameon=False, fontsize=8, loc="lower right")
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
         axes.grid(color="#e4e9ef", linewidth=0.8)
         axes.set_axisbelow(True)
     return out[0]

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ENOUGH_S = 0.5
 """Seconds after which a speed is known well enough."""
 MOST_TEXTS = 512
+LEAST_ANSWERS = 20
+"""Answers of a server that its speed is read from."""
 FILE = "speeds.json"
 
 
@@ -160,7 +162,7 @@ def _student(system: str, model: Any, measured: _Measured) -> Cost:
     what = ["student", model.student, model.params.get("encoder_key"), len(model.labels)]
     # A tuned body or a table of tokens is as fast as any other of its kind: only the kind, the encoder and the labels count.
     speed = measured.of(what, lambda: load_student(model).predict_proba)
-    return _at(system, speed, f"`{model.student}`, as it was trained")
+    return _at(system, speed, f"the {model.student} student, as it was trained")
 
 
 def _zero_shot(system: str, models: Mapping[str, Any], measured: _Measured) -> Cost:
@@ -169,7 +171,7 @@ def _zero_shot(system: str, models: Mapping[str, Any], measured: _Measured) -> C
     model = models.get("student") or next(iter(models.values()))
     encoder = encoder_of(model)
     assert encoder is not None
-    return _at(system, measured.of(["encoder", encoder.key], lambda: encoder.encode), f"{encoder.name}")
+    return _at(system, measured.of(["encoder", encoder.key], lambda: encoder.encode), encoder.name)
 
 
 def _programs(warehouse: Warehouse, system: str, measured: _Measured) -> Cost:
@@ -211,7 +213,17 @@ def _teacher(warehouse: Warehouse) -> Cost:
     per = 1e6 / float(answers)
     money = float(f"{float(cost) * per:.3g}") if cost else None
     how = f"one request for each text; from {int(answers):,} answers on record"
-    return Cost("teacher", None, None, int(float(f"{float(tokens) * per:.3g}")), money, how)
+    n, seconds = warehouse.query(
+        """SELECT count(*), coalesce(epoch(max(answered_at)) - epoch(min(answered_at - to_microseconds(
+                      (coalesce(latency_ms, 0) * 1000)::BIGINT))), 0)
+           FROM answers JOIN requests USING (request_key) WHERE stage = 'annotate' AND origin NOT IN ('recorded', 'batch')"""
+    )[0]
+    speed = float(f"{n / seconds:.3g}") if n >= LEAST_ANSWERS and seconds > 0 else None
+    hours = float(f"{1e6 / speed / 3600:.3g}") if speed else None
+    how += (
+        "; their speed from the first to the last" if speed else "; they came from a file, so their speed is not known"
+    )
+    return Cost("teacher", speed, hours, int(float(f"{float(tokens) * per:.3g}")), money, how)
 
 
 def _exports(warehouse: Warehouse, measured: _Measured) -> list[Cost]:

@@ -88,7 +88,7 @@ def go_no_go(
         return Verdict("do not use", f"Do not use it: {said}, and {'; '.join(against)}.", tuple(reasons))
     if doubts and not gains:
         return Verdict("unsure", f"Not proven: {said}{worth}, but {'; '.join(doubts)}.", tuple(reasons))
-    beaten = f" and beats {', '.join(gains)}" if gains else ""
+    beaten = f", and beats {', and '.join(gains)}" if gains else ""
     doubt = f"; note that {'; '.join(doubts)}" if doubts else ""
     return Verdict("use", f"Use it: {said}{worth}{beaten}{trade}{doubt}.", tuple(reasons))
 

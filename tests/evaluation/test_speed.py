@@ -1,0 +1,83 @@
+"""What a million texts cost: measured once for what it depends on, and nothing made up where nothing can be measured."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from factory.evaluation.speed import FILE, costs_of, rate
+from factory.students.stage import distill, export
+from factory.warehouse import Warehouse, insert
+
+from ..students.conftest import fill, sentences
+
+
+def test_the_rate_is_texts_over_seconds() -> None:
+    def slow(texts: Sequence[str]) -> None:
+        time.sleep(0.002 * len(texts))
+
+    assert 250 < rate(slow, ["a"] * 1000) < 510
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Warehouse:
+    warehouse = fill(Warehouse.open(tmp_path / "w.duckdb"))
+    held, _ = sentences(5, 40)
+    numbers = list(range(1000, 1040))
+    with warehouse.lease() as db:
+        insert(db, "texts", {
+            "text_no": numbers, "content_hash": [text.encode() for text in held], "text": held, "origin": ["corpus"] * 40,
+        })  # fmt: skip
+        insert(db, "occurrences", {
+            "source_no": [9] * 40, "row_no": list(range(40)), "text_no": numbers, "split": ["test"] * 40, "kept": [True] * 40,
+        })  # fmt: skip
+    distill(warehouse, student="linear", options={"c": 10.0}, systems=["student"])
+    export(warehouse, tmp_path / "export")
+    return warehouse
+
+
+def test_students_and_exports_are_measured_once_and_the_rest_says_why_not(line: Warehouse) -> None:
+    found = costs_of(line, ["student", "snorkel", "human_lfs", "teacher", "full_gold"])
+    rows = {row["system"]: row for row in found["rows"]}
+    assert list(rows)[:2] == ["student", "student (exported)"]
+    for name in ("student", "student (exported)", "full_gold"):
+        assert rows[name]["texts_per_second"] > 100
+        assert rows[name]["hours_per_million"] == pytest.approx(1e6 / rows[name]["texts_per_second"] / 3600, rel=0.02)
+    assert rows["snorkel"]["how"] == "there is no program to run"
+    assert "published" in rows["human_lfs"]["how"]
+    assert rows["teacher"]["tokens_per_million"] is None
+    assert costs_of(line, ["student", "snorkel", "human_lfs", "teacher", "full_gold"]) == found
+    assert line.folder is not None
+    assert len(json.loads((line.folder / FILE).read_text())) == 2
+
+
+def test_an_export_that_was_tampered_with_is_not_measured(line: Warehouse) -> None:
+    assert line.folder is not None
+    (line.folder / "export" / "linear.safetensors").write_bytes(b"")
+    rows = {row["system"]: row for row in costs_of(line, ["student"])["rows"]}
+    assert rows["student (exported)"]["texts_per_second"] is None
+    assert "altered" in rows["student (exported)"]["how"]
+
+
+def test_tokens_of_the_teacher_are_those_on_record(line: Warehouse) -> None:
+    with line.lease() as db:
+        for number in range(40):
+            db.execute(
+                "INSERT INTO requests (request_key, content_key, stage, model, prompt, prompt_version, messages, sampling)"
+                " VALUES (?, 'c', 'annotate', 'm', 'annotate', 'v', '[]', '{}')",
+                [f"k{number}"],
+            )
+            db.execute(
+                "INSERT INTO answers (request_key, sample_no, answer, finish_reason, tokens_in, tokens_out, tokens_counted, cost,"
+                " latency_ms, origin, answered_at) VALUES (?, 0, 'x', 'stop', 90, 10, true, 0.001, 500, 'server',"
+                " TIMESTAMP '2026-01-01' + to_seconds(?))",
+                [f"k{number}", number / 4],
+            )
+    row = costs_of(line, ["teacher"])["rows"][-1]
+    assert row["tokens_per_million"] == 100_000_000
+    assert row["money_per_million"] == pytest.approx(1000.0)
+    assert row["texts_per_second"] == pytest.approx(40 / (39 / 4 + 0.5), rel=0.02)
