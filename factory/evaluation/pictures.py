@@ -113,16 +113,10 @@ def coverage(histogram: Sequence[Sequence[int]]) -> str:
         axes.set_ylabel("texts")
         axes.margins(y=0.08)
         if any(clash):
-            import matplotlib.patches as patches
+            from matplotlib.patches import Patch
 
-            axes.legend(
-                handles=[
-                    patches.Patch(color=BLUE, label="in agreement"),
-                    patches.Patch(color=RED, alpha=0.75, label="votes conflict"),
-                ],
-                frameon=False,
-                fontsize=8,
-            )
+            known = [Patch(color=BLUE, label="in agreement"), Patch(color=RED, alpha=0.75, label="votes conflict")]
+            axes.legend(handles=known, frameon=False, fontsize=8)
         axes.grid(axis="y", color="#e4e9ef", linewidth=0.8)
         axes.set_axisbelow(True)
     return out[0]

@@ -12,8 +12,7 @@ import pytest
 from factory.evaluation.speed import FILE, costs_of, rate
 from factory.students.stage import distill, export
 from factory.warehouse import Warehouse, insert
-
-from ..students.conftest import fill, sentences
+from tests.students.conftest import fill, sentences
 
 
 def test_the_rate_is_texts_over_seconds() -> None:
