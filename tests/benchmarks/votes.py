@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -259,38 +260,44 @@ def overhead_agnews(options: Options) -> Row:
     return overhead(options, "agnews")
 
 
-WORDS = """
-stocks shares market oil prices company profit quarter bank economy game season team coach players win cup
-league goal iraq president minister government police killed troops election nuclear talks software internet
-microsoft google computer security users phone wireless space nasa scientists new said the a of in to on for
-with as at by from its was will after over more year week monday tuesday wednesday first two three million
-billion percent reuters ap us world
-"""
-
-
 # Many texts -----------------------------------------------------------------------------------------------------------------
-def many_texts(path: Path, count: int, seed: int = 0) -> None:
-    """A warehouse with so many distinct texts of 200 to 300 characters, made of AG News' words by DuckDB alone."""
+def many_texts(path: Path, count: int, texts: list[str]) -> None:
+    """A warehouse with so many distinct texts of 200 to 300 characters: the beginning of one text and the end of another.
+
+    Args:
+        path: Of the warehouse.
+        count: How many.
+        texts: Real ones.
+    """
+    import pyarrow as pa
+
     from factory.task import load_card, register
     from factory.warehouse import Warehouse
 
     warehouse = Warehouse.open(path)
     register(warehouse, load_card(ROOT / "pipelines" / "agnews" / "task.yaml"))
-    words = WORDS.split()
-    listed = ", ".join(f"'{word}'" for word in words)
+    long = [text for text in texts if len(text) > 150]
+    heads = sorted({text[:149].rpartition(" ")[0] for text in long})
+    tails = sorted({text[-149:].partition(" ")[2] for text in long})
+    heads = [head for head in heads if len(head) >= 100]
+    tails = [tail for tail in tails if len(tail) >= 100]
+    assert count <= len(heads) * len(tails)
     step = 500_000
     for start in range(0, count, step):
-        stop = min(count, start + step)
         with warehouse.lease() as db:
+            db.register("heads", pa.table({"at": list(range(len(heads))), "head": heads}))
+            db.register("tails", pa.table({"at": list(range(len(tails))), "tail": tails}))
             db.execute(
                 f"""
                 INSERT INTO texts
-                SELECT n::INTEGER, from_hex(md5(n::VARCHAR || 't{seed}')), text, NULL, 'corpus' FROM (
-                    SELECT n, n::VARCHAR || ' ' || list_aggregate(list_transform(range(42),
-                        lambda i: [{listed}][1 + (hash(n * 64 + i + {seed}) % {len(words)})::INTEGER]), 'string_agg', ' ')[:230
-                        + (hash(n + {seed}) % 60)::INTEGER] AS text FROM range({start}, {stop}) t(n))
+                SELECT n::INTEGER, from_hex(md5(n::VARCHAR)), head || ' ' || tail, NULL, 'corpus'
+                FROM range({start}, {min(count, start + step)}) t(n)
+                JOIN heads ON heads.at = n % {len(heads)}
+                JOIN tails ON tails.at = (n // {len(heads)} + n % {len(heads)} * 7919) % {len(tails)} ORDER BY n
                 """
             )
+            db.unregister("heads")
+            db.unregister("tails")
 
 
 SIMPLE = """import re
@@ -365,7 +372,7 @@ def scale(options: Options) -> list[Row]:
         sources, kind = simple_programs(20), "plain"
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "scale.duckdb"
-        many_texts(path, count)
+        many_texts(path, count, texts_of(replace(options, quick=False), "agnews"))
         from factory.warehouse import Warehouse
 
         warehouse = Warehouse.open(path)
