@@ -341,7 +341,7 @@ def _vote(path: str, block: int) -> None:
 
 
 def _memory_mb(pid: int) -> float:
-    """Resident memory of a process and all below it, shared pages counted once (PSS where the kernel tells it)."""
+    """Memory of a process and all below it in MB: the sum of PSS (a shared page counts in parts), where the kernel tells it."""
     import psutil
 
     total = 0.0
