@@ -494,7 +494,7 @@ def frame_of(items: Sequence[Any]) -> bytes:
 
 
 class Frames:
-    """Chunks of texts as frames for the workers, encoded once each; the last two are kept."""
+    """Chunks of texts as frames for the workers; the last two that were asked for are kept."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts = texts
@@ -502,13 +502,15 @@ class Frames:
         self._lock = threading.Lock()
 
     def of(self, start: int) -> bytes:
+        """The frame of the chunk that begins there."""
         with self._lock:
-            if start not in self._kept:
-                chunk = [str(text) for text in self._texts[start : start + CHUNK]]
-                self._kept[start] = frame_of(chunk)
-                for old in sorted(self._kept)[:-2]:
-                    del self._kept[old]
-            return self._kept[start]
+            frame = self._kept.pop(start, None)
+            if frame is None:
+                frame = frame_of([str(text) for text in self._texts[start : start + CHUNK]])
+            self._kept[start] = frame
+            while len(self._kept) > 2:
+                del self._kept[next(iter(self._kept))]
+            return frame
 
 
 def take_codes(raw: np.ndarray | None, votes: np.ndarray, codes: np.ndarray, classes: int) -> None:

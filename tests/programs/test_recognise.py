@@ -176,6 +176,15 @@ def test_what_is_no_plain_test_runs_as_python_and_says_so() -> None:
     assert np.array_equal(applier.run(corpus).votes, pool.run(sources, corpus, LABELS).votes)
 
 
+def test_many_chunks_give_what_plain_python_gives() -> None:
+    sources = [HEAD + PLAIN["found_counts"], HEAD + NOT_PLAIN["ngrams"]]
+    corpus = texts(500) * 70
+    pool = shared_pool()
+    ours = Applier(pool, sources, LABELS).run(corpus)
+    plain = pool.run(sources, corpus[:500], LABELS)
+    assert np.array_equal(ours.votes, np.tile(plain.votes, (70, 1)))
+
+
 def test_what_hangs_on_the_order_of_tokens_runs_as_python_where_it_matters() -> None:
     source = (
         "import re\nLOOK = {'win': 'spam', 'song': 'ham'}\ndef label(text):\n    last = None\n"
