@@ -12,7 +12,8 @@ Where things live:
     corpus/         text in: CSV, JSONL, Parquet, Hugging Face datasets, WRENCH JSON; passages, retrieval, data export
     llm/            request and answer, engines, dispatch, ledger, batch files, DSPy
     prompts/        prompts/*.md -> DSPy signatures -> messages, and answers -> values
-    synthesis/      SynthesizRR, Self-Guide, few-shot; filters; diversity measures; self-tuning
+    synthesis/      SynthesizRR, Self-Guide, few-shot; filters; diversity measures
+    tuning/         the language model learns from its own data: LoRA adapters
     programs/       label programs: authoring, checks, sandbox, applying, analysis, lifecycle
     annotation/     the model's own labels: the teacher, and prompted votes
     labels/         label models: from votes to probabilities; audit; asking
@@ -46,6 +47,7 @@ _EXPORTS = {
     "run_pipeline": "factory.run",
     "ingest": "factory.notebook",
     "synthesize": "factory.synthesis.stage",
+    "tune": "factory.tuning.stage",
     "author": "factory.programs.stage",
     "annotate": "factory.annotation.stage",
     "vote": "factory.programs.stage",

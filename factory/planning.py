@@ -76,6 +76,9 @@ def collect(pipeline: Pipeline, warehouse: Warehouse, folder: Path, *, beyond: b
                 if step.verb in ASKING:
                     unknown.append(step.verb)
                 continue
+            if step.verb == "tune":  # what an adapter answers is known after the training alone
+                stopped = True
+                continue
             if step.verb not in ASKING and not any(later.verb in ASKING for later in _after(pipeline, step)):
                 continue
             try:
@@ -160,4 +163,4 @@ def _after(pipeline: Pipeline, step: Step) -> tuple[Step, ...]:
 
 
 def _hangs_on_votes(step: Step) -> bool:
-    return step.params.get("texts") == "uncovered_or_tied"
+    return step.params.get("texts") == "uncovered_or_tied" or step.params.get("adapter") is not None

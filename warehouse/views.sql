@@ -13,6 +13,8 @@ CREATE OR REPLACE VIEW lineage AS
     UNION ALL SELECT 'synthetic', synthetic_no::VARCHAR, 'text', passage_text_no::VARCHAR, 'passage' FROM synthetic WHERE passage_text_no IS NOT NULL
     UNION ALL SELECT 'synthetic', synthetic_no::VARCHAR, 'text', d::VARCHAR, 'demonstration' FROM (SELECT synthetic_no, unnest(demo_text_nos) AS d FROM synthetic)
     UNION ALL SELECT 'request', request_key, 'prompt', prompt || '@' || prompt_version, stage FROM requests
+    UNION ALL SELECT 'request', r.request_key, 'adapter', a.adapter_no::VARCHAR, 'asked' FROM requests r JOIN adapters a ON a.name = r.adapter
+    UNION ALL SELECT 'adapter', adapter_no::VARCHAR, 'synthetic', synthetic_no::VARCHAR, 'learned' FROM adapter_rows WHERE drop_reason IS NULL
     UNION ALL SELECT 'program', program_no::VARCHAR, 'request', request_key, 'sample ' || sample_no FROM programs WHERE request_key IS NOT NULL
     UNION ALL SELECT 'program', program_no::VARCHAR, 'program', parent_no::VARCHAR, 'earlier version' FROM programs WHERE parent_no IS NOT NULL
     UNION ALL SELECT 'annotation', text_no::VARCHAR, 'request', request_key, 'sample ' || sample_no FROM annotations
@@ -72,4 +74,5 @@ CREATE OR REPLACE VIEW dropped AS
     UNION ALL SELECT 'author', 'program', program_no::VARCHAR, drop_reason, detail FROM programs WHERE state = 'rejected'
     UNION ALL SELECT 'annotate', 'annotation', plan_no || '/' || slot_no, drop_reason, text_no::VARCHAR FROM annotations WHERE label_no IS NULL
     UNION ALL SELECT 'vote', 'vote', program_no || '/' || text_no, status, detail FROM vote_failures
+    UNION ALL SELECT 'tune', 'pair', adapter_no || '/' || synthetic_no, drop_reason, NULL FROM adapter_rows WHERE drop_reason IS NOT NULL
     UNION ALL SELECT 'distill', 'row', model_no || '/' || text_no, drop_reason, origin FROM model_rows WHERE drop_reason IS NOT NULL;

@@ -10,15 +10,17 @@ from factory import prompts
 from factory.annotation import plan as plans
 from factory.annotation.plan import Outcome, Plan, Slot
 from factory.annotation.settle import settle
+from factory.annotation.shots import demonstrations as shots
 from factory.canonical import digest
 from factory.errors import InputError
+from factory.llm.adapters import find_adapter
 from factory.result import Progress, StageResult, no_progress
 from factory.task import TaskCard, current_card, label_names
 from factory.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from factory.llm import Budget, Engine
-    from factory.llm.request import Request
+    from factory.llm.request import ModelRef, Request
 
 _CHUNK = 20_000
 _WHOLE = frozenset({"batch", "recorded"})
@@ -35,7 +37,8 @@ def annotate(
     texts: Literal["all", "uncovered_or_tied"] = "all",
     sample_seed: int = 0,
     as_votes: bool = False,
-    demonstrations: int = 0,
+    demonstrations: int | None = None,
+    adapter: str | None = None,
     calibrate: bool = False,
     prompt: str | None = None,
     sampling: dict[str, Any] | None = None,
@@ -60,7 +63,9 @@ def annotate(
         sample_seed: Of the draw. The same texts are drawn in the same order whatever else is in the warehouse.
         as_votes: Store a prompted labelling function with its votes rather than annotations. In a `single` task the model
             may abstain; a `multi` task gets one function for each label.
-        demonstrations: Gold texts per label from the split `seed` that are shown with their labels.
+        demonstrations: Gold texts per label from the split `seed` that are shown with their labels; none if not given.
+        adapter: Ask this LoRA adapter from a step `tune`, with the prompt and the demonstrations that it learned with unless
+            others are given.
         calibrate: Contextual calibration by the model's answers to texts without content (`single` only). Needs an engine
             that gives logprobs; without them the answers stand as they are, and the result says so.
         prompt: Another prompt of the same form.
@@ -75,6 +80,13 @@ def annotate(
         EngineError: The engine cannot be asked, or answers are still pending.
     """
     card = current_card(warehouse)
+    model = engine.model
+    if adapter is not None:
+        tuned = find_adapter(warehouse, adapter)
+        model = engine.use_adapter(tuned.name, tuned.folder)
+        prompt = prompt or tuned.prompt
+        demonstrations = tuned.demonstrations if demonstrations is None else demonstrations
+    demonstrations = demonstrations or 0
     name = prompt or _prompt_name(card, as_votes)
     asked = prompts.load(name)
     _check(card, asked, share, calibrate)
@@ -82,7 +94,8 @@ def annotate(
         "split": split, "limit": limit, "share": share, "texts": texts, "sample_seed": sample_seed,
         "as_votes": as_votes, "demonstrations": demonstrations, "calibrate": calibrate, "prompt": name,
         "sampling": {**engine.sampling, **(sampling or {})}, "structured": engine.structured, "tries": tries,
-        "model": [engine.model.name, engine.model.revision, engine.model.adapter],
+        "model": [model.name, model.revision, model.adapter],
+        **({} if adapter is None else {"adapter": model.adapter}),
     }  # fmt: skip
     key = digest({"stage": "annotate", "config": config, "task": card.revision, "prompt": asked.version})
     plan = plans.find(warehouse, key)
@@ -100,7 +113,7 @@ def annotate(
     overlay = dict(config["sampling"])
     if calibrate:
         overlay = {"logprobs": True, "top_logprobs": 20, **overlay}
-    asking = _Asking(card, asked, engine, overlay, _demonstrations(warehouse, card, demonstrations))
+    asking = _Asking(card, asked, engine, model, overlay, shots(warehouse, card, demonstrations))
     waiting = _fill(warehouse, plan, asking, tries=tries, budget=budget, progress=progress)
     says = settle(warehouse, plan, card, asked, config, label_names(warehouse))
     if waiting:
@@ -113,16 +126,22 @@ class _Asking:
     """From slots to requests, and from answers to names of labels."""
 
     def __init__(
-        self, card: TaskCard, prompt: prompts.Prompt, engine: Engine, sampling: Mapping[str, Any], demos: Sequence[Any]
+        self,
+        card: TaskCard,
+        prompt: prompts.Prompt,
+        engine: Engine,
+        model: ModelRef,
+        sampling: Mapping[str, Any],
+        demos: Sequence[Any],
     ) -> None:
-        self.card, self.prompt, self.engine = card, prompt, engine
+        self.card, self.prompt, self.engine, self.model = card, prompt, engine, model
         self.sampling, self.demos = sampling, demos
         self.values = prompts.card_values(card)
 
     def request(self, slot: Slot) -> Request:
         return self.prompt.request(
             {**self.values, "text": slot.text},
-            self.engine.model,
+            self.model,
             sampling=self.sampling,
             structured=self.engine.structured,
             labels=self.card.label_names,
@@ -192,29 +211,6 @@ def _check(card: TaskCard, prompt: prompts.Prompt, share: float | None, calibrat
         raise InputError("`share` is a share of the split, above 0 and at most 1")
     if calibrate and card.kind == "multi":
         raise InputError("`calibrate` is for tasks of kind single")
-
-
-def _demonstrations(warehouse: Warehouse, card: TaskCard, per_label: int) -> list[dict[str, Any]]:
-    """The same gold seeds for every request: up to so many per label, in the order of their content hashes."""
-    if per_label <= 0:
-        return []
-    names = label_names(warehouse)
-    rows = warehouse.query(
-        "SELECT any_value(t.text), list(DISTINCT g.label_no ORDER BY g.label_no) FROM gold g"
-        " JOIN occurrences o ON o.source_no = g.source_no AND o.row_no = g.row_no AND o.kept AND o.split = 'seed'"
-        " JOIN texts t ON t.text_no = g.text_no GROUP BY t.content_hash ORDER BY t.content_hash"
-    )
-    left = Counter(dict.fromkeys(card.label_names, per_label))
-    shown = []
-    for text, numbers in rows:
-        found = [names[number] for number in numbers if number >= 0]
-        if card.kind == "single" and len(found) != 1:
-            continue
-        if not any(left[name] > 0 for name in found):
-            continue
-        left.subtract(found)
-        shown.append({"text": text, "label": found[0]} if card.kind == "single" else {"text": text, "labels": found})
-    return shown
 
 
 def _counts(warehouse: Warehouse, plan: Plan) -> dict[str, Any]:

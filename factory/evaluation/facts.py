@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ORDER = (
     "student", "student_dev", "student_setfit", "programs_only", "synthesis_only", "majority", "snorkel", "teacher",
-    "human_lfs", "human_lfs_content_ties", "zero_shot", "dev_only", "full_gold",
+    "self_tuned", "human_lfs", "human_lfs_content_ties", "zero_shot", "dev_only", "full_gold",
 )  # fmt: skip
 """Systems in the order of the table; other label models follow Snorkel's by name."""
 
@@ -38,6 +38,7 @@ MEANING = {
     "majority": "majority vote of the programs, no student",
     "snorkel": "Snorkel's label model on the programs' votes, no student",
     "teacher": "the language model's own label for each text",
+    "self_tuned": "the same model with the adapter that it learned from its own accepted texts",
     "human_lfs": "published hand-written rules, majority vote, ties by row index as WRENCH breaks them",
     "human_lfs_content_ties": "the same rules, ties by the text's content hash as everywhere here",
     "zero_shot": "the student's encoder: the label whose description lies nearest to the text, no training",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from factory.encoders import Encoder
     from factory.warehouse import Warehouse
 
-TEACHER = "teacher"
+TEACHER, SELF_TUNED = "teacher", "self_tuned"
 ZERO_SHOT = "zero_shot"
 
 
@@ -177,15 +177,30 @@ def zero_shot_system(
     return {ZERO_SHOT: Said(labels, every, tied, every, probs, {"encoder": encoder.name})}
 
 
-def teacher_system(warehouse: Warehouse, text_nos: NDArray[np.int32], shape: Shape) -> dict[str, Said]:
-    """The language model's own label for each test text it was asked about; an answer that cannot be read counts as wrong."""
+def teacher_systems(warehouse: Warehouse, text_nos: NDArray[np.int32], shape: Shape) -> dict[str, Said]:
+    """The language model's own label for each test text it was asked about; an answer that cannot be read counts as wrong.
+
+    `teacher` is the model as it is, `self_tuned` the same with an adapter that it got from its own data (`tune`).
+    """
+    found = {}
+    for name, tuned in ((TEACHER, False), (SELF_TUNED, True)):
+        said = _teacher(warehouse, text_nos, shape, tuned=tuned)
+        if said is not None:
+            found[name] = said
+    return found
+
+
+def _teacher(warehouse: Warehouse, text_nos: NDArray[np.int32], shape: Shape, *, tuned: bool) -> Said | None:
     rows = warehouse.query(
-        """SELECT a.text_no, a.label_no, a.slot_no FROM annotations a
+        """WITH asked AS (SELECT a.text_no, a.label_no, a.slot_no, a.plan_no FROM annotations a LEFT JOIN plans p USING (plan_no)
+               WHERE (p.config ->> '$.adapter' IS NOT NULL) = ?)
+           SELECT a.text_no, a.label_no, a.slot_no FROM asked a
            WHERE a.text_no IN (SELECT text_no FROM split_texts WHERE split = 'test')
-           AND a.plan_no = (SELECT max(b.plan_no) FROM annotations b WHERE b.text_no = a.text_no) ORDER BY ALL"""
+           AND a.plan_no = (SELECT max(b.plan_no) FROM asked b WHERE b.text_no = a.text_no) ORDER BY ALL""",
+        [tuned],
     )
     if not rows:
-        return {}
+        return None
     labels_of: dict[int, set[int]] = {}
     for text_no, label_no, _ in rows:
         said = labels_of.setdefault(int(text_no), set())
@@ -202,7 +217,7 @@ def teacher_system(warehouse: Warehouse, text_nos: NDArray[np.int32], shape: Sha
                     labels[at, label] = True
     else:
         labels = np.array([min(labels_of.get(int(number)) or {-1}) for number in text_nos], np.int64)
-    return {TEACHER: Said(labels, spoke, np.zeros(n, bool), asked, None, {"unreadable": int((asked & ~spoke).sum())})}
+    return Said(labels, spoke, np.zeros(n, bool), asked, None, {"unreadable": int((asked & ~spoke).sum())})
 
 
 def systems_digest(warehouse: Warehouse) -> list[Any]:

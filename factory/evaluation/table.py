@@ -16,7 +16,7 @@ from factory.evaluation.systems import (
     Shape,
     label_model_systems,
     student_systems,
-    teacher_system,
+    teacher_systems,
     zero_shot_system,
 )
 from factory.result import Progress
@@ -57,7 +57,7 @@ def score_all(
     )
     for name, said in label_model_systems(warehouse, gold.texts, hashes, shape).items():
         systems.setdefault(name, said)
-    systems |= teacher_system(warehouse, gold.texts, shape)
+    systems |= teacher_systems(warehouse, gold.texts, shape)
     systems |= zero_shot_system(
         warehouse, gold.texts, hashes, shape, lambda encoder: inputs.of(encoder, gold.texts, progress)
     )

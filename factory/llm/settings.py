@@ -37,7 +37,7 @@ class EngineSettings(BaseModel):
         model: Hub name, local path or served name. A server that serves one model need not be told.
         revision: Commit of the weights.
         adapter: Name of a LoRA adapter: as the server knows it, or a key of `adapters`.
-        adapters: vllm: name of each LoRA adapter -> its folder.
+        adapters: vllm, transformers: name of each LoRA adapter -> its folder.
         api_key_env: server: the environment variable that holds the key. The key itself never stands in a file.
         structured: Whether the stages ask for structured output (a choice, a JSON schema) rather than for text.
         structured_style: `vllm` sends choices and regexes as `structured_outputs`; `openai` knows JSON schemas alone.
@@ -105,7 +105,7 @@ class EngineSettings(BaseModel):
                 raise ValueError(
                     f"`sampling` holds no `{name}`: samples are numbered, and `seed` is a setting of its own"
                 )
-        if self.kind == "vllm" and self.adapter is not None and self.adapter not in self.adapters:
+        if self.kind in ("vllm", "transformers") and self.adapter is not None and self.adapter not in self.adapters:
             raise ValueError("`adapter` is a key of `adapters`")
         return self
 

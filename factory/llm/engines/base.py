@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from factory.errors import EngineError
@@ -99,6 +100,7 @@ class Engine(ABC):  # noqa: B024 - its two shapes below have the abstract method
         self.structured = settings.structured
         self.sampling: dict[str, Any] = dict(settings.sampling)
         self._model: ModelRef | None = None
+        self._adapters: dict[str, Path] = {}
 
     @property
     def model(self) -> ModelRef:
@@ -118,11 +120,30 @@ class Engine(ABC):  # noqa: B024 - its two shapes below have the abstract method
         Raises:
             EngineError: It was.
         """
-        if request.model != self.model:
+        adapter = request.model.adapter
+        if replace(request.model, adapter=None) != replace(self.model, adapter=None) or (
+            adapter != self.model.adapter and adapter not in self._adapters
+        ):
             raise EngineError(
                 f"a request for model {request.model.name} came to an engine that asks {self.model.name}",
                 fix="Render requests with `engine.model`",
             )
+
+    def use_adapter(self, name: str, folder: Path) -> ModelRef:
+        """Let requests ask a LoRA adapter beside the model itself.
+
+        Args:
+            name: As the engine will be asked for it.
+            folder: Where its weights are, for engines that load them.
+
+        Returns:
+            The identity to render such requests with.
+
+        Raises:
+            EngineError: The engine cannot ask it.
+        """
+        self._adapters[name] = folder
+        return replace(self.model, adapter=name)
 
     def context_length(self) -> int | None:
         """Tokens of prompt and answer together that the model takes, or None if that cannot be known."""

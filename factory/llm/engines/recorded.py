@@ -17,7 +17,7 @@ import orjson
 from factory.errors import EngineError
 from factory.llm.batchfile import parse_results, write_whole
 from factory.llm.engines.base import BulkEngine, Call, Fault, Pending, Reply
-from factory.llm.request import Answer, Request, Usage, estimate_tokens
+from factory.llm.request import Answer, ModelRef, Request, Usage, estimate_tokens
 from factory.llm.settings import EngineSettings, as_list
 
 
@@ -48,6 +48,16 @@ class RecordedEngine(BulkEngine):
                 else:
                     fault = Fault("missing", "no_recorded_answer")
             yield call, Reply(found, fault)
+
+    def use_adapter(self, name: str, folder: Path) -> ModelRef:
+        """Refused: answers match by the messages alone, so an adapter would be given the model's own.
+
+        Raises:
+            EngineError: Always.
+        """
+        raise EngineError(
+            f"recorded answers cannot speak for the adapter {name!r}", fix="Use the engine `server`, `vllm` or `transformers`"
+        )
 
     def pending(self, calls: list[Call], stage: str) -> Pending:
         """How many answers of which prompts are missing, and how to get them."""

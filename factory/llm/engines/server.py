@@ -14,6 +14,7 @@ import orjson
 from factory.errors import EngineError
 from factory.llm.engines.base import Call, CallEngine, Fault, Reply
 from factory.llm.openai_form import Unsupported, body_of, reply_of
+from factory.llm.request import ModelRef
 from factory.llm.settings import EngineSettings
 
 if TYPE_CHECKING:
@@ -105,6 +106,23 @@ class ServerEngine(CallEngine):
             return int(self._ask_now(url, body)["count"])
         except (EngineError, KeyError, TypeError, ValueError):
             return None
+
+    def use_adapter(self, name: str, folder: Path) -> ModelRef:
+        """Ask an adapter that the server serves under this name.
+
+        Raises:
+            EngineError: It serves none of that name.
+        """
+        for url in self.settings.urls:
+            rows = self._ask_now(f"{url}/models", None).get("data")
+            names = [str(row.get("id")) for row in rows or () if isinstance(row, dict)]
+            if name not in names:
+                raise EngineError(
+                    f"the server serves no adapter {name!r} (it has {', '.join(names) or 'nothing'})",
+                    where=url,
+                    fix=f"Start it with `--enable-lora --lora-modules {name}={folder}`",
+                )
+        return super().use_adapter(name, folder)
 
     def _find_model(self) -> str:
         names = [row.get("id") for row in self._served() if not row.get("parent")]

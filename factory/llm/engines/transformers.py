@@ -32,6 +32,8 @@ class TransformersEngine(BulkEngine):
         self._base = base
         self._model_object: Any = None
         self._tokenizer: Any = None
+        self._adapted: Any = None
+        self._adapters = {name: base / path for name, path in settings.adapters.items()}
 
     def answer(self, calls: Iterable[Call]) -> Iterator[tuple[Call, Reply]]:
         """Take calls a batch at a time; each sample is a row of its own."""
@@ -48,8 +50,11 @@ class TransformersEngine(BulkEngine):
                         Reply(fault=Fault("refused", "unsupported", f"`{kind}` needs vLLM; this engine knows choices")),
                     )
             for call in choices:
+                self._speak_as(call.request.model.adapter)
                 yield call, self._choose(call)
-            yield from self._generate(texts)
+            for adapter in sorted({call.request.model.adapter for call in texts}, key=str):
+                self._speak_as(adapter)
+                yield from self._generate([call for call in texts if call.request.model.adapter == adapter])
 
     def context_length(self) -> int | None:
         """`max_position_embeddings` of the model."""
@@ -65,7 +70,7 @@ class TransformersEngine(BulkEngine):
 
     def close(self) -> None:
         """Free the model's memory."""
-        self._model_object = self._tokenizer = None
+        self._model_object = self._tokenizer = self._adapted = None
 
     # ------------------------------------------------------------------------------------------------------------------
     def _path(self) -> str:
@@ -93,6 +98,27 @@ class TransformersEngine(BulkEngine):
         if self._tokenizer.pad_token_id is None:
             self._tokenizer.pad_token_id = self._tokenizer.eos_token_id
         self._model_object.eval()
+
+    def _speak_as(self, adapter: str | None) -> None:
+        """Switch to a LoRA adapter, loaded when it is first asked, or back to the model itself."""
+        if adapter is None:
+            if self._adapted is not None:
+                self._adapted.base_model.disable_adapter_layers()
+            return
+        folder = self._adapters[adapter]
+        try:
+            if self._adapted is None:
+                from peft import PeftModel
+
+                # It puts its layers into the model itself, which speaks as whichever adapter is active.
+                self._adapted = PeftModel.from_pretrained(self._model_object, str(folder), adapter_name=adapter)
+            elif adapter not in self._adapted.peft_config:
+                self._adapted.load_adapter(str(folder), adapter_name=adapter)
+        except (OSError, ValueError) as error:
+            raise EngineError(f"the adapter cannot be loaded: {str(error).splitlines()[0]}", where=folder) from error
+        self._adapted.base_model.enable_adapter_layers()
+        self._adapted.set_adapter(adapter)
+        self._adapted.eval()
 
     def _prompt_ids(self, call: Call) -> list[int]:
         text = self._tokenizer.apply_chat_template(

@@ -7,6 +7,7 @@ prefix caching are vLLM's.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +17,7 @@ from typing import Any
 from factory.errors import EngineError
 from factory.llm.engines.base import BulkEngine, Call, Fault, Reply
 from factory.llm.openai_form import clean
-from factory.llm.request import Answer, FinishReason, Usage
+from factory.llm.request import Answer, FinishReason, ModelRef, Usage
 from factory.llm.settings import EngineSettings
 
 _FINISH: dict[Any, FinishReason] = {"stop": "stop", "length": "length", "abort": "error"}
@@ -31,7 +32,8 @@ class VllmEngine(BulkEngine):
         super().__init__(settings)
         self._base = base
         self._llm: Any = None
-        self._adapters: dict[str, Any] = {}
+        self._adapters = {name: base / path for name, path in settings.adapters.items()}
+        self._loras: dict[str, Any] = {}
 
     def answer(self, calls: Iterable[Call]) -> Iterator[tuple[Call, Reply]]:
         """Keep up to `concurrency` calls in vLLM's queue and give each as it finishes."""
@@ -69,6 +71,12 @@ class VllmEngine(BulkEngine):
             self._llm = self._load()
         return self._llm
 
+    def use_adapter(self, name: str, folder: Path) -> ModelRef:
+        """Serve an adapter. A model that was loaded for fewer, or for smaller ones, is loaded again at the next request."""
+        if self._adapters.get(name) != folder:
+            self.close()
+        return super().use_adapter(name, folder)
+
     def context_length(self) -> int | None:
         """`max_model_len` of the loaded model."""
         return int(self.llm.model_config.max_model_len)
@@ -86,6 +94,7 @@ class VllmEngine(BulkEngine):
             self._llm = None
             if core is not None:
                 core.shutdown()
+        self._loras = {}
 
     def _load(self) -> Any:
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -105,8 +114,9 @@ class VllmEngine(BulkEngine):
         }
         if current_platform.is_cpu():  # 0.32 dies there when the prefill of a seeded request is cut in chunks
             arguments["enable_chunked_prefill"] = False
-        if self.settings.adapters:
-            arguments |= {"enable_lora": True, "max_loras": len(self.settings.adapters)}
+        if self._adapters:
+            arguments |= {"enable_lora": True, "max_loras": len(self._adapters)}
+            arguments["max_lora_rank"] = served_rank([rank_of(folder) for folder in self._adapters.values()])
         try:
             return LLM(model=self._model_path(), **(arguments | self.settings.engine_args))
         except (ValueError, TypeError, OSError, RuntimeError) as error:
@@ -147,12 +157,11 @@ class VllmEngine(BulkEngine):
     def _adapter(self, name: str | None) -> Any:
         if name is None:
             return None
-        if name not in self._adapters:
+        if name not in self._loras:
             from vllm.lora.request import LoRARequest
 
-            path = str(self._base / self.settings.adapters[name])
-            self._adapters[name] = LoRARequest(name, len(self._adapters) + 1, path)
-        return self._adapters[name]
+            self._loras[name] = LoRARequest(name, len(self._loras) + 1, str(self._adapters[name]))
+        return self._loras[name]
 
     def _reply(self, call: Call, output: Any, ms: float) -> Reply:
         answers: dict[int, Answer] = {}
@@ -168,6 +177,27 @@ class VllmEngine(BulkEngine):
             )
         fault = None if len(answers) == call.n else Fault("malformed", "aborted", "vLLM ended the request early")
         return Reply(answers, fault, ms)
+
+
+_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The values that vLLM takes for `max_lora_rank`."""
+
+
+def served_rank(ranks: Iterable[int]) -> int:
+    """The smallest `max_lora_rank` that serves adapters of these ranks, at least 16 (vLLM's own default).
+
+    Example:
+        >>> served_rank([4, 24])
+        32
+    """
+    most = max(ranks, default=0)
+    return next((rank for rank in _RANKS if rank >= max(most, 16)), most)
+
+
+def rank_of(folder: Path) -> int:
+    """The rank in an adapter's configuration; 0 where there is none yet."""
+    path = folder / "adapter_config.json"
+    return int(json.loads(path.read_text(encoding="utf-8")).get("r", 0)) if path.is_file() else 0
 
 
 def _number(request_id: str) -> str:

@@ -1,0 +1,257 @@
+"""`tune`: the language model learns from its own accepted texts, as a LoRA adapter that engines ask by name."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory import prompts
+from factory.annotation.shots import demonstrations as shots
+from factory.canonical import digest
+from factory.errors import InputError
+from factory.llm.adapters import adapters
+from factory.result import Progress, StageResult, no_progress
+from factory.students.store import artefacts
+from factory.synthesis.decontaminate import decontaminate
+from factory.task import TaskCard, current_card
+from factory.tuning import store
+from factory.tuning.pairs import Example, Pair, balanced
+from factory.tuning.train import Recipe, recipe_json, recipe_of
+
+if TYPE_CHECKING:
+    from factory.warehouse import Warehouse
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SAMPLE = 1 << 20
+_VLLM_RANK = 16
+"""The largest rank that vLLM serves unless it is told otherwise."""
+
+
+def tune(
+    warehouse: Warehouse,
+    *,
+    name: str = "tuned",
+    base: str | None = None,
+    revision: str | None = None,
+    learn_from: list[str] | None = None,
+    prompt: str = "annotate",
+    demonstrations: int = 3,
+    balance: bool = True,
+    rank: int = 16,
+    alpha: int = 32,
+    dropout: float = 0.05,
+    targets: str | list[str] = "all-linear",
+    epochs: int = 3,
+    rate: float = 2e-4,
+    warmup: float = 0.03,
+    batch: int = 8,
+    accumulate: int = 1,
+    max_tokens: int = 2048,
+    held_out: float = 0.1,
+    gradient_checkpointing: bool = False,
+    template: dict[str, Any] | None = None,
+    random_seed: int = 0,
+    context: Any = None,
+    progress: Progress = no_progress,
+) -> StageResult:
+    """Fine-tune the language model on its own accepted texts: input, the chat that `annotate` asks; completion, the label.
+
+    The last step of Self-Guide (arXiv 2407.12874), with a LoRA adapter in place of all weights. An adapter is known by its
+    configuration, its pairs and its model: run again it is there already. It runs on a GPU if there is one. Ask it by
+    `annotate: {adapter: NAME}`; the report then shows it (`self_tuned`) beside the model as it was (`teacher`).
+
+    Args:
+        warehouse: Accepted synthetic texts, and the seeds that the prompt shows.
+        name: Of the adapter; engines know it as `NAME-` and the first digits of the SHA-256 of its weights.
+        base: Hub name or folder of the model's weights; the engine's `model` if not given.
+        revision: Commit of the weights; the engine's `revision` if not given.
+        learn_from: Names of the synthesize steps to learn from; every `self_guide` one if not given.
+        prompt: The labelling prompt to learn (form `label`). `self_guide_output` is the one that labelled Self-Guide's texts.
+        demonstrations: Seeds per label that the prompt shows, as the paper keeps its few-shot prompt.
+        balance: Cut every label down to the rarest, as the paper's code does.
+        rank: Of the adapter.
+        alpha: It is scaled by `alpha / rank`.
+        dropout: On its input.
+        targets: `all-linear`, or names of modules.
+        epochs: Passes over the pairs (3 in the paper).
+        rate: Peak learning rate.
+        warmup: Share of the steps.
+        batch: Pairs per forward pass.
+        accumulate: Forward passes per step.
+        max_tokens: Longer pairs are left out.
+        held_out: Share of the pairs on which the loss is only watched.
+        gradient_checkpointing: Less memory for a third more time.
+        template: More arguments of the chat template; the engine's `extra_body.chat_template_kwargs` if not given.
+        random_seed: Of the adapter's start and of the order of the pairs.
+        context: The run's context: whose engine's memory is freed first, and whose settings name the model.
+        progress: Called with (steps, all steps, what).
+
+    Returns:
+        Name and folder of the adapter, pairs, and the loss per completion token before training and after each epoch.
+
+    Raises:
+        InputError: Nothing to learn from, a `multi` task, a value out of range.
+        EngineError: The model cannot be loaded.
+    """
+    card = current_card(warehouse)
+    settings: Mapping[str, Any] = getattr(context, "engine_settings", None) or {}
+    model = _checked(card, name, prompt, base or settings.get("model"))
+    recipe = recipe_of(
+        {
+            "rank": rank, "alpha": alpha, "dropout": dropout, "epochs": epochs, "rate": rate, "warmup": warmup,
+            "targets": targets if isinstance(targets, str) else tuple(targets), "batch": batch, "accumulate": accumulate,
+            "max_tokens": max_tokens, "held_out": held_out, "gradient_checkpointing": gradient_checkpointing,
+            "seed": random_seed,
+        }
+    )  # fmt: skip
+    revision = revision or settings.get("revision")
+    template = template or (settings.get("extra_body") or {}).get("chat_template_kwargs") or {}
+    where = _located(model, getattr(context, "base", None))
+    decontaminate(warehouse)
+    names = store.sources(warehouse, learn_from)
+    every = store.examples(warehouse, names)
+    kept, left = balanced(every, card.label_names) if balance else (every, [])
+    config = {
+        "name": name, "model": [model, revision, _fingerprint(where)], "learn_from": names, "prompt": prompt,
+        "demonstrations": demonstrations, "balance": balance, "template": template, "recipe": recipe_json(recipe),
+    }  # fmt: skip
+    version = prompts.load(prompt).version
+    key = digest(
+        {
+            "stage": "tune", "config": config, "task": card.revision, "prompt": version,
+            "pairs": digest([[example.text, example.label] for example in kept]),
+            "seeds": store.seeds_digest(warehouse) if demonstrations else None,
+        }
+    )  # fmt: skip
+    there = next((one for one in adapters(warehouse) if one.key == key and one.whole), None)
+    if there is not None:
+        done = {"adapter": there.name, "path": str(there.folder), **store.params_of(warehouse, there.adapter_no)}
+        return StageResult("tune", skipped=True, did=done)
+    if context is not None:
+        context.close()  # an engine in this process may hold the memory that training needs
+    return _train(
+        warehouse, card, key, config, version, kept, left, recipe, where=where, alias=name, prompt=prompt,
+        shown=demonstrations, model=model, revision=revision, template=template, progress=progress,
+    )  # fmt: skip
+
+
+def pairs_of(card: TaskCard, prompt: str, texts: Sequence[Example], shown: Sequence[Mapping[str, Any]]) -> list[Pair]:
+    """The chat that `annotate` asks about each text, and its label.
+
+    Args:
+        card: The task.
+        prompt: Name of a prompt of form `label`.
+        texts: What to learn from.
+        shown: Demonstrations, from `annotation.shots`.
+    """
+    asked, values = prompts.load(prompt), prompts.card_values(card)
+    return [Pair(asked.messages({**values, "text": one.text}, shown), one.label) for one in texts]
+
+
+def _train(
+    warehouse: Warehouse,
+    card: TaskCard,
+    key: str,
+    config: Mapping[str, Any],
+    version: str,
+    kept: Sequence[Example],
+    left: Sequence[Example],
+    recipe: Recipe,
+    *,
+    where: str,
+    alias: str,
+    prompt: str,
+    shown: int,
+    model: str,
+    revision: str | None,
+    template: Mapping[str, Any],
+    progress: Progress,
+) -> StageResult:
+    from factory.tuning.train import train_adapter
+
+    root = artefacts(warehouse)
+    progress(0, 0, "loading the model")
+    draft = root / "adapters" / f".{alias}-{key[:8]}"
+    pairs = pairs_of(card, prompt, kept, shots(warehouse, card, shown))
+    found = train_adapter(where, pairs, draft, recipe, revision=revision, template=template, progress=progress)
+    name = f"{alias}-{found.weights[:8]}"
+    folder = _moved(draft, root / "adapters" / name)
+    per_label = Counter(kept[at].label for at in found.trained)
+    params = {
+        "pairs": len(found.trained), "per_label": dict(sorted(per_label.items())),
+        "left_out": {"balance": len(left), "too_long": len(found.too_long)},
+        "loss": [round(value, 4) for value in found.loss], "watched": found.watched, "steps": found.steps,
+        "completion_tokens": found.tokens, "device": found.device,
+    }  # fmt: skip
+    reasons: dict[int, str | None] = {example.synthetic_no: None for example in kept}
+    reasons |= {kept[at].synthetic_no: "too_long" for at in found.too_long}
+    watched = set(range(len(kept))) - set(found.trained) - set(found.too_long)
+    reasons |= {kept[at].synthetic_no: "held_out" for at in watched}
+    reasons |= {example.synthetic_no: "balance" for example in left}
+    store.save(
+        warehouse, key=key, name=name, alias=alias, base_model=model, revision=revision, prompt=prompt,
+        prompt_version=version, demonstrations=shown, weights=found.weights, config=config, params=params,
+        path=folder.relative_to(warehouse.folder) if warehouse.folder else folder, rows=sorted(reasons.items()),
+    )  # fmt: skip
+    bare = [label for label in card.label_names if not per_label.get(label)]
+    says = [
+        f"{name}: {len(found.trained)} pairs, {found.steps} steps on {found.device} in {found.seconds:.0f} s; loss per"
+        f" completion token {found.loss[0]:.3f} -> {found.loss[-1]:.3f} ({found.watched.replace('_', ' ')})",
+        f"serve it with: vllm serve {model} --enable-lora"
+        + (f" --max-lora-rank {recipe.rank}" if recipe.rank > _VLLM_RANK else "")
+        + f" --lora-modules {name}={folder}",
+    ]
+    if bare:
+        says.append(f"nothing was learned of {', '.join(bare)}: no accepted text has that label")
+    return StageResult("tune", did={"adapter": name, "path": str(folder), **params}, says=tuple(says))
+
+
+def _checked(card: TaskCard, name: str, prompt: str, model: Any) -> str:
+    """The model to tune, after the parameters were looked at."""
+    if card.kind == "multi":
+        raise InputError("`tune` knows tasks of kind `single` alone", where="tune", fix="Leave the step out")
+    if not _NAME.fullmatch(name):
+        raise InputError(f"an adapter cannot be called {name!r}", where="tune.name", fix="Use letters, digits, - and _")
+    if prompts.load(prompt).form != "label":
+        raise InputError(f"prompt {prompt!r} does not ask for one label", where="tune.prompt")
+    if not model:
+        raise InputError(
+            "the engine does not say which weights it serves",
+            where="tune",
+            fix="Give `base`: the hub name or the folder of the model",
+        )
+    return str(model)
+
+
+def _located(model: str, base: Path | None) -> str:
+    """A folder relative to the pipeline's, or the hub name."""
+    local = (base or Path()) / model
+    return str(local) if local.is_dir() else model
+
+
+def _fingerprint(model: str) -> str | None:
+    """Of a folder of weights: names, sizes and both ends of its files. None for a hub name (its revision tells)."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return None
+    parts = []
+    for path in sorted(folder.glob("*")):
+        if path.suffix in {".safetensors", ".json"} and path.is_file():
+            size = path.stat().st_size
+            with path.open("rb") as file:
+                head = file.read(_SAMPLE)
+                file.seek(max(0, size - _SAMPLE))
+                parts.append([path.name, size, hashlib.sha256(head + file.read()).hexdigest()])
+    return digest(parts)
+
+
+def _moved(draft: Path, folder: Path) -> Path:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
+    return folder

@@ -1,0 +1,120 @@
+"""What tuning reads from the warehouse and writes to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from factory.canonical import digest
+from factory.errors import InputError
+from factory.tuning.pairs import Example
+from factory.warehouse import Warehouse, insert, next_no
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def sources(warehouse: Warehouse, wanted: Sequence[str] | None) -> list[str]:
+    """Names of the synthesize steps to learn from: the wanted ones, or every Self-Guide one.
+
+    Raises:
+        InputError: There is none, or not that one.
+    """
+    rows = warehouse.query(
+        "SELECT DISTINCT method, p.config ->> '$.method' FROM synthetic JOIN plans p USING (plan_no)"
+        " WHERE synthetic.state = 'accepted' ORDER BY ALL"
+    )
+    names = [name for name, _ in rows]
+    if wanted is not None:
+        for name in wanted:
+            if name not in names:
+                raise InputError(
+                    f"there are no accepted texts of {name!r}",
+                    where="tune.learn_from",
+                    fix=f"There are texts of: {', '.join(names) or 'nothing'}",
+                )
+        return [name for name in names if name in wanted]
+    own = [name for name, method in rows if method == "self_guide"]
+    if not own:
+        raise InputError(
+            "there are no accepted Self-Guide texts to learn from",
+            where="tune",
+            fix="Run `synthesize: {method: self_guide}` first"
+            + (f", or say `learn_from: [{', '.join(names)}]`" if names else ""),
+        )
+    return own
+
+
+def examples(warehouse: Warehouse, names: Sequence[str]) -> list[Example]:
+    """The accepted texts of some synthesize steps, each text once, in order of number."""
+    rows = warehouse.query(
+        "SELECT synthetic_no, text_no, text, labels.name FROM synthetic JOIN labels USING (label_no)"
+        " WHERE state = 'accepted' AND text_no IS NOT NULL AND method IN (SELECT unnest(?)) ORDER BY synthetic_no",
+        [list(names)],
+    )
+    found: dict[int, Example] = {}
+    for number, text_no, text, label in rows:
+        found.setdefault(text_no, Example(number, text_no, text, label))
+    return list(found.values())
+
+
+def seeds_digest(warehouse: Warehouse) -> str:
+    """A digest of the seeds that may be shown: their texts and labels."""
+    rows = warehouse.query(
+        "SELECT hex(t.content_hash), l.name FROM gold g JOIN occurrences o ON o.source_no = g.source_no"
+        " AND o.row_no = g.row_no AND o.split = 'seed' AND o.kept JOIN texts t ON t.text_no = g.text_no"
+        " JOIN labels l USING (label_no) GROUP BY ALL ORDER BY ALL"
+    )
+    return digest([list(row) for row in rows])
+
+
+def save(
+    warehouse: Warehouse,
+    *,
+    key: str,
+    name: str,
+    alias: str,
+    base_model: str,
+    revision: str | None,
+    prompt: str,
+    prompt_version: str,
+    demonstrations: int,
+    weights: str,
+    config: Mapping[str, Any],
+    params: Mapping[str, Any],
+    path: Path,
+    rows: Sequence[tuple[int, str | None]],
+) -> int:
+    """Store an adapter and what it learned from (`(synthetic_no, drop_reason)`), in place of one of the same key; its number."""
+    import pyarrow as pa
+
+    with warehouse.lease() as db:
+        for (old,) in db.execute("SELECT adapter_no FROM adapters WHERE key = ?", [key]).fetchall():
+            db.execute("DELETE FROM adapters WHERE adapter_no = ?", [old])
+            db.execute("DELETE FROM adapter_rows WHERE adapter_no = ?", [old])
+        number = next_no(db, "adapters", "adapter_no")
+        db.execute(
+            "INSERT INTO adapters (adapter_no, key, name, alias, base_model, revision, prompt, prompt_version, demonstrations,"
+            " weights, config, params, path) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                number, key, name, alias, base_model, revision, prompt, prompt_version, demonstrations, weights,
+                json.dumps(dict(config), sort_keys=True), json.dumps(dict(params), sort_keys=True), str(path),
+            ],
+        )  # fmt: skip
+        insert(
+            db,
+            "adapter_rows",
+            {
+                "adapter_no": pa.array([number] * len(rows), pa.int32()),
+                "synthetic_no": pa.array([no for no, _ in rows], pa.int32()),
+                "drop_reason": pa.array([reason for _, reason in rows], pa.string()),
+            },
+        )
+    return int(number)
+
+
+def params_of(warehouse: Warehouse, adapter_no: int) -> dict[str, Any]:
+    """What training came to, of an adapter on record."""
+    found: dict[str, Any] = json.loads(warehouse.scalar("SELECT params FROM adapters WHERE adapter_no = ?", [adapter_no]))
+    return found
