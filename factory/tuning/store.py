@@ -116,5 +116,7 @@ def save(
 
 def params_of(warehouse: Warehouse, adapter_no: int) -> dict[str, Any]:
     """What training came to, of an adapter on record."""
-    found: dict[str, Any] = json.loads(warehouse.scalar("SELECT params FROM adapters WHERE adapter_no = ?", [adapter_no]))
+    found: dict[str, Any] = json.loads(
+        warehouse.scalar("SELECT params FROM adapters WHERE adapter_no = ?", [adapter_no])
+    )
     return found

@@ -21,8 +21,9 @@ from factory.tuning.tokens import NO_LOSS, Encoded, encode
 class Recipe:
     """How to train.
 
-    Self-Guide fine-tunes all weights for 3 epochs at the library's rate of 5e-5 in bfloat16. An adapter has few weights and starts at
-    zero, so its rate is the usual higher one; epochs, loss on completions alone and the few-shot prompt are the paper's.
+    Self-Guide fine-tunes all weights for 3 epochs at the library's rate of 5e-5 in bfloat16. An adapter has few weights and
+    starts at zero, so its rate is the usual higher one; epochs, loss on completions alone and the few-shot prompt are the
+    paper's. Its checkpoint is chosen on gold; here the last one is taken, since there may be no gold to choose on.
 
     Attributes:
         rank: Of the adapter. vLLM serves up to 16 unless told (`--max-lora-rank`).
@@ -122,7 +123,9 @@ def train_adapter(
     short = [at for at, one in enumerate(encoded) if len(one.ids) <= recipe.max_tokens]
     if not short:
         raise InputError(
-            f"no pair fits into {recipe.max_tokens} tokens", where="tune", fix="Raise `max_tokens`, or show fewer examples"
+            f"no pair fits into {recipe.max_tokens} tokens",
+            where="tune",
+            fix="Raise `max_tokens`, or show fewer examples",
         )
     learn, watch = _split(short, recipe)
     torch.manual_seed(recipe.seed)
@@ -187,7 +190,7 @@ def _load(model: str, revision: str | None) -> tuple[Any, Any]:
     there = torch.cuda.is_available()
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
-        base = AutoModelForCausalLM.from_pretrained(
+        base: Any = AutoModelForCausalLM.from_pretrained(
             model, revision=revision, dtype=torch.bfloat16 if there else torch.float32
         )
     except (OSError, ValueError) as error:
@@ -267,7 +270,9 @@ def _fit(
             remove_unused_columns=False, gradient_checkpointing=recipe.gradient_checkpointing,
             dataloader_pin_memory=there,
         )  # fmt: skip
-        arguments._n_gpu = min(arguments.n_gpu, 1)  # several would be driven by DataParallel, which copies the model each step
+        arguments._n_gpu = min(
+            arguments.n_gpu, 1
+        )  # several would be driven by DataParallel, which copies the model each step
         if recipe.gradient_checkpointing:
             model.enable_input_require_grads()
         trainer = Trainer(

@@ -1,7 +1,8 @@
 """A tiny language model with something to learn: it writes texts of a wanted label, and labels texts at random.
 
-Every text holds one marker word, and its label is the marker's. The model is trained for half a minute on the project's own prompts,
-whose fixed lines are single tokens of its tokenizer, so that a chat is short. What it lacks, it can learn from what it writes.
+Every text begins with a marker word, and its label is the marker's. The model is trained for half a minute on the project's own
+prompts, whose fixed lines are single tokens of its tokenizer, so that a chat is short. What it lacks, it can learn from what it
+writes.
 """
 
 from __future__ import annotations
@@ -29,9 +30,36 @@ MARKERS = {
     "east": ("tea", "silk", "jade", "lotus"),
     "west": ("canyon", "bison", "saddle", "prairie"),
 }
-FILLERS = tuple("and then we saw some more of it on that long day with all them who came by here once again".split())
+FILLERS = (
+    "and", "then", "we", "saw", "some", "more", "of", "it", "on", "that", "long", "day", "with", "all", "them", "who", "came",
+    "by", "here", "once", "again",
+)  # fmt: skip
+    [
+        "and",
+        "then",
+        "we",
+        "saw",
+        "some",
+        "more",
+        "of",
+        "it",
+        "on",
+        "that",
+        "long",
+        "day",
+        "with",
+        "all",
+        "them",
+        "who",
+        "came",
+        "by",
+        "here",
+        "once",
+        "again",
+    ]
+)
 
-PROGRAM = f'''
+PROGRAM = f"""
 MARKERS = {MARKERS!r}
 def label(text):
     words = set(text.split())
@@ -39,7 +67,7 @@ def label(text):
         if words & set(own):
             return name
     return None
-'''
+"""
 
 
 def line(rng: random.Random, label: str) -> str:
@@ -131,7 +159,10 @@ def _tokenizer(rng: random.Random) -> Any:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=700, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=700,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     texts = [f"<text>{line(rng, label)}</text> {label}" for _ in range(400) for label in MARKERS]
     tokenizer.train_from_iterator([*texts, *MARKERS] * 2, trainer)

@@ -63,10 +63,21 @@ def test_training_lowers_the_loss_and_leaves_safetensors_alone(tiny: Path, pairs
     assert len(found.loss) == 1 + QUICK.epochs
     assert (len(found.trained), found.watched) == (18, "held_out")
     assert told[-1] == (found.steps, found.steps)
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
-    again = train_adapter(str(tiny), pairs, tmp_path / "b", QUICK)
-    assert again.weights == found.weights
+
+
+def test_the_same_training_gives_the_same_weights(tiny: Path, pairs: list[Pair], tmp_path: Path) -> None:
+    recipe = Recipe(rank=2, epochs=1, batch=4)
+    first, second = (train_adapter(str(tiny), pairs[:8], tmp_path / name, recipe) for name in "ab")
+    assert first.weights == second.weights
+    assert (
+        train_adapter(str(tiny), pairs[:8], tmp_path / "c", Recipe(rank=2, epochs=1, batch=4, seed=1)).weights
+        != first.weights
+    )
 
 
 def test_a_training_that_is_cut_off_leaves_nothing_and_what_was_there(
@@ -120,7 +131,11 @@ class Template:
         (Template("<a>", "<a>{}<|im_end|>\n"), {}, ("<u>hi</u><a>", "pets<|im_end|>")),
         (Template("<a>", "<a>{}"), {}, ("<u>hi</u><a>", "pets<|im_end|>")),  # a template without an end of turn
         (Template("<a>", "<a>{}<|eot|>"), {}, ("<u>hi</u><a>", "pets<|eot|>")),  # another end than the tokenizer's
-        (Template("<a>", "<b>{}</b>"), {}, ("<u>hi</u><a>", "pets<|im_end|>")),  # another beginning than it prompts with
+        (
+            Template("<a>", "<b>{}</b>"),
+            {},
+            ("<u>hi</u><a>", "pets<|im_end|>"),
+        ),  # another beginning than it prompts with
         (Template("<a {think}>", "<a {think}>{}<|im_end|>"), {"think": "no"}, ("<u>hi</u><a no>", "pets<|im_end|>")),
     ],
 )

@@ -56,7 +56,8 @@ class RecordedEngine(BulkEngine):
             EngineError: Always.
         """
         raise EngineError(
-            f"recorded answers cannot speak for the adapter {name!r}", fix="Use the engine `server`, `vllm` or `transformers`"
+            f"recorded answers cannot speak for the adapter {name!r}",
+            fix="Use the engine `server`, `vllm` or `transformers`",
         )
 
     def pending(self, calls: list[Call], stage: str) -> Pending:
