@@ -34,30 +34,6 @@ FILLERS = (
     "and", "then", "we", "saw", "some", "more", "of", "it", "on", "that", "long", "day", "with", "all", "them", "who", "came",
     "by", "here", "once", "again",
 )  # fmt: skip
-    [
-        "and",
-        "then",
-        "we",
-        "saw",
-        "some",
-        "more",
-        "of",
-        "it",
-        "on",
-        "that",
-        "long",
-        "day",
-        "with",
-        "all",
-        "them",
-        "who",
-        "came",
-        "by",
-        "here",
-        "once",
-        "again",
-    ]
-)
 
 PROGRAM = f"""
 MARKERS = {MARKERS!r}
