@@ -82,6 +82,7 @@ class Killed:
         unstored: Answers that had come and that the process did not know to be stored.
         answered_before: Answers that the warehouse held when this run began.
         sent: Samples that the server was asked for by this run.
+        largest: Most samples that one request asked for.
         stored: Answers that this run stored.
         left_behind: Processes of the run that outlived it by more than ten seconds.
     """
@@ -94,6 +95,7 @@ class Killed:
     unstored: int
     answered_before: int
     sent: int
+    largest: int
     stored: int
     left_behind: tuple[int, ...]
 
@@ -189,7 +191,7 @@ class Line:
         assert child.stderr is not None
         child.stderr.close()
         _, alive = psutil.wait_procs(family, timeout=10)
-        sent = self.server.settled()["samples"]
+        counts = self.server.settled()
         return Killed(
             moment=moment,
             done=seen["done"],
@@ -198,7 +200,8 @@ class Line:
             rows_left=count(self.warehouse, moment.split("/")[0]),
             unstored=seen["unstored"],
             answered_before=before,
-            sent=sent,
+            sent=counts["samples"],
+            largest=counts["largest"],
             stored=answers_in(self.warehouse) - before,
             left_behind=tuple(process.pid for process in alive),
         )

@@ -65,7 +65,7 @@ class CountingServer:
         return f"http://127.0.0.1:{self._port}/v1"
 
     def counts(self) -> dict[str, int]:
-        """`samples` asked for since the last `reset`, `distinct` ones among them, `requests`, `in_flight`, `unknown`."""
+        """Since `reset`: `samples` asked for, `distinct` ones, `requests`, samples of the `largest`; `in_flight`, `unknown`."""
         found: dict[str, int] = self._call("/counts")
         return found
 
@@ -132,6 +132,7 @@ def main() -> None:
         counts["in_flight"] += 1
         keys = [(content, first + at) for at in range(n)]
         counts["samples"] += n
+        counts["largest"] = max(counts["largest"], n)
         seen.update(keys)
         texts = [text_of(key, body["messages"]) for key in keys]
         try:
@@ -156,7 +157,7 @@ def main() -> None:
         return web.json_response({"object": "list", "data": [{"id": "counting", "object": "model"}]})
 
     async def give_counts(_: web.Request) -> web.Response:
-        names = ("requests", "samples", "in_flight", "unknown")
+        names = ("requests", "samples", "largest", "in_flight", "unknown")
         return web.json_response({**{name: counts[name] for name in names}, "distinct": len(seen)})
 
     async def reset(_: web.Request) -> web.Response:
