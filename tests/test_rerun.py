@@ -76,8 +76,8 @@ def test_a_second_run_says_so_in_words(finished: Line) -> None:
 
 def test_a_second_run_takes_less_than_two_seconds(finished: Line) -> None:
     """By the clock where the machine has a core to spare, else by the processor's time."""
-    took = []
-    for _ in range(4):
+    took: list[float] = []
+    while len(took) < 8 and min(took, default=TOLD_S) >= TOLD_S:
         python, of_python = timed([sys.executable, "-c", "pass"])
         run_s, of_run = timed(
             [sys.executable, "-m", "factory.cli", *command(finished.pipeline, finished.run, finished.server.url)]
