@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .patterns import Unknown, plain_word
-from .views import View
+from .views import ASCII, View
 
 MAX_OBSERVATIONS = 400
 MAX_CLASSES = 60
@@ -95,6 +95,7 @@ class Board:
         self.open = True
         self.backwards = False
         self.mixed = False
+        self.generation = 0
         self.forget()
 
     def forget(self) -> None:
@@ -103,6 +104,7 @@ class Board:
         self.index: dict[Spec, int] = {}
         self.values: Sequence[int] = ()
         self.columns: dict[Any, tuple[Any, int]] = {}
+        self.generation += 1
 
     def site(self, key: Any) -> Site:
         """The loop of that key."""
@@ -122,14 +124,22 @@ class Board:
         Raises:
             Unknown: It was never seen while the program was learned.
         """
-        key = (op, tuple(patterns), view if plain or ("ascii",) in view else (*view, ("ascii",)))
+        return self.value(self.column(op, patterns, view, plain))
+
+    def value(self, at: int) -> int:
+        """The value of the observation at that place; 0 where none is given."""
+        return self.values[at] if at < len(self.values) else 0
+
+    def column(self, op: str, patterns: Iterable[str], view: View, plain: bool = True) -> int:
+        """The place of an observation; see `ask`."""
+        key = (op, tuple(patterns), view if plain or ASCII in view else (*view, ASCII))
         at = self.index.get(key)
         if at is None:
             if not self.open or len(self.specs) >= MAX_OBSERVATIONS:
                 raise Unknown("a test that was not seen before")
             at = self.index[key] = len(self.specs)
             self.specs.append(key)
-        return self.values[at] if at < len(self.values) else 0
+        return at
 
     def ask_once(
         self, table: Any, key: Any, op: str, patterns: Callable[[], Iterable[str]], view: View, plain: bool
@@ -146,8 +156,6 @@ class Board:
         """
         known = self.columns.get((id(table), len(table), op, key, view))
         if known is None:
-            value = self.ask(op, tuple(patterns()), view, plain)
-            at = self.index[(op, tuple(patterns()), view if plain or ("ascii",) in view else (*view, ("ascii",)))]
-            self.columns[id(table), len(table), op, key, view] = (table, at)
-            return value
-        return self.values[known[1]] if known[1] < len(self.values) else 0
+            known = (table, self.column(op, patterns(), view, plain))
+            self.columns[id(table), len(table), op, key, view] = known
+        return self.value(known[1])

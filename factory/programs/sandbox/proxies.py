@@ -42,8 +42,18 @@ class Test:
         self.patterns = tuple(dict.fromkeys(patterns))
         self.found = tuple(dict.fromkeys(found))
         self.tokens = tuple(dict.fromkeys(tokens))
+        self._single = bool(self.patterns) + len(self.found) == 1 and not self.tokens
+        self._column = (-1, 0)
 
     def __bool__(self) -> bool:
+        board = self.text.board
+        if self._column[0] == board.generation:
+            return bool(board.value(self._column[1]))
+        if self._single:
+            op, patterns = ("any", self.patterns) if self.patterns else ("found_any", self.found[0])
+            at = board.column(op, patterns, self.text.view, self.plain)
+            self._column = (board.generation, at)
+            return bool(board.value(at))
         ask, view, plain = self.text.board.ask, self.text.view, self.plain
         if self.patterns and ask("any", self.patterns, view, plain):
             return True
@@ -195,6 +205,7 @@ class Pattern:
         self.pattern = pattern
         self.flags = int(flags)
         self.known: dict[str, Converted] = {}
+        self._tests: dict[tuple[str, View], Test] = {}
         self.plain = plain_pattern(pattern, self.flags)
         self._characters: frozenset[int] | bool | None = False
 
@@ -228,10 +239,15 @@ class Pattern:
             return getattr(self.real, how)(text, *more)
         if more:
             raise Unknown("searching a part")
-        converted = self.converted(how)
-        if converted.loose:
-            return Test(text, found=[self.found(how)], plain=converted.plain)
-        return Test(text, [converted.pattern], plain=converted.plain)
+        test = self._tests.get((how, text.view))
+        if test is None or test.text.board is not text.board:
+            converted = self.converted(how)
+            if converted.loose:
+                test = Test(text, found=[self.found(how)], plain=converted.plain)
+            else:
+                test = Test(text, [converted.pattern], plain=converted.plain)
+            self._tests[how, text.view] = test
+        return test
 
     def search(self, text: Any, *more: object) -> Any:
         return self._test(text, "search", more)
@@ -272,17 +288,23 @@ class Found:
         self.text, self.pattern, self.once, self.most = text, pattern, once, most
 
     def __len__(self) -> int:
-        ask, view, converted = self.text.board.ask, self.text.view, self.pattern.converted()
-        plain = converted.plain
+        board, view = self.text.board, self.text.view
+        key = (id(self.pattern), self.once, view)
+        known = board.columns.get(key)
+        if known is None:
+            op, patterns = self._question()
+            known = (self.pattern, board.column(op, patterns, view, self.pattern.converted().plain))
+            board.columns[key] = known
+        count = board.value(known[1])
+        return count if self.most is None else min(count, self.most)
+
+    def _question(self) -> tuple[str, tuple[str, ...]]:
         if self.once:
             if self.pattern.real.groups:
                 raise Unknown("distinct groups")
-            count = ask("found_distinct", self.pattern.found(), view, plain)
-        elif converted.words:
-            count = ask("count", (converted.pattern,), view, plain)
-        else:
-            count = ask("found_count", self.pattern.found(), view, plain)
-        return count if self.most is None else min(count, self.most)
+            return "found_distinct", self.pattern.found()
+        converted = self.pattern.converted()
+        return ("count", (converted.pattern,)) if converted.words else ("found_count", self.pattern.found())
 
     def __bool__(self) -> bool:
         converted = self.pattern.converted()
@@ -364,7 +386,8 @@ class Tokens:
     def each(self, number: int) -> Iterator[Token]:
         """The tokens that the loop's tables know, each group of words that no table tells apart by one of them.
 
-        A token that no table knows comes once: the loop's body was seen to do nothing with it.
+        A token that no table knows comes once: the loop's body was seen to do nothing with it. Of a list, the order must not
+        matter; a set has none.
 
         Args:
             number: Of the loop in the program.
@@ -379,7 +402,7 @@ class Tokens:
         ]
         tokens = [Token(site, None)]
         tokens += [Token(site, words[0]) for words, n in zip(groups, amounts, strict=True) for _ in range(n)]
-        board.mixed = board.mixed or sum(n > 0 for n in amounts) > 1
+        board.mixed = board.mixed or (not self.once and sum(n > 0 for n in amounts) > 1)
         return iter(tokens[::-1] if board.backwards else tokens)
 
     def __len__(self) -> int:
