@@ -126,7 +126,8 @@ def diff(where: Where, program_no: Number, folder: Folder = None, as_json: AsJso
 
     def person() -> None:
         print(found["diff"] or "the sources are equal")
-        print(f"votes changed: {found['votes_changed']}")
+        changed = found["votes_changed"]
+        print("votes: not both versions have voted yet" if changed is None else f"votes changed: {changed}")
 
     give(found, as_json, person)
 

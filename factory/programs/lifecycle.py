@@ -154,6 +154,8 @@ def reject_program(
 def diff_program(warehouse: Warehouse, program_no: int) -> dict[str, Any]:
     """How a version differs from its parent: a unified diff, and on how many stored texts its vote differs.
 
+    `votes_changed` is None as long as one of the two has not voted.
+
     Raises:
         InputError: No such program, or it has no parent.
     """
@@ -168,6 +170,9 @@ def diff_program(warehouse: Warehouse, program_no: int) -> dict[str, Any]:
         f"program {program_no}",
         lineterm="",
     )
+    voted = warehouse.scalar(
+        "SELECT count(DISTINCT program_no) FROM vote_blocks WHERE program_no IN (?, ?)", [old["program_no"], program_no]
+    )
     changed = warehouse.scalar(
         "WITH a AS (SELECT text_no, vote FROM votes WHERE program_no = ?),"
         " b AS (SELECT text_no, vote FROM votes WHERE program_no = ?)"
@@ -178,7 +183,7 @@ def diff_program(warehouse: Warehouse, program_no: int) -> dict[str, Any]:
         "program_no": program_no,
         "parent_no": old["program_no"],
         "diff": "\n".join(lines),
-        "votes_changed": int(changed),
+        "votes_changed": int(changed) if voted == 2 else None,
     }
 
 
