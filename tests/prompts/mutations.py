@@ -1,4 +1,7 @@
-"""Real-looking answers and what models do to them: `(kind, answer, truth)`, where truth is None if no value can be right."""
+"""What models do to answers: `(kind, answer, truth)`, where truth is None if no value can be right.
+
+The mutations start from what they are given (recorded answers, see `recorded.py`), or from the invented answers here.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,12 @@ def labels_of(rng: random.Random) -> tuple[Sequence[str], str, str]:
     return names, right, other
 
 
-def label_mutants(rng: random.Random, n: int, abstain: str | None) -> Iterator[tuple[Sequence[str], Mutant]]:
+def label_mutants(
+    rng: random.Random,
+    n: int,
+    abstain: str | None,
+    pick: Callable[[random.Random], tuple[Sequence[str], str, str]] = labels_of,
+) -> Iterator[tuple[Sequence[str], Mutant]]:
     """Mutations of the answer of a prompt of form `label`, with the labels it chose from."""
 
     def recased(name: str) -> str:
@@ -97,9 +105,11 @@ def label_mutants(rng: random.Random, n: int, abstain: str | None) -> Iterator[t
     order = list(kinds)
     for at in range(n):
         kind = order[at % len(order)]
-        names, right, other = labels_of(rng)
+        names, right, other = pick(rng)
         answer, truth = kinds[kind](right, other)
-        if abstain is not None and kind == "bare" and rng.random() < 0.5:
+        if right == abstain and truth is not None:
+            truth = "(abstain)"
+        if abstain is not None and pick is labels_of and kind == "bare" and rng.random() < 0.5:
             answer, truth = rng.choice([abstain, abstain.upper(), f"{abstain}.", f'"{abstain}"']), "(abstain)"
         yield names, Mutant(kind, answer, truth)
 
@@ -166,11 +176,11 @@ def label(text):
 )
 
 
-def program_mutants(rng: random.Random, n: int) -> Iterator[Mutant]:
+def program_mutants(rng: random.Random, n: int, programs: Sequence[str] = PROGRAMS) -> Iterator[Mutant]:
     """Mutations of the answer of a prompt of form `program`."""
     for at in range(n):
-        right = rng.choice(PROGRAMS)
-        other = rng.choice([program for program in PROGRAMS if program != right])
+        right = rng.choice(programs)
+        other = rng.choice([program for program in programs if program != right])
         cut = rng.randint(3, len(right) - 3)
         made = (
             ("bare", f"```python\n{right}```", right),
@@ -190,7 +200,7 @@ def program_mutants(rng: random.Random, n: int) -> Iterator[Mutant]:
             ("truncated json", json.dumps({"program": right})[:-4], None),
             ("two programs", f"```python\n{right}```\nor\n```python\n{other}```", None),
             ("other name", f"```python\n{right.replace('def label(', 'def classify(')}```", None),
-            ("broken", f"```python\n{right.replace('return', 'retrun (', 1)}```", None),
+            ("broken", f"```python\n{right.replace('def label(', 'def label((', 1)}```", None),
             ("prose", "I would look for words such as subscribe and return SPAM.", None),
             ("empty", "```python\n```", None),
         )  # fmt: skip
@@ -208,14 +218,26 @@ TEXTS = (
 )
 
 
-def texts_mutants(rng: random.Random, n: int, refusal: str | None) -> Iterator[Mutant]:
+def texts_mutants(
+    rng: random.Random, n: int, refusal: str | None, groups: Sequence[Sequence[str]] = tuple((text,) for text in TEXTS)
+) -> Iterator[Mutant]:
     """Mutations of the answer of a prompt of form `texts`."""
     no = refusal or "UNABLE TO WRITE"
     for at in range(n):
-        right, other = rng.sample(TEXTS, 2)
+        group = list(dict.fromkeys(rng.choice(groups)))
+        right, other = (
+            rng.choice(group),
+            rng.choice([text for others in groups for text in others if text not in group]),
+        )
         cut = rng.randint(1, len(right) - 1)
+        whole = "\n".join(f"<text>{text}</text>" for text in group)
         made = (
-            ("bare", f"<text>{right}</text>", [right]),
+            ("bare", whole, group),
+            ("whole, preamble", f"{rng.choice(PREAMBLES)}\n\n{whole}\n", group),
+            ("whole, chatty tail", f"{whole}\n\n{rng.choice(TAILS)}", group),
+            ("whole, fence", f"{rng.choice(FENCES[:3])}\n{whole}\n```", group),
+            ("whole, json", json.dumps({"texts": group}), group),
+            ("whole, truncated", whole[: -rng.randint(1, len(f"{group[-1]}</text>") - 1)], None),
             ("several", f"<text>{right}</text>\n<text>{other}</text>", [right, other]),
             ("lines", f"<text>\n{right}\n</text>", [right]),
             ("other case", f"<TEXT>{right}</TEXT>", [right]),
