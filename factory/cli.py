@@ -60,7 +60,7 @@ def main() -> None:
 def _run() -> int:
     """Run it and give the exit code."""
     try:
-        app(standalone_mode=False)
+        left = app(standalone_mode=False)  # click gives the code of `typer.Exit` back instead of raising it
     except FactoryError as error:
         if "--json" in sys.argv:
             print(json.dumps({"error": {"what": error.what, "where": error.where, "fix": error.fix}}))
@@ -85,7 +85,7 @@ def _run() -> int:
         if isinstance(error, BrokenPipeError):
             return 141
         raise
-    return 0
+    return left if isinstance(left, int) else 0
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +138,7 @@ def plan_pipeline(pipeline: Pipeline, *, folder: Path | None = None) -> dict[str
 
 
 def check_pipeline_engine(pipeline: Pipeline) -> dict[str, Any]:
-    """Ask the engine one of each kind of request the pipeline makes.
+    """Ask the engine one of each kind of request the pipeline makes; where answers come from files, tell which are missing.
 
     Returns:
         `{"ok", "checks": [{"kind", "ok", "detail"}]}`.
@@ -148,13 +147,34 @@ def check_pipeline_engine(pipeline: Pipeline) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory(prefix="factory-check-") as temporary:
         warehouse = Warehouse.open(Path(temporary) / f"{pipeline.name}.duckdb")
-        collector, _ = collect(pipeline, warehouse, Path(temporary), beyond=True)
-        kinds = {call.request.prompt: call.request for calls in collector.missing.values() for call in calls}
+        collector, later = collect(pipeline, warehouse, Path(temporary), beyond=True)
+        calls = [call for found in collector.missing.values() for call in found]
     context = Context(pipeline.card, Path.cwd(), pipeline.base, pipeline.engine)
     try:
-        return dict(check_engine(context.engine(), [replace(request) for request in kinds.values()]))
+        engine = context.engine()
+        if engine.name in {"recorded", "batch"}:
+            checks = _checks_of_files(engine.name, collector.missing, later)
+            return {"ok": all(check["ok"] for check in checks), "checks": checks}
+        return dict(check_engine(engine, [call.request for call in calls]))
     finally:
         context.close()
+
+
+def _checks_of_files(kind: str, missing: Mapping[str, list[Call]], later: list[str]) -> list[dict[str, Any]]:
+    """What an engine that reads its answers from files lacks, by stage."""
+    checks: list[dict[str, Any]] = []
+    for stage, calls in missing.items():
+        n = sum(call.n for call in calls)
+        names = ", ".join(sorted({call.request.prompt for call in calls}))
+        detail = f"{n} answers are not recorded ({names}): `factory batch write` writes their requests"
+        if kind == "batch":
+            detail = f"{n} answers to come by file ({names}): nothing can be tried before"
+        checks.append({"kind": stage, "ok": kind == "batch", "detail": detail})
+    if not checks:
+        detail = "every request that can be rendered now has its recorded answer"
+        checks.append({"kind": kind, "ok": True, "detail": detail})
+    checks += [{"kind": verb, "ok": True, "detail": "hangs on answers that are still missing"} for verb in later]
+    return checks
 
 
 def _after(pipeline: Pipeline, step: Step) -> tuple[Step, ...]:

@@ -154,6 +154,19 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments: list[str], words: str,
     assert "Traceback" not in done.stderr
 
 
+def test_the_engine_check_says_at_once_that_nobody_answers_and_fails(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("text\nwhere is my parcel?\nyou charged me twice\n")
+    assert factory("init", "t.csv", "--labels", "billing, delivery", cwd=tmp_path).returncode == 0
+    url = tmp_path / "pipeline.yaml"
+    url.write_text(url.read_text().replace("127.0.0.1:8000", "127.0.0.1:9"))
+    done = factory("engine", "check", "pipeline.yaml", "--json", cwd=tmp_path)
+    found = json.loads(done.stdout)
+    assert done.returncode == 2
+    assert not found["ok"]
+    assert [check["kind"] for check in found["checks"]] == ["server"]
+    assert "no language model answers" in found["checks"][0]["detail"]
+
+
 def test_a_mistake_is_a_json_object_with_json(tmp_path: Path) -> None:
     done = factory("run", "no-such.yaml", "--json", cwd=tmp_path)
     assert done.returncode == 2

@@ -15,6 +15,9 @@ from factory.llm.plan import longest, prompt_guess
 from factory.llm.request import Answer, Ask, Failure, Message, Request
 from factory.warehouse import Warehouse
 
+PATIENCE_S = 10.0
+"""How long a check waits for a server that went away meanwhile."""
+
 _JSON = {
     "type": "object",
     "properties": {"label": {"type": "string", "enum": ["yes", "no"]}, "sure": {"type": "boolean"}},
@@ -24,20 +27,25 @@ _JSON = {
 
 
 def check_engine(engine: Engine, requests: Sequence[Request]) -> dict[str, Any]:
-    """Ask one of each kind of request and look at the answers. Nothing is stored.
+    """Ask one of each kind of request and look at the answers. Nothing is stored, and nobody is waited for as a run would.
 
     Args:
-        engine: Whom to ask.
+        engine: Whom to ask; afterwards its patience is that of a check.
         requests: What a pipeline will ask; one is taken of each kind (prompt, form of output, logprobs). If empty, small
             requests of every kind are made up.
 
     Returns:
         `{"ok": bool, "checks": [{"kind": ..., "ok": bool, "detail": ...}]}`.
     """
-    chosen = _one_of_each(requests) if requests else made_up(engine)
+    engine.settings = engine.settings.model_copy(
+        update={"patience_s": min(engine.settings.patience_s, PATIENCE_S), "retries": min(engine.settings.retries, 1)}
+    )
     context = _context(engine)
     checks = [] if context is None else [context]
-    length = None if context is None or not context["ok"] else engine.context_length()
+    if context is not None and not context["ok"]:
+        return {"ok": False, "checks": checks}
+    chosen = _one_of_each(requests) if requests else made_up(engine)
+    length = None if context is None else engine.context_length()
     for kind, request, n in chosen:
         checks.append(_fits(kind, request, engine, length) or _asked(kind, request, n, engine))
     return {"ok": all(check["ok"] for check in checks), "checks": checks}

@@ -41,6 +41,7 @@ class Work:
     number: int = 0
     endpoint: int = 0
     sent_at: float = 0.0
+    probe: bool = False
     reserved: tuple[float, int] | None = None
 
 
@@ -181,6 +182,7 @@ class Dispatcher:
                     return
             self.ready.popleft()
             at = self.endpoints[endpoint]
+            work.probe = at.flow.down_since is not None
             at.flow = rules.probing(at.flow, now)
             at.in_flight += 1
             work.endpoint, work.sent_at = endpoint, now
@@ -231,7 +233,8 @@ class Dispatcher:
             at.flow = rules.on_failure(at.flow, now)
         if fault is not None:
             alive = at.flow.answered_at >= work.sent_at
-            decision = rules.after_fault(fault, work.tries, self.policy, alive=alive, jitter=self._dice.random())
+            jitter = self._dice.random()
+            decision = rules.after_fault(fault, work.tries, self.policy, alive=alive, jitter=jitter, probe=work.probe)
         outcome = "answered" if fault is None else "failed" if isinstance(decision, GiveUp) else "retried"
         answers = self.ledger.add(work.number, call, reply, outcome, in_flight=at.in_flight + 1)
         if self.budget is not None and work.reserved is not None:

@@ -258,7 +258,9 @@ class GiveUp:
     detail: str
 
 
-def after_fault(fault: Fault, tries: Tries, policy: Policy, *, alive: bool, jitter: float) -> Again | GiveUp:
+def after_fault(
+    fault: Fault, tries: Tries, policy: Policy, *, alive: bool, jitter: float, probe: bool = False
+) -> Again | GiveUp:
     """What to do about a call that failed.
 
     Args:
@@ -268,9 +270,13 @@ def after_fault(fault: Fault, tries: Tries, policy: Policy, *, alive: bool, jitt
         alive: Whether the endpoint answered anybody since the call was sent; if not, a transport error says nothing about
             this call.
         jitter: A random number in [0, 1).
+        probe: Whether the call only looked whether an endpoint that was down is back: that it is not says nothing about the
+            call, and how long to look is the run's patience.
     """
     if fault.kind in {"refused", "missing", "fatal"}:
         return GiveUp(fault.reason, fault.detail)
+    if probe and fault.kind == "transport":
+        return Again(policy.base_s * (0.5 + jitter), tries)
     kind: Literal["counted", "overloads", "outages"]
     if fault.kind == "overload":
         kind = "overloads"

@@ -170,6 +170,18 @@ def test_an_outage_says_nothing_against_the_request() -> None:
     assert tries.counted == 0
 
 
+def test_a_probe_that_finds_the_server_away_is_not_held_against_its_request() -> None:
+    gone, tries = Fault("transport", "unreachable"), Tries()
+    for _ in range(1000):
+        again = after_fault(gone, tries, POLICY, alive=False, jitter=0.5, probe=True)
+        assert isinstance(again, Again)
+        tries = again.tries
+    assert tries == Tries()
+    assert isinstance(
+        after_fault(Fault("server", "http_500"), Tries(3), POLICY, alive=False, jitter=0.5, probe=True), GiveUp
+    )
+
+
 @given(
     st.lists(st.sampled_from(["answer", "overload", "timeout", "failure", "window"]), max_size=60), st.integers(1, 500)
 )
