@@ -13,6 +13,7 @@ stage        `author` and `vote`: read the warehouse, call the core, write
 
 from __future__ import annotations
 
-from factory.programs.pool import Layers, Pool, ProgramRun, run_programs
+from factory.programs.pool import Pool, ProgramRun, run_programs
+from factory.programs.process import Layers
 
 __all__ = ["Layers", "Pool", "ProgramRun", "run_programs"]

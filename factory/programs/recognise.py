@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from factory.programs.pool import CHUNK, STATUS, Frames, Job, Pool, ProgramRun, frame_of, take_codes, vote_dtype
+from factory.programs.frames import CHUNK, Frames, Job, frame_of
+from factory.programs.pool import STATUS, Pool, ProgramRun, take_codes, vote_dtype
 from factory.programs.resolving import resolve
 from factory.programs.scanning import Scanned, Scanner, unique_rows
 from factory.programs.specs import Spec, specs_of

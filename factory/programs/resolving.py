@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from factory.programs.pool import CHUNK, Job, Pool, frame_of
+from factory.programs.frames import CHUNK, Job, frame_of
+from factory.programs.pool import Pool
 from factory.programs.sandbox.settling import MANY
-from factory.programs.scanning import LONGEST_RUN, Scanned, Scanner, Words
+from factory.programs.scanning import LONGEST_RUN, Scanned, Scanner
+from factory.programs.tokens import Words
 
 _MOST = 32_000
 
@@ -25,7 +27,7 @@ def resolve(pool: Pool, scanner: Scanner, scanned: Scanned, chunk: tuple[int, Ca
     """
     for words, runs, sizes in scanned.runs:
         _learn(pool, words, words.new(runs))
-        words.count(runs, sizes, scanned)
+        words.count(runs, sizes, scanned.values, scanned.odd)
     _settle(pool, scanner, scanned, chunk)
 
 

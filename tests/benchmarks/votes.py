@@ -471,7 +471,7 @@ def _halves(warehouse: Any, count: int) -> tuple[float, float]:
         steps = [
             (after[0] - before[0], after[1] - before[1])
             for before, after in pairwise(_STAMPS)
-            if low <= before[1] and after[1] <= high and before[1] > 0
+            if low <= (before[1] + after[1]) / 2 < high and before[1] > 0
         ]
         ordinary = sorted(steps)[: max(1, int(len(steps) * 0.95))]
         seconds, texts = sum(s for s, _ in ordinary), sum(n for _, n in ordinary)
