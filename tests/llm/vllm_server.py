@@ -116,6 +116,15 @@ class VllmServer:
         self.stop()
         raise RuntimeError("vLLM did not start: " + (self.folder / "server.log").read_text()[-2000:])
 
+    def cpu_s(self) -> float:
+        """Seconds of CPU that the server and what it started have used."""
+        import psutil
+
+        assert self._process is not None
+        first = psutil.Process(self._process.pid)
+        times = [process.cpu_times() for process in (first, *first.children(recursive=True))]
+        return float(sum(one.user + one.system for one in times))
+
     def stop(self) -> None:
         """End it and what it started (it leads a process group of its own)."""
         if self._process is None:
