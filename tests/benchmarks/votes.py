@@ -6,7 +6,9 @@
 
 The programs are those recorded for the pipelines (`pipelines/{agnews,imdb}/answers.jsonl`), all that were accepted, chosen by
 nothing but the authoring stage. `python`: each runs as Python in the sandbox. `recognised`: those that are plain keyword and
-regex tests run in one pass. `mixed`: all together, as `factory vote` does it. Votes are compared cell by cell before timing.
+regex tests run in one pass. `mixed`: all together, as `factory vote` does it. Votes of every run are compared cell
+by cell. `processor_us_per_vote` is the processor time of all processes, round by round: it says something on a busy machine
+too. The first round of ours meets every outcome for the first time, later ones know them.
 Learning which programs are plain tests and building the one-pass engine is done once for a set of programs; its seconds stand in
 `prepare_s`.
 """
@@ -14,6 +16,7 @@ Learning which programs are plain tests and building the one-pass engine is done
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -145,11 +148,14 @@ def beside_snorkel(options: Options, name: str, ways: tuple[str, ...]) -> list[R
         cells = len(texts) * len(sources)
         votes: list[np.ndarray] = []
 
-        def per_second(function: Callable[[], Any]) -> Callable[[], float]:
+        processor: dict[str, list[float]] = {}
+
+        def per_second(name: str, function: Callable[[], Any]) -> Callable[[], float]:
             def measured() -> float:
-                began = time.perf_counter()
+                began, spent = time.perf_counter(), _processor_s()
                 found = function()
                 seconds = time.perf_counter() - began
+                processor.setdefault(name, []).append(round((_processor_s() - spent) / cells * 1e6, 2))
                 votes.append(np.asarray(getattr(found, "votes", found)))
                 differing = int((votes[0] != votes.pop()).sum()) if len(votes) > 1 else 0
                 if differing:
@@ -160,9 +166,9 @@ def beside_snorkel(options: Options, name: str, ways: tuple[str, ...]) -> list[R
 
         first, *others = ways
         found = compare(
-            per_second(lambda: runs[first].run(texts)),
-            {peer: per_second(function) for peer, function in peers.items()}
-            | {way: per_second(lambda way=way: runs[way].run(texts)) for way in others},  # type: ignore[misc]
+            per_second(first, lambda: runs[first].run(texts)),
+            {peer: per_second(peer, function) for peer, function in peers.items()}
+            | {way: per_second(way, lambda way=way: runs[way].run(texts)) for way in others},  # type: ignore[misc]
             rounds=1 if options.quick or name == "imdb" else 2,
             warm_up=False,
         )
@@ -174,6 +180,7 @@ def beside_snorkel(options: Options, name: str, ways: tuple[str, ...]) -> list[R
             "fallback_share": round(_fallback_share(mixed, sample), 4),
             "prepare_s": round(prepare_s, 1),
             "equal_votes": True,
+            "processor_us_per_vote": processor,
             "workers": 2,
             "peer_version": "snorkel 0.10.0",
         }
@@ -184,6 +191,18 @@ def beside_snorkel(options: Options, name: str, ways: tuple[str, ...]) -> list[R
             for way, figures in mine.items()
             for one in Measured(figures, theirs).rows(f"{way}_{name}", unit="votes/s", **sizes)
         ]
+
+
+def _processor_s() -> float:
+    """Seconds of processor time of this process and all below it."""
+    import psutil
+
+    mine = psutil.Process()
+    times = [mine.cpu_times()]
+    for child in mine.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times.append(child.cpu_times())
+    return float(sum(one.user + one.system + one.children_user + one.children_system for one in times))
 
 
 def _spread(texts: list[str], count: int) -> list[str]:

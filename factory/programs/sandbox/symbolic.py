@@ -288,6 +288,7 @@ def _ask_all(label: Callable[[Text], Any], board: Board) -> None:
         _vote(label(text))
         long_enough = len(board.specs) > known
     tried = runs = 0
+    failed: list[str] = []
     while tried < len(board.specs) and runs < MAX_RUNS:
         at = tried
         tried += 1
@@ -297,22 +298,28 @@ def _ask_all(label: Callable[[Text], Any], board: Board) -> None:
                 values = [base if spec[0] in ("chars", "words") else 0 for spec in board.specs]
                 values[at] = amount
                 board.values = values
-                _tried(label, text)
+                failed += _tried(label, text)
     known = -1
     while known < len(board.specs) and runs < MAX_RUNS:
         runs += 1
         known = len(board.specs)
         board.values = [1] * known
-        _tried(label, text)
+        failed += _tried(label, text)
+    if runs > 1 and len(failed) == runs:
+        raise Unknown(f"no outcome can be followed: {failed[0]}")
 
 
-def _tried(label: Callable[[Text], Any], text: Text) -> str:
-    """Run the program for what it asks; an outcome that makes it fail, or that is not modelled, is found again when it occurs."""
+def _tried(label: Callable[[Text], Any], text: Text) -> list[str]:
+    """Run the program for what it asks.
+
+    Returns:
+        Why it failed, if it did: an outcome that is not modelled is found again where it occurs, and the text runs as Python.
+    """
     try:
         _vote(label(text))
     except Exception as error:
-        return type(error).__name__
-    return ""
+        return [str(error) if isinstance(error, Unknown) else type(error).__name__]
+    return []
 
 
 def runner(source: str, specs: Sequence[Sequence[Any]]) -> Callable[[Sequence[int]], Any]:
