@@ -57,8 +57,9 @@ def recipe_of(model: StoredModel, multi: bool) -> Recipe:
     from factory.students.store import encoder_of
 
     cls = student_class(model.student)
-    options = model.config.get("options") or {}
-    return Recipe(model.student, dict(options), model.label_nos, multi, encoder_of(model), cls.takes != "texts")
+    options = dict(model.config.get("options") or {})
+    options.pop("consistency", None)  # needs unlabelled texts, which gold alone does not bring
+    return Recipe(model.student, options, model.label_nos, multi, encoder_of(model), cls.takes != "texts")
 
 
 @dataclass(frozen=True)

