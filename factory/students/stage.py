@@ -39,7 +39,7 @@ STANDARD = ("student", "student_dev", "programs_only", "synthesis_only")
 def distill(
     warehouse: Warehouse,
     *,
-    student: str = "embedding",
+    student: str = "hybrid",
     encoder: str = "auto",
     try_students: list[str] | tuple[str, ...] = ("hybrid", "embedding", "linear"),
     try_encoders: list[str] | tuple[str, ...] = (),
