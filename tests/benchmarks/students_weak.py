@@ -187,9 +187,9 @@ def _students(name: str, source: str, options: Options) -> Rows:
             peer_name="majority vote", system="MiniLM, logistic regression on hard majority labels", **facts)
     ]  # fmt: skip
 
-    def told(system: str, score: float, model: str, **more: Any) -> dict[str, Any]:
+    def told(part_of_name: str, score: float, model: str, **more: Any) -> dict[str, Any]:
         return row(
-            f"{source}_{name}_{system}", round(score, 1), round(weak.said[model], 1), unit=metric,
+            f"{source}_{name}_{part_of_name}", round(score, 1), round(weak.said[model], 1), unit=metric,
             peer_name=f"label model {model} it learned from", at_least_the_label_model=score >= weak.said[model],
             above_plain=round(score - plain, 1), **more, **facts,
         )  # fmt: skip
