@@ -72,7 +72,7 @@ CASES: dict[str, tuple[Change, str]] = {
     "one label": ({"task.yaml": "name: toy\ntext: x\nlabels: {ham: x}\n"}, "two labels or more"),
     "label without description": ({"task.yaml": TASK.replace("a fine line", "''")}, "task.yaml:3"),
     "a description still to be written": (
-        {"task.yaml": TASK.replace("no fine line", "TODO: say"), "pipeline.yaml": PIPELINE + ASKS}, "`spam` is still a TODO"
+        {"task.yaml": TASK.replace("no fine line", "TODO say"), "pipeline.yaml": PIPELINE + ASKS}, "`spam` is still a TODO"
     ),
     "a label twice": ({"task.yaml": TASK.replace("spam:", "ham:")}, "task.yaml:3: `ham` stands twice"),
     "a label twice in a list": (
