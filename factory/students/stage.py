@@ -102,6 +102,8 @@ def distill(
     names = list(try_students) if student == "auto" else [student]
     if student == "auto" and options:
         raise InputError("`options` belong to one student", fix="Name it instead of `auto`")
+    if not names:
+        raise InputError("`try_students` is empty: `auto` has nothing to choose from", fix="Name at least one student")
     encoders = [found, *(load_encoder(name) for name in try_encoders if student == "auto")]
     standing = [name for name in names if student_class(name).stands_on_encoder]
     if found.folder is None and standing:
@@ -118,7 +120,7 @@ def distill(
     ]
     plan = Plan(
         warehouse, classes, found, candidates, dict(options or {}), dict(setfit or {}), rules, synthetic_smoothing,
-        _self_training(self_training, classes.multi, found),
+        _self_training(self_training, classes.multi),
     )  # fmt: skip
     for name in names:
         make_config(name, options)
@@ -227,7 +229,7 @@ def _trust(
     return {**found, **({"scope": scope} if scope else {})}, arrays
 
 
-def _self_training(options: dict[str, Any] | None, multi: bool, encoder: Encoder) -> SelfTraining | None:
+def _self_training(options: dict[str, Any] | None, multi: bool) -> SelfTraining | None:
     if options is None:
         return None
     if multi:

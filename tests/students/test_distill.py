@@ -138,6 +138,7 @@ def test_dev_texts_are_not_learned_from_by_student_dev(warehouse: Warehouse) -> 
         ({"student": "embeding"}, "did you mean 'embedding'"),
         ({"student": "linear", "options": {"strength": 1}}, "no option `strength`"),
         ({"student": "auto", "options": {"c": 1}}, "belong to one student"),
+        ({"student": "auto", "try_students": []}, "nothing to choose from"),
         ({"student": "linear", "self_training": {"round": 1}}, "no option `round`"),
     ],
 )
