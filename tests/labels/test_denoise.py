@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from factory.warehouse import Warehouse, insert
 
 
 def make(votes: np.ndarray, labels: list[str], *, kind: str = "single", targets: list[int | None] | None = None,
-         dev: dict[int, int] | None = None, splits: list[str] | None = None, **card: Any) -> Warehouse:  # fmt: skip
-    """A warehouse with one text per row of votes [n, m]; programs in column order."""
-    warehouse = Warehouse.memory()
+         dev: dict[int, int] | None = None, splits: list[str] | None = None, path: Path | None = None,
+         **card: Any) -> Warehouse:  # fmt: skip
+    """A warehouse (in memory, or at `path`) with one text per row of votes [n, m]; programs in column order."""
+    warehouse = Warehouse.memory() if path is None else Warehouse.open(path)
     register(
         warehouse,
         TaskCard(

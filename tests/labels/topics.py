@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from labels.test_denoise import make
 
@@ -20,7 +22,7 @@ def topics(n: int = 200) -> tuple[list[str], np.ndarray]:
     return texts, gold
 
 
-def warehouse(*, wrong: int = 0, silent: int = 0) -> tuple[Warehouse, np.ndarray]:
+def warehouse(*, wrong: int = 0, silent: int = 0, path: Path | None = None) -> tuple[Warehouse, np.ndarray]:
     """Three functions that are right but for `wrong` planted texts; the last `silent` texts get no votes."""
     texts, gold = topics()
     said = gold.copy()
@@ -28,7 +30,7 @@ def warehouse(*, wrong: int = 0, silent: int = 0) -> tuple[Warehouse, np.ndarray
     votes = np.repeat(said[:, None], 3, axis=1)
     if silent:
         votes[-silent:] = -1
-    made = make(votes, ["sport", "money"], dev={})
+    made = make(votes, ["sport", "money"], dev={}, path=path)
     with made.lease() as db:
         for row, text in enumerate(texts):
             db.execute("UPDATE texts SET text = ? WHERE text_no = ?", [text, row + 1])
