@@ -67,6 +67,26 @@ def test_wrong_questions_are_refused_in_words(folder: Path) -> None:
         assert "no calibration" in refused.text
 
 
+def test_what_an_export_carries_is_offered_over_http(static: Path) -> None:
+    from fastapi.testclient import TestClient
+
+    with TestClient(make_app(static)) as client:
+        asked = {"texts": [*HELD[:2], "SELECT a FROM b"], "sets": 0.1, "scope": 0.05, "target_precision": 0.9}
+        results = client.post("/predict", json={**asked, "probabilities": False}).json()["results"]
+        assert [result["in_scope"] for result in results] == [True, True, False]
+        assert all(isinstance(result["set"], list) and "probabilities" not in result for result in results)
+        assert client.get("/health").json()["trust"] == ["conformal", "abstain", "scope"]
+        assert client.post("/predict", json={"texts": ["a"], "set": 0.1}).status_code == 422
+        assert (
+            client.post("/predict", json={"texts": ["a"], "abstain_below": 0.5, "target_precision": 0.9}).status_code
+            == 422
+        )
+        assert client.post("/predict", content=b"not json").status_code == 422
+        described = client.get("/openapi.json").json()["components"]["schemas"]
+        assert {"sets", "scope", "target_precision"} <= set(described["Question"]["properties"])
+        assert {"in_scope", "set", "label", "labels"} <= set(described["Answer"]["properties"])
+
+
 def test_a_port_that_is_taken_is_one_clear_line(folder: Path) -> None:
     import socket
 
@@ -94,6 +114,71 @@ def test_only_an_unaltered_export_is_pushed(folder: Path, tmp_path: Path) -> Non
     with pytest.raises(ExportError, match="does not name"):
         push(copy, "me/topics", api=api)
     assert calls == ["me/topics"]
+
+
+def test_every_file_arrives_at_the_hub_and_no_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real client of the hub against a fake one on 127.0.0.1, which refuses a token that it does not know."""
+    import base64
+    import json
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    from huggingface_hub import HfApi, constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+
+    arrived: dict[str, bytes] = {}
+    private: list[bool] = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.headers.get("Authorization") != "Bearer hf_known":
+                self.answer(401, {"error": "unknown token"})
+            elif self.path == "/api/repos/create":
+                private.append(bool(json.loads(body).get("private") or json.loads(body).get("visibility") == "private"))
+                self.answer(200, {"url": "http://127.0.0.1/me/topics", "id": "me/topics"})
+            elif self.path.startswith("/api/models/me/topics/preupload/"):
+                files = [
+                    {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False}
+                    for f in json.loads(body)["files"]
+                ]
+                self.answer(200, {"files": files})
+            elif self.path.startswith("/api/models/me/topics/commit/"):
+                for line in body.splitlines():
+                    told = json.loads(line)
+                    if told["key"] == "file":
+                        arrived[told["value"]["path"]] = base64.b64decode(told["value"]["content"])
+                url = "http://127.0.0.1/me/topics/commit/" + "a" * 40
+                self.answer(200, {"commitUrl": url, "commitOid": "a" * 40, "success": True})
+            else:
+                self.answer(200, {"isValid": True})
+
+        def do_GET(self) -> None:
+            self.answer(200, {"id": "me/topics", "sha": "b" * 40, "siblings": []})
+
+        def answer(self, status: int, value: object) -> None:
+            content = json.dumps(value).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Hub) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        done = push(folder, "me/topics", api=HfApi(endpoint=address, token="hf_known"))
+        with pytest.raises(InputError, match="the hub refused"):
+            push(folder, "me/topics", api=HfApi(endpoint=address, token="hf_other"))
+        server.shutdown()
+        thread.join()
+    assert private == [True]
+    assert done["url"].endswith("a" * 40)
+    assert arrived == {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def test_zero_shot_takes_the_nearest_description() -> None:
