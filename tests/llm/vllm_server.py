@@ -17,6 +17,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 PYTHON = "LABEL_FACTORY_VLLM_PYTHON"
@@ -61,10 +62,23 @@ class VllmServer:
         folder: Where the tiny model is or will be, and the log.
         port: 0 takes any that is free.
         arguments: More arguments for the server.
+        model: Another model than the tiny one, served under the same name.
+        adapters: Name -> folder of each LoRA adapter; the tiny model's own (`mine`) if not given.
+        context: Tokens of prompt and answer.
     """
 
-    def __init__(self, folder: Path, *, port: int = 0, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int = 0,
+        arguments: tuple[str, ...] = (),
+        model: Path | None = None,
+        adapters: Mapping[str, Path] | None = None,
+        context: int = 16384,
+    ) -> None:
         self.folder, self.port, self.arguments = folder, port, arguments
+        self.model, self.adapters, self.context = model, adapters, context
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -81,16 +95,17 @@ class VllmServer:
         python = vllm_python()
         if python is None:
             raise RuntimeError(f"{PYTHON} names no Python with vLLM")
-        model = tiny_model(self.folder)
+        model = self.model or tiny_model(self.folder)
+        adapters = {"mine": self.folder / "lora"} if self.adapters is None else self.adapters
         if not self.port:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 self.port = probe.getsockname()[1]
         command = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
         command += ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(self.port), "--enforce-eager"]
-        command += ["--max-model-len", "16384", "--enable-prompt-tokens-details", "--enable-lora"]
+        command += ["--max-model-len", str(self.context), "--enable-prompt-tokens-details", "--enable-lora"]
         command += CPU_ARGUMENTS
-        command += ["--lora-modules", f"mine={self.folder / 'lora'}"]
+        command += ["--lora-modules", *(f"{name}={path}" for name, path in adapters.items())]
         command += ["--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}']
         command += ["--disable-uvicorn-access-log", *self.arguments]
         log = (self.folder / "server.log").open("wb")
