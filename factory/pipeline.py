@@ -20,6 +20,7 @@ from factory.task import TaskCard, load_card, read_yaml
 STEPS: dict[str, str] = {
     "ingest": "factory.steps:ingest",
     "synthesize": "factory.synthesis.stage:synthesize",
+    "measure": "factory.synthesis.quality:measure",
     "tune": "factory.tuning.stage:tune",
     "author": "factory.programs.stage:author",
     "annotate": "factory.annotation.stage:annotate",

@@ -14,6 +14,7 @@ from factory.errors import InputError
 VERBS = {
     "ingest": "Read texts and gold into the warehouse.",
     "synthesize": "Let the model write examples of each label.",
+    "measure": "Measure the accepted synthetic texts: how varied, how like real ones.",
     "tune": "Let the model learn from its own accepted texts (a LoRA adapter).",
     "author": "Let the model write label programs.",
     "annotate": "Let the model label texts itself (the teacher).",

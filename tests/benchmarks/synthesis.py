@@ -307,15 +307,16 @@ MOST_REAL, MOST_MEASURED, MOST_TOLD_APART = 4000, 1000, 2000
 def llmsynth(options: Options) -> None:
     """One line per published set: filters, variety, separability, and the student on synthetic, real, and both.
 
-    Synthetic and test sets are whole; real training texts are as many as the set has, at most 4,000, and `real_equal` is the
+    Synthetic and test sets are whole unless `--most` is given; real training texts are as many as the set has, at most 4,000, and `real_equal` is the
     student on as many real texts as there are synthetic ones, at most those.
     """
     from factory.synthesis.measures import diversity, separability
 
     bench = Bench(options, "llmsynth_vectors")
     for task, (folder, splits, train_path, test_path) in SETS.items():
-        real = read(options.data / f"{train_path}.parquet", 150 if options.quick else MOST_REAL, 0)
-        test = read(options.data / f"{test_path}.parquet", 300 if options.quick else None, 1)
+        most = 150 if options.quick else options.extra.get("most")
+        real = read(options.data / f"{train_path}.parquet", most or MOST_REAL, 0)
+        test = read(options.data / f"{test_path}.parquet", 300 if options.quick else most, 1)
         names = sorted({label for _, label in real} | {label for _, label in test})
         gold = np.array([names.index(label) for _, label in test])
         at_test = bench.vectors([text for text, _ in test])
@@ -332,7 +333,7 @@ def llmsynth(options: Options) -> None:
             )
         )  # fmt: skip
         for split in splits:
-            rows = read(options.data / folder / f"{split}.parquet", 150 if options.quick else None, 0)
+            rows = read(options.data / folder / f"{split}.parquet", most, 0)
             rows = [(text, label) for text, label in rows if label in names]
             kept, dropped = filtered(rows, [text for text, _ in real], [text for text, _ in test])
             alone, clean, both = score(rows), score(kept), score([*kept, *real])
@@ -399,6 +400,7 @@ def filtered(
 
 def arguments(parser: Any) -> None:
     parser.add_argument("--folder", help="keep vectors and runs here")
+    parser.add_argument("--most", type=int, help="llmsynth: draw so many texts of each set (all; 4,000 real ones)")
     parser.add_argument("--draws", type=int, help="draws and subsamples (5)")
     parser.add_argument("--test", type=int, help="use so many test texts (all)")
 

@@ -67,7 +67,7 @@ def labelling(text: str, shown: Sequence[tuple[str, str]]) -> Sequence[Message]:
 LENGTH = "usually 7 to 10 words"
 
 
-def build(folder: Path, *, steps: int = 200, batch: int = 32, seed: int = 0) -> Path:
+def build(folder: Path, *, steps: int = 160, batch: int = 32, seed: int = 0) -> Path:
     """Write the model: `AutoModelForCausalLM` with a chat template.
 
     Args:

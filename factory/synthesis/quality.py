@@ -1,0 +1,161 @@
+"""`measure`: how varied the accepted texts of each method and label are, and how like the real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from factory.result import Progress, StageResult, no_progress
+from factory.synthesis import measures
+
+if TYPE_CHECKING:
+    from factory.encoders import Encoder
+    from factory.warehouse import Warehouse
+
+
+def measure(
+    warehouse: Warehouse,
+    *,
+    encoder: str = "auto",
+    most: int = 500,
+    entities: str = "en_core_web_lg",
+    mauve: str | None = None,
+    random_seed: int = 0,
+    progress: Progress = no_progress,
+) -> StageResult:
+    """Measure the accepted synthetic texts, per method and label and per method as a whole.
+
+    Every row says on how many texts it was measured (`n`): rows of unlike size are not comparable in self-BLEU, distinct-n and
+    compression. Nothing is stored but the step's own record.
+
+    Args:
+        warehouse: Synthetic texts, real ones (split `train`), and votes.
+        encoder: For distances and for telling synthetic from real.
+        most: Texts per row that are measured, drawn.
+        entities: spaCy's model for the entropy of named entities; left out where it is not installed.
+        mauve: Model for MAUVE (`gpt2-xl` in SynthesizRR); not computed if not given, or where it is not at hand.
+        random_seed: Of the draws.
+        progress: Called with (rows done, rows, what).
+
+    Returns:
+        `did["rows"]`: method, label (None: all), n, self_bleu 1 to 5, distinct_1 to 3, compression, mean_distance, words,
+        auroc_real, passages_used, program_agreement, entity_entropy, mauve.
+    """
+    from factory.encoders import load_encoder, vectors_of
+
+    texts = _texts(warehouse)
+    real = _real(warehouse, most, random_seed)
+    found = load_encoder(encoder)
+    rows: list[dict[str, Any]] = []
+    groups = _groups(texts)
+    for done, ((method, label), members) in enumerate(groups.items()):
+        progress(done, len(groups), f"{method} {label or 'as a whole'}")
+        drawn = np.random.default_rng([random_seed, 9]).permutation(len(members))[:most]
+        some = [members[at] for at in sorted(drawn.tolist())]
+        vectors = vectors_of(warehouse, found, [text_no for text_no, _, _ in some])
+        row = {"method": method, "label": label, **measures.diversity([text for _, text, _ in some], vectors)}
+        row["entity_entropy"] = measures.entity_entropy([text for _, text, _ in some], model=entities)
+        if label is None and real:
+            row |= _fidelity(warehouse, found, real, [text for _, text, _ in some], vectors, mauve, random_seed)
+        row["program_agreement"] = agreement(warehouse, [(text_no, number) for text_no, _, number in members])
+        if label is None:
+            row["passages_used"] = passages_used(warehouse, method)
+        rows.append(row)
+    says = [found.says, *(_line(row) for row in rows if row["label"] is None)]
+    return StageResult("measure", did={"rows": rows}, says=tuple(says))
+
+
+def agreement(warehouse: Warehouse, labelled: Sequence[tuple[int, int]]) -> dict[str, float] | None:
+    """How often the programs' majority is the label of a text, over the texts where it is clear; None where none is.
+
+    Args:
+        warehouse: Its votes.
+        labelled: `(text_no, label_no)`.
+    """
+    import pyarrow as pa
+
+    with warehouse.read() as db:
+        db.register(
+            "labelled_texts", pa.table({"text_no": [t for t, _ in labelled], "label_no": [n for _, n in labelled]})
+        )
+        ((clear, right),) = db.execute(
+            "WITH counts AS (SELECT v.text_no, v.vote, count(*) AS n FROM votes v JOIN programs p USING (program_no)"
+            " WHERE p.state = 'accepted' AND p.target_label_no IS NULL"
+            " AND v.text_no IN (SELECT text_no FROM labelled_texts) GROUP BY ALL),"
+            " best AS (SELECT text_no, arg_max(vote, n) AS vote FROM counts c WHERE n = (SELECT max(n) FROM counts d"
+            " WHERE d.text_no = c.text_no) GROUP BY text_no HAVING count(*) = 1)"
+            " SELECT count(*), count(*) FILTER (WHERE vote = label_no) FROM labelled_texts JOIN best USING (text_no)"
+        ).fetchall()
+        db.unregister("labelled_texts")
+    return {"share": round(right / clear, 4), "of": round(clear / len(labelled), 4)} if clear else None
+
+
+def passages_used(warehouse: Warehouse, method: str) -> dict[str, int] | None:
+    """How many different passages were asked about, and how many gave an accepted text; None for methods without passages."""
+    ((asked, used),) = warehouse.query(
+        "SELECT (SELECT count(DISTINCT s.parents ->> '$.passage') FROM slots s JOIN plans p USING (plan_no)"
+        "   WHERE p.config ->> '$.name' = ? AND p.stage = 'synthesize'),"
+        " (SELECT count(DISTINCT passage_text_no) FROM synthetic WHERE method = ? AND state = 'accepted')",
+        [method, method],
+    )
+    return {"asked": asked, "accepted": used} if asked else None
+
+
+def _fidelity(
+    warehouse: Warehouse,
+    encoder: Encoder,
+    real: Mapping[int, str],
+    texts: Sequence[str],
+    vectors: Any,
+    mauve: str | None,
+    random_seed: int,
+) -> dict[str, Any]:
+    from factory.encoders import vectors_of
+
+    apart = measures.separability(vectors_of(warehouse, encoder, list(real)), vectors, random_seed=random_seed)
+    told: dict[str, Any] = {"auroc_real": None if np.isnan(apart) else round(apart, 4)}
+    if mauve is not None:
+        told["mauve"] = measures.mauve_score(list(real.values()), texts, model=mauve, random_seed=random_seed)
+    return told
+
+
+def _texts(warehouse: Warehouse) -> list[tuple[str, str, int, str, int]]:
+    return warehouse.query(
+        "SELECT s.method, l.name, s.text_no, s.text, s.label_no FROM synthetic s JOIN labels l USING (label_no)"
+        " WHERE s.state = 'accepted' AND s.text_no IS NOT NULL ORDER BY s.method, l.label_no, s.synthetic_no"
+    )
+
+
+def _groups(
+    texts: Sequence[tuple[str, str, int, str, int]],
+) -> dict[tuple[str, str | None], list[tuple[int, str, int]]]:
+    groups: dict[tuple[str, str | None], list[tuple[int, str, int]]] = {}
+    for method, _, text_no, text, label_no in texts:
+        groups.setdefault((method, None), []).append((text_no, text, label_no))
+    for method, label, text_no, text, label_no in texts:
+        groups.setdefault((method, label), []).append((text_no, text, label_no))
+    return groups
+
+
+def _real(warehouse: Warehouse, most: int, random_seed: int) -> dict[int, str]:
+    rows = warehouse.query(
+        "SELECT text_no, text FROM texts WHERE text_no IN (SELECT text_no FROM split_texts WHERE split = 'train')"
+        " ORDER BY md5(concat(?::VARCHAR, hex(content_hash))), content_hash LIMIT ?",
+        [str(random_seed), most],
+    )
+    return dict(rows)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    facts = [
+        f"self-BLEU-5 {row['self_bleu'][4]}",
+        f"distinct-2 {row['distinct_2']}",
+        f"compression {row['compression']}",
+    ]
+    if row.get("auroc_real") is not None:
+        facts.append(f"told from real texts at AUROC {row['auroc_real']}")
+    if row.get("program_agreement"):
+        facts.append(f"programs agree with {row['program_agreement']['share']:.0%}")
+    return f"{row['method']} ({row['n']} texts): {', '.join(facts)}"
