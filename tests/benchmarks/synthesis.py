@@ -307,8 +307,8 @@ MOST_REAL, MOST_MEASURED, MOST_TOLD_APART = 4000, 1000, 2000
 def llmsynth(options: Options) -> None:
     """One line per published set: filters, variety, separability, and the student on synthetic, real, and both.
 
-    Synthetic and test sets are whole unless `--most` is given; real training texts are as many as the set has, at most 4,000, and `real_equal` is the
-    student on as many real texts as there are synthetic ones, at most those.
+    Synthetic and test sets are whole unless `--most` is given; real training texts are as many as the set has, at most 4,000;
+    `real_equal` is the student on as many real texts as there are synthetic ones, at most those.
     """
     from factory.synthesis.measures import diversity, separability
 
