@@ -25,10 +25,10 @@ CARD = TaskCard(
     labels=tuple(Label(name=name, description=f"Lines about {name}.") for name in ("north", "south", "east", "west")),
 )
 MARKERS = {
-    "north": ("fir", "elk", "sleet", "fjord"),
-    "south": ("palm", "lagoon", "cicada", "mango"),
-    "east": ("tea", "silk", "jade", "lotus"),
-    "west": ("canyon", "bison", "saddle", "prairie"),
+    "north": ("fir", "elk", "sleet"),
+    "south": ("palm", "lagoon", "cicada"),
+    "east": ("tea", "silk", "jade"),
+    "west": ("canyon", "bison", "saddle"),
 }
 FILLERS = (
     "and", "then", "we", "saw", "some", "more", "of", "it", "on", "that", "long", "day", "with", "all", "them", "who", "came",

@@ -25,7 +25,7 @@ from factory.warehouse import Warehouse
 from tests.tuning.learnable import CARD, MARKERS, PROGRAM, build, line
 
 N_TEST = 100
-RECIPE: dict[str, Any] = {"epochs": 12, "rate": 0.01, "batch": 16, "dropout": 0.0, "warmup": 0.0}
+RECIPE: dict[str, Any] = {"epochs": 14, "rate": 0.004, "batch": 16, "dropout": 0.0, "warmup": 0.1}
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
     add_program(warehouse, PROGRAM, name="markers")
     engine = make_engine(EngineSettings(kind="transformers", model=str(model), batch_size=64))
     written = synthesize(
-        warehouse, engine, method="few_shot", name="own", demos=0, contrast=False, per_label=70, candidates=4,
+        warehouse, engine, method="few_shot", name="own", demos=0, contrast=False, per_label=150, candidates=4,
         label_check="programs", sampling={"max_tokens": 40},
     )  # fmt: skip
-    assert written.did["accepted"] == dict.fromkeys(sorted(names), 70)
+    assert written.did["accepted"] == dict.fromkeys(sorted(names), 150)
     result = tune(warehouse, base=str(model), name="own", learn_from=["own"], demonstrations=1, **RECIPE)
     kept = examples(warehouse, ["own"])
     answers = [one.label for one in kept]
