@@ -242,7 +242,7 @@ def show_plan(planned: Mapping[str, Any]) -> None:
         for message in first["prompt"]:
             print(f"--- {message['role']}\n{message['content']}")
     for verb in planned["later"]:
-        print(f"`{verb}` hangs on answers that are still missing: plan again after they are in")
+        print(f"`{verb}` cannot be planned yet: it hangs on answers that are missing, or on what `tune` makes")
 
 
 def _range(ends: Any, form: str) -> str:

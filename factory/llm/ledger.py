@@ -66,6 +66,7 @@ class Ledger:
         self._counts: tuple[int, int] | None = None
         self._alone = True
         self._in_parts: set[bytes] = set()
+        self._looked_up: set[bytes] = set()
 
     # Before sending --------------------------------------------------------------------------------------------------
     def recover(self) -> int:
@@ -128,8 +129,10 @@ class Ledger:
         missing = tuple((request, holes) for request, holes in gaps if holes)
         # Several calls may fill the samples of one request, now or before: each of them would store it.
         old = {key for (key,) in asked_before}
-        several = (r.key for r, holes in missing if len(holes) > 1 or holes[0][0] < holes[0][1] or r.key in old)
-        self._in_parts.update(map(_short, several))
+        several = {_short(r.key) for r, holes in missing if len(holes) > 1 or holes[0][0] < holes[0][1] or r.key in old}
+        asked = {_short(request.key) for request, _ in missing}
+        self._in_parts |= several | (asked & self._looked_up)
+        self._looked_up |= asked
         return Missing(missing, known, n_known)
 
     # While sending ---------------------------------------------------------------------------------------------------

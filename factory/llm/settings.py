@@ -50,7 +50,8 @@ class EngineSettings(BaseModel):
         connect_timeout_s: Most seconds to connect.
         retries: How often a failed call is sent again.
         patience_s: How long a server may be away before the run ends (everything answered so far is kept).
-        extra_body: server: sent with each call (`{chat_template_kwargs: {enable_thinking: false}}`).
+        extra_body: server: sent with each call (`{chat_template_kwargs: {enable_thinking: false}}`); of it, `vllm` and
+            `transformers` take `chat_template_kwargs`.
         answers: recorded: the JSONL file, or several.
         missing: recorded: `stop` at the first stage with answers missing, or `fail` those requests and go on.
         requests: batch, recorded: where the batch file of what is missing is written.

@@ -11,6 +11,8 @@ from factory.programs.sandbox.patterns import set_of
 from factory.programs.specs import Spec
 
 MAX_RUNS = 400_000
+_MOST = 30_000
+"""Counts stop there, as `settling.every` does: they must fit 16 bits."""
 
 
 class Words:
@@ -107,4 +109,4 @@ def tally(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
     """Add one at each place, as often as it is named."""
     n, m = values.shape
     if len(rows):
-        values += np.bincount(rows * m + columns, minlength=n * m).reshape(n, m).astype(values.dtype)
+        values += np.minimum(np.bincount(rows * m + columns, minlength=n * m), _MOST).reshape(n, m).astype(values.dtype)

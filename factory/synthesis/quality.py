@@ -59,7 +59,7 @@ def measure(
         row["entity_entropy"] = measures.entity_entropy([text for _, text, _ in some], model=entities)
         if label is None and real:
             row |= _fidelity(warehouse, found, real, [text for _, text, _ in some], vectors, mauve, random_seed)
-        row["program_agreement"] = agreement(warehouse, [(text_no, number) for text_no, _, number in members])
+        row["program_agreement"] = agreement(warehouse, [(text_no, number) for text_no, _, number in some])
         if label is None:
             row["passages_used"] = passages_used(warehouse, method)
         rows.append(row)

@@ -100,7 +100,7 @@ def run(name: str, folder: str, options: Options) -> tuple[Path, str]:
     runs = os.environ.get("LABEL_FACTORY_BENCH_RUNS")
     place = Path(runs or tempfile.mkdtemp(prefix="students-bench-")) / name
     if not runs:
-        atexit.register(shutil.rmtree, place, ignore_errors=True)
+        atexit.register(shutil.rmtree, place.parent, ignore_errors=True)
     try:
         run_pipeline(pipeline, folder=place, only=["ingest", "author", "vote", "denoise"])
     except EngineError as error:

@@ -207,3 +207,61 @@ def test_a_recognised_program_that_raises_keeps_its_status() -> None:
     assert applier.recognised
     run = applier.run(corpus)
     assert run.status[:3, 0].tolist() == ["ok", "exception", "abstain"]
+
+
+TRAPS = {
+    "errors_caught": (
+        "R = re.compile(r'win (\\d+)')\ndef label(text):\n    if 'ham' in text:\n        return 'ham'\n    try:\n        m = R.search(text)\n"
+        "        if m and int(m.group(1)) > 5:\n            return 'spam'\n    except (AttributeError, ValueError):\n        pass\n    return None",
+        ["win 9", "win 3", "ham", "x"],
+    ),
+    "constant_matched": (
+        "def label(text):\n    match 'win' in text:\n        case True:\n            return 'spam'\n    return 'ham' if 'song' in text else None",
+        ["win", "song", "x"],
+    ),
+    "tests_compared": (
+        "def label(text):\n    hits = ['win' in text, 'now' in text]\n    if hits.count(True) >= 2:\n        return 'spam'\n"
+        "    return 'ham' if hits[0] != hits[1] else None",
+        ["win now", "win", "x"],
+    ),
+    "is_true": "def label(text):\n    return 'spam' if ('win' in text) is True else 'ham' if 'song' in text else None",
+    "test_as_key": "D = {True: 'spam', False: 'ham'}\ndef label(text):\n    return D.get('win' in text) if 'x' not in text else None",
+    "matches_compared": "def label(text):\n    return 'ham' if re.findall('win', text) == [] and 'song' in text else None",
+    "last_token": (
+        "D = {'alpha': 'spam'}\ndef label(text):\n    last = None\n    for t in re.findall('[a-z]+', text):\n        last = D.get(t)\n    return last",
+        ["alpha", "alpha zzz", "zzz alpha", "zzz"],
+    ),
+    "three_kinds": (
+        "A, B, C = {'alpha'}, {'beta'}, {'gamma'}\ndef label(text):\n    said = None\n    for t in re.findall('[a-z]+', text):\n        if t in A:\n            said = 'spam'\n"
+        "        elif t in B:\n            said = 'ham'\n        elif t in C:\n            said = 'spam'\n    return said",
+        ["gamma alpha zeta beta", "beta gamma", "alpha beta gamma", "beta"],
+    ),
+    "order_of_a_set": (
+        "A, B = {'alpha', 'win'}, {'beta', 'song'}\ndef label(text):\n    for t in set(re.findall('[a-z]+', text)):\n        if t in A:\n            return 'spam'\n"
+        "        if t in B:\n            return 'ham'\n    return None",
+        ["alpha beta", "song win", "win beta zeta", "beta", "win"],
+    ),
+    "fractions_round": (
+        "W = ['a1', 'b2', 'c3', 'd4', 'e5', 'f6']\ndef label(text):\n    return 'spam' if sum(0.1 for w in W if w in text) > 0.6 else None",
+        ["a1 b2 c3 d4 e5 f6", "a1 b2", "x"],
+    ),
+    "empty_word": (
+        "def label(text):\n    t = text.strip('.! ').lower()\n    return 'ham' if t in ('', 'none') else 'spam' if 'win' in t else None",
+        ["...", "none", "win", "x"],
+    ),
+    "more_than_sixteen_bits": (
+        "def label(text):\n    return 'spam' if text.count('e ') > 5000 else None",
+        ["e " * 70_000, "e " * 40_000, "e e"],
+    ),
+}  # fmt: skip
+"""Programs that could be taken for plain tests, with texts on which that would show."""
+
+
+@pytest.mark.parametrize("name", TRAPS)
+def test_what_only_looks_like_plain_tests_votes_as_python_does(name: str) -> None:
+    trap = TRAPS[name]
+    source, corpus = trap if isinstance(trap, tuple) else (trap, ["win", "song", "x", "win song"])
+    pool = shared_pool()
+    ours = Applier(pool, [HEAD + source], LABELS).run(corpus)  # without a sample that would have shown it
+    plain = pool.run([HEAD + source], corpus, LABELS)
+    assert ours.votes.tolist() == plain.votes.tolist()

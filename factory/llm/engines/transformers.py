@@ -122,7 +122,10 @@ class TransformersEngine(BulkEngine):
 
     def _prompt_ids(self, call: Call) -> list[int]:
         text = self._tokenizer.apply_chat_template(
-            list(call.request.messages), tokenize=False, add_generation_prompt=True
+            list(call.request.messages),
+            tokenize=False,
+            add_generation_prompt=True,
+            **(self.settings.extra_body.get("chat_template_kwargs") or {}),
         )
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids

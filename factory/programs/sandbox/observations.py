@@ -93,8 +93,8 @@ class Board:
     def __init__(self) -> None:
         self.sites: dict[Any, Site] = {}
         self.open = True
-        self.backwards = False
-        self.mixed = False
+        self.orders = 1
+        self.turn = 0
         self.generation = 0
         self.forget()
 

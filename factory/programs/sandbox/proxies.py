@@ -63,6 +63,8 @@ class Test:
                 return True
         return any(ask("found_any", one, view, plain) for one in self.found)
 
+    __eq__ = __ne__ = __hash__ = __str__ = __repr__ = __format__ = _unknown("a test is compared or shown")
+
 
 class Length:
     """How long the text is, or how many words it has: it can be compared with numbers and nothing else."""
@@ -172,7 +174,9 @@ class Text:
     def equals(self, words: Iterable[Any]) -> Test:
         """Is the whole text one of these words?"""
         listed = sorted(word for word in words if type(word) is str)
-        patterns = [f"\\A{literal(word)}\\z" for word in listed if word] or [NEVER]
+        if "" in listed:
+            raise Unknown("the empty text is asked for")
+        patterns = [f"\\A{literal(word)}\\z" for word in listed] or [NEVER]
         return Test(self, patterns, plain=all(map(plain_word, listed)))
 
     def __eq__(self, other: object) -> Any:
@@ -340,7 +344,7 @@ class Found:
     def __contains__(self, word: object) -> bool:
         return bool(self.holds(word))
 
-    __iter__ = _unknown("the matches themselves are looked at")
+    __iter__ = __eq__ = __hash__ = _unknown("the matches themselves are looked at")
 
 
 class Tokens:
@@ -386,8 +390,8 @@ class Tokens:
     def each(self, number: int) -> Iterator[Token]:
         """The tokens that the loop's tables know, each group of words that no table tells apart by one of them.
 
-        A token that no table knows comes once: the loop's body was seen to do nothing with it. Of a list, the order must not
-        matter; a set has none.
+        A token that no table knows comes once: the loop's body was seen to do nothing with it. The order must not
+        matter.
 
         Args:
             number: Of the loop in the program.
@@ -400,15 +404,15 @@ class Tokens:
             board.ask_once(words, head, op, lambda words=words: (*head, *words), self.text.view, plain)  # type: ignore[misc]
             for words, plain in zip(groups, site.plain(self.pattern.plain), strict=True)
         ]
-        tokens = [Token(site, None)]
-        tokens += [Token(site, words[0]) for words, n in zip(groups, amounts, strict=True) for _ in range(n)]
-        board.mixed = board.mixed or (not self.once and sum(n > 0 for n in amounts) > 1)
-        return iter(tokens[::-1] if board.backwards else tokens)
+        met = [(None, 1), *((words[0], n) for words, n in zip(groups, amounts, strict=True) if n > 0)]
+        board.orders = max(board.orders, len(met))
+        turn = board.turn % len(met)
+        return iter([Token(site, word) for word, n in met[turn:] + met[:turn] for _ in range(n)])
 
     def __len__(self) -> int:
         raise Unknown("the number of tokens")
 
-    __iter__ = _unknown("the tokens themselves are looked at")
+    __iter__ = __eq__ = __hash__ = _unknown("the tokens themselves are looked at")
 
 
 class Token:

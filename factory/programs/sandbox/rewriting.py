@@ -192,8 +192,8 @@ class Rewriter(ast.NodeTransformer):
         if isinstance(op, (ast.In, ast.NotIn)):
             found = call("__in__", left, right)
             return found if isinstance(op, ast.In) else ast.UnaryOp(ast.Not(), found)
-        if isinstance(op, (ast.Is, ast.IsNot)) and isinstance(right, ast.Constant) and right.value is None:
-            found = call("__is_none__", left)
+        if isinstance(op, (ast.Is, ast.IsNot)) and isinstance(right, ast.Constant):
+            found = call("__is__", left, right)
             return found if isinstance(op, ast.Is) else ast.UnaryOp(ast.Not(), found)
         return node
 

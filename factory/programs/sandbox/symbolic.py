@@ -70,8 +70,12 @@ def _isdisjoint(words: Any, values: Any) -> Any:
     return words.isdisjoint(values)
 
 
-def _is_none(value: Any) -> bool:
-    return not value if isinstance(value, Test) else value is None
+def _is(value: Any, wanted: Any) -> bool:
+    if not isinstance(value, Test):
+        return value is wanted
+    if wanted is not None:
+        raise Unknown("a test is compared")
+    return not value
 
 
 def _any(values: Iterable[Any]) -> Any:
@@ -106,9 +110,14 @@ def _joined(one: Test, other: Test) -> Test:
 def _sum(values: Iterable[Any], start: Any = 0) -> Any:
     total = start
     groups: dict[Any, list[Test]] = {}
-    for value in values:
+    listed = list(values)
+    # Numbers with a fraction round, so they are added one by one, in the program's order.
+    floats = any(type(one.value if isinstance(one, Pair) else one) is float for one in listed)
+    for value in listed:
         condition, amount = (value.condition, value.value) if isinstance(value, Pair) else (value, 1)
-        if isinstance(condition, Test) and type(amount) in (int, float):
+        if isinstance(condition, Test) and floats:
+            total += amount if condition else 0
+        elif isinstance(condition, Test) and type(amount) in (int, float):
             groups.setdefault(amount, []).append(condition)
         elif isinstance(value, Pair):
             total += amount if condition else 0
@@ -224,7 +233,7 @@ def environment() -> dict[str, Any]:
         "isinstance": _isinstance,
         "bool": _bool,
         "__in__": _contains,
-        "__is_none__": _is_none,
+        "__is__": _is,
         "__pair__": Pair,
         "__keep__": _keep,
         "__get__": _get,
@@ -244,8 +253,11 @@ def load(source: str) -> Callable[[Text], Any]:
 
     Raises:
         policy.Refused: It leaves the allow-list.
+        Unknown: It could take what is not modelled for an answer.
     """
     tree = policy.check(source)
+    if any(isinstance(node, (ast.Try, ast.MatchSingleton)) for node in ast.walk(tree)):
+        raise Unknown("errors are caught, or a constant is matched")
     tree = ast.fix_missing_locations(Rewriter().visit(tree))
     namespace: dict[str, Any] = {"__name__": "program", "__builtins__": environment()}
     exec(compile(tree, "<program>", "exec", dont_inherit=True), namespace)
@@ -339,10 +351,10 @@ def runner(source: str, specs: Sequence[Sequence[Any]]) -> Callable[[Sequence[in
     def vote(values: Sequence[int]) -> Any:
         board.values = values
         try:
-            board.backwards = board.mixed = False
+            board.turn, board.orders = 0, 1
             said = _vote(label(text))
-            if board.mixed:
-                board.backwards = True
+            while board.turn + 1 < board.orders:  # each kind of token comes first once, and last once
+                board.turn += 1
                 if _vote(label(text)) != said:
                     raise Unknown("the order of the tokens decides")
         except Again:
