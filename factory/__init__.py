@@ -17,6 +17,7 @@ Where things live:
     programs/       label programs: authoring, checks, sandbox, applying, analysis, lifecycle
     annotation/     the model's own labels: the teacher, and prompted votes
     labels/         label models: from votes to probabilities; audit; asking
+    unpacked.py     zstandard files, read to their true end
     encoders.py     sentence encoders and the vectors kept in the warehouse
     students/       curation, students, calibration, export, predict, serve
     evaluation/     metrics with intervals, baselines, the report; the only reader of test and reference gold

@@ -69,7 +69,7 @@ def gather(warehouse: Warehouse) -> dict[str, Any]:
             "label_models": label_models_of(warehouse),
             "students": _students(warehouse),
             "synthetic": synthetic_of(warehouse),
-            "evaluation": _evaluation(warehouse, found),
+            "evaluation": _evaluation(warehouse, card, found),
             "dropped": dropped_of(warehouse),
             "lineage": example_of(warehouse),
         }
@@ -116,7 +116,7 @@ def _students(warehouse: Warehouse) -> list[dict[str, Any]]:
     return sorted(out.values(), key=lambda row: _rank(str(row["system"])))
 
 
-def _evaluation(warehouse: Warehouse, found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _evaluation(warehouse: Warehouse, card: TaskCard, found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if found is None:
         return None
     details = {
@@ -134,11 +134,11 @@ def _evaluation(warehouse: Warehouse, found: Mapping[str, Any] | None) -> dict[s
         }
         for name, row in sorted(found["systems"].items(), key=lambda item: (_rank(item[0]), item[0]))
     ]  # fmt: skip
-    metric = "micro_f1" if "micro_f1" in found["systems"].get("student", {}) else "accuracy"
+    metric = "micro_f1" if card.kind == "multi" else "accuracy"
     shown: Mapping[str, Any] = details.get(("student", "published")) or next(iter(details.values()), {})
     supports = [row["support"] for row in (shown.get("per_class") or {}).values()]
     verdict = go_no_go(
-        found["systems"],
+        {name: row["metrics"] for name, row in found["systems"].items()},
         paired={
             name: (row["versus_student"]["low"], row["versus_student"]["high"])
             for name, row in found["systems"].items()

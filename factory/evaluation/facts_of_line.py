@@ -83,9 +83,10 @@ def refused_of(warehouse: Warehouse) -> list[dict[str, Any]]:
 def votes_of(warehouse: Warehouse) -> dict[str, Any]:
     """How many train texts have 0, 1, 2, ... votes of accepted programs."""
     rows = warehouse.query(
-        """WITH n AS (SELECT s.text_no, count(v.vote) AS votes, count(DISTINCT v.vote) AS kinds FROM split_texts s
-                      LEFT JOIN (SELECT votes.* FROM votes JOIN programs USING (program_no) WHERE state = 'accepted') v
-                      USING (text_no) WHERE s.split = 'train' GROUP BY s.text_no)
+        """WITH v AS (SELECT text_no, target_label_no, count(*) AS votes, count(DISTINCT vote) AS kinds
+                      FROM votes JOIN programs USING (program_no) WHERE state = 'accepted' GROUP BY ALL),
+                n AS (SELECT s.text_no, coalesce(sum(v.votes), 0)::BIGINT AS votes, coalesce(max(v.kinds), 0) AS kinds
+                      FROM split_texts s LEFT JOIN v USING (text_no) WHERE s.split = 'train' GROUP BY s.text_no)
            SELECT votes, count(*), count(*) FILTER (WHERE kinds > 1) FROM n GROUP BY votes ORDER BY votes"""
     )
     total = sum(count for _, count, _ in rows)

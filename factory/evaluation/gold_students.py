@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -253,8 +253,13 @@ def gold_systems(
     if student is None or not config["equivalents"] or recipe.kind in SLOW_STUDENTS:
         return found, None
 
+    strengths: dict[int, Any] = {}  # chosen by the first draw of each size, and kept for the other draws of that size
+
     def score_of(rows: Any) -> float:
-        learned = train(recipe, pick(learned_from, rows), targets[rows], np.ones(len(rows)))
+        chosen = strengths.get(len(rows))
+        same = recipe if chosen is None else replace(recipe, config={**recipe.config, "c": chosen})
+        learned = train(same, pick(learned_from, rows), targets[rows], np.ones(len(rows)))
+        strengths.setdefault(len(rows), getattr(learned.config, "c", None))
         return headline(gold, says(learned, recipe, on_test, hashes, shape, {}), shape)
 
     worth = label_equivalents(

@@ -14,7 +14,7 @@ from factory.errors import InputError
 from factory.labels import ask as asking
 from factory.labels import questions
 from factory.labels.decide import decide, tie_keys
-from factory.labels.reading import accepted_programs, read_texts, read_votes
+from factory.labels.reading import Program, accepted_programs, read_texts, read_votes
 from factory.labels.votes import VoteSet
 from factory.result import Progress, StageResult, no_progress
 from factory.task import TaskCard, current_card, label_names
@@ -70,18 +70,19 @@ def ask(
     if not pool:
         return StageResult("ask", False, {"questions": 0, "strategy": strategy, "asked": []}, (_ALL_ANSWERED,))
     numbers = [row.number for row in pool]
-    probs = _beliefs(card, names, [row.probs for row in pool])
-    classes = len(names) if single else 2
+    probs, doubtful = _beliefs(card, names, [row.probs for row in pool])
+    class_of = {names.index(name): at for at, name in enumerate(card.label_names)} if single else {0: 0, 1: 1}
+    classes = len(class_of)
     texts = read_texts(warehouse)
     programs = accepted_programs(warehouse)
-    class_of = {at: at for at in range(classes)}
     everything = read_votes(warehouse, texts, programs, classes=classes, class_of=class_of)
     votes: VoteSet = everything.take(texts.rows(np.array(numbers, np.int64)))
     vectors = None
     if strategy in ("auto", "density"):
         vectors = vectors_of(warehouse, load_encoder(encoder), numbers, progress)
     keys = tie_keys(row.content_hash for row in pool)
-    picked = asking.pick(budget, probs, votes, keys=keys, features=vectors, strategy=strategy, seed=seed)  # type: ignore[arg-type]
+    heard = votes if single or strategy not in ("active", "disagreement") else _on_label(votes, programs, doubtful)
+    picked = asking.pick(budget, probs, heard, keys=keys, features=vectors, strategy=strategy, seed=seed)  # type: ignore[arg-type]
     labels, _ = decide(probs, keys)
     before = _answers_before(warehouse, names, [numbers[row] for row in picked.tolist()])
     found = []
@@ -133,7 +134,7 @@ def _pool(warehouse: Warehouse, *, again: bool) -> tuple[list[_Candidate], int]:
         warehouse: Where they are.
         again: Whether texts that were answered before may be asked about.
     """
-    chosen = "(SELECT min(label_model_no) FROM label_models WHERE chosen)"
+    chosen = "(SELECT min(label_model_no) FROM label_models WHERE chosen AND config->>'systems' LIKE '%\"student\"%')"
     train = "s.text_no IN (SELECT text_no FROM split_texts WHERE split = 'train')"
     left = f"AND s.text_no NOT IN (SELECT text_no FROM votes WHERE program_no IN ({_VOTERS}))" * (not again)
     total = warehouse.scalar(f"SELECT count(*) FROM soft_labels s WHERE s.label_model_no = {chosen} AND {train}")
@@ -244,11 +245,26 @@ def read_answers(warehouse: Warehouse, path: Path | str, *, annotator: str | Non
     return StageResult("ask", False, {"answers": len(answers), "open": empty}, says)
 
 
-def _beliefs(card: TaskCard, names: Sequence[str], probs: Sequence[Sequence[float | None]]) -> np.ndarray:
-    """Float [n, k] of the active labels; for `multi` [n, 2]: no and yes of each text's most doubtful label."""
+def _beliefs(
+    card: TaskCard, names: Sequence[str], probs: Sequence[Sequence[float | None]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Float [n, k] of the active labels; for `multi` [n, 2]: no and yes of each text's most doubtful label, and its number."""
+    active = [names.index(name) for name in card.label_names]
+    rows = [
+        [row[at] if at < len(row) else None for at in active] for row in probs
+    ]  # a label may be newer than `denoise`
     if card.kind == "single":
-        return np.array(probs, np.float64)[:, [names.index(name) for name in card.label_names]]
-    chance = np.array([[0.5 if value is None else value for value in row] for row in probs])
+        return np.array([[value or 0.0 for value in row] for row in rows]), np.zeros(0, np.int64)
+    chance = np.array([[0.5 if value is None else value for value in row] for row in rows])
     doubtful = np.abs(chance - 0.5).argmin(axis=1)
     yes = chance[np.arange(len(chance)), doubtful]
-    return np.stack([1 - yes, yes], axis=1)
+    return np.stack([1 - yes, yes], axis=1), np.array(active)[doubtful]
+
+
+def _on_label(votes: VoteSet, programs: Sequence[Program], labels: np.ndarray) -> VoteSet:
+    """Of each row's votes those that speak of its label."""
+    target = np.array([-1 if program.target is None else program.target for program in programs], np.int64)
+    row = np.repeat(np.arange(len(votes)), votes.lengths)
+    kept = target[votes.codes.astype(np.int64) // votes.classes] == labels[row]
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(row[kept], minlength=len(votes)))])
+    return VoteSet(votes.codes[kept], indptr, votes.lfs, votes.classes)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from factory.warehouse import Warehouse
 
 MOST_AUDITED = 20_000
-_CHOSEN = "(SELECT min(label_model_no) FROM label_models WHERE chosen)"
+_CHOSEN = "(SELECT min(label_model_no) FROM label_models WHERE chosen AND config->>'systems' LIKE '%\"student\"%')"
 
 
 def audit(
@@ -164,7 +164,7 @@ def _chances(
     if probs is None:
         return None
     if label is None:
-        values = [probs[at] for at in pair]
+        values = [probs[at] if at < len(probs) else None for at in pair]
     else:
         yes = probs[label] if label < len(probs) else None
         values = [None if yes is None else (yes if at else 1 - yes) for at in pair]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -83,16 +84,19 @@ def read_answers(path: Path, labels: Sequence[str], *, multi: bool) -> tuple[dic
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=path) from error
+    except UnicodeDecodeError as error:
+        raise InputError("the file is not UTF-8 text", where=path, fix="Save it as UTF-8") from error
+    csv.field_size_limit(1 << 27)
     try:
         if path.suffix == ".csv":
-            rows = [(row.get("id"), row.get("label")) for row in csv.DictReader(text.splitlines(keepends=True))]
+            rows = [(row.get("id"), row.get("label")) for row in csv.DictReader(io.StringIO(text))]
         elif path.suffix == ".jsonl":
-            rows = [(row.get("id"), row.get("label")) for row in map(json.loads, filter(str.strip, text.splitlines()))]
+            rows = [(row.get("id"), row.get("label")) for row in map(json.loads, filter(str.strip, text.split("\n")))]
         elif path.suffix == ".json":
             rows = [_answered(task) for task in json.loads(text)]
         else:
             raise InputError("answers are read from .csv, .jsonl or .json (Label Studio's export)", where=path)
-    except (json.JSONDecodeError, AttributeError, TypeError, KeyError) as error:
+    except (csv.Error, json.JSONDecodeError, AttributeError, TypeError, KeyError) as error:
         raise InputError("this is not in the form that `ask` writes", where=path) from error
     found: dict[str, list[str]] = {}
     empty = 0

@@ -198,6 +198,8 @@ class Plan:
                 fix="Loosen `confidence`, or add programs",
             )
         rest = rows.text_nos[_unlabelled(rows)] if options.get("consistency") else np.zeros(0, np.int64)
+        if options.get("consistency") and not len(rest):
+            options = {**options, "consistency": 0.0}  # every text of this system has a label
         return fit_student(
             kind,
             self.inputs(kind, encoder, rows.text_nos[kept], progress),
@@ -225,6 +227,7 @@ class Plan:
         labelled = self.inputs(kind, encoder, rows.text_nos[given], progress)
         unlabelled = self.inputs(kind, encoder, rows.text_nos[left], progress)
         targets, weights = rows.probs[given], rows.weights[given]
+        rest = texts_of(self.warehouse, rows.text_nos[left].tolist()) if options.get("consistency") else []
 
         def fit(learn: NDArray[np.int64], pseudo: Pseudo | None) -> Any:
             inputs, probs, mass = _take(labelled, learn), targets[learn], weights[learn]
@@ -232,7 +235,9 @@ class Plan:
                 inputs = _joined(inputs, _take(unlabelled, pseudo.rows))
                 probs = np.concatenate([probs, np.eye(probs.shape[1])[pseudo.labels]])
                 mass = np.concatenate([mass, np.full(len(pseudo.rows), pseudo.weight)])
-            student = fit_student(kind, inputs, probs, mass, config=options, encoder=encoder, progress=progress)
+            student = fit_student(
+                kind, inputs, probs, mass, config=options, encoder=encoder, unlabelled=rest, progress=progress
+            )
             return lambda some, *, unlabelled=False: student.predict_proba(
                 _take(others if unlabelled else labelled, some)
             )

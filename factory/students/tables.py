@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from factory.errors import InputError
+from factory.unpacked import Unpacked
 
 NAMES = ("text", "sentence", "content", "body", "comment", "message", "question", "document")
 
@@ -154,6 +155,10 @@ def _jsonl(stream: TextIO, path: Path) -> Iterator[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
+            if "\\u" in line:
+                json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise InputError("this line holds half a surrogate pair", where=f"{path}:{number}") from error
         except (ValueError, RecursionError) as error:
             raise InputError("this line is not JSON", where=f"{path}:{number}") from error
         if not isinstance(row, dict):
@@ -180,8 +185,8 @@ def _open_text(path: Path) -> Iterator[TextIO]:
         import zstandard
 
         try:
-            with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as stream:
-                yield io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+            with path.open("rb") as raw:
+                yield io.TextIOWrapper(io.BufferedReader(Unpacked(raw)), encoding="utf-8-sig", newline="")
         except zstandard.ZstdError as error:
             raise InputError("the compressed file is damaged or cut short", where=path) from error
     elif path.name.lower().endswith(".gz"):

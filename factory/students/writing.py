@@ -35,11 +35,17 @@ class Writer(Protocol):
         """Write what is due even if there was no row."""
 
 
-def _kept(name: str, taken: frozenset[str]) -> str:
-    """The name under which a column of the input is written."""
-    while name in taken:
-        name = f"input_{name}"
-    return name
+def _kept(names: Sequence[str], taken: frozenset[str]) -> list[str]:
+    """The names under which the columns of the input are written: none of ours, and none twice."""
+    used = taken | set(names)
+    found = []
+    for name in names:
+        new = name
+        while name in taken and new in used:
+            new = f"input_{new}"
+        used |= {new}
+        found.append(new)
+    return found
 
 
 def _same_columns(row: Mapping[str, Any], names: Sequence[str]) -> None:
@@ -58,7 +64,8 @@ class JsonlWriter:
     def write(self, chunk: Chunk, said: Sequence[dict[str, Any]], probs: NDArray[np.float32]) -> None:
         for row, words, values in zip(chunk.rows, said, probs, strict=True):
             each = {name: round(float(value), 6) for name, value in zip(self.labels, values, strict=True)}
-            record = {**{_kept(name, self.taken): value for name, value in row.items()}, **words, "probabilities": each}
+            given = dict(zip(_kept(list(row), self.taken), row.values(), strict=True))
+            record = {**given, **words, "probabilities": each}
             self.stream.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
 
     def end(self) -> None:
@@ -79,18 +86,28 @@ class CsvWriter:
         for row, words, values in zip(chunk.rows, said, probs, strict=True):
             if self.table is None:
                 self.names = list(row)
-                self._begin([_kept(name, self.taken) for name in self.names])
+                self._begin(_kept(self.names, self.taken))
             _same_columns(row, self.names)
             cells = [_cell(row.get(name)) for name in self.names] + [_cell(words[name]) for name in self.columns]
             self.table.writerow([*cells, *(f"{float(value):.6f}" for value in values)])
 
     def _begin(self, names: Sequence[str]) -> None:
-        self.table = csv.writer(self.stream, lineterminator="\n")
+        self.table = csv.writer(_Lines(self.stream), lineterminator="\r\n")
         self.table.writerow([*names, *self.ours])
 
     def end(self) -> None:
         if self.table is None:
             self._begin([])
+
+
+class _Lines:
+    """Takes rows that end in CR LF, for which the csv module quotes a lone CR too, and ends them in LF."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, row: str) -> int:
+        return self.stream.write(row.removesuffix("\r\n") + "\n")
 
 
 def _cell(value: Any) -> Any:
@@ -119,7 +136,7 @@ class ParquetWriter:
             for row in chunk.rows:
                 _same_columns(row, self.names)
             table = pa.table({name: _column([row.get(name) for row in chunk.rows]) for name in self.names})
-        table = table.rename_columns([_kept(name, self.taken) for name in table.column_names])
+        table = table.rename_columns(_kept(table.column_names, self.taken))
         for name, kind in self._kinds().items():
             mine = probs[:, self.labels.index(name[2:])] if name not in self.columns else [w[name] for w in said]
             table = table.append_column(name, pa.array(mine, kind))
@@ -162,9 +179,11 @@ def _column(values: list[Any]) -> Any:
     kinds = {type(value) for value in values if value is not None}
     if not kinds or kinds == {str}:
         return pa.array(values, pa.string())
-    if kinds <= {int, float} or kinds == {bool}:
-        whole = kinds == {int} and all(value is None or -(2**63) <= value < 2**63 for value in values)
-        return pa.array(values, pa.bool_() if kinds == {bool} else pa.int64() if whole else pa.float64())
+    largest = max((abs(value) for value in values if type(value) is int), default=0)
+    if kinds == {int} and largest < 2**63:
+        return pa.array(values, pa.int64())
+    if kinds == {bool} or (kinds <= {int, float} and largest <= 2**53):
+        return pa.array(values, pa.bool_() if kinds == {bool} else pa.float64())
     return pa.array([None if value is None else json.dumps(value, ensure_ascii=False) for value in values], pa.string())
 
 

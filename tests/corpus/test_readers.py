@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from factory.corpus.readers import open_source
 from factory.corpus.readers.base import MAX_LINE_CHARS
+from factory.corpus.readers.lines import opened
 from factory.corpus.source import SourceSpec
 from factory.errors import InputError
 
@@ -233,3 +234,20 @@ def test_csv_and_jsonl_give_back_what_was_written(tmp_path_factory: pytest.TempP
     )
     assert [row["text"] for _, row in read(folder / "a.csv")] == values
     assert [row["text"] for _, row in read(folder / "a.jsonl")] == values
+
+
+def test_a_zstandard_file_that_is_cut_off_is_refused_and_one_of_several_frames_is_read(tmp_path: Path) -> None:
+    import random
+
+    import zstandard
+
+    rng = random.Random(0)
+    lines = [f'{{"text": "row {number} {rng.random()}"}}\n'.encode() for number in range(20_000)]
+    whole = zstandard.compress(b"".join(lines[:12_000])) + zstandard.compress(b"".join(lines[12_000:]))
+    path = tmp_path / "x.jsonl.zst"
+    path.write_bytes(whole)
+    with opened(path, None) as (stream, _):
+        assert sum(1 for _ in stream) == 20_000
+    path.write_bytes(whole[: len(whole) // 3])
+    with pytest.raises(InputError, match="damaged or cut off"), opened(path, None) as (stream, _):
+        list(stream)

@@ -71,7 +71,8 @@ def test_what_an_export_carries_is_offered_over_http(static: Path) -> None:
     from fastapi.testclient import TestClient
 
     with TestClient(make_app(static)) as client:
-        asked = {"texts": [*HELD[:2], "SELECT a FROM b"], "sets": 0.1, "scope": 0.05, "target_precision": 0.9}
+        # Of the held-out texts, two whose numbers have two digits, as nearly all of those of training have.
+        asked = {"texts": [*HELD[14:16], "SELECT a FROM b"], "sets": 0.1, "scope": 0.05, "target_precision": 0.9}
         results = client.post("/predict", json={**asked, "probabilities": False}).json()["results"]
         assert [result["in_scope"] for result in results] == [True, True, False]
         assert all(isinstance(result["set"], list) and "probabilities" not in result for result in results)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from factory.corpus.stage import ingest
 from factory.llm.request import Request
+from factory.steps import take_in
 from factory.synthesis.near import THRESHOLD, jaccard, shingles
 from factory.synthesis.stage import synthesize
 from factory.warehouse import Warehouse
@@ -36,6 +38,7 @@ def parrot(request: Request, sample: int) -> str:
     return f"<text>{sentence(rng, wanted_label(request))}</text>"
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(["dev", "test", "few", "more", "other"]))
 def test_no_text_near_dev_or_test_survives_any_order_of_stages(
@@ -44,7 +47,7 @@ def test_no_text_near_dev_or_test_survives_any_order_of_stages(
     warehouse = corpus(train=10, seeds=1)
     for stage in order:
         if stage in HELD_OUT:
-            ingest(warehouse, CARD, {stage: {"texts": HELD_OUT[stage], "labels": ["pets", "cars"] * 2}})
+            take_in(warehouse, CARD, {stage: {"texts": HELD_OUT[stage], "labels": ["pets", "cars"] * 2}}, base=Path())
         else:
             per_label = 3 if stage == "more" else 2
             name = "other" if stage == "other" else "few_shot"

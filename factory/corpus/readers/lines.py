@@ -11,6 +11,7 @@ from typing import IO, cast
 
 from factory.corpus.readers.base import MAX_LINE_CHARS, BadRow
 from factory.errors import InputError
+from factory.unpacked import Unpacked
 
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
@@ -36,9 +37,7 @@ def opened(path: Path, encoding: str | None) -> Iterator[tuple[io.TextIOWrapper,
         if path.suffix == ".gz":
             stream = cast("IO[bytes]", gzip.GzipFile(fileobj=raw))
         elif path.suffix == ".zst":
-            import zstandard
-
-            stream = cast("IO[bytes]", zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True))
+            stream = cast("IO[bytes]", Unpacked(raw))
         with damage(path):
             buffered = io.BufferedReader(cast("io.RawIOBase", stream), 1 << 20)
             head = buffered.peek(4)[:4]
