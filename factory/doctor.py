@@ -129,7 +129,7 @@ def _sandbox() -> list[tuple[str, str, bool | None, str | None]]:
     rows.append(
         (
             "sandbox, proved",
-            f"possible: {possible}" if possible else "every attempt failed",
+            f"possible: {possible}" if possible else "every attempt to get out was stopped",
             None if possible else True,
             weaker,
         )

@@ -28,7 +28,7 @@ class FactoryError(Exception):
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what
-        line = f"{head}. {self.fix}" if self.fix else head
+        line = f"{head}{'' if head.endswith('?') else '.'} {self.fix}" if self.fix else head
         return " ".join(line.split())
 
 

@@ -143,11 +143,15 @@ def call_step(step: Step, warehouse: Warehouse, context: Context, progress: Prog
 
 # ----------------------------------------------------------------------------------------------------------------------
 def _no_todo(pipeline: Pipeline) -> None:
-    """Ask nothing about labels whose descriptions are still those that `factory init` wrote.
+    """Ask nothing while the model or a description is still what `factory init` wrote.
 
     Raises:
-        InputError: A description begins with TODO.
+        InputError: The model is MODEL, or a description begins with TODO.
     """
+    if (pipeline.engine or {}).get("model") == "MODEL":
+        raise InputError(
+            "the engine's `model` is still MODEL", where=pipeline.path, fix="Name the model that the server serves"
+        )
     for label in pipeline.card.labels:
         if label.description.startswith("TODO"):
             raise InputError(

@@ -118,7 +118,7 @@ def too_many_bad(spec: SourceSpec, bad: Sequence[BadRow]) -> InputError:
     words = f"{first.reason}: {first.detail}" if first.detail else first.reason
     rest = "" if len(bad) == 1 else f"; in all {count} rows cannot be used ({kinds})"
     allowed = f" and {spec.bad_limit} are allowed" if spec.bad_limit else ""
-    more = "" if stopped else f", or allow them with `bad_limit: {len(bad)}`"
+    more = "" if stopped else f", or allow them: `{{path: {spec.name}, bad_limit: {len(bad)}, ...}}`"
     return InputError(f"{words}{rest}{allowed}", where=f"{spec.name}:{first.row_no}", fix=f"Mend the file{more}")
 
 

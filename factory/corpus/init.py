@@ -149,7 +149,8 @@ def _pipeline(name: str, file: Path, out: Path, text: str, label: str | None) ->
     gold = f"  reference: {source}, label: {_scalar(label)}}}\n" if label else ""
     return (
         f"name: {name}\ntask: task.yaml\n"
-        "# Any OpenAI-compatible server, for instance: vllm serve MODEL --port 8000\n"
+        "# Any OpenAI-compatible server: your own (vllm serve MODEL --port 8000) or a hosted one (api_key_env: the variable\n"
+        "# that holds its key). Without a server: {kind: transformers, model: MODEL} on a CPU, or `factory batch`.\n"
         'engine: {kind: server, url: "http://127.0.0.1:8000/v1", model: MODEL}\n'
         "data:\n"
         f"  train: {source}}}\n{gold}"

@@ -61,6 +61,7 @@ def go_no_go(
     against: list[str] = []
     doubts: list[str] = []
     gains: list[str] = []
+    dev_is_as_good = False
     if majority_share is not None and metric == "accuracy":
         reasons.append(f"always the commonest label: {_percent(majority_share)}")
         if score <= majority_share + useful:
@@ -77,6 +78,7 @@ def go_no_go(
             gains.append(f"{words} ({_percent(other)})")
         elif other >= score - useful / 2:
             doubts.append(f"{words} scores {_percent(other)}, which cannot be told apart")
+            dev_is_as_good = dev_is_as_good or name == "dev_only"
     if label_equivalents is not None:
         reasons.append(f"worth about {label_equivalents:.0f} gold labels")
         if n_dev and label_equivalents < n_dev:
@@ -86,7 +88,7 @@ def go_no_go(
     worth = "" if label_equivalents is None else f", as much as {label_equivalents:.0f} random gold labels would give"
     if against:
         return Verdict("do not use", f"Do not use it: {said}, and {'; '.join(against)}.", tuple(reasons))
-    if doubts and not gains:
+    if doubts and (dev_is_as_good or not gains):
         return Verdict("unsure", f"Not proven: {said}{worth}, but {'; '.join(doubts)}.", tuple(reasons))
     beaten = f", and beats {', and '.join(gains)}" if gains else ""
     doubt = f"; note that {'; '.join(doubts)}" if doubts else ""

@@ -26,6 +26,9 @@ from factory.result import Progress
 STORE_EVERY_S = 1.0
 """A kill costs at most what was answered in this time."""
 
+FIRST_PATIENCE_S = 30.0
+"""For how long a server that has answered nothing in this run is waited for, if `patience_s` is not shorter."""
+
 GATHER = 32
 """Asks that are read and hashed between two looks at the network: some 5 ms."""
 
@@ -242,6 +245,7 @@ class Dispatcher:
             self.budget.settle(work.reserved, call, answers.values(), billed)
         if answers:
             self.answered += len(answers)
+            self.engine.has_answered = True
             self.told(answers)
         if fault is None or decision is None:
             return
@@ -272,12 +276,15 @@ class Dispatcher:
         self._says = ""
         if len(down) == len(self.endpoints):
             away = now - max(down)
-            self._says = f"the server is away for {away:.0f} s; waiting for it"
-            if away > self.patience_s and self._stop is None:
+            met = self.engine.has_answered
+            patience = self.patience_s if met else min(self.patience_s, FIRST_PATIENCE_S)
+            self._says = f"{self.endpoints[0].name} is away for {away:.0f} s; waiting for it, at most {patience:.0f} s"
+            if away > patience and self._stop is None:
                 self._stop = EngineError(
-                    f"the server did not come back within {self.patience_s:g} s",
+                    f"the server {'did not come back' if met else 'did not answer'} within {patience:g} s",
                     where=self.endpoints[0].name,
-                    fix="Every answer so far is stored; start the server and run again",
+                    fix="Every answer so far is stored; start the server (`vllm serve MODEL`) or check `engine: {url: ...}`,"
+                    " and run again",
                 )
 
     async def _wait(self, now: float) -> None:

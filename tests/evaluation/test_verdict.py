@@ -13,6 +13,13 @@ from factory.evaluation.verdict import go_no_go
         ({"student": 0.9, "dev_only": 0.8}, {"dev_only": (0.04, 0.16)}, {}, "use", "beats the same student"),
         ({"student": 0.7, "dev_only": 0.8}, {"dev_only": (-0.15, -0.05)}, {}, "do not use", "surely more"),
         ({"student": 0.8, "dev_only": 0.8}, {"dev_only": (-0.05, 0.05)}, {}, "unsure", "cannot be told apart"),
+        (
+            {"student": 0.8, "dev_only": 0.8, "zero_shot": 0.5},
+            {"dev_only": (-0.05, 0.05), "zero_shot": (0.2, 0.4)},
+            {},
+            "unsure",
+            "cannot be told apart",
+        ),
         ({"student": 0.6}, {}, {"majority_share": 0.6}, "do not use", "commonest label"),
         (
             {"student": 0.9, "zero_shot": 0.5},

@@ -95,6 +95,9 @@ class Engine(ABC):  # noqa: B024 - its two shapes below have the abstract method
 
     name: str = ""
 
+    has_answered = False
+    """Whether anything came from it since it was made: only then is it worth waiting long for."""
+
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
         self.structured = settings.structured
