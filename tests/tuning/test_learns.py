@@ -105,6 +105,7 @@ def check(learned: Learned, engine: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_it_learns_from_its_own_texts_and_not_from_shuffled_answers(learned: Learned) -> None:
     check(learned, make_engine(EngineSettings(kind="transformers", model=str(learned.model), batch_size=64)))
 
@@ -122,6 +123,7 @@ def served(learned: Learned, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.mark.vllm
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(vllm_python() is None, reason="no vLLM: set LABEL_FACTORY_VLLM_PYTHON to a Python that has it")
 def test_real_vllm_serves_the_adapter_by_name_and_it_has_learned(learned: Learned, served: VllmServer) -> None:
     check(learned, make_engine(EngineSettings(kind="server", url=served.url, model="tiny")))
