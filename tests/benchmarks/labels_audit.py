@@ -28,7 +28,7 @@ def audit(options: Options) -> None:
 
     from factory.labels.audit import find_issues, out_of_sample
 
-    for name in ("wrench_youtube", "wrench_trec", "agnews"):
+    for name in REPORTED:
         data = load(options.data, name, limit=1000)
         vectors, gold, k = tfidf(data.fit.texts)[0], data.fit.gold, len(data.classes)
         for rate in (0.05, 0.1, 0.2):

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from _harness import Options, Skip, case, row
@@ -22,6 +23,17 @@ FEWSHOT = {
 }
 
 
+def _splits(name: str, path: str, held_out: int) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """Train and test; of CR, which has no test split, `held_out` rows of a seeded draw are the test."""
+    train = table(path, "train")
+    if name != "cr":
+        return train, table(path, "test")
+    held = sample(len(train["text"]), held_out, 99)
+    rest = np.setdiff1d(np.arange(len(train["text"])), held)
+    train, test = ({key: [values[i] for i in rows] for key, values in train.items()} for rows in (rest, held))
+    return train, test
+
+
 def _fewshot(name: str, options: Options, shots: int = 8, most_seeds: int = 10) -> Rows:
     from factory.students import fit_student
 
@@ -29,14 +41,7 @@ def _fewshot(name: str, options: Options, shots: int = 8, most_seeds: int = 10) 
     seeds = 1 if options.quick else min(int(options.extra.get("seeds") or 10), most_seeds)
     most = int(options.extra.get("test_rows") or 1000)
     path = str(options.data / folder)
-    train = table(path, "train")
-    if name == "cr":
-        held = sample(len(train["text"]), 1000, 99)
-        test = {key: [values[i] for i in held] for key, values in train.items()}
-        rest = np.setdiff1d(np.arange(len(train["text"])), held)
-        train = {key: [values[i] for i in rest] for key, values in train.items()}
-    else:
-        test = table(path, "test")
+    train, test = _splits(name, path, 1000)
     names = sorted(set(train["label"]))
     rows = sample(len(test["text"]), most, 7)
     texts = [test["text"][i] for i in rows]
@@ -103,14 +108,7 @@ def _thousand(name: str, options: Options) -> Rows:
 
     folder, published = THOUSAND[name]
     path = str(options.data / folder)
-    train = table(path, "train")
-    if name == "cr":
-        held = sample(len(train["text"]), 754, 99)
-        test = {key: [values[i] for i in held] for key, values in train.items()}
-        rest = np.setdiff1d(np.arange(len(train["text"])), held)
-        train = {key: [values[i] for i in rest] for key, values in train.items()}
-    else:
-        test = table(path, "test")
+    train, test = _splits(name, path, 754)
     names = sorted(set(train["label"]))
     rows, held_rows = sample(len(train["text"]), 1000, 0), sample(len(test["text"]), 1000, 7)
     texts, held_texts = [train["text"][i] for i in rows], [test["text"][i] for i in held_rows]

