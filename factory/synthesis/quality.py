@@ -124,7 +124,7 @@ def _fidelity(
 def _texts(warehouse: Warehouse) -> list[tuple[str, str, int, str, int]]:
     return warehouse.query(
         "SELECT s.method, l.name, s.text_no, s.text, s.label_no FROM synthetic s JOIN labels l USING (label_no)"
-        " WHERE s.state = 'accepted' AND s.text_no IS NOT NULL ORDER BY s.method, l.label_no, s.synthetic_no"
+        " WHERE s.state = 'accepted' AND s.text_no IS NOT NULL ORDER BY s.method, l.label_no, md5(s.text), s.text_no"
     )
 
 

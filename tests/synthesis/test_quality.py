@@ -30,7 +30,12 @@ def test_every_method_and_label_is_measured_with_its_size(corpus: Callable[..., 
         assert 0 < row["distinct_2"] <= 1
         assert row["compression"] > 1
         assert 0 < row["mean_distance"] < 1
-        assert row["program_agreement"] == {"share": {None: 0.5, "pets": 0.0, "cars": 1.0}[label], "of": 1.0}
+        told = row["program_agreement"]
+        assert told["of"] == 1.0
+        if label is None:  # 10 of 6 + 6 were drawn
+            assert told["share"] in (0.4, 0.5, 0.6)
+        else:
+            assert told["share"] == {"pets": 0.0, "cars": 1.0}[label]
     assert rows["few_shot", None]["passages_used"] is None
     used = rows["synthesizrr", None]["passages_used"]
     assert used["accepted"] == 12
