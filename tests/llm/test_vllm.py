@@ -73,8 +73,11 @@ def test_the_server_answers_every_kind_and_a_second_run_sends_nothing(vllm_serve
     asks = every_kind(engine.model, N)  # type: ignore[name-defined]  # noqa: F821
     check(ask(warehouse, engine, asks, stage="t"), asks)
     assert warehouse.query("SELECT bool_and(tokens_counted), min(tokens_out) > 0 FROM answers") == [(True, True)]
+    outcomes = warehouse.query("SELECT outcome, reason, count(*) FROM attempts GROUP BY ALL ORDER BY ALL")
+    assert ("answered", None, 5 * N) in outcomes, outcomes
+    lost = {("retried", "connection_lost"), ("retried", "connect_timeout")}  # by a server that has no processor to itself
+    assert {(outcome, reason) for outcome, reason, _ in outcomes[1:]} <= lost, outcomes
     attempts = warehouse.scalar("SELECT count(*) FROM attempts")
-    assert attempts == 5 * N
     check(ask(warehouse, engine, asks, stage="t"), asks)
     assert warehouse.scalar("SELECT count(*) FROM attempts") == attempts
 

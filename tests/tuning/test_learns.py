@@ -105,6 +105,7 @@ def check(learned: Learned, engine: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.vllm  # it needs none, but shares its training with the test below
 @pytest.mark.timeout(1800)
 def test_it_learns_from_its_own_texts_and_not_from_shuffled_answers(learned: Learned) -> None:
     check(learned, make_engine(EngineSettings(kind="transformers", model=str(learned.model), batch_size=64)))

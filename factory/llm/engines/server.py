@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import aiohttp
 
 _LARGEST_ANSWER = 1 << 28
+_KEEP_ALIVE_S = 4
+"""An idle connection is not used again after this: uvicorn, and so vLLM, closes it after 5 s, perhaps just as we send."""
 
 
 class ServerEngine(CallEngine):
@@ -46,7 +48,7 @@ class ServerEngine(CallEngine):
         timeout = aiohttp.ClientTimeout(total=self.settings.timeout_s, sock_connect=self.settings.connect_timeout_s)
         self._session = aiohttp.ClientSession(
             timeout=timeout,
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=self._headers() | {"Content-Type": "application/json"},
             read_bufsize=1 << 18,
