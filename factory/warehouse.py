@@ -104,15 +104,21 @@ class Warehouse:
         return None if self.path is None else self.path.parent
 
     @contextmanager
-    def lease(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def lease(self, *, memory: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
         """Hold the file for one write transaction: committed on leaving, rolled back on an exception.
 
         A lease inside a lease of the same thread joins it. Never keep one across a call to a model.
+
+        Args:
+            memory: The most that DuckDB may take until the file is closed, its checkpoint included, as in `256MB`; None
+                leaves it 80% of the machine's memory. Of no effect inside another lease and on a warehouse in memory.
         """
         with self._held(write=True) as db:
             if self._depth > 1:
                 yield db
                 return
+            if memory is not None and self.path is not None:
+                db.execute(f"SET memory_limit = '{memory}'")
             db.execute("BEGIN")
             try:
                 yield db

@@ -77,6 +77,18 @@ def test_a_lease_inside_a_lease_joins_it(tmp_path: Path) -> None:
     assert warehouse.scalar("SELECT count(*) FROM labels") == 0
 
 
+def test_a_lease_bounds_the_memory_of_its_own_transaction_alone(tmp_path: Path) -> None:
+    limit = "SELECT current_setting('memory_limit')"
+    for warehouse, bounded in ((Warehouse.open(tmp_path / "w.duckdb"), True), (Warehouse.memory(), False)):
+        own = warehouse.scalar(limit)
+        with warehouse.lease(memory="300MB"):
+            inside = warehouse.scalar(limit)
+            assert inside == ("286.1 MiB" if bounded else own)
+            with warehouse.lease(memory="400MB"):
+                assert warehouse.scalar(limit) == inside
+        assert warehouse.scalar(limit) == own
+
+
 def test_threads_wait_for_each_other_and_lose_nothing(tmp_path: Path) -> None:
     warehouse = Warehouse.open(tmp_path / "w.duckdb")
 

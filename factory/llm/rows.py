@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -44,6 +44,8 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
 }
 """The columns that are written, and their Arrow types."""
+
+_ANY_LENGTH = {"messages", "schema", "answer", "reasoning", "logprobs"}
 
 
 def request_row(request: Request, stage: str) -> Row:
@@ -132,6 +134,12 @@ def read_answer(row: Sequence[Any]) -> Answer:
     usage = Usage(t_in or 0, t_out or 0, t_cached or 0, counted)
     told = None if logprobs is None else orjson.loads(logprobs)
     return Answer(text, finish, reasoning, usage, cost, latency, told, origin)
+
+
+def text_bytes(table: str, rows: Iterable[Row]) -> int:
+    """About how much text of any length is in rows of `requests` or `answers`."""
+    columns = [at for at, name in enumerate(COLUMNS[table]) if name in _ANY_LENGTH]
+    return sum(len(row[at] or "") for row in rows for at in columns)
 
 
 def write(db: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row]) -> int:

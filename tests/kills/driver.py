@@ -161,9 +161,9 @@ def install(watch: Watch, store_every_s: float) -> None:
     lease = warehouse.Warehouse.lease
 
     @contextlib.contextmanager
-    def watched_lease(self: Any) -> Iterator[Any]:
+    def watched_lease(self: Any, **named: Any) -> Iterator[Any]:
         outermost = self._depth == 0
-        with lease(self) as db:
+        with lease(self, **named) as db:
             if outermost:
                 watch.held = db
             yield db

@@ -69,6 +69,16 @@ def test_a_torn_line_is_left_out_and_a_long_journal_is_rewritten(tmp_path: Path,
     assert [line[0] for line in Journal(tmp_path / "w.inflight").left_over()[path]] == [100]
 
 
+def test_a_batch_of_very_long_texts_is_stored_within_the_limit_of_memory(tmp_path: Path) -> None:
+    warehouse = Warehouse.open(tmp_path / "w.duckdb")
+    ledger = Ledger(warehouse, stage="t", engine="test")
+    for number in range(40):  # 40 MB of them: with 256 MB alone DuckDB would refuse
+        call = Call(request(f"{number} " + "word " * 200_000), 0, 0)
+        ledger.add(ledger.started(call), call, reply("said"), "answered")
+    ledger.close()
+    assert warehouse.scalar("SELECT count(*) FROM requests WHERE length(messages) > 1000000") == 40
+
+
 def test_what_another_process_stored_meanwhile_is_not_stored_twice(tmp_path: Path) -> None:
     warehouse = Warehouse.open(tmp_path / "w.duckdb")
     one, other = (Ledger(warehouse, stage="t", engine="test") for _ in range(2))
