@@ -111,9 +111,8 @@ def init(
     """Write a task card and a pipeline to start from, out of a file of texts."""
     from factory.corpus.init import write_start
 
-    written = write_start(
-        csv, out, text=text, label=label, labels=[item.strip() for item in labels.split(",")] if labels else None
-    )
+    names = [name.strip() for name in (labels or "").split(",") if name.strip()]
+    written = write_start(csv, out, text=text, label=label, labels=names or None)
 
     def person() -> None:
         for line in written["says"]:
