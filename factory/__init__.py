@@ -22,7 +22,8 @@ Where things live:
     students/       curation, students, calibration, export, predict, serve
     evaluation/     metrics with intervals, baselines, the report; the only reader of test and reference gold
     pipeline.py     a YAML file -> checked steps (standard.py: those of one that names none; schema.py: for editors)
-    run.py          steps -> stages, in order (steps.py: those that know the run's folder);  planning.py  what it will cost
+    run.py          steps -> stages, in order (steps.py: those that know the run's folder; running.py: one run at a time)
+    planning.py     what a pipeline will still ask, and cost
     cli.py          thin: parse, call, print (the commands: commands/)
 
 Imports run one way: cli -> run, pipeline -> stage -> (core, warehouse, llm, prompts) -> task. Stages never import each other;

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from factory.commands import inspection, lines, models, programs
-from factory.commands.shared import say
+from factory.commands.shared import runs_here, say
 from factory.errors import FactoryError
 
 app = typer.Typer(
@@ -76,16 +76,40 @@ def _run() -> int:
         return 130
     except Exception as error:  # click's usage errors have a message and an exit code of their own
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-            usage = getattr(error, "ctx", None)
-            say(
-                f"factory: {' '.join(error.format_message().split())}"
-                + (f" (see `{usage.command_path} --help`)" if usage else "")
-            )
+            say(_usage(error))
             return int(error.exit_code)
         if isinstance(error, BrokenPipeError):
             return 141
         raise
     return left if isinstance(left, int) else 0
+
+
+def _usage(error: Any) -> str:
+    """A usage error in one line, with an example where an argument is missing; a command without anything gets its help."""
+    message = error.format_message()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return str(message)
+    context = getattr(error, "ctx", None)
+    line = f"factory: {' '.join(message.split())}"
+    if context is None:
+        return line
+    if type(error).__name__ == "MissingParameter":
+        line = f"{line.removesuffix('.')}. {_example(context)}"
+    return f"{line.rstrip()} (see `{context.command_path} --help`)"
+
+
+def _example(context: Any) -> str:
+    """The command with its arguments, over a run that is there; or how to make one."""
+    wanted = [param.name for param in context.command.params if param.param_type_name == "argument" and param.required]
+    known = {"pipeline": "quickstart", "program_no": "1", "kind": "text", "number": "1"}
+    if "where" in wanted:
+        runs = runs_here()
+        if not runs:
+            return "It reads a run (a pipeline, a run's folder, or a .duckdb file); `factory run quickstart` makes one"
+        known["where"] = str(runs[0])
+    if not {"where", "pipeline"} & set(wanted):
+        return ""
+    return f"For example: {' '.join([context.command_path, *(known.get(name, name.upper()) for name in wanted)])}"
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ def find_pipeline(path: str | Path) -> Path:
     """The file itself, or the ready pipeline of that name.
 
     Raises:
-        InputError: There is neither.
+        InputError: There is neither; the nearest that there is, and all ready ones, are named.
     """
     from factory.resources import shipped
 
@@ -154,10 +154,17 @@ def find_pipeline(path: str | Path) -> Path:
         return given.absolute()
     ready = shipped("pipelines")
     named = ready / (given.name if given.suffix in {".yaml", ".yml"} else f"{given.name}.yaml")
-    if given.parent in {Path("."), Path("pipelines")} and named.is_file():
+    by_name = given.parent in {Path("."), Path("pipelines")}
+    if by_name and named.is_file():
         return named
-    names = ", ".join(sorted(found.stem for found in ready.glob("*.yaml")))
-    raise InputError("no such pipeline file", where=given, fix=f"Check the path, or name a ready one: {names}")
+    names = sorted(found.stem for found in ready.glob("*.yaml"))
+    near = {str(file): None for end in ("*.yaml", "*.yml") for file in sorted(given.parent.glob(end))}
+    near |= dict.fromkeys(names if by_name else [])
+    raise InputError(
+        f"no such pipeline file{_nearest(str(given), near)}",
+        where=given,
+        fix=f"Check the path, or name a ready one: {', '.join(names)}",
+    )
 
 
 def check_engine(engine: Any, where: str) -> None:

@@ -10,24 +10,30 @@ from typing import TYPE_CHECKING, Any
 
 from factory.llm.engines.base import BulkEngine, Call, Fault, Pending, Reply
 from factory.pipeline import ASKING, Pipeline, Step
-from factory.run import call_step
+from factory.run import LINGER_S, call_step
 from factory.steps import Context
 from factory.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from factory.llm.engines.base import Engine
+    from factory.llm.request import Request
 
 
 class Collector(BulkEngine):
     """Answers what its engine has recorded, and notes the rest as missing.
 
+    Args:
+        engine: Whose requests are noted.
+        rough: Whether they are only counted. What is recorded is found by its content, so it is rendered with care all the same.
+
     Attributes:
         missing: The calls that were noted, by stage.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, rough: bool = False) -> None:
         super().__init__(engine.settings)
         self.name = engine.name
+        self.rough = rough and engine.name != "recorded"
         self._engine = engine
         self.missing: dict[str, list[Call]] = {}
 
@@ -52,33 +58,39 @@ class Collector(BulkEngine):
         return self._engine.count_tokens(messages)
 
 
-def collect(pipeline: Pipeline, warehouse: Warehouse, folder: Path, *, beyond: bool) -> tuple[Collector, list[str]]:
+def collect(
+    pipeline: Pipeline, warehouse: Warehouse, folder: Path, *, beyond: bool, rough: bool = False
+) -> tuple[Collector, list[str]]:
     """Run a pipeline as far as its stored and recorded answers reach, noting what is missing.
+
+    Of the steps that do not ask, those alone are done on which a later request hangs: no label model, no student.
 
     Args:
         pipeline: From `load_pipeline`.
         warehouse: Its plans are stored here.
         folder: The run's folder.
         beyond: Also render the later asking steps that do not hang on what is missing.
+        rough: Whether the requests are only counted.
 
     Returns:
         The collector, and the asking steps that could not be rendered yet.
     """
     context = Context(pipeline.card, folder, pipeline.base, pipeline.engine)
-    collector = Collector(context.engine())
+    collector = Collector(context.engine(), rough=rough)
     context.use(collector)
     stopped = False
     unknown: list[str] = []
+    warehouse.linger_s = LINGER_S
     try:
         for step in pipeline.steps:
-            if stopped and (step.verb not in ASKING or not beyond or _hangs_on_votes(step)):
+            if stopped and (step.verb not in ASKING or not beyond or _hangs_on_answers(step)):
                 if step.verb in ASKING:
                     unknown.append(step.verb)
                 continue
             if step.verb == "tune":  # what an adapter answers is known after the training alone
                 stopped = True
                 continue
-            if step.verb not in ASKING and not any(later.verb in ASKING for later in _after(pipeline, step)):
+            if step.verb not in ASKING and not _wanted(step, _after(pipeline, step)):
                 continue
             try:
                 call_step(step, warehouse, context)
@@ -86,6 +98,7 @@ def collect(pipeline: Pipeline, warehouse: Warehouse, folder: Path, *, beyond: b
                 stopped = True
     finally:
         context.close()
+        warehouse.let_go()
     return collector, unknown
 
 
@@ -117,7 +130,8 @@ def plan_pipeline(pipeline: Pipeline, *, folder: Path | None = None) -> dict[str
 
     The steps run on a copy of the warehouse. Requests that can be rendered now are counted exactly; repairs and
     topping up add to them, so the upper ends of the ranges allow for one repetition of each; steps that hang on answers
-    still missing are named under `later`.
+    still missing are named under `later`. Passages that will be rewritten are dealt out instead of searched for, which would
+    embed the corpus: their tokens are near to those of a run.
     """
     from factory.llm.plan import estimate
 
@@ -128,7 +142,7 @@ def plan_pipeline(pipeline: Pipeline, *, folder: Path | None = None) -> dict[str
         if real.is_file():
             with Warehouse.open(real).read():
                 shutil.copyfile(real, copy)
-        collector, unknown = collect(pipeline, Warehouse.open(copy), Path(temporary), beyond=True)
+        collector, unknown = collect(pipeline, Warehouse.open(copy), Path(temporary), beyond=True, rough=True)
         stages = []
         for stage, calls in collector.missing.items():
             stages.append(
@@ -145,19 +159,27 @@ def check_pipeline_engine(pipeline: Pipeline) -> dict[str, Any]:
     """
     from factory.llm.check import check_engine
 
-    with tempfile.TemporaryDirectory(prefix="factory-check-") as temporary:
-        warehouse = Warehouse.open(Path(temporary) / f"{pipeline.name}.duckdb")
-        collector, later = collect(pipeline, warehouse, Path(temporary), beyond=True)
-        calls = [call for found in collector.missing.values() for call in found]
     context = Context(pipeline.card, Path.cwd(), pipeline.base, pipeline.engine)
     try:
         engine = context.engine()
         if engine.name in {"recorded", "batch"}:
-            checks = _checks_of_files(engine.name, collector.missing, later)
+            checks = _checks_of_files(engine.name, *_all_missing(pipeline))
             return {"ok": all(check["ok"] for check in checks), "checks": checks}
-        return dict(check_engine(engine, [call.request for call in calls]))
+        return dict(check_engine(engine, lambda: _requests(_all_missing(pipeline)[0])))
     finally:
         context.close()
+
+
+def _all_missing(pipeline: Pipeline) -> tuple[Mapping[str, list[Call]], list[str]]:
+    """What a pipeline would ask from its beginning, by stage, and the steps that cannot be rendered yet."""
+    with tempfile.TemporaryDirectory(prefix="factory-check-") as temporary:
+        warehouse = Warehouse.open(Path(temporary) / f"{pipeline.name}.duckdb")
+        collector, later = collect(pipeline, warehouse, Path(temporary), beyond=True, rough=True)
+    return collector.missing, later
+
+
+def _requests(missing: Mapping[str, list[Call]]) -> list[Request]:
+    return [call.request for calls in missing.values() for call in calls]
 
 
 def _checks_of_files(kind: str, missing: Mapping[str, list[Call]], later: list[str]) -> list[dict[str, Any]]:
@@ -182,5 +204,13 @@ def _after(pipeline: Pipeline, step: Step) -> tuple[Step, ...]:
     return pipeline.steps[at + 1 :]
 
 
-def _hangs_on_votes(step: Step) -> bool:
+def _wanted(step: Step, later: Iterable[Step]) -> bool:
+    """Whether a step that asks nothing changes what a later one asks: texts do, and votes where they choose the texts."""
+    asking = [other for other in later if other.verb in ASKING]
+    if step.verb == "vote":
+        return any(other.params.get("texts") == "uncovered_or_tied" for other in asking)
+    return step.verb == "ingest" and bool(asking)
+
+
+def _hangs_on_answers(step: Step) -> bool:
     return step.params.get("texts") == "uncovered_or_tied" or step.params.get("adapter") is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from factory.errors import InputError
 from factory.pipeline import ASKING, Pipeline, Step, step_function
 from factory.result import Progress, StageResult, no_progress
+from factory.running import alone_in
 from factory.steps import Context
 from factory.warehouse import Warehouse
 
@@ -62,6 +64,7 @@ def run_pipeline(
     warehouse: Warehouse | None = None,
     only: Sequence[str] = (),
     budget: str | None = None,
+    alone: bool = True,
     progress: Callable[[Step, int, int], Progress] | None = None,
     told: Callable[[Step, StageResult], None] | None = None,
 ) -> RunResult:
@@ -76,16 +79,31 @@ def run_pipeline(
         warehouse: Use this warehouse instead of the folder's own.
         only: Names of steps; others are left out.
         budget: Overrides the pipeline's.
+        alone: Whether another run in the warehouse's folder is a reason to refuse: both would do, and pay for, the same.
         progress: Makes a progress callback for a step `(step, its number, number of steps)`.
         told: Called after each step with its result.
 
     Raises:
+        InputError: Another run is at work there.
         FactoryError: Whatever a step says; what was done before it stands.
     """
     folder = (folder or Path("factory-runs") / pipeline.name).absolute()
-    if warehouse is None:
-        warehouse = Warehouse.open(folder / f"{pipeline.name}.duckdb")
-    context = Context(pipeline.card, folder, pipeline.base, pipeline.engine, budget or pipeline.budget)
+    place = folder if warehouse is None else warehouse.folder
+    with alone_in(place) if alone and place is not None else nullcontext():
+        if warehouse is None:
+            warehouse = Warehouse.open(folder / f"{pipeline.name}.duckdb")
+        context = Context(pipeline.card, folder, pipeline.base, pipeline.engine, budget or pipeline.budget)
+        return _run_steps(pipeline, warehouse, context, only, progress, told)
+
+
+def _run_steps(
+    pipeline: Pipeline,
+    warehouse: Warehouse,
+    context: Context,
+    only: Sequence[str],
+    progress: Callable[[Step, int, int], Progress] | None,
+    told: Callable[[Step, StageResult], None] | None,
+) -> RunResult:
     context.spending()  # a budget that cannot be read is said before anything is done
     steps = [step for step in pipeline.steps if not only or step.verb in only]
     unknown = [verb for verb in only if verb not in {step.verb for step in pipeline.steps}]

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from factory import cli
-
 ROOT = Path(__file__).resolve().parent.parent
 
 TASK = """name: toy
@@ -142,23 +140,6 @@ def prepare(folder: Path, change: Change) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-
-
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command line in this process: exit code, stdout, stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["factory", *arguments])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as leave:
-            code = int(leave.code or 0)
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return run
 
 
 def is_one_clear_line(code: int, out: str, err: str, words: str) -> None:

@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -137,8 +138,16 @@ def test_each_stage_is_a_verb_of_its_own(line: Line, tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["run", "no-such.yaml"], "no such pipeline file"),
+        (
+            ["run", "quikstart"],
+            "quikstart: no such pipeline file; did you mean `quickstart`? Check the path, or name a ready",
+        ),
+        (["run", "quikstart"], ", quickstart, reuters, "),
         (["frobnicate"], "frobnicate"),
-        (["run"], "Missing argument"),
+        (["run"], "Missing argument 'pipeline'. For example: "),
+        (["programs", "list"], "`factory run quickstart` makes one (see `"),
+        (["programs", "diff"], "a pipeline, a run's folder, or a .duckdb file"),
+        (["programs", "list", "."], ".: the folder holds 0 warehouses. Run a pipeline first: factory run quickstart"),
         (["run", "quickstart", "--set", "data"], "--set takes NAME=VALUE"),
         (["run", "quickstart", "--only", "fly"], "fly"),
         (["predict", "no-such-folder", "no-such.csv"], "no-such"),
@@ -152,6 +161,47 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments: list[str], words: str,
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_missing_argument_is_told_by_an_example_over_a_run_that_is_there(
+    tmp_path: Path, told: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(["old", "new", "bare"]):
+        (tmp_path / "factory-runs" / name).mkdir(parents=True)
+        ending = ".gold.duckdb" if name == "bare" else ".duckdb"
+        (tmp_path / "factory-runs" / name / f"{name}{ending}").touch()
+        os.utime(tmp_path / "factory-runs" / name / f"{name}{ending}", (number, number))
+    for arguments, words in (
+        (["programs", "list"], "programs list factory-runs/new (see"),
+        (["programs", "show"], "programs show factory-runs/new 1 (see"),
+        (["programs", "add"], "programs add factory-runs/new FILE (see"),
+        (["lineage"], "lineage factory-runs/new text 1 (see"),
+        (["report"], "report factory-runs/new (see"),
+        (["programs", "list", "factory-runs"], "Name a run's folder: factory-runs/new, factory-runs/old"),
+    ):
+        code, out, err = told(*arguments)
+        assert (code, out, len(err.splitlines())) == (2, "", 1)
+        assert words in err
+
+
+def test_a_group_without_a_command_prints_its_help(told: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, err = told("programs")
+    assert (code, out) == (2, "")
+    assert re.search(r"^  diff ", err, re.MULTILINE)
+
+
+def test_a_misspelt_file_is_told_the_nearest(tmp_path: Path, told: Callable[..., tuple[int, str, str]]) -> None:
+    (tmp_path / "pipeline.yaml").write_text("name: x\n")
+    code, _, err = told("run", str(tmp_path / "pipelin.yaml"))
+    assert code == 2
+    assert f"did you mean `{tmp_path / 'pipeline.yaml'}`?" in err
+
+
+def test_the_labels_of_a_new_card_keep_their_order(tmp_path: Path, told: Callable[..., tuple[int, str, str]]) -> None:
+    (tmp_path / "t.csv").write_text("text\nwhere is my parcel?\nyou charged me twice\n")
+    assert told("init", str(tmp_path / "t.csv"), "--out", str(tmp_path), "--labels", "b, a,, c")[0] == 0
+    assert re.findall(r"- name: (\w)", (tmp_path / "task.yaml").read_text()) == ["b", "a", "c"]
 
 
 def test_the_engine_check_says_at_once_that_nobody_answers_and_fails(tmp_path: Path) -> None:

@@ -79,7 +79,8 @@ def bounds(line: Line, step: str, kind: str) -> tuple[int, int]:
         return 0, 3
     if kind == "file":
         folders = (line.snapshots / step, line.undisturbed)
-        before, after = (len([name for name in folder_bytes(folder) if ".duckdb" not in name]) for folder in folders)
+        named = ([name for name in folder_bytes(folder) if ".duckdb" not in name] for folder in folders)
+        before, after = (len([name for name in names if name != "run.lock"]) for names in named)
         return before, after
     return line.rows_of(step)
 

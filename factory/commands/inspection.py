@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 batch = typer.Typer(help="Ask by file: OpenAI batch JSONL out and in.", no_args_is_help=True, rich_markup_mode=None)
 engine = typer.Typer(help="The engine that is asked.", no_args_is_help=True, rich_markup_mode=None)
+MOST_SHOWN = 20
 Where = Annotated[Path, typer.Argument(help="A pipeline, a run's folder, or a .duckdb file.")]
 PipelineFile = Annotated[Path, typer.Argument(help="A pipeline file, or the name of a ready one.")]
 
@@ -64,7 +66,10 @@ def ask(
     where: Where,
     budget: Annotated[int, typer.Option(help="How many texts to ask about.")] = 50,
     out: Annotated[
-        Path | None, typer.Option(help="CSV, JSONL, or Label Studio tasks (.json): write the questions here.")
+        Path | None,
+        typer.Option(
+            help="CSV, JSONL, or Label Studio tasks (.json): write the questions here; else they are only shown."
+        ),
     ] = None,
     answers: Annotated[Path | None, typer.Option("--read", help="Read answered questions from here.")] = None,
     annotator: Annotated[str | None, typer.Option(help="With --read: who answered; a voter of its own.")] = None,
@@ -83,16 +88,29 @@ def ask(
     warehouse = open_warehouse(where, folder)
     if answers is not None:
         result = stage.read_answers(warehouse, answers, annotator=annotator)
-    elif out is not None:
-        result = stage.ask(warehouse, budget=budget, strategy=strategy, out=out)
     else:
-        raise InputError("nothing to do", fix="Give --out FILE to write questions, or --read FILE to read answers")
+        result = stage.ask(warehouse, budget=budget, strategy=strategy, out=out)
 
     def person() -> None:
         for line in result.says:
             say(line)
+        if out is None and result.did.get("asked"):
+            show_questions(result.did["asked"], int(result.did["questions"]))
+            say("the same command with --out questions.csv writes them, to be answered in the column `label`;")
+            say(f"factory ask {where} --read questions.csv reads the answers back")
 
     give(dict(result.did), as_json, person)
+
+
+def show_questions(asked: Sequence[Mapping[str, Any]], total: int) -> None:
+    """The first questions, as a table."""
+    shown = asked[:MOST_SHOWN]
+    rows = [
+        [number, " ".join(q["text"].split())[:100], q["suggested"], q["why"]] for number, q in enumerate(shown, start=1)
+    ]
+    table(["", "text", "likely", "why it is asked"], rows)
+    if total > len(shown):
+        say(f"and {total - len(shown)} more")
 
 
 def lineage(

@@ -111,9 +111,8 @@ def init(
     """Write a task card and a pipeline to start from, out of a file of texts."""
     from factory.corpus.init import write_start
 
-    written = write_start(
-        csv, out, text=text, label=label, labels=[item.strip() for item in labels.split(",")] if labels else None
-    )
+    names = [name.strip() for name in (labels or "").split(",") if name.strip()]
+    written = write_start(csv, out, text=text, label=label, labels=names or None)
 
     def person() -> None:
         for line in written["says"]:
@@ -185,7 +184,7 @@ def run_verb(
     if out is not None:
         loaded = replace(loaded, steps=(*loaded.steps, make_step("export_data", {"path": str(out.absolute())})))
     with shown_progress(quiet=False) as (progress, told):
-        result = run_pipeline(loaded, folder=folder, budget=budget, progress=progress, told=told)
+        result = run_pipeline(loaded, folder=folder, budget=budget, alone=False, progress=progress, told=told)
     give(result.as_json(), as_json, lambda: None)
 
 

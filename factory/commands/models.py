@@ -89,7 +89,8 @@ def predict(
     """Label a file of any size with an exported model.
 
     The output has the columns of the input, then `label` and `probability` (`labels` where a text may have several), then one
-    probability for each label. --target-precision and --sets need an export that was calibrated on gold of dev (student_dev).
+    probability for each label; all of them are empty for a row without a text. --target-precision and --sets need an export
+    that was calibrated on gold of dev (student_dev).
     """
     from factory.students import predict as predicting
 
@@ -100,9 +101,14 @@ def predict(
         sets=sets, scope=scope,
     )  # fmt: skip
 
+    if done["no_text"]:
+        say(f"{done['no_text']} of {done['rows']} rows have no text and got no label")
+    if not done["rows"]:
+        say(f"{file}: there is no row in it")
+
     def person() -> None:
         more = [f"{done[name]} {name.replace('_', ' ')}" for name in ("abstained", "out_of_scope") if name in done]
-        say(", ".join([f"{done['rows']} rows labelled", *more]) + f", {done['seconds']:.1f} s: {out}")
+        say(", ".join([f"{done['rows'] - done['no_text']} rows labelled", *more]) + f", {done['seconds']:.1f} s: {out}")
 
     if out is not None:
         give(done, as_json, person)

@@ -73,6 +73,15 @@ def yaml_pairs(values: Sequence[str] | None) -> dict[str, Any]:
     return found
 
 
+def runs_here() -> list[Path]:
+    """The runs under `factory-runs/` of the working folder, the one that was written last first."""
+    found: dict[Path, float] = {}
+    for file in Path("factory-runs").glob("*/*.duckdb"):
+        if not file.name.endswith(".gold.duckdb"):
+            found[file.parent] = max(file.stat().st_mtime, found.get(file.parent, 0.0))
+    return sorted(found, key=lambda run: (-found[run], run))
+
+
 def open_warehouse(source: Path, folder: Path | None = None) -> Warehouse:
     """The warehouse that an argument means: a `.duckdb` file, a run's folder, or a pipeline (its run's folder).
 
@@ -86,8 +95,16 @@ def open_warehouse(source: Path, folder: Path | None = None) -> Warehouse:
     elif source.is_dir():
         found = [file for file in sorted(source.glob("*.duckdb")) if not file.name.endswith(".gold.duckdb")]
         if len(found) != 1:
+            runs = [str(run) for run in runs_here()]
+            fix = (
+                f"Name a run's folder: {', '.join(runs[:5])}"
+                if runs
+                else "Run a pipeline first: factory run quickstart"
+            )
             raise InputError(
-                f"the folder holds {len(found)} warehouses", where=source, fix="Name the .duckdb file itself"
+                f"the folder holds {len(found)} warehouses",
+                where=source,
+                fix="Name the .duckdb file itself" if found else fix,
             )
         path = found[0]
     else:

@@ -33,7 +33,7 @@ def write_start(
         out: Folder for the two files; nothing that is there is overwritten.
         text: The column of the texts; guessed otherwise.
         label: The column of the labels, if there is one; guessed otherwise.
-        labels: The labels, where the file has none.
+        labels: The labels, where the file has none; the card has them in this order.
 
     Returns:
         `task` and `pipeline` (paths), and `says`: lines for a person.
@@ -66,8 +66,8 @@ def write_start(
                     fix="Name the column with --label, or the labels with --labels ham,spam",
                 ) from None
     found = _labels(source, spec, columns) if has_gold else Counter()
-    names = list(labels) if labels else sorted(found)
-    if len(set(names)) < 2:
+    names = list(dict.fromkeys(labels or sorted(found)))
+    if len(names) < 2:
         raise InputError(
             f"a task needs two labels or more, and there {'is one' if names else 'are none'}",
             where=file,
@@ -81,7 +81,7 @@ def write_start(
         )
     multi = has_gold and _is_multi(source, columns)
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", file.name.split(".")[0]).strip("-_") or "task"
-    card = _card(name, sorted(set(names)), multi)
+    card = _card(name, names, multi)
     line = _pipeline(name, file, out, columns.text[0], columns.label if has_gold else None)
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from factory.warehouse import Warehouse
 
 TEMPLATES = Path(__file__).parent / "templates"
+MOST_SOURCE = 12_000
+"""Characters of program sources in the Markdown twin, the first programs whole: of many, they would fill the page."""
+MOST_TEXT = 4_000
+"""Characters of a text that the Markdown twin shows as an example."""
 
 
 def write(warehouse: Warehouse, path: Path) -> StageResult:
@@ -65,10 +69,22 @@ def write(warehouse: Warehouse, path: Path) -> StageResult:
 
 def render(facts: Mapping[str, Any]) -> tuple[str, str]:
     """The two pages out of what `facts.gather` gives: (HTML, Markdown)."""
-    view = {**facts, **_view(facts), "key": _key(facts)}
+    view = {**facts, **_view(facts), **_shown_sources(facts["programs"]), "key": _key(facts)}
     html = _environment(autoescape=True).get_template("report.html.j2").render(view, pictures=_pictures(view))
     markdown = _environment(autoescape=False).get_template("report.md.j2").render(view)
     return html, _spaced(markdown)
+
+
+def _shown_sources(programs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The programs whose sources the Markdown twin shows, and how many it leaves out, with their characters."""
+    room, shown = MOST_SOURCE, 0
+    for program in programs:
+        room -= len(program["source"])
+        if room < 0:
+            break
+        shown += 1
+    left = [len(program["source"]) for program in programs[shown:]]
+    return {"sources": programs[:shown], "sources_left": len(left), "characters_left": sum(left)}
 
 
 def _spaced(markdown: str) -> str:
@@ -225,7 +241,7 @@ def _environment(*, autoescape: bool) -> jinja2.Environment:
     )  # fmt: skip
     environment.filters |= {
         "score": _score, "signed": _signed, "percent": _percent, "count": _count, "money": _money, "md": _markdown,
-        "fenced": _fenced, "rounded": _rounded,
+        "fenced": _fenced, "rounded": _rounded, "cut": _cut,
     }  # fmt: skip
     return environment
 
@@ -271,3 +287,10 @@ def _fenced(value: str) -> str:
     longest = max((len(run) for run in re.findall(r"`+", value)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{value}\n{fence}"
+
+
+def _cut(value: str) -> str:
+    """A text's beginning, and how much more there is of it."""
+    if len(value) <= MOST_TEXT:
+        return value
+    return f"{value[:MOST_TEXT]} … ({len(value) - MOST_TEXT:,} more characters in the HTML page)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,13 +26,13 @@ _JSON = {
 }
 
 
-def check_engine(engine: Engine, requests: Sequence[Request]) -> dict[str, Any]:
+def check_engine(engine: Engine, requests: Sequence[Request] | Callable[[], Sequence[Request]]) -> dict[str, Any]:
     """Ask one of each kind of request and look at the answers. Nothing is stored, and nobody is waited for as a run would.
 
     Args:
         engine: Whom to ask; afterwards its patience is that of a check.
-        requests: What a pipeline will ask; one is taken of each kind (prompt, form of output, logprobs). If empty, small
-            requests of every kind are made up.
+        requests: What a pipeline will ask, or what finds that out once the engine was reached; one is taken of each kind
+            (prompt, form of output, logprobs). If empty, small requests of every kind are made up.
 
     Returns:
         `{"ok": bool, "checks": [{"kind": ..., "ok": bool, "detail": ...}]}`.
@@ -44,7 +44,8 @@ def check_engine(engine: Engine, requests: Sequence[Request]) -> dict[str, Any]:
     checks = [] if context is None else [context]
     if context is not None and not context["ok"]:
         return {"ok": False, "checks": checks}
-    chosen = _one_of_each(requests) if requests else made_up(engine)
+    asked = requests() if callable(requests) else requests
+    chosen = _one_of_each(asked) if asked else made_up(engine)
     length = None if context is None else engine.context_length()
     for kind, request, n in chosen:
         checks.append(_fits(kind, request, engine, length) or _asked(kind, request, n, engine))

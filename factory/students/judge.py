@@ -97,6 +97,14 @@ class Judge:
                 said["scope"] = round(float(nearness[at]), 6)
             yield said
 
+    def nothing(self) -> dict[str, Any]:
+        """What is said of a row that has no text: the keys of `columns`, each without a value."""
+        return dict.fromkeys(self.columns)
+
+    def abstained(self, said: Mapping[str, Any]) -> bool:
+        """Whether a text was given no label."""
+        return not said["labels"] if self.multi else said["label"] is None
+
 
 def threshold_for(trust: Mapping[str, Any], wanted: float) -> float:
     """The lowest probability from which on the wanted share of answers is right.

@@ -111,11 +111,11 @@ def predict_file(
     sets: float | None = None,
     scope: float | None = None,
 ) -> dict[str, Any]:
-    """Label a file of any size, in bounded memory.
+    """Label a file of any size, in bounded memory. Of a row without a text nothing is said: no label, no probability.
 
     Args:
         model: An export.
-        file: CSV, JSONL (also .gz, .zst), Parquet, or `-` for lines on stdin.
+        file: CSV, JSONL (also .gz, .zst; UTF-8, or UTF-16 by its mark), Parquet, or `-` for lines on stdin.
         out: CSV, JSONL or Parquet by its ending; None writes JSONL to stdout.
         text: Column of the texts; guessed otherwise.
         precision: `fp32` or `int8`.
@@ -125,7 +125,7 @@ def predict_file(
         scope: Share of texts like those of training that may be called out of scope, in (0, 1).
 
     Returns:
-        `{"rows", "seconds", "out", "abstained", "out_of_scope"}`, the last two where they were asked for.
+        `{"rows", "no_text", "seconds", "out", "abstained", "out_of_scope"}`, the last two where they were asked for.
 
     Raises:
         InputError: The file or its columns cannot be used, or the export does not carry what was asked for.
@@ -134,16 +134,21 @@ def predict_file(
     started = time.perf_counter()
     exported = load_export(model, precision=precision)
     judge = Judge(exported, Asked(abstain_below, target_precision, sets, scope))
-    rows = abstained = outside = 0
+    rows = without = abstained = outside = 0
     with open_writer(out, exported.labels, judge.columns) as writer:
         for chunk in read_rows(file, text, exported.fields, CHUNK):
-            probs, features = exported.answer(chunk.texts)
-            said = list(judge(probs, features))
+            there = np.array([bool(text) for text in chunk.texts])
+            some, features = exported.answer([text for text in chunk.texts if text])
+            words_of = judge(some, features)
+            said = [next(words_of) if one else judge.nothing() for one in there]
+            probs = np.full((len(there), len(exported.labels)), np.nan, np.float32)
+            probs[there] = some
             writer.write(chunk, said, probs)
-            rows += len(chunk.texts)
-            abstained += sum(words.get("label", "") is None or words.get("labels", True) == [] for words in said)
+            rows += len(there)
+            without += len(there) - len(some)
+            abstained += sum(judge.abstained(words) for words, one in zip(said, there, strict=True) if one)
             outside += sum(words.get("in_scope") is False for words in said)
-    found: dict[str, Any] = {"rows": rows, "seconds": round(time.perf_counter() - started, 3)}
+    found: dict[str, Any] = {"rows": rows, "no_text": without, "seconds": round(time.perf_counter() - started, 3)}
     found["out"] = None if out is None else str(out)
     if judge.threshold is not None:
         found["abstained"] = abstained

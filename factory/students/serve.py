@@ -28,7 +28,7 @@ class Question(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"texts": ["a first text", "another one"]}]}
     )
 
-    texts: list[str] = Field(min_length=1, max_length=MOST_TEXTS, description="Up to 1,024 texts.")
+    texts: list[str] = Field(min_length=1, max_length=MOST_TEXTS, description="Up to 1,024 texts, none of them empty.")
     abstain_below: float | None = Field(None, ge=0, le=1, description="No label is given below this probability.")
     target_precision: float | None = Field(
         None, gt=0, lt=1, description="No label is given below the probability from which on this share is right."
@@ -137,6 +137,9 @@ def make_app(folder: str | Path, *, precision: str = "int8") -> Any:
         """Label texts: one result per text, in order."""
         if any(len(text) > MOST_CHARACTERS for text in question.texts):
             raise HTTPException(413, f"a text has more than {MOST_CHARACTERS} characters")
+        empty = [number for number, text in enumerate(question.texts) if not text.strip()]
+        if empty:
+            raise HTTPException(422, f"texts[{empty[0]}] is empty ({len(empty)} of {len(question.texts)} texts are)")
         asked = Asked(question.abstain_below, question.target_precision, question.sets, question.scope)
         try:
             judge = Judge(model, asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import gzip
@@ -9,7 +10,7 @@ import io
 import json
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,7 +26,7 @@ class Chunk:
     """Some rows of a file.
 
     Attributes:
-        texts: What to label.
+        texts: What to label; an empty one where the row has no text.
         rows: The rows as they came.
         table: The same rows as an Arrow table where the file has types of its own (Parquet), else None.
     """
@@ -36,7 +37,7 @@ class Chunk:
 
 
 def read_rows(file: str | Path, text: str | None, fields: Sequence[str], size: int) -> Iterator[Chunk]:
-    """Read a file in chunks.
+    """Read a file in chunks. A row without a text (nothing, or blanks alone) has the text "".
 
     Args:
         file: A path, or `-` for lines on stdin.
@@ -45,30 +46,36 @@ def read_rows(file: str | Path, text: str | None, fields: Sequence[str], size: i
         size: Rows per chunk.
 
     Raises:
-        InputError: No such file, an unknown ending, a row that cannot be read, no column to take.
+        InputError: No such file, an unknown ending, no header, a row that cannot be read, no column to take.
     """
     columns: Sequence[str] | None = None
     number = 0
-    for rows, table in _pieces(file, size):
+    for rows, table in _pieces(file, size, text):
         texts = []
         for row in rows:
             number += 1
             columns = columns or _columns(row, text, fields, file)
             values = [row.get(name) for name in columns]
             for name, value in zip(columns, values, strict=True):
-                if not isinstance(value, str):
+                if value is not None and not isinstance(value, str):
                     raise InputError(f"column {name!r} holds no text", where=f"{file}:row {number}")
-            if len(columns) == 1:
-                texts.append(str(values[0]))
-            else:
-                texts.append("\n".join(f"{name}: {value}" for name, value in zip(columns, values, strict=True)))
+            texts.append(_text(columns, values))
         yield Chunk(texts, rows, table)
+
+
+def _text(columns: Sequence[str], values: Sequence[str | None]) -> str:
+    """One string as the student was trained on it, or "" if there is nothing to read."""
+    parts = [value or "" for value in values]
+    if not any(part.strip() for part in parts):
+        return ""
+    if len(columns) == 1:
+        return parts[0]
+    return "\n".join(f"{name}: {part}" for name, part in zip(columns, parts, strict=True))
 
 
 def _columns(row: dict[str, Any], text: str | None, fields: Sequence[str], file: str | Path) -> Sequence[str]:
     if text is not None:
-        if text not in row:
-            raise InputError(f"there is no column {text!r}", where=file, fix=f"It has: {', '.join(map(str, row))}")
+        _check_column(row, text, file)
         return [text]
     if fields and all(name in row for name in fields):
         return list(fields)
@@ -85,7 +92,12 @@ def _columns(row: dict[str, Any], text: str | None, fields: Sequence[str], file:
     )
 
 
-def _pieces(file: str | Path, size: int) -> Iterator[tuple[list[dict[str, Any]], Any]]:
+def _check_column(names: Iterable[str], text: str | None, file: str | Path) -> None:
+    if text is not None and text not in names:
+        raise InputError(f"there is no column {text!r}", where=file, fix=f"It has: {', '.join(map(str, names))}")
+
+
+def _pieces(file: str | Path, size: int, text: str | None) -> Iterator[tuple[list[dict[str, Any]], Any]]:
     """At most `size` rows at a time, with their Arrow table where the file is Parquet."""
     if str(file) != "-" and not Path(file).is_file():
         raise InputError("no such file", where=file, fix="Check the path")
@@ -93,7 +105,7 @@ def _pieces(file: str | Path, size: int) -> Iterator[tuple[list[dict[str, Any]],
         yield from _parquet(Path(file), size)
         return
     rows: list[dict[str, Any]] = []
-    for row in _rows(file):
+    for row in _rows(file, text):
         rows.append(row)
         if len(rows) == size:
             yield rows, None
@@ -102,7 +114,7 @@ def _pieces(file: str | Path, size: int) -> Iterator[tuple[list[dict[str, Any]],
         yield rows, None
 
 
-def _rows(file: str | Path) -> Iterator[dict[str, Any]]:
+def _rows(file: str | Path, text: str | None) -> Iterator[dict[str, Any]]:
     if str(file) == "-":
         try:
             for line in sys.stdin:
@@ -119,25 +131,36 @@ def _rows(file: str | Path) -> Iterator[dict[str, Any]]:
     try:
         with _open_text(path) as stream:
             if kind in ("csv", "tsv"):
-                yield from _csv(stream, path, "\t" if kind == "tsv" else ",")
+                yield from _csv(stream, path, "\t" if kind == "tsv" else ",", text)
             elif kind == "txt":
                 for line in stream:
                     yield {"text": line.rstrip("\r\n")}
             else:
                 yield from _jsonl(stream, path)
     except UnicodeDecodeError as error:
-        raise InputError("the file is not UTF-8 text", where=path, fix="Convert it to UTF-8") from error
+        raise _not_text(path) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError("the compressed file is damaged or cut short", where=path) from error
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", where=path) from error
 
 
-def _csv(stream: TextIO, path: Path, delimiter: str) -> Iterator[dict[str, Any]]:
+def _not_text(path: Path) -> InputError:
+    return InputError(
+        "the file is not UTF-8 text, nor UTF-16 with a byte order mark", where=path, fix="Convert it to UTF-8"
+    )
+
+
+def _csv(stream: TextIO, path: Path, delimiter: str, text: str | None) -> Iterator[dict[str, Any]]:
     csv.field_size_limit(1 << 27)
     table = csv.DictReader(stream, delimiter=delimiter)
     try:
-        names = table.fieldnames or []
+        names = table.fieldnames
+        if names is None:
+            raise InputError("the file is empty", where=path, fix="The first line names the columns")
+        if any("\0" in name for name in names):
+            raise _not_text(path)
+        _check_column(names, text, path)
         if len(set(names)) < len(names):
             twice = next(name for name in names if list(names).count(name) > 1)
             raise InputError(f"two columns are named {twice!r}", where=path)
@@ -181,17 +204,26 @@ def _parquet(path: Path, size: int) -> Iterator[tuple[list[dict[str, Any]], Any]
 
 @contextlib.contextmanager
 def _open_text(path: Path) -> Iterator[TextIO]:
-    if path.name.lower().endswith(".zst"):
-        import zstandard
+    """The unpacked text, read as UTF-16 if its byte order mark says so, else as UTF-8."""
+    name = path.name.lower()
+    with path.open("rb") as raw, _damaged_zst(path):
+        unpacked = raw
+        if name.endswith(".zst"):
+            unpacked = io.BufferedReader(Unpacked(raw))
+        elif name.endswith(".gz"):
+            unpacked = io.BufferedReader(gzip.GzipFile(fileobj=raw))
+        utf_16 = unpacked.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        yield io.TextIOWrapper(unpacked, encoding="utf-16" if utf_16 else "utf-8-sig", newline="")
 
-        try:
-            with path.open("rb") as raw:
-                yield io.TextIOWrapper(io.BufferedReader(Unpacked(raw)), encoding="utf-8-sig", newline="")
-        except zstandard.ZstdError as error:
-            raise InputError("the compressed file is damaged or cut short", where=path) from error
-    elif path.name.lower().endswith(".gz"):
-        with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as stream:
-            yield stream
-    else:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            yield stream
+
+@contextlib.contextmanager
+def _damaged_zst(path: Path) -> Iterator[None]:
+    if not path.name.lower().endswith(".zst"):
+        yield
+        return
+    import zstandard
+
+    try:
+        yield
+    except zstandard.ZstdError as error:
+        raise InputError("the compressed file is damaged or cut short", where=path) from error

@@ -1,7 +1,7 @@
 """Labelled rows out, a chunk at a time: CSV, JSONL, Parquet.
 
-Every kind of file holds the row's own columns, then what is said of it, then the probabilities. A column of the row that has the
-name of one of ours is kept as `input_NAME`.
+Every kind of file holds the row's own columns, then what is said of it, then the probabilities; where nothing is said (None, and
+NaN for a probability) the cell is empty or null. A column of the row that has the name of one of ours is kept as `input_NAME`.
 """
 
 from __future__ import annotations
@@ -63,13 +63,17 @@ class JsonlWriter:
 
     def write(self, chunk: Chunk, said: Sequence[dict[str, Any]], probs: NDArray[np.float32]) -> None:
         for row, words, values in zip(chunk.rows, said, probs, strict=True):
-            each = {name: round(float(value), 6) for name, value in zip(self.labels, values, strict=True)}
+            each = {name: _rounded(value) for name, value in zip(self.labels, values, strict=True)}
             given = dict(zip(_kept(list(row), self.taken), row.values(), strict=True))
             record = {**given, **words, "probabilities": each}
             self.stream.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
 
     def end(self) -> None:
         self.stream.flush()
+
+
+def _rounded(value: Any) -> float | None:
+    return None if value != value else round(float(value), 6)
 
 
 class CsvWriter:
@@ -89,7 +93,7 @@ class CsvWriter:
                 self._begin(_kept(self.names, self.taken))
             _same_columns(row, self.names)
             cells = [_cell(row.get(name)) for name in self.names] + [_cell(words[name]) for name in self.columns]
-            self.table.writerow([*cells, *(f"{float(value):.6f}" for value in values)])
+            self.table.writerow([*cells, *("" if value != value else f"{float(value):.6f}" for value in values)])
 
     def _begin(self, names: Sequence[str]) -> None:
         self.table = csv.writer(_Lines(self.stream), lineterminator="\r\n")
@@ -139,7 +143,7 @@ class ParquetWriter:
         table = table.rename_columns(_kept(table.column_names, self.taken))
         for name, kind in self._kinds().items():
             mine = probs[:, self.labels.index(name[2:])] if name not in self.columns else [w[name] for w in said]
-            table = table.append_column(name, pa.array(mine, kind))
+            table = table.append_column(name, pa.array(mine, kind, from_pandas=True))
         self._append(table)
 
     def _kinds(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from factory.synthesis.few_shot import FewShot
 from factory.synthesis.filters import ORDER, expected_language, length_bounds, text_filters
 from factory.synthesis.judge import Judge
 from factory.synthesis.loop import Check, Loop, State, diagnosis, trim
-from factory.synthesis.materials import Seed, length_words, read_seeds, retrieve, sample_texts
+from factory.synthesis.materials import Seed, dealt, length_words, read_seeds, retrieve, sample_texts
 from factory.synthesis.render import Renderer
 from factory.synthesis.self_guide import SelfGuide
 from factory.synthesis.synthesizrr import SynthesizRR
@@ -198,11 +198,6 @@ class Filler:
             if not seeds[label]:
                 described = writing_values(self.card, label)
                 queries.append((label, None, f"{described['label']}: {described['meaning']}"))
-        encoder = None
-        if config["retrieval"] != "lexical":
-            from factory.encoders import load_encoder
-
-            encoder = load_encoder(config["encoder"])
         try:
             bands = config["bands"] or {}
             demos, sources = band(bands.get("demos"), DEMOS), band(bands.get("sources"), SOURCES)
@@ -212,10 +207,17 @@ class Filler:
             raise InputError(str(error), where="synthesize.bands") from error
         if not any(seeds.values()) and not config["bands"]:
             sources = band({"ranks": [1, max(50, int(self.goal.budget * 1.5))]}, SOURCES)
+        exclude = [seed.text_no for some in seeds.values() for seed in some]
+        if self.engine.rough:
+            return dealt(queries, corpus, demos=demos, sources=sources, exclude=exclude)
+        encoder = None
+        if config["retrieval"] != "lexical":
+            from factory.encoders import load_encoder
+
+            encoder = load_encoder(config["encoder"])
         found = retrieve(
             self.warehouse, queries, corpus, how=config["retrieval"], encoder=encoder, demos=demos, sources=sources,
-            exclude=[seed.text_no for some in seeds.values() for seed in some], pool=config["pool"],
-            progress=self.progress,
+            exclude=exclude, pool=config["pool"], progress=self.progress,
         )  # fmt: skip
         self.thresholds = found.thresholds
         return found.queries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 
 from factory.synthesis.filters import Verdict
 from factory.synthesis.near import THRESHOLD, NearIndex
@@ -43,9 +44,20 @@ class Judge:
         """
         self._check_text = check_text
         self._off = frozenset(exempt) - {"duplicate_of_held_out", "near_held_out"}
-        self._held_out = NearIndex(_named(held_out), threshold=threshold)
-        self._seeds = NearIndex(_named(seeds), threshold=threshold)
-        self._own = NearIndex(threshold=threshold)
+        self._compared, self._threshold = (_named(held_out), _named(seeds)), threshold
+
+    # Indexed when the first text comes: a run that only asks, or plans to, has none to judge.
+    @cached_property
+    def _held_out(self) -> NearIndex:
+        return NearIndex(self._compared[0], threshold=self._threshold)
+
+    @cached_property
+    def _seeds(self) -> NearIndex:
+        return NearIndex(self._compared[1], threshold=self._threshold)
+
+    @cached_property
+    def _own(self) -> NearIndex:
+        return NearIndex(threshold=self._threshold)
 
     def screen(self, text: str, passage: str | None) -> Verdict:
         """Say why a text is dropped; one that is kept is remembered."""

@@ -126,10 +126,7 @@ def retrieve(
     Raises:
         InputError: There are no passages.
     """
-    left_out = set(exclude)
-    corpus = [number for number in passages if number not in left_out]
-    if not corpus:
-        raise InputError("there are no passages to retrieve from", fix="Ingest a split `train`, or name `passages`")
+    corpus = _searched(passages, exclude)
     k = min(max(demos.ranks[1], sources.ranks[1]), len(corpus))
     if how == "lexical":
         hits, sample = _lexical(warehouse, [text for _, _, text in queries], corpus, k)
@@ -148,6 +145,47 @@ def retrieve(
         ),
         {"demos": _finite(demos.bounds(sample)), "sources": _finite(sources.bounds(sample))},
     )
+
+
+def dealt(
+    queries: Sequence[tuple[str, int | None, str]],
+    passages: Sequence[int],
+    *,
+    demos: Band,
+    sources: Band,
+    exclude: Sequence[int] = (),
+) -> tuple[Query, ...]:
+    """As many passages for every query as `retrieve` finds on average, dealt out instead of searched for: nothing is embedded.
+
+    Args:
+        queries: `(label, seed's text number or None, text)`.
+        passages: Text numbers of the corpus, in order of content.
+        demos: How many make demonstrations.
+        sources: How many are rewritten.
+        exclude: Text numbers that are never passages.
+
+    Raises:
+        InputError: There are no passages.
+    """
+    corpus = _searched(passages, exclude)
+    found, at = [], 0
+    for label, seed, _ in queries:
+        hands = []
+        for band in (demos, sources):
+            share = band.quantiles[1] - band.quantiles[0]
+            count = min(band.ranks[1] - band.ranks[0] + 1, round(share * len(corpus)), len(corpus))
+            hands.append([corpus[(at + step) % len(corpus)] for step in range(count)])
+            at += count
+        found.append(Query(label, seed, *hands))
+    return tuple(found)
+
+
+def _searched(passages: Sequence[int], exclude: Sequence[int]) -> list[int]:
+    left_out = set(exclude)
+    corpus = [number for number in passages if number not in left_out]
+    if not corpus:
+        raise InputError("there are no passages to retrieve from", fix="Ingest a split `train`, or name `passages`")
+    return corpus
 
 
 def _dense(

@@ -39,8 +39,8 @@ def test_columns_are_guessed_and_lists_of_labels_make_a_multi_task(tmp_path: Pat
 
 def test_labels_may_be_given_where_the_file_has_none(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text\nx\ny\n")
-    written = write_start(tmp_path / "a.csv", tmp_path, labels=["yes", "no"])
-    assert load_card(Path(written["task"])).label_names == ["no", "yes"]
+    written = write_start(tmp_path / "a.csv", tmp_path, labels=["yes", "no", "yes"])
+    assert load_card(tmp_path / "task.yaml").label_names == ["yes", "no"], "in the order given"
     line = yaml.safe_load(Path(written["pipeline"]).read_text())
     assert set(line["data"]) == {"train"}
     steps = load_pipeline(written["pipeline"]).steps

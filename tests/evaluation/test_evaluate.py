@@ -12,6 +12,7 @@ import pytest
 from factory.corpus.stage import ingest
 from factory.errors import InputError
 from factory.evaluation import report, stage
+from factory.evaluation.facts import gather
 from factory.evaluation.stage import evaluate, store_gold, summary
 from factory.labels.stage import denoise
 from factory.students.stage import distill
@@ -358,6 +359,25 @@ def test_a_report_of_a_line_that_has_only_texts_is_written(tmp_path: Path) -> No
     ingest(warehouse, CARD, {"train": {"texts": ["a", "b"]}})
     report.write(warehouse, tmp_path / "r")
     assert "There are no accepted programs" in (tmp_path / "r.html").read_text()
+
+
+def test_the_markdown_twin_is_bounded_and_says_what_it_leaves_out() -> None:
+    warehouse = Warehouse.memory()
+    ingest(warehouse, CARD, {"train": {"texts": ["a", "b"]}})
+    shares = dict.fromkeys(("coverage", "overlaps", "conflicts"), 0.5)
+    program = {"kind": "python", "origin": "model", "speaks": "apple", "dev_accuracy": None, "dev_n": 0, **shares}
+    sources = [f"# program {number}\n{'x' * 5000}" for number in range(30)]
+    programs = [{**program, "no": no, "name": f"p{no}", "source": source} for no, source in enumerate(sources)]
+    facts = {**gather(warehouse), "costs": None, "programs": programs}
+    html, markdown = report.render(facts)
+    assert all(source in html for source in sources)
+    assert [source in markdown for source in sources] == [True] * 2 + [False] * 28
+    left = sum(map(len, sources[2:]))
+    assert f"The sources of 28 more programs ({left:,} characters) are left out here: the HTML page" in markdown
+    assert len(markdown) < 20_000
+    facts["programs"] = programs[:2]
+    assert "left out here" not in report.render(facts)[1]
+    assert report._cut("y" * 5000).endswith("(1,000 more characters in the HTML page)")
 
 
 def test_published_rules_give_the_published_figures(shared_data: Path) -> None:

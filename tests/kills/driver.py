@@ -133,7 +133,8 @@ class Watch:
         return int(db.execute(ROWS.get(self.step.partition(".")[2], "SELECT 0")).fetchall()[0][0])
 
     def _files(self) -> int:
-        return sum(1 for path in self.folder.rglob("*") if path.is_file() and ".duckdb" not in path.name)
+        kept = (path for path in self.folder.rglob("*") if path.is_file() and path.name != "run.lock")
+        return sum(".duckdb" not in path.name for path in kept)
 
 
 def install(watch: Watch, store_every_s: float) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import os
 import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 from factory.errors import InputError
 from factory.students.predict import load_export, predict_file
+from factory.students.tables import read_rows
 
 from .conftest import SUBJECTS, sentences
 
@@ -54,8 +58,10 @@ def test_below_a_threshold_there_is_no_label(linear: Path, tmp_path: Path) -> No
         ("x.jsonl.zst", b"\x28\xb5\x2f\xfd cut short", "damaged"),
         ("x.csv", b"id,text\n1,fine\n2,too,many\n", "more cells"),
         ("x.csv", b"text,text\na,b\n", "two columns"),
-        ("x.csv", b"id,text\n1\n", "holds no text"),
-        ("x.jsonl", b'{"text": "a"}\n{"text": null}\n', "holds no text"),
+        ("x.csv", b"", "the file is empty"),
+        ("x.csv", "text\na\n".encode("utf-16-le"), "nor UTF-16 with a byte order mark"),
+        ("x.csv", "text\na\n".encode("utf-16")[:-1], "nor UTF-16"),
+        ("x.jsonl", b'{"text": "a"}\n{"text": 5}\n', "holds no text"),
         ("x.jsonl", b"[" * 100_000, "not JSON"),
         ("x.jsonl", b'{"text": "a"}\n{"text": "b", "new": 1}\n', "lacks"),
     ],
@@ -67,6 +73,71 @@ def test_a_file_that_cannot_be_used_is_one_clear_line(
     with pytest.raises(InputError, match=words):
         predict_file(linear, tmp_path / name, tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("content", [b"id,text\n", b"id,text\n1,fine\n"])
+def test_a_column_that_is_not_there_is_one_clear_line(linear: Path, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(InputError, match=r"x.csv: there is no column 'body'. It has: id, text"):
+        predict_file(linear, tmp_path / "x.csv", tmp_path / "out.csv", text="body")
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "csv.zst", "jsonl", "txt"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_a_byte_order_mark_says_how_to_read(linear: Path, tmp_path: Path, kind: str, encoding: str) -> None:
+    file = tmp_path / f"in.{kind}"
+    if kind in ("jsonl", "txt"):
+        _write(file, HELD)
+        content = file.read_text()
+    else:
+        content = "id,text\n" + "".join(f'{number},"{text}"\n' for number, text in enumerate(HELD))
+    packed = {"gz": gzip.compress, "zst": zstandard.compress}.get(kind.rpartition(".")[2], bytes)
+    file.write_bytes(packed(content.encode(encoding)))
+    assert predict_file(linear, file, tmp_path / "out.jsonl")["rows"] == len(HELD)
+    assert _labels(tmp_path / "out.jsonl") == load_export(linear).predict(HELD)
+
+
+@pytest.mark.parametrize("to", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "txt"])
+def test_a_row_without_a_text_stays_and_gets_no_label(linear: Path, tmp_path: Path, kind: str, to: str) -> None:
+    nothing: list[Any] = ["", " \t ", *([None, None] if kind in ("jsonl", "parquet") else [])]
+    _write(tmp_path / f"in.{kind}", [HELD[0], *nothing, HELD[1]])
+    done = predict_file(linear, tmp_path / f"in.{kind}", tmp_path / f"out.{to}", abstain_below=0.0)
+    assert (done["rows"], done["no_text"], done["abstained"]) == (len(nothing) + 2, len(nothing), 0)
+    records = _records(tmp_path / f"out.{to}")
+    right = load_export(linear).predict(HELD[:2])
+    assert [record["label"] or None for record in records] == [right[0], *[None] * len(nothing), right[1]]
+    for record in records[1:-1]:
+        given = record.get("probabilities") or {f"p_{name}": record[f"p_{name}"] for name in SUBJECTS}
+        assert {record["probability"], *given.values()} <= {None, ""}
+
+
+def test_a_file_of_nothing_but_empty_texts_is_no_trouble(static: Path, tmp_path: Path) -> None:
+    _write(tmp_path / "in.jsonl", ["", " "])
+    done = predict_file(static, tmp_path / "in.jsonl", tmp_path / "out.jsonl", sets=0.1, scope=0.05)
+    assert (done["no_text"], done["out_of_scope"]) == (2, 0)
+    assert [record["set"] for record in _records(tmp_path / "out.jsonl")] == [None, None]
+
+
+def test_of_fields_a_row_with_one_of_them_has_a_text(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("title,body\nfirst,\n, \n")
+    (chunk,) = read_rows(tmp_path / "in.csv", None, ["title", "body"], 10)
+    assert chunk.texts == ["title: first\nbody: ", ""]
+
+
+def test_how_many_rows_have_no_text_is_said(
+    linear: Path, tmp_path: Path, told: Callable[..., tuple[int, str, str]]
+) -> None:
+    (tmp_path / "in.csv").write_text('id,text\n1,fine\n2,""\n')
+    code, out, err = told("predict", str(linear), str(tmp_path / "in.csv"))
+    assert (code, len(out.splitlines())) == (0, 2)
+    assert err.splitlines() == ["1 of 2 rows have no text and got no label"]
+    code, out, err = told("predict", str(linear), str(tmp_path / "in.csv"), "--out", str(tmp_path / "o.csv"), "--json")
+    assert json.loads(out)["no_text"] == 1
+    (tmp_path / "in.csv").write_text("id,text\n")
+    code, _, err = told("predict", str(linear), str(tmp_path / "in.csv"), "--out", str(tmp_path / "o.csv"))
+    assert code == 0
+    assert "in.csv: there is no row in it" in err
 
 
 def test_columns_of_the_input_stay_and_keep_their_types(linear: Path, tmp_path: Path) -> None:
@@ -198,14 +269,10 @@ def test_predicting_imports_nothing_slow(static: Path, tmp_path: Path) -> None:
 
 
 def _write(file: Path, texts: list[str]) -> None:
-    import gzip
-
     lines = "".join(json.dumps({"id": number, "text": text}) + "\n" for number, text in enumerate(texts))
     if file.name.endswith(".gz"):
         file.write_bytes(gzip.compress(lines.encode()))
     elif file.name.endswith(".zst"):
-        import zstandard
-
         file.write_bytes(zstandard.compress(lines.encode()))
     elif file.suffix == ".jsonl":
         file.write_text(lines)

@@ -62,6 +62,8 @@ def test_wrong_questions_are_refused_in_words(folder: Path) -> None:
         assert client.post("/predict", json={"texts": []}).status_code == 422
         assert client.post("/predict", json={"texts": ["a"] * 1025}).status_code == 422
         assert client.post("/predict", json={"texts": ["a" * 100_001]}).status_code == 413
+        empty = client.post("/predict", json={"texts": ["a", " \n", ""]})
+        assert (empty.status_code, empty.json()["detail"]) == (422, "texts[1] is empty (2 of 3 texts are)")
         refused = client.post("/predict", json={"texts": ["a"], "sets": 0.1})
         assert refused.status_code == 422
         assert "no calibration" in refused.text

@@ -98,6 +98,9 @@ class Engine(ABC):  # noqa: B024 - its two shapes below have the abstract method
     has_answered = False
     """Whether anything came from it since it was made: only then is it worth waiting long for."""
 
+    rough = False
+    """Whether its requests are only counted: what they show need not be chosen with care, as long as it is of the usual size."""
+
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
         self.structured = settings.structured

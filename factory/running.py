@@ -1,0 +1,81 @@
+"""One run at a time in a run's folder: a lock that ends with the process that holds it, however that ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from factory.errors import InputError
+
+LOCK = "run.lock"
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Be the only run in a folder, which is made if it is not there.
+
+    The file's lock counts, never the file: one that a killed process left behind is taken over. Where no lock can be had (a
+    folder that cannot be written, a file system without locks) the run goes on without: the warehouse tells what is wrong,
+    and guards each of its transactions by itself.
+
+    Args:
+        folder: Where the warehouse is.
+
+    Raises:
+        InputError: Another run is at work there.
+    """
+    path = folder / LOCK
+    file = _taken(path)
+    if file is None:
+        yield
+        return
+    try:
+        os.ftruncate(file, 0)
+        os.write(file, str(os.getpid()).encode())
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+        os.close(file)
+
+
+def _taken(path: Path) -> int | None:
+    """The locked file, or None where there are no locks."""
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _in_use(path, file) from None
+        except OSError:
+            os.close(file)
+            return None
+        if _is_at(file, path):
+            return file
+        os.close(file)  # a run that ended meanwhile has removed this one
+
+
+def _is_at(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except OSError:
+        return False
+
+
+def _in_use(path: Path, file: int) -> InputError:
+    with os.fdopen(file) as held:
+        number = held.read(20).strip()
+    who = f"process {number}" if number.isdigit() else "another process"
+    stop = f" (kill {number})" if number.isdigit() else ""
+    return InputError(
+        f"{who} is at work on a run in this folder",
+        where=path.parent,
+        fix=f"Wait until it has ended, or stop it{stop} and run again; --folder makes a run of its own elsewhere",
+    )
