@@ -57,7 +57,8 @@ _EXPORTS = {
     "distill": "factory.students.stage",
     "evaluate": "factory.notebook",
     "export": "factory.students.stage",
-    "predict": "factory.students.predict",
+    "load_export": "factory.students.predict",
+    "predict_file": "factory.students.predict",
     "run_programs": "factory.programs",
 }
 

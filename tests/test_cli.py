@@ -258,3 +258,9 @@ def test_lineage_walks_both_ways(line: Line) -> None:
     )
     assert down.returncode == 0, down.stderr
     assert json.loads(down.stdout)["lineage"]
+
+
+def test_every_name_that_the_package_offers_is_there() -> None:
+    import factory
+
+    assert all(callable(getattr(factory, name)) for name in factory.__all__ if name != "__version__")
