@@ -75,9 +75,7 @@ def ask(
     annotator: Annotated[str | None, typer.Option(help="With --read: who answered; a voter of its own.")] = None,
     strategy: Annotated[
         str,
-        typer.Option(
-            help="auto, uncertainty, disagreement, coverage, density, random, or active: ask again where doubtful."
-        ),
+        typer.Option(help="auto, uncertainty, random, or active: ask again where doubtful."),
     ] = "auto",
     folder: Folder = None,
     as_json: AsJson = False,

@@ -1,4 +1,8 @@
-"""Which texts to ask about: uncertainty, disagreement, holes in coverage, density, and answers that are doubtful.
+"""Which texts to ask about: where what is believed is doubtful, spread over the texts; and answers that are doubtful.
+
+A text that nothing voted on has no belief of its own. Taking it for wholly doubtful asks about nothing else, which skews the
+classes of what is asked and teaches least: a classifier of the texts says most of their labels already. So its belief is
+guessed by a classifier taught with what is believed of the others.
 
 Goh, Mueller: ActiveLab: active learning with re-labeling by multiple annotators. 2023. A text is wanted the more the less its
 label is believed by the model and by those who voted on it, each weighed by how often it is right; so texts that were
@@ -12,11 +16,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from factory.errors import InputError
+from factory.labels.base import softmax
+from factory.labels.joint import soft_logistic
 from factory.labels.votes import VoteSet
 
-Strategy = Literal["auto", "uncertainty", "disagreement", "coverage", "density", "active", "random"]
+Strategy = Literal["auto", "uncertainty", "active", "random"]
 POOL = 5
-NEAREST = 10
+"""`auto` spreads a batch over so many times as many doubtful texts."""
 
 
 def pick(
@@ -26,6 +32,7 @@ def pick(
     *,
     keys: np.ndarray,
     features: Any = None,
+    open_rows: np.ndarray | None = None,
     strategy: Strategy = "auto",
     seed: int = 0,
 ) -> np.ndarray:
@@ -33,35 +40,33 @@ def pick(
 
     Args:
         budget: How many (M).
-        probs: Float [n, k], what is believed now.
+        probs: Float [n, k], what is believed now; rows without votes are not read if there are features.
         votes: The votes behind it, row by row.
         keys: uint64 [n], one number per text; equal scores go by it, never by row order.
-        features: Float [n, d], rows of length 1, dense or sparse; spreads a batch over the texts. Needed by `density`.
-        strategy: One of `Strategy`; `auto` takes the five-fold most wanted by uncertainty and holes in coverage, weighed by
-            how typical a text is, and spreads the batch over them.
-        seed: Of `random` and of the spread.
+        features: Float [n, d], rows of length 1, dense or sparse; tells of texts without votes, and spreads a batch.
+        open_rows: bool [n], which rows may be asked about; all by default. The others still tell of their like.
+        strategy: One of `Strategy`. `uncertainty`: the least believed; `auto`: of the five-fold least believed those
+            that are unlike each other; `active`: by `active_score`.
+        seed: Of `random`.
 
     Returns:
-        int64 [min(budget, n)] rows.
+        int64 [min(budget, open rows)] rows.
 
     Raises:
-        InputError: An unknown strategy, or `density` without vectors.
+        InputError: An unknown strategy.
     """
     check_strategy(strategy)
-    budget = min(budget, len(probs))
+    rows = np.arange(len(probs)) if open_rows is None else np.flatnonzero(open_rows)
+    budget = min(budget, len(rows))
     if budget <= 0:
         return np.zeros(0, np.int64)
     if strategy == "random":
-        return np.random.default_rng(seed).permutation(len(probs))[:budget]
-    if strategy == "density" and features is None:
-        raise InputError(
-            "the strategy `density` needs vectors of the texts", fix="Use `uncertainty`, or give an encoder"
-        )
-    score = wanted(strategy, probs, votes)
-    if features is not None and strategy in ("auto", "density"):
-        score = score * typical(features, seed)
-    order = np.lexsort((keys, -score))
-    if features is None or strategy != "auto" or budget == len(probs):
+        return np.random.default_rng(seed).permutation(rows)[:budget]
+    if features is not None:
+        probs = guessed(probs, votes, features)
+    score = 1 - (active_score(probs, votes) if strategy == "active" else probs.max(axis=1))
+    order = rows[np.lexsort((keys[rows], -score[rows]))]
+    if strategy != "auto" or features is None:
         return order[:budget]
     return spread(order[: POOL * budget], budget, features, score)
 
@@ -76,26 +81,15 @@ def check_strategy(strategy: str) -> None:
         raise InputError(f"there is no strategy `{strategy}`", fix=f"Use one of {', '.join(get_args(Strategy))}")
 
 
-def wanted(strategy: Strategy, probs: np.ndarray, votes: VoteSet) -> np.ndarray:
-    """How much each text is wanted, float64 [n], 0 ... 1."""
-    classes = probs.shape[1]
-    unsure = (1 - probs.max(axis=1)) * classes / max(classes - 1, 1)
-    counts = votes.class_votes()
-    said = counts.sum(axis=1)
-    shares = counts / np.maximum(said, 1)[:, None]
-    torn = 1 - np.where(said > 0, shares.max(axis=1), 1.0)
-    hole = (said == 0).astype(np.float64)
-    if strategy == "uncertainty":
-        return unsure
-    if strategy == "disagreement":
-        return torn
-    if strategy == "coverage":
-        return hole + 1e-3 * unsure
-    if strategy == "active":
-        return 1 - active_score(probs, votes)
-    if strategy == "density":
-        return np.ones(len(probs))
-    return (unsure + hole) / 2 + 0.01
+def guessed(probs: np.ndarray, votes: VoteSet, features: Any) -> np.ndarray:
+    """Probabilities [n, k] with those of rows without votes by a classifier taught with the others."""
+    known = votes.covered
+    if known.all() or not known.any():
+        return probs
+    weights, bias = soft_logistic(features[known], probs[known], 10.0)
+    out = np.array(probs, np.float64)
+    out[~known] = softmax(np.asarray(features[~known] @ weights + bias))
+    return out
 
 
 def active_score(probs: np.ndarray, votes: VoteSet) -> np.ndarray:
@@ -127,18 +121,6 @@ def active_score(probs: np.ndarray, votes: VoteSet) -> np.ndarray:
     top: np.ndarray = probs.max(axis=1)
     score: np.ndarray = (mean_trust * top + mean_trust / k + believed) / (2 * mean_trust + said)
     return score
-
-
-def typical(features: Any, seed: int, *, sample: int = 2000) -> np.ndarray:
-    """Mean cosine to the nearest of a sample of texts, scaled to 0.5 ... 1: outliers are worth less."""
-    n = features.shape[0]
-    at = np.sort(np.random.default_rng(seed).permutation(n)[:sample])
-    close = features @ features[at].T
-    close = np.asarray(close.toarray() if hasattr(close, "toarray") else close, np.float64)
-    top = min(NEAREST + 1, close.shape[1])
-    mean = np.partition(close, -top, axis=1)[:, -top:].mean(axis=1)
-    low, high = np.percentile(mean, [5, 95])
-    return 0.5 + 0.5 * np.clip((mean - low) / max(high - low, 1e-9), 0, 1)
 
 
 def spread(order: np.ndarray, budget: int, features: Any, score: np.ndarray) -> np.ndarray:

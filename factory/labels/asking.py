@@ -14,7 +14,7 @@ from factory.errors import InputError
 from factory.labels import ask as asking
 from factory.labels import questions
 from factory.labels.decide import decide, tie_keys
-from factory.labels.reading import Program, accepted_programs, read_texts, read_votes
+from factory.labels.reading import ASKED, PERSON, Program, accepted_programs, read_texts, read_votes
 from factory.labels.votes import VoteSet
 from factory.result import Progress, StageResult, no_progress
 from factory.task import TaskCard, current_card, label_names
@@ -22,12 +22,9 @@ from factory.task import TaskCard, current_card, label_names
 if TYPE_CHECKING:
     from factory.warehouse import Warehouse
 
-ASKED = "asked answers"
 MOST_LOOKED_AT = 50_000
 _ALL_ANSWERED = "every training text was answered already; `strategy: active` asks again where answers are doubtful"
-_VOTERS = (
-    f"SELECT program_no FROM programs WHERE kind = 'trusted' AND (name = '{ASKED}' OR starts_with(name, '{ASKED} by '))"
-)
+_VOTERS = f"SELECT program_no FROM programs WHERE {PERSON}"
 
 
 def ask(
@@ -43,15 +40,15 @@ def ask(
     """Choose training texts that a person or a model should label next, and write them as questions.
 
     Texts that were answered before are left out, but by the strategy `active`, which asks again where the answers are
-    doubtful. Of more than 50,000 texts, as many are looked at (drawn by content hash).
+    doubtful; they still tell of texts like them. Of more than 50,000 texts, as many are looked at (drawn by content hash).
 
     Args:
         warehouse: Where texts, votes and labels are.
         budget: How many.
         strategy: See `factory.labels.ask.pick`; `auto` by default.
         out: A .csv, .jsonl or .json (Label Studio tasks) file; without one the questions are only in the result.
-        encoder: Whose vectors spread the questions over the texts.
-        seed: Of `random` and the spread.
+        encoder: Whose vectors tell of texts that nothing voted on, and spread the questions over the texts.
+        seed: Of `random`.
         progress: Told of texts encoded.
 
     Raises:
@@ -64,10 +61,12 @@ def ask(
         questions.check_ending(Path(out))
     card, names = current_card(warehouse), label_names(warehouse)
     single = card.kind == "single"
-    pool, total = _pool(warehouse, again=strategy == "active")
+    again = strategy == "active"
+    pool, total = _pool(warehouse, again=again)
     if not total:
         raise InputError("there are no denoised labels to choose by", fix="Run `denoise` first")
-    if not pool:
+    open_rows = np.array([again or not row.answered for row in pool])
+    if not open_rows.any():
         return StageResult("ask", False, {"questions": 0, "strategy": strategy, "asked": []}, (_ALL_ANSWERED,))
     numbers = [row.number for row in pool]
     probs, doubtful = _beliefs(card, names, [row.probs for row in pool])
@@ -78,11 +77,13 @@ def ask(
     everything = read_votes(warehouse, texts, programs, classes=classes, class_of=class_of)
     votes: VoteSet = everything.take(texts.rows(np.array(numbers, np.int64)))
     vectors = None
-    if strategy in ("auto", "density"):
+    if strategy != "random":
         vectors = vectors_of(warehouse, load_encoder(encoder), numbers, progress)
     keys = tie_keys(row.content_hash for row in pool)
-    heard = votes if single or strategy not in ("active", "disagreement") else _on_label(votes, programs, doubtful)
-    picked = asking.pick(budget, probs, heard, keys=keys, features=vectors, strategy=strategy, seed=seed)  # type: ignore[arg-type]
+    heard = votes if single or not again else _on_label(votes, programs, doubtful)
+    picked = asking.pick(
+        budget, probs, heard, keys=keys, features=vectors, open_rows=open_rows, strategy=strategy, seed=seed,  # type: ignore[arg-type]
+    )  # fmt: skip
     labels, _ = decide(probs, keys)
     before = _answers_before(warehouse, names, [numbers[row] for row in picked.tolist()])
     found = []
@@ -119,12 +120,13 @@ def ask(
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A training text that may be asked about, with its label numbers' probabilities."""
+    """A training text that may be asked about, with its label numbers' probabilities, and whether people answered."""
 
     number: int
     text: str
     content_hash: bytes
     probs: Sequence[float | None]
+    answered: bool
 
 
 def _pool(warehouse: Warehouse, *, again: bool) -> tuple[list[_Candidate], int]:
@@ -132,17 +134,18 @@ def _pool(warehouse: Warehouse, *, again: bool) -> tuple[list[_Candidate], int]:
 
     Args:
         warehouse: Where they are.
-        again: Whether texts that were answered before may be asked about.
+        again: Whether texts that were answered before are looked at on a par with others; else others go first.
     """
     chosen = "(SELECT min(label_model_no) FROM label_models WHERE chosen AND config->>'systems' LIKE '%\"student\"%')"
     train = "s.text_no IN (SELECT text_no FROM split_texts WHERE split = 'train')"
-    left = f"AND s.text_no NOT IN (SELECT text_no FROM votes WHERE program_no IN ({_VOTERS}))" * (not again)
+    answered = f"s.text_no IN (SELECT text_no FROM votes WHERE program_no IN ({_VOTERS}))"
     total = warehouse.scalar(f"SELECT count(*) FROM soft_labels s WHERE s.label_model_no = {chosen} AND {train}")
     rows = warehouse.query(
-        f"SELECT t.text_no, t.text, t.content_hash, s.probs FROM soft_labels s JOIN texts t USING (text_no)"
-        f" WHERE s.label_model_no = {chosen} AND {train} {left} ORDER BY t.content_hash LIMIT {MOST_LOOKED_AT}"
+        f"SELECT t.text_no, t.text, t.content_hash, s.probs, {answered} FROM soft_labels s JOIN texts t USING (text_no)"
+        f" WHERE s.label_model_no = {chosen} AND {train}"
+        f" ORDER BY {'' if again else answered + ','} t.content_hash LIMIT {MOST_LOOKED_AT}"
     )
-    found = [_Candidate(int(number), text, bytes(content), probs) for number, text, content, probs in rows]
+    found = [_Candidate(int(no), text, bytes(content), probs, answered) for no, text, content, probs, answered in rows]
     return sorted(found, key=lambda row: row.number), int(total)
 
 

@@ -90,6 +90,7 @@ def choose(
     features: Any = None,
     keys: Any = None,
     options: Mapping[str, Any] | None = None,
+    people: Sequence[int] = (),
 ) -> Choice:
     """Fit and choose without any gold.
 
@@ -100,10 +101,15 @@ def choose(
         features: Float [n, d], vectors of the same rows, or None.
         keys: uint64 [n], needed with `features`.
         options: Parameters by model name.
+        people: Functions that are people's answers: never merged, and the others are judged by them.
     """
-    settings = dict(options or {})
-    groups = tuple(tuple(group) for group in find_copies(votes) if outvotes(group, votes.lfs))
+    found = [group for group in find_copies(votes) if outvotes(group, votes.lfs) and not set(group) & set(people)]
+    groups = tuple(tuple(group) for group in found)
     merged = merge_copies(votes, groups)
+    gone = np.sort([lf for group in groups for lf in group[1:]])
+    known = {"people": [lf - int(np.searchsorted(gone, lf)) for lf in people]}
+    settings = dict(options or {})
+    settings |= {name: {**settings.get(name, {}), **known} for name in ("dawid_skene_prior", "joint")}
     note = f"; {len(groups)} groups of copied functions count as one each" if groups else ""
 
     def fitted(name: str, **more: Any) -> LabelModel:

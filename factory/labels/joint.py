@@ -8,7 +8,7 @@ functions are many and alike). Every text is judged by a classifier that has not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from factory.errors import InputError
 from factory.labels import majority, prior
+from factory.labels.answers import believed
 from factory.labels.base import LogLinear, softmax
 from factory.labels.votes import VoteSet, as_votes
 
@@ -94,6 +95,7 @@ def fit(
     accuracy: float = 0.8,
     cost: float = 10.0,
     seed: int = 0,
+    people: Sequence[int] = (),
 ) -> Joint:
     """Fit the votes' side by EM, then the text's side on its labels.
 
@@ -108,6 +110,7 @@ def fit(
         accuracy: Likewise.
         cost: Inverse of the logistic regression's L2 penalty.
         seed: Of the draw of at most 50,000 texts to learn from.
+        people: Functions that are people's answers.
 
     Raises:
         InputError: No features, or fewer than 50 covered texts.
@@ -117,7 +120,7 @@ def fit(
             "the joint model needs a vector and a key for every text", fix="Use `dawid_skene_prior` for votes alone"
         )
     data = as_votes(votes, classes)
-    alone = prior.fit(data, classes=classes, balance=balance, strength=strength, accuracy=accuracy)
+    alone = prior.fit(data, classes=classes, balance=balance, strength=strength, accuracy=accuracy, people=people)
     rows = np.flatnonzero(data.covered)
     if len(rows) < LEAST_ROWS:
         raise InputError(f"the joint model needs {LEAST_ROWS} covered texts, and there are {len(rows)}")
@@ -125,6 +128,7 @@ def fit(
         rows = np.sort(np.random.default_rng(seed).permutation(rows)[:MOST_ROWS])
     shown = data.take(rows)
     target = (alone.predict_proba(shown) + majority.fit(shown, classes=classes).predict_proba(shown)) / 2
+    target = believed(target, shown, people)
     fold = _folds(keys)[rows]
     width = features.shape[1]
     weights, bias = np.zeros((FOLDS, width, classes)), np.zeros((FOLDS, classes))

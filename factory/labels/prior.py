@@ -9,17 +9,22 @@ make the rare class of a skewed task common; and they are learned where that pre
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from factory.labels import dawid_skene
-from factory.labels.base import LabelModel, LogLinear, softmax
+from factory.labels.answers import answers
+from factory.labels.base import LabelModel, LogLinear, safe_log, softmax
 from factory.labels.votes import VoteSet, as_votes
 
 MOST_PATTERNS = 50_000
 SEVERAL = 0.5
 CLEARLY = 3.0
+EM_WORTH = 10.0
+"""In answers for each class: what EM believes of a function, where people's answers judge it too."""
 
 
 def fit(
@@ -31,6 +36,7 @@ def fit(
     strength: float = 10.0,
     accuracy: float = 0.8,
     max_iter: int = 50,
+    people: Sequence[int] = (),
 ) -> LogLinear:
     """Fit by EM, twice where the class shares may be learned.
 
@@ -42,14 +48,16 @@ def fit(
         strength: Weight of the prior on each row of each confusion matrix, in votes.
         accuracy: What the prior believes a vote's chance to be right is.
         max_iter: Most rounds of EM.
+        people: Functions that are people's answers: the others are judged by them (see `judged`).
     """
     data, _ = as_votes(votes, classes).patterns()
 
     def fitted(shares: Any, estimate: bool = False) -> LogLinear:
-        return dawid_skene.fit(
+        model = dawid_skene.fit(
             data, classes=classes, balance=shares, abstain="missing", strength=strength, accuracy=accuracy,
             estimate_balance=estimate, max_iter=max_iter,
         )  # fmt: skip
+        return judged(model, data, people) if people else model
 
     if balance is not None or several_classes(data) < SEVERAL:
         return fitted(balance)
@@ -58,6 +66,21 @@ def fit(
     (first, weight), (second, _) = held_out(plain, data), held_out(learned, data)
     mean, error = _mean(second - first, weight)
     return learned if mean > CLEARLY * error else plain
+
+
+def judged(model: LogLinear, votes: VoteSet, people: Sequence[int]) -> LogLinear:
+    """The model with its functions judged by people's answers.
+
+    What EM believes of a function counts as `EM_WORTH` answers for each class. In EM itself some hundred answers would drown:
+    functions that err together confirm each other on every text that nobody answered.
+    """
+    shares = answers(votes, people)[0]
+    said = np.zeros_like(model.weights)
+    for rows, part, counts in votes.chunks():
+        said += part.T @ (shares[rows] * counts[:, None])
+    rates = (EM_WORTH * np.exp(model.weights) + said).reshape(votes.lfs, votes.classes, votes.classes)
+    rates /= rates.sum(axis=1, keepdims=True)
+    return replace(model, weights=safe_log(rates).reshape(model.weights.shape))
 
 
 def halfway_shares(votes: VoteSet) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 
 from factory.errors import InputError
 from factory.labels import auto as choosing
+from factory.labels.answers import Answered
 from factory.labels.base import LabelModel
 from factory.labels.calibrate import LEAST_DEV, Tempered, best_temperature, reliability, temper
 from factory.labels.decide import tie_keys
@@ -90,6 +91,9 @@ def solve(
     features: Features | None,
 ) -> Solved:
     everything = read_votes(warehouse, texts, problem.programs, classes=problem.classes, class_of=problem.class_of)
+    people = tuple(at for at, program in enumerate(problem.programs) if program.person)
+    judging = {name: {**settings.get(name, {}), "people": people} for name in ("dawid_skene_prior", "joint")}
+    settings = {**settings, **judging}
     votes, pattern = everything.patterns()
     train = votes.weighted(np.bincount(pattern[texts.train], minlength=len(votes)).astype(np.float64))
     learn = np.flatnonzero(texts.train)
@@ -103,7 +107,9 @@ def solve(
     shown = _dev_rows(texts, problem, dev) if dev is not None else None
     if model == "auto":
         fit_on = train if features is None else everything.take(learn)
-        choice = choosing.choose(fit_on, classes=problem.classes, balance=problem.balance, options=settings, **more)
+        choice = choosing.choose(
+            fit_on, classes=problem.classes, balance=problem.balance, options=settings, people=people, **more
+        )
         models[choice.key] = choice.model
     elif model == "joint":
         chosen, refused_joint = _fit_joint(everything.take(learn), problem, settings, more)
@@ -128,6 +134,8 @@ def solve(
             warnings.append(
                 f"program {problem.programs[lf].name!r} is worse than chance on dev: right on {accuracy:.0%} of {said}"
             )
+    if people:
+        models = {name: Answered(fitted, people) for name, fitted in models.items()}
     return Solved(
         problem,
         everything,

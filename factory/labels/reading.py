@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from factory.warehouse import Warehouse
 
 BLOCK = 131_072
+ASKED = "asked answers"
+PERSON = f"(kind = 'trusted' AND (name = '{ASKED}' OR starts_with(name, '{ASKED} by ')))"
+"""Condition in SQL: the program is people's answers."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +49,20 @@ class Texts:
 
 @dataclass(frozen=True)
 class Program:
-    """An accepted program: its number and the one label it speaks of (multi tasks), or None."""
+    """An accepted program: its number, the one label it speaks of (multi tasks) or None, and whether it is a person's answers."""
 
     number: int
     name: str
     target: int | None
+    person: bool = False
 
 
 def accepted_programs(warehouse: Warehouse) -> list[Program]:
     """Accepted programs, in order of their number."""
     rows = warehouse.query(
-        "SELECT program_no, name, target_label_no FROM programs WHERE state = 'accepted' ORDER BY program_no"
+        f"SELECT program_no, name, target_label_no, {PERSON} FROM programs WHERE state = 'accepted' ORDER BY program_no"
     )
-    return [Program(int(number), str(name), target) for number, name, target in rows]
+    return [Program(int(number), str(name), target, bool(person)) for number, name, target, person in rows]
 
 
 def read_texts(warehouse: Warehouse) -> Texts:

@@ -197,3 +197,13 @@ def tfidf(fit: list[str], *others: list[str]) -> list[Any]:
     maker = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, max_features=50_000)
     first = maker.fit_transform(fit)
     return [first, *(maker.transform(texts) for texts in others)]
+
+
+def lsa(fit: list[str], *others: list[str], width: int = 128) -> list[np.ndarray]:
+    """Unit vectors of `fit` and of the others: the first singular vectors of `tfidf`, learned on `fit`. No model is needed."""
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.preprocessing import normalize
+
+    first, *rest = tfidf(fit, *others)
+    maker = TruncatedSVD(width, random_state=0).fit(first)
+    return [normalize(maker.transform(part)).astype(np.float32) for part in (first, *rest)]

@@ -37,13 +37,11 @@ def test_audit_prints_the_worst_with_all_evidence_and_writes_them_all(run_file: 
 
 def test_questions_are_answered_in_the_file_and_read_back(run_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "q.csv"
-    asked = CliRunner().invoke(
-        app, ["ask", str(run_file), "--budget", "4", "--strategy", "coverage", "--out", str(path)]
-    )
+    asked = CliRunner().invoke(app, ["ask", str(run_file), "--budget", "4", "--strategy", "random", "--out", str(path)])
     assert asked.exit_code == 0
     assert "one of sport, money" in asked.stderr
     rows = list(csv.DictReader(path.open(encoding="utf-8")))
-    assert [row["suggested"] for row in rows] == [""] * 4
+    assert {row["suggested"] for row in rows} <= {"", "sport", "money"}
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()

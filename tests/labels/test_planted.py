@@ -53,6 +53,28 @@ def test_three_good_functions_beside_ten_copies_of_a_bad_one_do_not_lose(faithfu
     assert accuracy(fit_label_model("majority", votes, classes=2), votes, gold) < good - 0.2
 
 
+def test_answers_tell_good_functions_from_bad_ones_that_agree_with_each_other() -> None:
+    votes, gold = planted([0.8, 0.7, 0.55], [0.9] * 3)
+    rng = np.random.default_rng(1)
+    votes = np.column_stack(
+        [votes, *(np.where(rng.random(N) < 0.8, votes[:, 2], rng.integers(0, 2, N)) for _ in range(3))]
+    )
+    people = np.where(np.arange(N) < 100, gold, -1)
+    told = np.column_stack([votes, people])
+    silent = np.column_stack([votes, np.full(N, -1)])[100:]
+    plain = fit_label_model("dawid_skene_prior", told, classes=2)
+    asked = fit_label_model("dawid_skene_prior", told, classes=2, people=(6,))
+    assert accuracy(asked, silent, gold[100:]) > accuracy(plain, silent, gold[100:]) + 0.05
+
+
+def test_people_are_found_again_after_copies_were_merged_and_are_never_merged_themselves() -> None:
+    votes, gold = planted([0.8, 0.8, 0.55, 0.8], [1.0] * 4)
+    told = np.column_stack([votes[:, :3], votes[:, 2], votes[:, 2], gold, gold, votes[:, 3]])
+    choice = choose(VoteSet.from_matrix(told, 2), classes=2, people=(5, 6))
+    assert choice.copies == ((2, 3, 4),)
+    assert accuracy(choice.model, told, gold) == 1.0
+
+
 def test_good_independent_functions_are_not_taken_for_copies() -> None:
     votes, _ = planted([0.97] * 6 + [0.6], [1.0] * 7)
     assert find_copies(VoteSet.from_matrix(votes, 2)) == []
