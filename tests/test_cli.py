@@ -82,12 +82,14 @@ def test_doctor_says_what_there_is_and_what_to_do_about_the_rest() -> None:
         "torch",
         "dspy",
         "vllm",
+        "ray",
         "engine server",
         "engine vllm",
         "encoder `auto`",
     ):
         assert what in checks, f"the doctor says nothing of {what}"
     assert any(what.startswith("sandbox") for what in checks)
+    assert checks["ray"]["ok"] or 'pip install "label-factory[ray]"' in checks["ray"]["fix"]
     for check in found["checks"]:
         assert set(check) == {"what", "found", "ok", "fix"}
         assert check["ok"] is True or check["fix"], f"what to do about {check['what']}?"

@@ -5,6 +5,8 @@ pool         worker processes, and `run_programs`
 recognise    programs that are plain keyword or regex tests, run as such
 author       the authoring loop as a pure core: plan, ask, check, probe, repair, accept
 similar      functional hashes and near-copies
+blocks       blocks of texts and the programs that vote on them, run here
+spread       the same on Ray
 analysis     coverage, overlaps, conflicts, accuracy, correlation
 lifecycle    list, show, add, edit, approve, reject, diff, test
 interop      Snorkel labelling functions, in and out

@@ -73,6 +73,7 @@ def vote(
     *,
     block: int = 20_000,
     strict: bool = False,
+    ray: bool = False,
     progress: Progress = no_progress,
 ) -> StageResult:
     """Run every accepted program over every text that lacks its vote.
@@ -83,9 +84,12 @@ def vote(
         warehouse: Needs a task, texts and accepted programs.
         block: Texts in one transaction.
         strict: Refuse to run without every layer of the sandbox.
+        ray: Run the blocks on Ray: on the cluster that `RAY_ADDRESS` names, or on this machine's processors. This process alone
+            reads and writes the warehouse, and the votes are the same.
         progress: Told how far it is.
 
     Raises:
-        SandboxError: No sandbox, or `strict` and a layer is missing.
+        SandboxError: No sandbox, or `strict` and a layer is missing, here or in a worker of Ray's.
+        ClusterError: Ray is asked for and not installed, cannot be reached, or lost a worker for good.
     """
-    return vote_texts(warehouse, block=block, strict=strict, progress=progress)
+    return vote_texts(warehouse, block=block, strict=strict, ray=ray, progress=progress)

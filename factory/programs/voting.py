@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from factory.cluster import need_ray
+from factory.programs.blocks import Block, Gap, Live, Voted, Voter, votes_here
 from factory.result import Progress, StageResult, no_progress
 from factory.task import label_names
 from factory.warehouse import insert
@@ -23,31 +26,23 @@ FAILURES_KEPT = 1000
 RECOGNISE_FROM = 20_000
 """Texts from which it pays to look for programs that are plain tests."""
 
+TIRED = 3
+"""Blocks in which a program may retire before it is left out of all that follow."""
+
 _ROW_FAILURES = ("exception", "bad value", "timeout", "memory", "crash")
 
 
-@dataclass(frozen=True)
-class Live:
-    """An accepted program."""
-
-    number: int
-    source: str
-    target: str | None
-
-
-@dataclass(frozen=True)
-class Gap:
-    """A range of text numbers that some programs have not voted on."""
-
-    first: int
-    last: int
-    programs: tuple[Live, ...]
-
-
 def vote_texts(
-    warehouse: Warehouse, *, block: int = 20_000, strict: bool = False, progress: Progress = no_progress
+    warehouse: Warehouse,
+    *,
+    block: int = 20_000,
+    strict: bool = False,
+    ray: bool = False,
+    progress: Progress = no_progress,
 ) -> StageResult:
     """See `factory.programs.stage.vote`."""
+    if ray:
+        need_ray()
     labels = label_names(warehouse)
     programs = [
         Live(number, source, None if target is None else labels[target])
@@ -60,33 +55,27 @@ def vote_texts(
     gaps = find_gaps(warehouse, programs, block)
     if not gaps:
         return StageResult("vote", not stale, {"programs": len(programs), "votes": 0, "stale_blocks": stale})
-    from factory.programs.pool import shared_pool
-    from factory.programs.recognise import Applier
-
-    pool = shared_pool(strict)
     wanted = sum(min(gap.last - gap.first + 1, block) for gap in gaps)
     sample = _sample(warehouse) if wanted >= RECOGNISE_FROM else []
-    appliers: dict[tuple[int, ...], Applier] = {}
     total = sum(len(gap.programs) for gap in gaps)
-    done = n_votes = n_texts = 0
+    done = n_votes = n_texts = one_pass = 0
     counts: Counter[str] = Counter()
     tired: Counter[int] = Counter()
-    for gap in gaps:
-        numbers, texts = _read(warehouse, gap)
-        running = [program for program in gap.programs if tired[program.number] < 3]
-        key = tuple(program.number for program in running)
-        if key not in appliers:
-            sources, targets = [p.source for p in running], [p.target for p in running]
-            appliers[key] = Applier(pool, sources, labels, targets=targets, sample=sample, recognise=bool(sample))
-        run = appliers[key].run(texts)
-        for at, program in enumerate(running):
-            tired[program.number] += any("retired" in note for note in run.notes[at])
-        n_votes += _write(warehouse, gap, running, numbers, run, counts)
-        n_texts += len(numbers)
-        done += len(gap.programs)
-        progress(done, total, "blocks of votes")
-    one_pass = max((len(applier.recognised) for applier in appliers.values()), default=0)
-    says = [f"{n_votes} votes of {len(programs)} programs, {n_texts} texts read", pool.layers.says()]
+    layers: dict[str, None] = {}
+    blocks = _blocks(warehouse, gaps, tired)
+    with closing(_runs(blocks, len(gaps), labels, sample, strict=strict, ray=ray)) as runs:
+        for voted, run, in_one_pass in runs:
+            # a block that was read ahead may have been run with programs that have retired since
+            running = [(at, p) for at, p in enumerate(voted.programs) if tired[p.number] < TIRED]
+            for at, program in running:
+                tired[program.number] += any("retired" in note for note in run.notes[at])
+            n_votes += _write(warehouse, voted, running, run, counts)
+            n_texts += len(voted.numbers)
+            done += len(voted.gap.programs)
+            one_pass = max(one_pass, in_one_pass)
+            layers[run.layers.says()] = None
+            progress(done, total, "blocks of votes")
+    says = [f"{n_votes} votes of {len(programs)} programs, {n_texts} texts read", *layers]
     if one_pass:
         says.append(f"{one_pass} programs are plain tests and ran in one pass")
     failed = {name: n for name, n in sorted(counts.items()) if name not in ("ok", "abstain")}
@@ -100,6 +89,27 @@ def vote_texts(
         "counts": dict(sorted(counts.items())),
     }
     return StageResult("vote", False, did, tuple(says))
+
+
+def _runs(
+    blocks: Iterator[Block], count: int, labels: list[str], sample: list[str], *, strict: bool, ray: bool
+) -> Generator[Voted]:
+    """The blocks in order with what their programs said of them, run here or on Ray."""
+    if ray:
+        from factory.programs.spread import votes_on_ray
+
+        yield from votes_on_ray(blocks, count, labels, sample, strict=strict)
+    else:
+        from factory.programs.pool import shared_pool
+
+        yield from votes_here(blocks, Voter(shared_pool(strict), labels, sample))
+
+
+def _blocks(warehouse: Warehouse, gaps: list[Gap], tired: Counter[int]) -> Iterator[Block]:
+    """Read the gaps one by one, each with the programs that are not tired when it is read."""
+    for gap in gaps:
+        numbers, texts = _read(warehouse, gap)
+        yield Block(gap, tuple(p for p in gap.programs if tired[p.number] < TIRED), numbers, texts)
 
 
 def _forget_stale(warehouse: Warehouse, programs: list[int]) -> int:
@@ -204,14 +214,23 @@ def _sample(warehouse: Warehouse, count: int = 500) -> list[str]:
 
 
 def _write(
-    warehouse: Warehouse, gap: Gap, running: list[Live], numbers: np.ndarray, run: ProgramRun, counts: Counter[str]
+    warehouse: Warehouse, block: Block, running: list[tuple[int, Live]], run: ProgramRun, counts: Counter[str]
 ) -> int:
-    """Votes, blocks and failures of one range, in one transaction; returns the number of votes."""
+    """Votes, blocks and failures of one range, in one transaction; returns the number of votes.
+
+    Args:
+        warehouse: Where to.
+        block: The range.
+        running: The columns of the run that count, with their programs; the others retired.
+        run: What was said of the texts.
+        counts: Statuses, added to.
+    """
     from factory.programs.pool import STATUS
 
+    gap, numbers, ran = block.gap, block.numbers, {program.number for _, program in running}
     program_nos, text_nos, votes, blocks = [], [], [], []
     failures: dict[str, list[Any]] = {"program_no": [], "text_no": [], "status": [], "detail": []}
-    for at, program in enumerate(running):
+    for at, program in running:
         column = run.votes[:, at]
         given = np.flatnonzero(column >= 0)
         program_nos.append(np.full(len(given), program.number, dtype=np.int32))
@@ -224,7 +243,7 @@ def _write(
         blocks.append((program.number, len(given), json.dumps(tally)))
         _failed(program.number, at, numbers, run, failures)
     for program in gap.programs:
-        if program not in running:
+        if program.number not in ran:
             tally = {"retired": len(numbers)}
             counts.update(tally)
             blocks.append((program.number, 0, json.dumps(tally)))
