@@ -22,6 +22,7 @@ Where things live:
     students/       curation, students, calibration, export, predict, serve
     evaluation/     metrics with intervals, baselines, the report; the only reader of test and reference gold
     pipeline.py     a YAML file -> checked steps (standard.py: those of one that names none; schema.py: for editors)
+    cluster.py      Ray: whether it is there, a session on it
     run.py          steps -> stages, in order (steps.py: those that know the run's folder; running.py: one run at a time)
     planning.py     what a pipeline will still ask, and cost
     cli.py          thin: parse, call, print (the commands: commands/)
@@ -59,6 +60,7 @@ _EXPORTS = {
     "export": "factory.students.stage",
     "load_export": "factory.students.predict",
     "predict_file": "factory.students.predict",
+    "predict": "factory.students.shards",
     "run_programs": "factory.programs",
 }
 

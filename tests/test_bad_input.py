@@ -180,6 +180,12 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "lineage of a kind that is none": (["lineage", "made", "frog", "1"], "no lineage of any `frog`"),
     "lineage of a number that is none": (["lineage", "made", "text", "99"], "there is no text 99"),
     "predict onto its own input": (["predict", "made", "dev.csv", "--out", "dev.csv"], "dev.csv: this is the file that is read"),
+    "predict many onto their own folder": (["predict", "made", "./*.csv", "--out", "."], "this is the folder that is read"),
+    "predict many without a folder": (["predict", "made", "*.csv"], "Name one with --out"),
+    "predict many into a file": (["predict", "made", "*.csv", "--out", "task.yaml"], "task.yaml: many files need a folder"),
+    "predict many that are none": (["predict", "made", "*.docx", "--out", "out"], "*.docx: there is no such file"),
+    "predict many without an export": (["predict", "made", "*.csv", "--out", "out"], "no export"),
+    "predict one file on Ray": (["predict", "made", "dev.csv", "--ray"], "dev.csv: Ray labels many files"),
     "predict without an export": (["predict", "made", "dev.csv"], "no export"),
     "a program that is none": (["programs", "show", "made", "999"], "there is no program 999"),
     "batch results that are none": (["batch", "read", "pipeline.yaml", "dev.csv", "--folder", "made"], "dev.csv:1: this line is"),
@@ -196,6 +202,24 @@ def test_bad_arguments_are_one_clear_line_and_exit_code_2(
     if "made" in arguments:
         assert told("run", "pipeline.yaml", "--folder", "made")[0] == 0
     is_one_clear_line(*told(*arguments), words)
+
+
+ON_RAY: dict[str, list[str]] = {
+    "a pipeline's step": ["run", "pipeline.yaml", "--folder", "run"],
+    "a verb": ["vote", "task.yaml", "--param", "ray=true", "--folder", "made"],
+    "predict": ["predict", "made", "*.csv", "--ray", "--out", "out"],
+}
+
+
+@pytest.mark.parametrize("name", ON_RAY)
+def test_what_asks_for_ray_says_how_to_install_it_before_anything_is_done(
+    tmp_path: Path, told: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    prepare(tmp_path, {"pipeline.yaml": PIPELINE + "  - vote: {ray: true}\n"})
+    monkeypatch.chdir(tmp_path)
+    is_one_clear_line(*told(*ON_RAY[name]), 'Ray is not installed. Run: pip install "label-factory[ray]"')
+    assert not (tmp_path / "out").exists()
 
 
 def test_more_kinds_than_the_issue_asks_for() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from factory.commands.shared import AsJson, Folder, give, open_warehouse, say
-from factory.errors import InputError
+from factory.commands.shared import AsJson, Folder, give, open_warehouse, say, shown_alone
+from factory.result import no_progress
 
 export = typer.Typer(
     help="Write a student, or the labelled data, into a folder.", no_args_is_help=True, rich_markup_mode=None
@@ -62,9 +63,19 @@ def export_data(
 
 def predict(
     model: Annotated[Path, typer.Argument(help="An exported model's folder.")],
-    file: Annotated[Path, typer.Argument(help="CSV, TSV, JSONL (.gz, .zst), Parquet or TXT; or - for lines on stdin.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV, TSV, JSONL (.gz, .zst), Parquet or TXT; - for lines on stdin; a folder of Parquet files, or a pattern in"
+            " quotes: 'FOLDER/*.parquet'."
+        ),
+    ],
     out: Annotated[
-        Path | None, typer.Option("--out", help="CSV, JSONL or Parquet; stdout as JSONL without it.")
+        Path | None,
+        typer.Option(
+            "--out",
+            help="CSV, JSONL or Parquet; stdout as JSONL without it. Of many files: a folder, for a Parquet file each.",
+        ),
     ] = None,
     text: Annotated[str | None, typer.Option(help="The column of the texts; guessed otherwise.")] = None,
     precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "int8",
@@ -84,30 +95,38 @@ def predict(
             " e.g. 0.05."
         ),
     ] = None,
+    ray: Annotated[
+        bool,
+        typer.Option(
+            "--ray", help="Label many files on Ray: the cluster in RAY_ADDRESS, or this machine's processors."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Label a file of any size with an exported model.
+    """Label a file of any size, or many of them, with an exported model.
 
     The output has the columns of the input, then `label` and `probability` (`labels` where a text may have several), then one
     probability for each label; all of them are empty for a row without a text. --target-precision and --sets need an export
     that was calibrated on gold of dev (student_dev).
+    Of many files, those that are done already are left alone: run the same command again after a kill.
     """
-    from factory.students import predict as predicting
+    from factory.students import shards
 
-    if out is not None and out.exists() and file.exists() and out.samefile(file):
-        raise InputError("this is the file that is read", where=out, fix="Write to another one with --out")
-    done: dict[str, Any] = predicting.predict_file(
-        model, file, out, text=text, precision=precision, abstain_below=abstain_below, target_precision=target_precision,
-        sets=sets, scope=scope,
-    )  # fmt: skip
+    with shown_alone("predict") if shards.are_many(file) else nullcontext(no_progress) as progress:
+        done = shards.predict(
+            model, file, out, text=text, precision=precision, abstain_below=abstain_below, target_precision=target_precision,
+            sets=sets, scope=scope, ray=ray, progress=progress,
+        )  # fmt: skip
 
     if done["no_text"]:
         say(f"{done['no_text']} of {done['rows']} rows have no text and got no label")
-    if not done["rows"]:
+    if not done["rows"] and done.get("shards", 1):
         say(f"{file}: there is no row in it")
 
     def person() -> None:
         more = [f"{done[name]} {name.replace('_', ' ')}" for name in ("abstained", "out_of_scope") if name in done]
+        if "shards" in done:
+            more.append(f"{done['shards']} files ({done['done_already']} more were done already)")
         say(", ".join([f"{done['rows'] - done['no_text']} rows labelled", *more]) + f", {done['seconds']:.1f} s: {out}")
 
     if out is not None:

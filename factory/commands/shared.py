@@ -193,6 +193,19 @@ def shown_progress(
     yield start_plain, told_plain
 
 
+@contextmanager
+def shown_alone(verb: str) -> Iterator[Progress]:
+    """The progress of a command that is no step of a pipeline, shown as a step's is.
+
+    Yields:
+        The callback.
+    """
+    from factory.pipeline import Step
+
+    with shown_progress(quiet=False) as (start, _):
+        yield start(Step(verb, {}), 0, 1)
+
+
 def step_lines(result: StageResult) -> list[str]:
     """What a person reads of one step."""
     head = f"{result.stage:<11}"

@@ -132,29 +132,75 @@ def predict_file(
         ExportError: The export cannot be used.
     """
     started = time.perf_counter()
-    exported = load_export(model, precision=precision)
-    judge = Judge(exported, Asked(abstain_below, target_precision, sets, scope))
-    rows = without = abstained = outside = 0
-    with open_writer(out, exported.labels, judge.columns) as writer:
-        for chunk in read_rows(file, text, exported.fields, CHUNK):
-            there = np.array([bool(text) for text in chunk.texts])
-            some, features = exported.answer([text for text in chunk.texts if text])
-            words_of = judge(some, features)
-            said = [next(words_of) if one else judge.nothing() for one in there]
-            probs = np.full((len(there), len(exported.labels)), np.nan, np.float32)
-            probs[there] = some
-            writer.write(chunk, said, probs)
-            rows += len(there)
-            without += len(there) - len(some)
-            abstained += sum(judge.abstained(words) for words, one in zip(said, there, strict=True) if one)
-            outside += sum(words.get("in_scope") is False for words in said)
-    found: dict[str, Any] = {"rows": rows, "no_text": without, "seconds": round(time.perf_counter() - started, 3)}
-    found["out"] = None if out is None else str(out)
-    if judge.threshold is not None:
-        found["abstained"] = abstained
-    if scope is not None:
-        found["out_of_scope"] = outside
-    return found
+    labeller = Labeller(model, Asked(abstain_below, target_precision, sets, scope), text=text, precision=precision)
+    counts = labeller.label(file, out)
+    return {
+        "rows": counts.pop("rows"),
+        "no_text": counts.pop("no_text"),
+        "seconds": round(time.perf_counter() - started, 3),
+        "out": None if out is None else str(out),
+        **counts,
+    }
+
+
+class Labeller:
+    """An export, opened once, that labels files one after the other."""
+
+    def __init__(
+        self, model: str | Path, asked: Asked, *, text: str | None = None, precision: str = "int8", threads: int = 0
+    ) -> None:
+        """Open the export.
+
+        Args:
+            model: An export.
+            asked: What is wanted beside the most probable label.
+            text: Column of the texts; guessed otherwise.
+            precision: `fp32` or `int8`.
+            threads: Of onnxruntime; 0 lets it choose.
+
+        Raises:
+            InputError: The export does not carry what was asked for.
+            ExportError: The export cannot be used.
+        """
+        self._exported = load_export(model, precision=precision, threads=threads)
+        self._judge = Judge(self._exported, asked)
+        self._text, self._scope = text, asked.scope is not None
+
+    def label(self, file: str | Path, out: str | Path | None, mark: str | None = None) -> dict[str, int]:
+        """Label one file.
+
+        Args:
+            file: As `predict_file` takes it.
+            out: As `predict_file` takes it.
+            mark: What a Parquet file shall say that it was made from.
+
+        Returns:
+            `{"rows", "no_text", "abstained", "out_of_scope"}`, the last two where they were asked for.
+
+        Raises:
+            InputError: The file or its columns cannot be used.
+        """
+        rows = without = abstained = outside = 0
+        exported, judge = self._exported, self._judge
+        with open_writer(out, exported.labels, judge.columns, mark) as writer:
+            for chunk in read_rows(file, self._text, exported.fields, CHUNK):
+                there = np.array([bool(text) for text in chunk.texts], dtype=bool)
+                some, features = exported.answer([text for text in chunk.texts if text])
+                words_of = judge(some, features)
+                said = [next(words_of) if one else judge.nothing() for one in there]
+                probs = np.full((len(there), len(exported.labels)), np.nan, np.float32)
+                probs[there] = some
+                writer.write(chunk, said, probs)
+                rows += len(there)
+                without += len(there) - len(some)
+                abstained += sum(judge.abstained(words) for words, one in zip(said, there, strict=True) if one)
+                outside += sum(words.get("in_scope") is False for words in said)
+        found = {"rows": rows, "no_text": without}
+        if judge.threshold is not None:
+            found["abstained"] = abstained
+        if self._scope:
+            found["out_of_scope"] = outside
+        return found
 
 
 def _arrays(folder: Path, content: bytes) -> dict[str, NDArray[Any]]:

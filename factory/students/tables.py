@@ -98,7 +98,7 @@ def _check_column(names: Iterable[str], text: str | None, file: str | Path) -> N
 
 
 def _pieces(file: str | Path, size: int, text: str | None) -> Iterator[tuple[list[dict[str, Any]], Any]]:
-    """At most `size` rows at a time, with their Arrow table where the file is Parquet."""
+    """At most `size` rows at a time, with their Arrow table where the file is Parquet (one without rows still has columns)."""
     if str(file) != "-" and not Path(file).is_file():
         raise InputError("no such file", where=file, fix="Check the path")
     if str(file).lower().endswith(".parquet"):
@@ -195,6 +195,8 @@ def _parquet(path: Path, size: int) -> Iterator[tuple[list[dict[str, Any]], Any]
 
     try:
         with pq.ParquetFile(path) as source:
+            if not source.metadata.num_rows:
+                yield [], source.schema_arrow.empty_table()
             for batch in source.iter_batches(batch_size=size):
                 if batch.num_rows:
                     yield batch.to_pylist(), pa.Table.from_batches([batch])

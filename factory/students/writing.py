@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from factory.students.tables import Chunk
 
 KINDS = (".csv", ".jsonl", ".parquet")
+MARK = b"label_factory"
+"""Key of a Parquet file's metadata: what it was made from."""
 
 
 class Writer(Protocol):
@@ -125,8 +128,8 @@ def _cell(value: Any) -> Any:
 class ParquetWriter:
     """`p_LABEL` for each label; the columns of a Parquet file keep their types."""
 
-    def __init__(self, path: Path, labels: Sequence[str], columns: Mapping[str, str]) -> None:
-        self.path, self.labels, self.columns = path, list(labels), dict(columns)
+    def __init__(self, path: Path, labels: Sequence[str], columns: Mapping[str, str], mark: str | None = None) -> None:
+        self.path, self.labels, self.columns, self.mark = path, list(labels), dict(columns), mark
         self.taken = frozenset([*self.columns, *(f"p_{name}" for name in self.labels)])
         self.file: Any = None
         self.names: list[str] = []
@@ -160,7 +163,9 @@ class ParquetWriter:
         import pyarrow.parquet as pq
 
         if self.file is None:
-            self.file = pq.ParquetWriter(self.path, table.schema)
+            about = {name: value for name, value in (table.schema.metadata or {}).items() if name != MARK}
+            about |= {} if self.mark is None else {MARK: self.mark.encode()}
+            self.file = pq.ParquetWriter(self.path, table.schema.with_metadata(about))
         try:
             self.file.write_table(table.cast(self.file.schema))
         except (pa.ArrowException, ValueError) as error:
@@ -192,13 +197,16 @@ def _column(values: list[Any]) -> Any:
 
 
 @contextlib.contextmanager
-def open_writer(out: str | Path | None, labels: Sequence[str], columns: Mapping[str, str]) -> Iterator[Writer]:
+def open_writer(
+    out: str | Path | None, labels: Sequence[str], columns: Mapping[str, str], mark: str | None = None
+) -> Iterator[Writer]:
     """A writer by the ending of `out`; None is JSONL on stdout. A file that was begun and not ended is not left behind.
 
     Args:
         out: Where to write.
         labels: In the order of the probabilities.
         columns: What is said of each text: name to `label`, `labels`, `number` or `yes_no`.
+        mark: Kept under `MARK` in a Parquet file.
 
     Raises:
         InputError: An ending that cannot be written, or a folder where that cannot be done.
@@ -218,7 +226,7 @@ def open_writer(out: str | Path | None, labels: Sequence[str], columns: Mapping[
     try:
         if kind == ".parquet":
             draft.touch()
-            parquet = ParquetWriter(draft, labels, columns)
+            parquet = ParquetWriter(draft, labels, columns, mark)
             try:
                 yield parquet
                 parquet.end()
@@ -232,6 +240,9 @@ def open_writer(out: str | Path | None, labels: Sequence[str], columns: Mapping[
                 )
                 yield writer
                 writer.end()
+        if mark is not None:  # a later run takes the name alone for a whole file, after a power cut too
+            with draft.open("r+b") as written:
+                os.fsync(written.fileno())
         draft.replace(path)
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror or error}", where=path) from error
