@@ -132,13 +132,13 @@ def plain_errors(ray: Any) -> Iterator[None]:
 
 @contextmanager
 def quiet_data() -> Iterator[None]:
-    """Ray Data without its bars and its lines about plans: progress is ours to show."""
+    """Ray Data without its bars and its lines about them and its plans: progress is ours to show."""
     from ray.data import DataContext
 
     context, logger = DataContext.get_current(), logging.getLogger("ray.data")
     bars, level = context.enable_progress_bars, logger.level
     context.enable_progress_bars = False
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:

@@ -231,8 +231,7 @@ def _on_ray(left: Sequence[tuple[Shard, str]], how: How) -> Generator[dict[str, 
     with session() as ray, plain_errors(ray), quiet_data():
         from ray.data import ActorPoolStrategy, from_items
 
-        most = min(len(items), processors(ray))
-        seats = ActorPoolStrategy(min_size=1, max_size=most, initial_size=most, max_tasks_in_flight_per_actor=1)
+        seats = ActorPoolStrategy(size=min(len(items), processors(ray)), max_tasks_in_flight_per_actor=1)
         names = from_items(items, override_num_blocks=len(items))
         done = names.map_batches(
             Seat, fn_constructor_args=(how,), batch_size=1, batch_format="numpy", num_cpus=1, compute=seats
