@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.llm.engines.base import BulkEngine, Call, Fault, Pending, Reply
 from factory.pipeline import ASKING, Pipeline, Step
-from factory.run import LINGER_S, call_step
+from factory.run import LINGER_S, call_step, still_to_do
 from factory.steps import Context
 from factory.warehouse import Warehouse
 
@@ -148,7 +148,7 @@ def plan_pipeline(pipeline: Pipeline, *, folder: Path | None = None) -> dict[str
             stages.append(
                 {"stage": stage, **estimate(calls, collector), "prompt": [dict(m) for m in calls[0].request.messages]}
             )
-    return {"pipeline": pipeline.name, "stages": stages, "later": unknown}
+    return {"pipeline": pipeline.name, "stages": stages, "later": unknown, "to_do": list(still_to_do(pipeline))}
 
 
 def check_pipeline_engine(pipeline: Pipeline) -> dict[str, Any]:

@@ -163,23 +163,28 @@ def call_step(step: Step, warehouse: Warehouse, context: Context, progress: Prog
 
 
 # ----------------------------------------------------------------------------------------------------------------------
+def still_to_do(pipeline: Pipeline) -> tuple[str, ...]:
+    """What is still as `factory init` wrote it, in words: the model is MODEL, or descriptions begin with TODO."""
+    found = ["the engine's `model` is still MODEL"] if (pipeline.engine or {}).get("model") == "MODEL" else []
+    open_labels = [f"`{label.name}`" for label in pipeline.card.labels if label.description.startswith("TODO")]
+    if open_labels:
+        found.append(f"the description of {', '.join(open_labels)} is still a TODO")
+    return tuple(found)
+
+
 def _no_todo(pipeline: Pipeline) -> None:
-    """Ask nothing while the model or a description is still what `factory init` wrote.
+    """Ask nothing while a person has something to fill in.
 
     Raises:
-        InputError: The model is MODEL, or a description begins with TODO.
+        InputError: See `still_to_do`.
     """
-    if (pipeline.engine or {}).get("model") == "MODEL":
+    found = still_to_do(pipeline)
+    if found:
         raise InputError(
-            "the engine's `model` is still MODEL", where=pipeline.path, fix="Name the model that the server serves"
+            "; ".join(found),
+            where=pipeline.path,
+            fix="Name the model that the server serves, and say in one or two sentences what each label means",
         )
-    for label in pipeline.card.labels:
-        if label.description.startswith("TODO"):
-            raise InputError(
-                f"the description of `{label.name}` is still a TODO",
-                where=f"task card {pipeline.card.name}",
-                fix="Say in one or two sentences what the label means: the model goes by that",
-            )
 
 
 def _record(

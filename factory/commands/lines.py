@@ -220,6 +220,8 @@ def plan(
 
 def show_plan(planned: Mapping[str, Any]) -> None:
     """Print a plan for a person."""
+    for words in planned["to_do"]:
+        print(f"before a run: {words}")
     if not planned["stages"]:
         print("nothing left to ask")
     rows = [

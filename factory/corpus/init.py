@@ -65,6 +65,8 @@ def write_start(
                     where=file,
                     fix="Name the column with --label, or the labels with --labels ham,spam",
                 ) from None
+    elif (unused := _column_of_labels(spec, source.columns)) is not None:
+        says.append(f"column `{unused}` is not read, since the labels are given; --label {unused} takes it as gold")
     found = _labels(source, spec, columns) if has_gold else Counter()
     names = list(dict.fromkeys(labels or sorted(found)))
     if len(names) < 2:
@@ -100,6 +102,13 @@ def write_start(
         f"{card_path}: say in one or two sentences what each label means; everything the model does rests on that"
     )
     return {"task": str(card_path), "pipeline": str(line_path), "says": says}
+
+
+def _column_of_labels(spec: SourceSpec, columns: Sequence[str]) -> str | None:
+    try:
+        return choose_columns(spec, columns, (), gold=True).label
+    except InputError:
+        return None
 
 
 def _labels(source: Any, spec: SourceSpec, columns: Any) -> Counter[str]:

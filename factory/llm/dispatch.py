@@ -300,8 +300,8 @@ class Dispatcher:
                 self._stop = EngineError(
                     f"the server {'did not come back' if met else 'did not answer'} within {patience:g} s",
                     where=self.endpoints[0].name,
-                    fix="Every answer so far is stored; start the server (`vllm serve MODEL`) or check `engine: {url: ...}`,"
-                    " and run again",
+                    fix=f"Every answer so far is stored; start the server (`vllm serve {self.engine.settings.model or 'MODEL'}`)"
+                    " or check `engine: {url: ...}`, and run again",
                 )
 
     async def _wait(self, now: float) -> None:

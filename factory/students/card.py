@@ -85,8 +85,8 @@ def _trust(spec: ExportSpec, kind: str) -> list[str]:
         lines = ["It carries probabilities alone: they were not calibrated on any gold."]
     elif "temperature" not in trust:
         lines.append(
-            "Its probabilities were not calibrated on gold: `factory export model --system student_dev` writes a student whose"
-            " temperature, label sets and thresholds come from gold of dev."
+            "Its probabilities were not calibrated on gold: `factory export model RUN FOLDER --system student_dev` writes"
+            " a student whose temperature, label sets and thresholds come from gold of dev."
         )
     head = "The numbers stand under `trust` in `inference.json`; options are those of `factory predict` and `factory serve`."
     return [head, "\n".join(f"- {line}" for line in lines)] if trust else ["\n".join(f"- {line}" for line in lines)]

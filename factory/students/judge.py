@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from factory.students.predict import Exported
 
-NO_GOLD = "Export a student that was calibrated on gold of dev: `factory export model --system student_dev`"
+NO_GOLD = "Export a student that was calibrated on gold of dev: `factory export model RUN FOLDER --system student_dev`"
 
 
 @dataclass(frozen=True)

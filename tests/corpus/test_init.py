@@ -49,6 +49,12 @@ def test_labels_may_be_given_where_the_file_has_none(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_column_of_labels_that_is_not_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\nx,yes\ny,no\n")
+    written = write_start(tmp_path / "a.csv", tmp_path, labels=["yes", "no"])
+    assert any("column `label` is not read" in said for said in written["says"])
+
+
 def test_what_cannot_be_started_from_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text\nx\n")
     with pytest.raises(InputError, match="no column of labels"):

@@ -162,9 +162,9 @@ class ServerEngine(CallEngine):
             ) from error
         except (OSError, orjson.JSONDecodeError) as error:
             raise EngineError(
-                f"no language model answers there ({self._plain(error)})",
+                f"no language model answers there ({self._plain(getattr(error, 'reason', error))})",
                 where=url,
-                fix="Start it (`vllm serve MODEL`), or check `url` of the engine",
+                fix=f"Start it (`vllm serve {self.settings.model or 'MODEL'}`), or check `url` of the engine",
             ) from error
         return found if isinstance(found, dict) else {}
 
