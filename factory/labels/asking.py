@@ -14,7 +14,7 @@ from factory.errors import InputError
 from factory.labels import ask as asking
 from factory.labels import questions
 from factory.labels.decide import decide, tie_keys
-from factory.labels.reading import ASKED, PERSON, Program, accepted_programs, read_texts, read_votes
+from factory.labels.reading import ASKED, CHOSEN, PERSON, Program, accepted_programs, read_texts, read_votes
 from factory.labels.votes import VoteSet
 from factory.result import Progress, StageResult, no_progress
 from factory.task import TaskCard, current_card, label_names
@@ -136,13 +136,12 @@ def _pool(warehouse: Warehouse, *, again: bool) -> tuple[list[_Candidate], int]:
         warehouse: Where they are.
         again: Whether texts that were answered before are looked at on a par with others; else others go first.
     """
-    chosen = "(SELECT min(label_model_no) FROM label_models WHERE chosen AND config->>'systems' LIKE '%\"student\"%')"
     train = "s.text_no IN (SELECT text_no FROM split_texts WHERE split = 'train')"
     answered = f"s.text_no IN (SELECT text_no FROM votes WHERE program_no IN ({_VOTERS}))"
-    total = warehouse.scalar(f"SELECT count(*) FROM soft_labels s WHERE s.label_model_no = {chosen} AND {train}")
+    total = warehouse.scalar(f"SELECT count(*) FROM soft_labels s WHERE s.label_model_no = {CHOSEN} AND {train}")
     rows = warehouse.query(
         f"SELECT t.text_no, t.text, t.content_hash, s.probs, {answered} FROM soft_labels s JOIN texts t USING (text_no)"
-        f" WHERE s.label_model_no = {chosen} AND {train}"
+        f" WHERE s.label_model_no = {CHOSEN} AND {train}"
         f" ORDER BY {'' if again else answered + ','} t.content_hash LIMIT {MOST_LOOKED_AT}"
     )
     found = [_Candidate(int(no), text, bytes(content), probs, answered) for no, text, content, probs, answered in rows]

@@ -13,6 +13,7 @@ import numpy as np
 from factory.errors import InputError
 from factory.labels import audit as auditing
 from factory.labels.decide import decide, tie_keys
+from factory.labels.reading import CHOSEN
 from factory.result import Progress, StageResult, no_progress
 from factory.task import TaskCard, current_card, label_names
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from factory.warehouse import Warehouse
 
 MOST_AUDITED = 20_000
-_CHOSEN = "(SELECT min(label_model_no) FROM label_models WHERE chosen AND config->>'systems' LIKE '%\"student\"%')"
 
 
 def audit(
@@ -130,7 +130,7 @@ def _given(warehouse: Warehouse, card: TaskCard, of: str) -> tuple[dict[int, set
         raise InputError(
             f"`{of}` cannot be audited", fix="Use denoised, dev or seed; test gold is audited by `evaluate` alone"
         )
-    where = f"s.covered AND s.label_model_no = {_CHOSEN} AND s.text_no IN (SELECT text_no FROM split_texts WHERE split = 'train')"
+    where = f"s.covered AND s.label_model_no = {CHOSEN} AND s.text_no IN (SELECT text_no FROM split_texts WHERE split = 'train')"
     total = warehouse.scalar(f"SELECT count(*) FROM soft_labels s WHERE {where}")
     rows = warehouse.query(
         "SELECT s.text_no, s.probs, t.content_hash FROM soft_labels s JOIN texts t USING (text_no)"
@@ -150,7 +150,7 @@ def _label_model_of(warehouse: Warehouse, numbers: Sequence[int]) -> dict[int, S
     """The chosen label model's probabilities by label number, for each text that has some."""
     return dict(
         warehouse.query(
-            f"SELECT text_no, probs FROM soft_labels WHERE label_model_no = {_CHOSEN}"
+            f"SELECT text_no, probs FROM soft_labels WHERE label_model_no = {CHOSEN}"
             " AND text_no IN (SELECT unnest(?::INTEGER[]))",
             [list(numbers)],
         )  # type: ignore[arg-type]

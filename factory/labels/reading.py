@@ -18,6 +18,9 @@ ASKED = "asked answers"
 PERSON = f"(kind = 'trusted' AND (name = '{ASKED}' OR starts_with(name, '{ASKED} by ')))"
 """Condition in SQL: the program is people's answers."""
 
+CHOSEN = "(SELECT min(label_model_no) FROM label_models WHERE chosen AND config->>'systems' LIKE '%\"student\"%')"
+"""In SQL: the number of the label model that the student learned from."""
+
 
 @dataclass(frozen=True)
 class Texts:
