@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from factory.labels.base import LabelModel
+from factory.labels.base import Around
 from factory.labels.votes import VoteSet, as_votes
 
 MODEL_SHARE = 0.1
@@ -16,7 +16,7 @@ MODEL_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Answered:
+class Answered(Around):
     """A label model that believes people on the texts they answered.
 
     Attributes:
@@ -24,18 +24,7 @@ class Answered:
         people: Which of the voters are people.
     """
 
-    inner: LabelModel
     people: tuple[int, ...]
-
-    @property
-    def name(self) -> str:
-        """Of the model inside."""
-        return self.inner.name
-
-    @property
-    def classes(self) -> int:
-        """Number of classes (k)."""
-        return self.inner.classes
 
     def predict_proba(self, votes: VoteSet | Any, **more: Any) -> np.ndarray:
         """Probabilities float32 [n, k]."""

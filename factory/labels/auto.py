@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from factory.errors import InputError
-from factory.labels.base import LabelModel
+from factory.labels.base import Around, LabelModel
 from factory.labels.blend import Blended
 from factory.labels.copies import find_copies, merge_copies
 from factory.labels.joint import Joint
@@ -30,21 +30,10 @@ LEAST_OVERLAP = 30
 
 
 @dataclass(frozen=True)
-class Merged:
+class Merged(Around):
     """A label model that first merges copied functions into one voice."""
 
-    inner: LabelModel
     groups: tuple[tuple[int, ...], ...]
-
-    @property
-    def name(self) -> str:
-        """Of the model inside."""
-        return self.inner.name
-
-    @property
-    def classes(self) -> int:
-        """Number of classes (k)."""
-        return self.inner.classes
 
     def predict_proba(self, votes: VoteSet | Any, **more: Any) -> np.ndarray:
         """Probabilities float32 [n, k] of votes with all the functions."""

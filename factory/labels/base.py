@@ -38,6 +38,27 @@ class LabelModel(Protocol):
 
 
 @dataclass(frozen=True)
+class Around:
+    """What a label model around another has of it.
+
+    Attributes:
+        inner: The model inside.
+    """
+
+    inner: LabelModel
+
+    @property
+    def name(self) -> str:
+        """Of the model inside."""
+        return self.inner.name
+
+    @property
+    def classes(self) -> int:
+        """Number of classes (k)."""
+        return self.inner.classes
+
+
+@dataclass(frozen=True)
 class LogLinear:
     """P(y | votes) proportional to exp(bias[y] + the sum of weights[vote, y] over the votes).
 

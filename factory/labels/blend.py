@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from factory.labels.base import LabelModel
+from factory.labels.base import Around, LabelModel
 
 
 @dataclass(frozen=True)
-class Blended:
+class Blended(Around):
     """The mean of two models' probabilities.
 
     Attributes:
@@ -25,18 +25,7 @@ class Blended:
         base: Majority vote, as shares of votes.
     """
 
-    inner: LabelModel
     base: LabelModel
-
-    @property
-    def name(self) -> str:
-        """Of the model inside."""
-        return self.inner.name
-
-    @property
-    def classes(self) -> int:
-        """Number of classes (k)."""
-        return self.inner.classes
 
     def predict_proba(self, votes: Any, **more: Any) -> np.ndarray:
         """Probabilities float32 [n, k]."""

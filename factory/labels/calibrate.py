@@ -8,28 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from factory.labels.base import LabelModel
+from factory.labels.base import Around
 
 BINS = 10
 LEAST_DEV = 50
 
 
 @dataclass(frozen=True)
-class Tempered:
+class Tempered(Around):
     """A label model whose probabilities are raised to 1 / temperature and made to add up to 1 again."""
 
-    inner: LabelModel
     temperature: float
-
-    @property
-    def name(self) -> str:
-        """Of the model inside."""
-        return self.inner.name
-
-    @property
-    def classes(self) -> int:
-        """Number of classes (k)."""
-        return self.inner.classes
 
     def predict_proba(self, votes: Any, **more: Any) -> np.ndarray:
         """Probabilities float32 [n, k]."""
