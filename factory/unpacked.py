@@ -10,7 +10,7 @@ class Unpacked(io.RawIOBase):
     """A .zst file, frame after frame; one that does not end is an `EOFError` (`stream_reader` lets it pass as the end)."""
 
     def __init__(self, raw: IO[bytes]) -> None:
-        self._raw, self._left = raw, b""
+        self._raw, self._left = raw, memoryview(b"")
         self._frame: Any = None
 
     def readable(self) -> bool:
@@ -25,11 +25,13 @@ class Unpacked(io.RawIOBase):
                 if self._frame is not None and not self._frame.eof:
                     raise EOFError("the last frame does not end")
                 return 0
+            out = b""
             while block:
                 if self._frame is None or self._frame.eof:
                     self._frame = zstandard.ZstdDecompressor().decompressobj()
-                self._left += self._frame.decompress(block)
+                out += self._frame.decompress(block)
                 block = self._frame.unused_data if self._frame.eof else b""
+            self._left = memoryview(out)  # taken piece by piece without a copy of the rest
         n = min(len(buffer), len(self._left))
         buffer[:n], self._left = self._left[:n], self._left[n:]
         return n
