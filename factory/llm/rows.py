@@ -137,9 +137,9 @@ def read_answer(row: Sequence[Any]) -> Answer:
 
 
 def text_bytes(table: str, rows: Iterable[Row]) -> int:
-    """About how much text of any length is in rows of `requests` or `answers`."""
+    """How much text of any length is in rows of `requests` or `answers`, in UTF-8 as it is stored."""
     columns = [at for at, name in enumerate(COLUMNS[table]) if name in _ANY_LENGTH]
-    return sum(len(row[at] or "") for row in rows for at in columns)
+    return sum(len(row[at].encode()) for row in rows for at in columns if row[at] is not None)
 
 
 def write(db: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row]) -> int:
