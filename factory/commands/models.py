@@ -43,8 +43,8 @@ def export_model(
 
 @export.command(name="data")
 def export_data(
+    where: Where,
     out: Annotated[Path, typer.Argument(help="The folder to write.")],
-    source: Annotated[Path, typer.Option("--from", help="A pipeline, a run's folder, or a .duckdb file.")] = Path("."),
     formats: Annotated[
         str, typer.Option(help="Any of parquet, jsonl, datasets, wrench, with commas between.")
     ] = "parquet,jsonl",
@@ -56,7 +56,7 @@ def export_data(
     from factory.corpus import export as data
 
     result = data.export_data(
-        open_warehouse(source, folder), out.absolute(), formats=tuple(formats.split(",")), dropped=dropped
+        open_warehouse(where, folder), out.absolute(), formats=tuple(formats.split(",")), dropped=dropped
     )
     give({"export": str(out), **result.did}, as_json, lambda: _say_all(result.says or ("done already",)))
 

@@ -20,7 +20,7 @@ import numpy as np
 from factory.programs.frames import CHUNK, Frames, Job, frame_of
 from factory.programs.pool import STATUS, Pool, ProgramRun, take_codes, vote_dtype
 from factory.programs.resolving import resolve
-from factory.programs.scanning import Scanned, Scanner, unique_rows
+from factory.programs.scanning import Scanned, Scanner, engine_fails, unique_rows
 from factory.programs.specs import Spec, specs_of
 
 MAX_FALLBACK = 0.3
@@ -48,12 +48,8 @@ class Recognised:
 
 
 def available() -> bool:
-    """Whether the one-pass engine can be imported here."""
-    try:
-        import hyperscan  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    """Whether the one-pass engine is here, and finds what it must."""
+    return engine_fails() is None
 
 
 class Applier:
@@ -92,10 +88,14 @@ class Applier:
         self.why: dict[int, str] = {}
         self.recognised: dict[int, Recognised] = {}
         self._scanner: Scanner | None = None
-        if recognise and self.sources and available():
-            self._learn()
-            if sample and self.recognised:
-                self._compare(list(sample))
+        if not recognise or not self.sources:
+            return
+        if why := engine_fails():
+            self.why = dict.fromkeys(range(len(self.sources)), why)
+            return
+        self._learn()
+        if sample and self.recognised:
+            self._compare(list(sample))
 
     # ----------------------------------------------------------------------------------------------------------------------
     def _learn(self) -> None:

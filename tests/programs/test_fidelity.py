@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from factory.programs import run_programs
 from factory.programs.pool import shared_pool
 from factory.programs.recognise import Applier
 from tests.programs.ordinary import PROGRAMS
+from tests.programs.recorded import recorded_programs
 
 LABELS = ["ham", "spam"]
 REFUSED = {"complex_class": "name"}
@@ -133,23 +133,6 @@ def test_the_one_pass_engine_changes_no_vote_of_them() -> None:
     ours, plain = applier.run(corpus), shared_pool().run(sources, corpus, LABELS)
     assert np.array_equal(ours.votes, plain.votes)
     assert np.array_equal(ours.codes, plain.codes)
-
-
-def recorded_programs(pipelines: Path) -> list[tuple[str, str]]:
-    """Every program in the recorded answers of the ready pipelines: `(pipeline, source)`."""
-    from factory import prompts
-
-    found = []
-    for path in sorted(pipelines.glob("*/answers.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            if not str(row.get("prompt", "")).startswith("author_program"):
-                continue
-            try:
-                found.append((path.parent.name, prompts.load(row["prompt"]).parse(row["answer"])))
-            except prompts.ParseFailure:
-                continue
-    return found
 
 
 def test_recorded_programs_run_and_vote_as_plain_python_does(shared_data: Path) -> None:
