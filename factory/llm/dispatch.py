@@ -24,11 +24,7 @@ from factory.llm.request import Answer, AnswerKey, Failure
 from factory.result import Progress
 
 STORE_EVERY_S = 1.0
-"""A kill costs at most what was answered in this time."""
-
-STORE_LEAST_S = 0.1
-STORE_SHARE = 0.1
-"""Where storing is quick, as it is while answers come slowly, it is done sooner: as often as takes this share of the time."""
+"""What was answered in this time is stored at once; until then the journal keeps it."""
 
 PROGRESS_EVERY_S = 1.0
 
@@ -39,16 +35,6 @@ GATHER = 32
 """Asks that are read and hashed between two looks at the network: some 5 ms."""
 
 _MOST_UNSTORED = 20_000
-
-
-def pause_after(taken_s: float) -> float:
-    """Seconds from the beginning of one storing to the next, if the last took so long.
-
-    Example:
-        >>> pause_after(0.02), pause_after(0.5)
-        (0.2, 1.0)
-    """
-    return min(max(taken_s / STORE_SHARE, STORE_LEAST_S), STORE_EVERY_S)
 
 
 @dataclass(slots=True)
@@ -124,7 +110,6 @@ class Dispatcher:
         self._all_in = intake.exhausted
         self._storing: asyncio.Future[None] | None = None
         self._stored_at = self._told_at = time.monotonic()
-        self._store_after = pause_after(0.0)
         self._stop: EngineError | BudgetError | None = None
         self._order = 0
         self._says = ""
@@ -324,7 +309,7 @@ class Dispatcher:
         if self._storing is not None and self._storing.done():
             self._storing.result()
             self._storing = None
-        if self._storing is None and now - self._stored_at >= self._store_after:
+        if self._storing is None and now - self._stored_at >= STORE_EVERY_S:
             self._stored_at = now
             self._storing = asyncio.ensure_future(self._store())
         if now - self._told_at >= PROGRESS_EVERY_S:
@@ -335,10 +320,8 @@ class Dispatcher:
     async def _store(self) -> None:
         batch = self.ledger.take()
         if batch.attempts:
-            began = time.monotonic()
             await asyncio.to_thread(self.ledger.store, batch)
             self.ledger.settle(batch)
-            self._store_after = pause_after(time.monotonic() - began)
 
     async def _end(self) -> None:
         """Cancel what is still in flight (the journal knows of it) and store what is not stored."""

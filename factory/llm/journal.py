@@ -1,8 +1,8 @@
-"""Which calls are in flight, in a small file beside the warehouse, so that a kill leaves nothing uncounted.
+"""What is in flight, and what came and is not stored yet, in a file beside the warehouse: a kill loses no answer.
 
-A line is written for each call before it is sent (some microseconds; a lease on the warehouse would be 19 ms). Lines whose
-attempts are stored are dropped when the file is rewritten. A file is held with a lock by the process that writes it; one
-without a lock was left by a process that was killed.
+A line is written for each call before it is sent, and one with the rows of each reply as it comes (some microseconds; a lease on
+the warehouse is 19 ms). Lines whose attempts are stored are dropped when the file is rewritten. A file is held with a lock by the
+process that writes it; one without a lock was left by a process that was killed.
 """
 
 from __future__ import annotations
@@ -10,12 +10,31 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 Line = tuple[int, str, int, int, str]
 """Attempt number, request key, first sample, last sample, engine."""
 
-_REWRITE_BYTES = 4 << 20
+_REWRITE_BYTES = 16 << 20
+
+
+@dataclass
+class Left:
+    """What a journal tells of a process that is gone.
+
+    Attributes:
+        in_flight: Calls of which nobody knows what came of them.
+        attempts, answers, requests: Rows of these tables, of replies that came.
+    """
+
+    in_flight: list[Line] = field(default_factory=list)
+    attempts: list[list[Any]] = field(default_factory=list)
+    answers: list[list[Any]] = field(default_factory=list)
+    requests: list[list[Any]] = field(default_factory=list)
 
 
 class Journal:
@@ -37,7 +56,27 @@ class Journal:
         """A call goes out now."""
         if self._stem is None:
             return
-        line = f"{number} {key} {first} {last} {engine}\n".encode()
+        self._append(number, f"{number} {key} {first} {last} {engine}\n".encode())
+
+    def came(
+        self,
+        number: int,
+        attempt: Iterable[Any],
+        answers: Iterable[Iterable[Any]],
+        request: Iterable[Any] | None,
+    ) -> None:
+        """A reply came: the rows that it will be in the warehouse.
+
+        Args:
+            number: Of the attempt.
+            attempt: A row of `attempts`.
+            answers: Rows of `answers`.
+            request: A row of `requests`, if an earlier line has not told it.
+        """
+        if self._stem is not None:
+            self._append(number, orjson.dumps([attempt, answers, request]) + b"\n")
+
+    def _append(self, number: int, line: bytes) -> None:
         self._open[number] = line
         if self._file is None:
             self._start()
@@ -64,9 +103,9 @@ class Journal:
             os.close(self._file)
         self._file, self._path = None, None
 
-    def left_over(self) -> Mapping[Path, list[Line]]:
-        """Lines of journals whose process is gone."""
-        found: dict[Path, list[Line]] = {}
+    def left_over(self) -> Mapping[Path, Left]:
+        """What journals tell whose process is gone."""
+        found: dict[Path, Left] = {}
         if self._stem is None:
             return found
         for path in sorted(self._stem.parent.glob(f"{self._stem.name}-*")):
@@ -78,7 +117,7 @@ class Journal:
                 continue
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                found[path] = [line for line in map(_parse, path.read_bytes().splitlines()) if line is not None]
+                found[path] = _read(path.read_bytes())
             except OSError:
                 continue
             finally:
@@ -116,6 +155,26 @@ class Journal:
         if old_path is not None:
             old_path.unlink(missing_ok=True)
         os.close(old)
+
+
+def _read(content: bytes) -> Left:
+    """Every whole line; what a kill cut off is left out."""
+    left, sent = Left(), dict[int, Line]()
+    for line in content.split(b"\n"):
+        if not line.startswith(b"["):
+            if (call := _parse(line)) is not None:
+                sent[call[0]] = call
+            continue
+        try:
+            attempt, answers, request = orjson.loads(line)
+        except ValueError:
+            continue
+        sent.pop(attempt[0], None)
+        left.attempts.append(attempt)
+        left.answers += answers
+        left.requests += [] if request is None else [request]
+    left.in_flight = list(sent.values())
+    return left
 
 
 def _parse(line: bytes) -> Line | None:

@@ -1,7 +1,7 @@
 """What was asked, what was said and what it cost: one anti-join before anything is sent, answers stored in batches.
 
-A kill loses nothing that was stored. What was in flight, or answered but not yet stored, is found again from the journal beside
-the warehouse (see `factory.llm.journal`) and counted as attempts whose outcome is `unknown`.
+A kill loses no answer. What had come and was not stored yet is stored from the journal beside the warehouse (see
+`factory.llm.journal`) by the next run; what was in flight is counted as attempts whose outcome is `unknown`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from factory.llm import rows
 from factory.llm.engines.base import Call, Reply, runs
-from factory.llm.journal import Journal
+from factory.llm.journal import Journal, Left
 from factory.llm.prices import cost_of
 from factory.llm.request import Answer, AnswerKey, Ask, Request
 from factory.llm.settings import Price
@@ -74,24 +74,39 @@ class Ledger:
 
     # Before sending --------------------------------------------------------------------------------------------------
     def recover(self) -> int:
-        """Count what was in flight when earlier runs were killed as attempts of outcome `unknown`.
+        """Store what earlier runs were told and did not store before they were killed.
+
+        What was in flight then is stored as attempts of outcome `unknown`.
 
         Returns:
-            How many there were.
+            How many were in flight.
         """
         left = self.journal.left_over()
-        lines = [line for found in left.values() for line in found]
-        if lines:
-            with self.warehouse.lease() as db:
-                stored = db.execute(
-                    "SELECT attempt_no FROM attempts WHERE attempt_no IN (SELECT unnest(?::BIGINT[]))",
-                    [[line[0] for line in lines]],
-                ).fetchall()
-                known = {number for (number,) in stored}
-                lines = [line for line in lines if line[0] not in known]
-                rows.write(db, "attempts", [rows.unknown_row(*line) for line in lines])
+        unknown = 0
+        for found in left.values():
+            unknown += self._store_left(found)
         self.journal.forget(left)
-        return len(lines)
+        return unknown
+
+    def _store_left(self, left: Left) -> int:
+        """Store what one journal tells, less what is stored. Returns how many calls were in flight."""
+        numbers = [line[0] for line in left.in_flight] + [row[0] for row in left.attempts]
+        if not numbers:
+            return 0
+        batch = Batch([tuple(row) for row in left.attempts], [tuple(row) for row in left.answers])
+        batch.requests = {row[0]: tuple(row) for row in left.requests}
+        with self.warehouse.lease(memory=_memory_for(batch)) as db:
+            stored = db.execute(
+                "SELECT attempt_no FROM attempts WHERE attempt_no IN (SELECT unnest(?::BIGINT[]))", [numbers]
+            ).fetchall()
+            known = {number for (number,) in stored}
+            rows.write_new_requests(db, batch.requests)
+            samples = rows.stored_samples(db, [row[0] for row in batch.answers])
+            new = {(row[0], row[1]): row for row in batch.answers if (row[0], row[1]) not in samples}
+            rows.write(db, "answers", list(new.values()))
+            lost = [rows.unknown_row(*line) for line in left.in_flight if line[0] not in known]
+            rows.write(db, "attempts", [row for row in batch.attempts if row[0] not in known] + lost)
+        return len(lost)
 
     def missing(self, asks: Sequence[Ask], *, want_answers: bool) -> Missing:
         """Look a chunk of asks up with one join.
@@ -172,10 +187,14 @@ class Ledger:
             share = in_flight * call.n
             answers = {n: replace(a, cost=cost_of(price, a.usage, a.latency_ms, share)) for n, a in answers.items()}
             reply = replace(reply, answers=answers)
-        batch.answers += [rows.answer_row(key, sample, answer) for sample, answer in answers.items()]
-        batch.attempts.append(rows.attempt_row(number, call, reply, outcome, self.engine, price))
-        if key not in batch.requests:
-            batch.requests[key] = rows.request_row(call.request, self.stage)
+        said = [rows.answer_row(key, sample, answer) for sample, answer in answers.items()]
+        attempt = rows.attempt_row(number, call, reply, outcome, self.engine, price)
+        request = None if key in batch.requests else rows.request_row(call.request, self.stage)
+        self.journal.came(number, attempt, said, request)
+        batch.answers += said
+        batch.attempts.append(attempt)
+        if request is not None:
+            batch.requests[key] = request
         if outcome == "retried":
             self._in_parts.add(_short(key))
         return {(key, sample): answer for sample, answer in answers.items()}

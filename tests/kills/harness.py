@@ -145,7 +145,7 @@ class Line:
         shutil.copytree(self.undisturbed, self.run)
         self.server.reset()
 
-    def kill_at(self, moment: str, between: tuple[int, int] | None = None) -> Killed:
+    def kill_at(self, moment: str, between: tuple[int, int] | None = None, *, store_every_s: float = 0.05) -> Killed:
         """Go on from the start of the moment's step, and kill the run when it gets there.
 
         What the second `vote` did is done by the first one when the synthetic texts are there already.
@@ -154,21 +154,24 @@ class Line:
         if self.run.exists():
             shutil.rmtree(self.run)
         shutil.copytree(self.snapshots / step, self.run)
-        return self.go_on_until(moment.replace("4.vote", "2.vote"), between)
+        return self.go_on_until(moment.replace("4.vote", "2.vote"), between, store_every_s=store_every_s)
 
-    def go_on_until(self, moment: str, between: tuple[int, int] | None = None) -> Killed:
+    def go_on_until(
+        self, moment: str, between: tuple[int, int] | None = None, *, store_every_s: float = 0.05
+    ) -> Killed:
         """Go on from where the run's folder stands, and kill the run at a moment.
 
         Args:
             moment: STEP/KIND/NTH, as `driver.py` has it.
             between: Only moments with more and fewer than so many of the step's rows done count.
+            store_every_s: How long answers are gathered before they are stored.
         """
         import psutil
 
         self.server.reset()
         before = answers_in(self.warehouse)
         reader, writer = os.pipe()
-        stop = ["--stop", moment, "--pipe", str(writer)]
+        stop = ["--stop", moment, "--pipe", str(writer), "--store-every", str(store_every_s)]
         stop += [] if between is None else ["--between", *map(str, between)]
         child = subprocess.Popen(
             [sys.executable, str(DRIVER), *stop, "--", *command(self.pipeline, self.run, self.server.url)],

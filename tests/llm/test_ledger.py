@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from factory.llm import Answer, Ask, EngineSettings, ModelRef, Request, Usage, ask, make_engine, send
-from factory.llm.engines.base import Call, Reply
+from factory.llm.engines.base import Call, Fault, Reply
 from factory.llm.intake import grouped
 from factory.llm.journal import Journal
 from factory.llm.ledger import Ledger
@@ -46,6 +46,47 @@ def test_what_was_in_flight_at_a_kill_is_counted_once_as_unknown(tmp_path: Path)
     assert not list(tmp_path.glob("*.inflight*"))
 
 
+def test_an_answer_that_came_before_a_kill_and_was_not_stored_is_stored_by_the_next_run(tmp_path: Path) -> None:
+    warehouse = Warehouse.open(tmp_path / "w.duckdb")
+    dead = Ledger(warehouse, stage="t", engine="test")
+    calls = [Call(request(f"text {number}\nline"), 0, 1) for number in range(3)]
+    numbers = [dead.started(call) for call in calls]
+    two = {n: Answer(f"said {n}\n\u2028", usage=Usage(3, 1), origin="test") for n in range(2)}
+    dead.add(numbers[0], calls[0], Reply(two, None, 5.0, 200), "answered")
+    dead.flush()
+    part = Reply({0: two[0]}, Fault("malformed", "missing_choices", ""), 5.0, 200)
+    dead.add(numbers[1], calls[1], part, "retried")
+    rest = Call(calls[1].request, 1, 1)
+    dead.add(dead.started(rest), rest, Reply({1: two[1]}, None, 5.0, 200), "answered")
+    os.close(dead.journal._file)  # type: ignore[arg-type]  # killed
+    assert warehouse.scalar("SELECT count(*) FROM answers") == 2
+    assert Ledger(warehouse, stage="t", engine="test").recover() == 1
+    told = warehouse.query("SELECT request_key, sample_no, answer FROM answers ORDER BY ALL")
+    assert told == sorted((call.request.key, n, two[n].text) for call in calls[:2] for n in range(2))
+    assert warehouse.query("SELECT outcome, count(*) FROM attempts GROUP BY 1 ORDER BY 1") == [
+        ("answered", 2), ("retried", 1), ("unknown", 1),
+    ]  # fmt: skip
+    assert warehouse.scalar("SELECT count(*) FROM requests") == 2
+    asked = Ledger(warehouse, stage="t", engine="test").missing(
+        [Ask(c.request, range(2)) for c in calls], want_answers=True
+    )
+    assert [one.key for one, _ in asked.asks] == [calls[2].request.key]
+    assert Ledger(warehouse, stage="t", engine="test").recover() == 0
+    assert not list(tmp_path.glob("*.inflight*"))
+
+
+def test_a_kill_between_storing_and_the_journal_stores_nothing_twice(tmp_path: Path) -> None:
+    warehouse = Warehouse.open(tmp_path / "w.duckdb")
+    dead = Ledger(warehouse, stage="t", engine="test")
+    call = Call(request("x"), 0, 0)
+    dead.add(dead.started(call), call, reply(), "answered")
+    dead.store(dead.take())
+    os.close(dead.journal._file)  # type: ignore[arg-type]
+    assert Ledger(warehouse, stage="t", engine="test").recover() == 0
+    for table in ("requests", "answers", "attempts"):
+        assert warehouse.scalar(f"SELECT count(*) FROM {table}") == 1
+
+
 def test_the_journal_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
     alive = Journal(tmp_path / "w.inflight")
     alive.note(1, "0" * 64, 0, 0, "server")
@@ -66,7 +107,21 @@ def test_a_torn_line_is_left_out_and_a_long_journal_is_rewritten(tmp_path: Path,
     with path.open("ab") as file:
         file.write(b"101 0000")
     os.close(journal._file)  # type: ignore[arg-type]
-    assert [line[0] for line in Journal(tmp_path / "w.inflight").left_over()[path]] == [100]
+    assert [line[0] for line in Journal(tmp_path / "w.inflight").left_over()[path].in_flight] == [100]
+
+
+def test_a_reply_that_a_kill_cut_off_leaves_its_call_in_flight(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "w.inflight")
+    for number in (1, 2):
+        journal.note(number, f"{number:064d}", 0, 0, "server")
+        journal.came(number, [number, "a"], [["k", 0, "said"]], None)
+    (path,) = tmp_path.iterdir()
+    os.truncate(path, path.stat().st_size - 5)
+    os.close(journal._file)  # type: ignore[arg-type]
+    left = Journal(tmp_path / "w.inflight").left_over()[path]
+    assert [line[0] for line in left.in_flight] == [2]
+    assert left.attempts == [[1, "a"]]
+    assert left.answers == [["k", 0, "said"]]
 
 
 def test_a_batch_of_very_long_texts_is_stored_within_the_limit_of_memory(tmp_path: Path) -> None:
