@@ -134,6 +134,9 @@ def test_each_stage_is_a_verb_of_its_own(line: Line, tmp_path: Path) -> None:
     done = factory("export", "model", str(folder), str(tmp_path / "export"), "--json")
     assert done.returncode == 0, done.stderr[-2000:]
     assert list((tmp_path / "export").glob("*.safetensors")) or list((tmp_path / "export").rglob("*.onnx"))
+    done = factory("export", "data", str(folder), str(tmp_path / "data"), "--json")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert list((tmp_path / "data").rglob("*.parquet"))
 
 
 @pytest.mark.parametrize(
@@ -251,6 +254,10 @@ def test_lineage_walks_both_ways(line: Line) -> None:
     assert up.returncode == 0, up.stderr
     edges = json.loads(up.stdout)["lineage"]
     assert {"model", "text"} <= {edge["parent_kind"] for edge in edges}
+    called = {edge["parent_kind"]: edge["what"] for edge in edges}
+    assert called["source"].endswith(".csv")
+    assert called["model"] == "student"
+    assert called["text"]
     down = subprocess.run(
         [sys.executable, "-m", "factory.cli", "lineage", str(line.undisturbed), "model", "1", "--down", "--json"],
         env=environment(),

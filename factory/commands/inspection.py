@@ -135,7 +135,37 @@ def lineage(
     if len(rows) > limit:
         say(f"there are more than {limit} lines, and these are the nearest; --limit shows more")
         del rows[limit:]
+    at = 0 if down else 2
+    words = _words(warehouse, {(row[at], row[at + 1]) for row in rows})
+    names.append("what")
+    rows = [(*row, words.get((row[at], row[at + 1]), "")) for row in rows]
     give({"lineage": [dict(zip(names, row, strict=True)) for row in rows]}, as_json, lambda: table(names, rows))
+
+
+_CALLED = {
+    "source": ("sources", "source_no", "path"),
+    "text": ("texts", "text_no", "text"),
+    "synthetic": ("synthetic", "synthetic_no", "text"),
+    "program": ("programs", "program_no", "name"),
+    "label_model": ("label_models", "label_model_no", "name"),
+    "model": ("models", "model_no", "system"),
+    "export": ("exports", "export_no", "path"),
+}
+"""Kind -> the table, the number and the column that tells a person which one it is."""
+
+
+def _words(warehouse: Warehouse, ends: set[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """What each of these things is called: a path, a name, or the beginning of a text."""
+    found: dict[tuple[str, str], str] = {}
+    for kind, (held, number, column) in _CALLED.items():
+        wanted = [no for of, no in ends if of == kind]
+        if wanted:
+            rows = warehouse.query(
+                f"SELECT {number}::VARCHAR, {column} FROM {held} WHERE {number}::VARCHAR IN (SELECT unnest(?))",
+                [wanted],
+            )
+            found |= {(kind, no): " ".join(str(words or "").split())[:60] for no, words in rows}
+    return found
 
 
 def _nothing_to_walk(warehouse: Warehouse, kind: str, number: str) -> None:

@@ -282,8 +282,8 @@ def _in_bulk(
     progress: Progress,
     stage: str,
 ) -> None:
-    """Let an engine pull calls and store its replies within a second."""
-    from factory.llm import dispatch
+    """Let an engine pull calls and store its replies as they come."""
+    from factory.llm.dispatch import pause_after
 
     numbers: dict[str, tuple[int, tuple[float, int] | None]] = {}
     missing: list[Call] = []
@@ -300,7 +300,7 @@ def _in_bulk(
                 numbers[call.custom_id] = (ledger.started(call), reserved)
                 yield call
 
-    done, stored_at = 0, time.monotonic()
+    done, stored_at, pause = 0, time.monotonic(), pause_after(0.0)
     try:
         for call, reply in engine.answer(calls()):
             number, reserved = numbers.pop(call.custom_id)
@@ -320,10 +320,11 @@ def _in_bulk(
             if fault is not None and fault.kind != "missing":
                 left = [sample for sample in range(call.first, call.last + 1) if sample not in reply.answers]
                 told({(call.request.key, sample): Failure(fault.reason, fault.detail) for sample in left})
-            if time.monotonic() - stored_at >= dispatch.STORE_EVERY_S:
+            if (began := time.monotonic()) - stored_at >= pause:
                 ledger.flush()
                 progress(done, 0 if not intake.exhausted else intake.n_calls, "answers")
                 stored_at = time.monotonic()
+                pause = pause_after(stored_at - began)
     finally:
         ledger.flush()
     if passed and budget is not None:

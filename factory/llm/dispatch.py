@@ -1,4 +1,4 @@
-"""Sending calls: as many in flight as each endpoint bears, results taken as they complete and stored within a second.
+"""Sending calls: as many in flight as each endpoint bears, results taken as they complete, kept in the journal at once.
 
 What to do about each event is decided in `factory.llm.flow`; here it is only done.
 """
@@ -24,7 +24,13 @@ from factory.llm.request import Answer, AnswerKey, Failure
 from factory.result import Progress
 
 STORE_EVERY_S = 1.0
-"""What was answered in this time is stored at once; until then the journal keeps it."""
+STORE_MOST_S = 5.0
+STORE_SHARE = 0.02
+"""Replies are moved from the journal into the warehouse once a second; less often, up to five, where that takes more than this
+share of the time (opening the file, writing and closing it is some 50 ms, however few the rows)."""
+
+STORE_ROWS = 2000
+"""So many are worth a storing of their own."""
 
 PROGRESS_EVERY_S = 1.0
 
@@ -35,6 +41,16 @@ GATHER = 32
 """Asks that are read and hashed between two looks at the network: some 5 ms."""
 
 _MOST_UNSTORED = 20_000
+
+
+def pause_after(taken_s: float) -> float:
+    """Seconds from the beginning of one storing to the next, if the last took so long.
+
+    Example:
+        >>> pause_after(0.005), pause_after(0.06), pause_after(0.5)
+        (1.0, 3.0, 5.0)
+    """
+    return min(max(taken_s / STORE_SHARE, STORE_EVERY_S), max(STORE_EVERY_S, STORE_MOST_S))
 
 
 @dataclass(slots=True)
@@ -110,6 +126,7 @@ class Dispatcher:
         self._all_in = intake.exhausted
         self._storing: asyncio.Future[None] | None = None
         self._stored_at = self._told_at = time.monotonic()
+        self._store_after = pause_after(0.0)
         self._stop: EngineError | BudgetError | None = None
         self._order = 0
         self._says = ""
@@ -309,7 +326,8 @@ class Dispatcher:
         if self._storing is not None and self._storing.done():
             self._storing.result()
             self._storing = None
-        if self._storing is None and now - self._stored_at >= STORE_EVERY_S:
+        many = self.ledger.unstored >= STORE_ROWS
+        if self._storing is None and now - self._stored_at >= (STORE_EVERY_S if many else self._store_after):
             self._stored_at = now
             self._storing = asyncio.ensure_future(self._store())
         if now - self._told_at >= PROGRESS_EVERY_S:
@@ -320,8 +338,10 @@ class Dispatcher:
     async def _store(self) -> None:
         batch = self.ledger.take()
         if batch.attempts:
+            began = time.monotonic()
             await asyncio.to_thread(self.ledger.store, batch)
             self.ledger.settle(batch)
+            self._store_after = pause_after(time.monotonic() - began)
 
     async def _end(self) -> None:
         """Cancel what is still in flight (the journal knows of it) and store what is not stored."""

@@ -157,8 +157,8 @@ def on_window(flow: Flow, throughput: float, limit: float, now: float) -> Flow:
     Returns:
         The flow with the window remembered, and cut to twice the knee if it had grown well past that. One batch in the
         making and one in the server's queue keep the server busy while we store or are held up. Where only large limits
-        were seen, Little's law (throughput times the best latency) says how many calls would do if nothing waited; that is
-        tried once, and taken back if it costs throughput.
+        were seen, Little's law (the best throughput times the best latency) says how many calls would do if nothing waited; that
+        is tried once, and taken back if it costs throughput.
     """
     bucket = round(math.log(max(limit, 1.0), 1.25))
     marks = {round(math.log(max(at, 1.0), 1.25)): (at, rate) for at, rate in flow.marks}
@@ -173,7 +173,7 @@ def on_window(flow: Flow, throughput: float, limit: float, now: float) -> Flow:
         return replace(flow, limit=back, tried_lower_from=None)
     if limit > 2.5 * knee and knee >= 4.0:
         return _lower(flow, 2.0 * knee, now)
-    useful = throughput * flow.best_latency_s if math.isfinite(flow.best_latency_s) else math.inf
+    useful = best * flow.best_latency_s if math.isfinite(flow.best_latency_s) else math.inf
     if not flow.tried_lower and limit > 3.0 * useful and useful >= 4.0:
         return replace(_lower(flow, 2.0 * useful, now), tried_lower_from=limit, tried_lower=True)
     return flow

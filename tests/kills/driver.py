@@ -193,7 +193,7 @@ def install(watch: Watch, store_every_s: float) -> None:
 
     factory.llm.ledger.Ledger.add = watched_add  # type: ignore[method-assign]
     factory.llm.ledger.Ledger.settle = watched_settle  # type: ignore[method-assign]
-    factory.llm.dispatch.STORE_EVERY_S = store_every_s
+    factory.llm.dispatch.STORE_EVERY_S = factory.llm.dispatch.STORE_MOST_S = store_every_s
 
     call, number = factory.run.call_step, [0]
 
