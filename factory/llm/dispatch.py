@@ -118,6 +118,7 @@ class Dispatcher:
         self.ready: deque[Work] = deque()
         self.delayed: list[tuple[float, int, Work]] = []
         self.done: deque[tuple[Work, Reply]] = deque()
+        self.freed: deque[tuple[Work, Reply, int]] = deque()
         self.sent = self.answered = self.failed = 0
         self._dice = random.Random(seed)
         self._wake = asyncio.Event()
@@ -147,6 +148,10 @@ class Dispatcher:
                 if self._finished():
                     break
                 await self._wait(now)
+                if self._free_all():
+                    # The next calls leave before what came is written down: the server shall not wait for our books.
+                    self._send(time.monotonic())
+                    await asyncio.sleep(0)
                 self._settle_all()
                 self._watch(time.monotonic())
                 await self._store_if_due(time.monotonic())
@@ -234,15 +239,19 @@ class Dispatcher:
         self._wake.set()
 
     # Back ------------------------------------------------------------------------------------------------------------
-    def _settle_all(self) -> None:
-        now = time.monotonic()
+    def _free_all(self) -> bool:
+        """Make room for what has come back. Returns whether all of it are answers: then nothing speaks against sending more."""
+        now, good = time.monotonic(), bool(self.done)
         while self.done:
-            self._settle(*self.done.popleft(), now)
+            work, reply = self.done.popleft()
+            self._free(work, reply, now)
+            good = good and reply.fault is None
+        return good
 
-    def _settle(self, work: Work, reply: Reply, now: float) -> None:
-        at, call, fault = self.endpoints[work.endpoint], work.call, reply.fault
+    def _free(self, work: Work, reply: Reply, now: float) -> None:
+        at, fault = self.endpoints[work.endpoint], reply.fault
+        self.freed.append((work, reply, at.in_flight))
         at.in_flight -= 1
-        decision = None
         if reply.answers or (fault is not None and fault.kind in {"refused", "malformed"}):
             latency_s = (reply.latency_ms or 0.0) / 1e3
             at.flow = rules.on_answer(at.flow, at.peak, now, latency_s, sent_at=work.sent_at)
@@ -253,12 +262,23 @@ class Dispatcher:
             at.flow = rules.on_timeout(at.flow, work.sent_at, now)
         else:
             at.flow = rules.on_failure(at.flow, now)
+
+    def _settle_all(self) -> None:
+        self._free_all()
+        now = time.monotonic()
+        while self.freed:
+            self._settle(*self.freed.popleft(), now)
+
+    def _settle(self, work: Work, reply: Reply, in_flight: int, now: float) -> None:
+        """Write down what came, and decide what to do about what failed."""
+        at, call, fault = self.endpoints[work.endpoint], work.call, reply.fault
+        decision = None
         if fault is not None:
             alive = at.flow.answered_at >= work.sent_at
             jitter = self._dice.random()
             decision = rules.after_fault(fault, work.tries, self.policy, alive=alive, jitter=jitter, probe=work.probe)
         outcome = "answered" if fault is None else "failed" if isinstance(decision, GiveUp) else "retried"
-        answers = self.ledger.add(work.number, call, reply, outcome, in_flight=at.in_flight + 1)
+        answers = self.ledger.add(work.number, call, reply, outcome, in_flight=in_flight)
         if self.budget is not None and work.reserved is not None:
             billed = (0, 0.0) if fault is None else (fault.tokens_in + fault.tokens_out, 0.0)
             self.budget.settle(work.reserved, call, answers.values(), billed)
