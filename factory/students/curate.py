@@ -6,7 +6,7 @@ Pure decisions on plain arrays: every candidate comes out again, kept with a wei
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,6 +54,8 @@ class Rules:
         synthetic_agreement: A covered synthetic text whose own label gets less than this from the label model is dropped.
         seed_weight: Weight of a seed.
         balanced: Weight the labels' totals to be equal (single tasks).
+        unknown: What a label of a covered corpus text is taken for where no program speaks of it (multi tasks): `no`, or
+            `mask`, which leaves it out of the loss. Programs that are silent have mostly seen nothing of their label.
     """
 
     uncovered: str = "drop"
@@ -65,6 +67,7 @@ class Rules:
     synthetic_agreement: float = 0.0
     seed_weight: float = 1.0
     balanced: bool = False
+    unknown: str = "no"
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,7 @@ def curate(
     text_nos, origins, probs, weights, reasons = [], [], [], [], []
     for group in sorted(groups, key=lambda g: rank.get(g.origin, 3)):
         taken: dict[int, int] = {}
+        group = _with_no(group) if multi and rules.unknown == "no" and group.origin == "corpus" else group
         for index in np.argsort(group.text_nos, kind="stable"):
             text_no, target = int(group.text_nos[index]), group.probs[index]
             reason, weight = _decide(group, int(index), rules, multi, taken, votes_on_synthetic or {})
@@ -153,6 +157,13 @@ def curate(
         scale = np.divide(totals.sum() / k, totals, out=np.zeros(k), where=totals > 0)
         mass = mass * (matrix @ scale)
     return Curated(np.asarray(text_nos, np.int64), origins, matrix, mass, reasons)
+
+
+def _with_no(group: Candidates) -> Candidates:
+    """Covered texts with a no for each label that nobody speaks of; a label of which nobody ever speaks stays unknown."""
+    spoken = ~np.isnan(group.probs).all(axis=0) if len(group.probs) else np.zeros(group.probs.shape[1], bool)
+    silent = np.isnan(group.probs) & group.covered[:, None] & spoken
+    return replace(group, probs=np.where(silent, 0.0, group.probs))
 
 
 def _decide(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -55,6 +55,7 @@ def distill(
     synthetic_smoothing: float = 0.1,
     seed_weight: float = 1.0,
     balanced: bool = False,
+    unknown: Literal["no", "mask"] = "no",
     self_training: dict[str, Any] | None = None,
     progress: Progress = no_progress,
 ) -> StageResult:
@@ -82,6 +83,7 @@ def distill(
         synthetic_smoothing: Label smoothing of synthetic texts, in [0, 1).
         seed_weight: Weight of a seed.
         balanced: Give every label the same total weight.
+        unknown: Where texts may have several labels and no program speaks of one of them: `no`, or `mask` (left out of the loss).
         self_training: Options of self-training on texts without a label (`SelfTraining`: `rounds`, `confidence`, ...); None
             leaves it out. For tasks of one label per text.
         progress: Called with (done, total, what).
@@ -95,6 +97,8 @@ def distill(
     for name in systems:
         if name not in SYSTEMS:
             raise InputError(f"there is no system {name!r}", fix=f"Known: {', '.join(SYSTEMS)}")
+    if unknown not in ("no", "mask"):
+        raise InputError(f"`unknown` is `no` or `mask`, not {unknown!r}")
     card = current_card(warehouse)
     classes = reading.classes_of(warehouse, card)
     says: list[str] = []
@@ -113,7 +117,7 @@ def distill(
         says += [each.says for each in encoders]
     rules = Rules(
         "drop", confidence, confidence_weight, drop_ties, synthetic_weight, synthetic_cap, synthetic_agreement, seed_weight,
-        balanced,
+        balanced, unknown,
     )  # fmt: skip
     candidates = [
         (name, each) for name in names for each in (encoders if student_class(name).stands_on_encoder else encoders[:1])

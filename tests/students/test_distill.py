@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from factory.errors import InputError
+from factory.students.curate import Candidates, Rules, curate
 from factory.students.stage import distill
 from factory.students.store import load_student, predict_texts, stored_model, stored_models
 from factory.warehouse import Warehouse
@@ -140,6 +141,7 @@ def test_dev_texts_are_not_learned_from_by_student_dev(warehouse: Warehouse) -> 
         ({"student": "auto", "options": {"c": 1}}, "belong to one student"),
         ({"student": "auto", "try_students": []}, "nothing to choose from"),
         ({"student": "linear", "self_training": {"round": 1}}, "no option `round`"),
+        ({"student": "linear", "unknown": "maybe"}, "`unknown` is `no` or `mask`"),
     ],
 )
 def test_a_mistake_is_one_clear_line(warehouse: Warehouse, arguments: dict[str, object], words: str) -> None:
@@ -220,3 +222,19 @@ def test_self_training_gives_uncovered_texts_the_students_label_where_it_helps(w
     assert warehouse.scalar("SELECT count(*) FROM model_rows WHERE origin = 'self_training'") == kept
     assert warehouse.scalar("SELECT count(*) FROM model_rows WHERE drop_reason = 'uncovered'") == 60 - kept
     assert _accuracy(warehouse, "student") > 0.9
+
+
+def test_a_label_that_no_program_speaks_of_is_a_no_or_left_out_of_the_loss() -> None:
+    unknown = np.nan
+    probs = np.array([[0.9, unknown, unknown], [unknown, 0.2, unknown], [unknown, unknown, unknown]])
+    corpus = Candidates("corpus", np.arange(3), probs, np.array([True, True, False]), np.zeros(3, bool))
+    seed = Candidates.labelled("seed", [9], np.array([[1.0, unknown, unknown]]))
+    found = curate([seed, corpus], Rules(), multi=True)
+    assert found.probs[0].tolist()[0] == 1.0
+    assert np.isnan(found.probs[0, 1:]).all(), "what a person left open stays open"
+    assert found.probs[1, :2].tolist() == [0.9, 0.0]
+    assert found.probs[2, :2].tolist() == [0.0, 0.2]
+    assert np.isnan(found.probs[1:, 2]).all(), "no program ever speaks of the third label"
+    assert found.reasons == [None, None, None, "no label"]
+    masked = curate([seed, corpus], Rules(unknown="mask"), multi=True)
+    assert np.array_equal(masked.probs[1:], probs, equal_nan=True)
