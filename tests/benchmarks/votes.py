@@ -414,8 +414,8 @@ def scale(options: Options) -> list[Row]:
         kill_at = count // 4
         killed = False
         while process.is_alive():
-            time.sleep(0.5)
-            if not killed and _done(warehouse) >= kill_at:
+            time.sleep(2.0 if killed else 0.5)
+            if _done(warehouse) >= kill_at and not killed:
                 for pid in _below(process.pid):
                     _end(pid)
                 process.join()
