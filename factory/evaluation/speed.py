@@ -232,7 +232,7 @@ def _exports(warehouse: Warehouse, measured: _Measured) -> list[Cost]:
     found = []
     for system, kind, path, manifest in warehouse.query(
         """SELECT m.system, e.kind, e.path, e.manifest::VARCHAR FROM exports e JOIN models m USING (model_no)
-           ORDER BY e.export_no"""
+           QUALIFY row_number() OVER (PARTITION BY m.model_no ORDER BY e.export_no DESC) = 1 ORDER BY e.export_no"""
     ):
         graphs = kind in ("transformer", "hybrid")
         name = f"{system} (exported{', int8' if graphs else ''})"

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from factory.errors import InputError
 from factory.llm import Answer, Ask, EngineSettings, Pending, Request, ask, make_engine
 from factory.llm.check import problem_with
 from factory.llm.engines.base import BulkEngine, Call, Engine, Reply
@@ -27,7 +26,11 @@ EACH = 12
 
 READY = sorted(path.stem for path in shipped("pipelines").glob("*.yaml") if path.stem != "vllm_smoke")
 USUAL = {("quickstart", False), ("quickstart", True), ("youtube", False), ("trec", False)}
-"""The others ask by the same prompts and take minutes to render: they run with LABEL_FACTORY_EVERY_PIPELINE=1."""
+"""The others ask by the same prompts and take minutes: they run with LABEL_FACTORY_EVERY_PIPELINE=1, each on a few hundred of its
+texts, the longest among them."""
+
+LONGEST, OTHERS = 200, 600
+"""So many texts of each file."""
 
 
 @pytest.mark.slow
@@ -63,7 +66,7 @@ def test_the_requests_of_every_ready_pipeline_are_accepted_and_fit(
 ) -> None:
     if (name, structured) not in USUAL and not os.environ.get("LABEL_FACTORY_EVERY_PIPELINE"):
         pytest.skip("takes minutes: set LABEL_FACTORY_EVERY_PIPELINE=1")
-    asked = requests_of(name, structured, request, tmp_path)
+    asked = requests_of(name, structured, request, tmp_path, few=(name, structured) not in USUAL)
     engine = make_engine(EngineSettings(kind="server", url=vllm_server.url, model="tiny", seed=None, concurrency=64))
     length = engine.context_length()
     assert length is not None
@@ -105,11 +108,32 @@ class Noting(BulkEngine):
             yield call, reply
 
 
-def requests_of(name: str, structured: bool, request: pytest.FixtureRequest, tmp_path: Path) -> list[Request]:
-    try:
-        pipeline = load_pipeline(name)
-    except InputError:  # it has variables: the folder of public data sets
-        pipeline = load_pipeline(name, {"data": str(request.getfixturevalue("shared_data"))})
+def small_data(shared: Path, folder: Path, text: str) -> Path:
+    """The public sets that a pipeline names, with the longest and some other texts of each file."""
+    import numpy as np
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    for name in {path.name for path in shared.iterdir() if path.name in text}:
+        (folder / name).mkdir(parents=True)
+        for file in (shared / name).glob("*.parquet"):
+            rows = pq.read_table(file)
+            order = np.argsort(-pc.utf8_length(rows["text"]).to_numpy(zero_copy_only=False), kind="stable")
+            others = np.random.default_rng(0).permutation(order[LONGEST:])[:OTHERS]
+            pq.write_table(rows.take(np.sort(np.concatenate([order[:LONGEST], others]))), folder / name / file.name)
+    return folder
+
+
+def requests_of(
+    name: str, structured: bool, request: pytest.FixtureRequest, tmp_path: Path, *, few: bool = False
+) -> list[Request]:
+    pipeline = load_pipeline(name)
+    if (data := pipeline.variables.get("data")) is not None:
+        folder = Path(request.getfixturevalue("shared_data"))
+        if few:
+            assert pipeline.path is not None
+            folder = small_data(folder, tmp_path / "data", pipeline.path.read_text(encoding="utf-8"))
+        pipeline = load_pipeline(name, {"data": str(folder if Path(data).name == "data" else folder / Path(data).name)})
     answers = tmp_path / "none.jsonl"
     answers.touch()
     settings: dict[str, Any] = dict(pipeline.engine or {})
