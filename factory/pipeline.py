@@ -90,6 +90,9 @@ class Pipeline:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
+_VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)\}")
+
+
 def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -> Pipeline:
     """Read a pipeline file and check all of it before anything runs.
 
@@ -111,6 +114,7 @@ def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -
                 f"unknown key `{key}`{_nearest(str(key), _TOP_KEYS)}", where=f"{path}:{lines.get((key,), 1)}"
             )
     variables = {str(k): str(v) for k, v in (data.get("variables") or {}).items()}
+    _no_stranger(settings or {}, variables, path)
     variables |= dict(settings or {})
     data = _fill(data, (), variables, lines, path)
     if not data.get("task"):
@@ -312,7 +316,24 @@ def _fill(
             )
         return variables[name]
 
-    return re.sub(r"\$\{([A-Za-z_]\w*)\}", one, value)
+    return _VARIABLE.sub(one, value)
+
+
+def _no_stranger(settings: Mapping[str, str], variables: Mapping[str, str], path: Path) -> None:
+    """Refuse a value for a variable that the file does not have.
+
+    Raises:
+        InputError: There is one; the nearest variable, and all of them, are named.
+    """
+    has = {*variables, *_VARIABLE.findall(path.read_text(encoding="utf-8"))}
+    for name in settings:
+        if name not in has:
+            known = f"It has {', '.join(f'`${{{one}}}`' for one in sorted(has))}; anything" if has else "Anything"
+            raise InputError(
+                f"--set {name}: the pipeline has no `${{{name}}}`{_nearest(name, dict.fromkeys(has))}",
+                where=path,
+                fix=f"{known} else is changed in a pipeline file of your own",
+            )
 
 
 def _annotation(annotation: Any, function: Callable[..., Any]) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.llm.engines.base import BulkEngine, Call, Fault, Pending, Reply
 from factory.pipeline import ASKING, Pipeline, Step
-from factory.run import LINGER_S, call_step, still_to_do
+from factory.run import LINGER_S, call_step, refuse_to_do, still_to_do
 from factory.steps import Context
 from factory.warehouse import Warehouse
 
@@ -113,9 +113,13 @@ def write_missing(pipeline: Pipeline, out: Path, *, folder: Path | None = None, 
 
     Returns:
         `{"requests", "path", "stages": {stage: requests}, "later": [verbs]}`.
+
+    Raises:
+        InputError: Something is still to be filled in, as in `run`: such requests are not worth their answers.
     """
     from factory.llm.batchfile import write_calls
 
+    refuse_to_do(pipeline)
     folder = (folder or Path("factory-runs") / pipeline.name).absolute()
     warehouse = Warehouse.open(folder / f"{pipeline.name}.duckdb")
     collector, unknown = collect(pipeline, warehouse, folder, beyond=beyond)

@@ -111,7 +111,7 @@ def _run_steps(
     if unknown:
         raise InputError(f"the pipeline has no step `{unknown[0]}`", where=pipeline.path)
     if any(step.verb in ASKING for step in steps):
-        _no_todo(pipeline)
+        refuse_to_do(pipeline)
     if any(step.params.get("ray") for step in steps):
         need_ray()  # said before anything is asked or paid for
     results: list[StageResult] = []
@@ -172,7 +172,7 @@ def still_to_do(pipeline: Pipeline) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _no_todo(pipeline: Pipeline) -> None:
+def refuse_to_do(pipeline: Pipeline) -> None:
     """Ask nothing while a person has something to fill in.
 
     Raises:

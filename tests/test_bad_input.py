@@ -170,6 +170,10 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(
 
 ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "--set without =": (["run", "pipeline.yaml", "--set", "data"], "--set takes NAME=VALUE, not 'data'"),
+    "--set of no variable": (
+        ["run", "pipeline.yaml", "--set", "steps.author.programs=3"],
+        "--set steps.author.programs: the pipeline has no",
+    ),
     "--set without a name": (["run", "pipeline.yaml", "--set", "=x"], "--set takes NAME=VALUE"),
     "--param that is no YAML": (["ingest", "pipeline.yaml", "--param", "train={"], "is not YAML"),
     "--budget in words": (["run", "pipeline.yaml", "--folder", "run", "--budget", "plenty"], "`plenty` is no budget"),

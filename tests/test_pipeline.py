@@ -26,7 +26,9 @@ def test_every_ready_pipeline_is_valid() -> None:
     ready = sorted(shipped("pipelines").glob("*.yaml"))
     assert {"quickstart", "trec", "youtube"} <= {path.stem for path in ready}
     for path in ready:
-        pipeline = load_pipeline(path, {"data": "somewhere", "url": "http://127.0.0.1:1/v1", "model": "m"})
+        values = {"data": "somewhere", "url": "http://127.0.0.1:1/v1", "model": "m"}
+        text = path.read_text(encoding="utf-8")
+        pipeline = load_pipeline(path, {name: value for name, value in values.items() if f"${{{name}}}" in text})
         assert pipeline.steps, path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -116,7 +117,10 @@ def lineage(
     kind: Annotated[
         str, typer.Argument(help="text, synthetic, program, request, soft_label, label_model, model, export, ...")
     ],
-    number: Annotated[str, typer.Argument(help="Its number (or key).")],
+    number: Annotated[
+        str,
+        typer.Argument(help="Its number or key; of a text also the `id` that exported data has, of an export `last`."),
+    ],
     down: Annotated[bool, typer.Option("--down", help="What came of it, instead of what it came from.")] = False,
     limit: Annotated[int, typer.Option(help="At most so many lines.")] = 1000,
     folder: Folder = None,
@@ -124,14 +128,16 @@ def lineage(
 ) -> None:
     """Walk the lineage of anything, either way."""
     warehouse = open_warehouse(where, folder)
+    number = _number_of(warehouse, kind, number)
     walk = "descendants" if down else "ancestors"
     names = ["child_kind", "child", "parent_kind", "parent", "how", "depth"]
-    order = "depth, child_kind, child, parent_kind, parent"
+    order = "depth, child_kind, try_cast(child AS BIGINT), child, parent_kind, try_cast(parent AS BIGINT), parent"
     rows = warehouse.query(
         f"SELECT {', '.join(names)} FROM {walk}(?, ?) ORDER BY {order} LIMIT {limit + 1}", [kind, number]
     )
     if not rows:
         _nothing_to_walk(warehouse, kind, number)
+        say(f"nothing came of {kind} {number}" if down else f"{kind} {number} came from nothing that is on record")
     if len(rows) > limit:
         say(f"there are more than {limit} lines, and these are the nearest; --limit shows more")
         del rows[limit:]
@@ -139,7 +145,11 @@ def lineage(
     words = _words(warehouse, {(row[at], row[at + 1]) for row in rows})
     names.append("what")
     rows = [(*row, words.get((row[at], row[at + 1]), "")) for row in rows]
-    give({"lineage": [dict(zip(names, row, strict=True)) for row in rows]}, as_json, lambda: table(names, rows))
+    give(
+        {"lineage": [dict(zip(names, row, strict=True)) for row in rows]},
+        as_json,
+        lambda: table(names, rows) if rows else None,
+    )
 
 
 _CALLED = {
@@ -166,6 +176,17 @@ def _words(warehouse: Warehouse, ends: set[tuple[str, str]]) -> dict[tuple[str, 
             )
             found |= {(kind, no): " ".join(str(words or "").split())[:60] for no, words in rows}
     return found
+
+
+def _number_of(warehouse: Warehouse, kind: str, given: str) -> str:
+    """The number of what a person has in hand: a text's content hash, or the last export."""
+    if kind == "text" and re.fullmatch("[0-9a-fA-F]{32}", given):
+        found = warehouse.scalar("SELECT text_no FROM texts WHERE content_hash = from_hex(?)", [given])
+    elif kind == "export" and given == "last":
+        found = warehouse.scalar("SELECT max(export_no) FROM exports")
+    else:
+        return given
+    return given if found is None else str(found)
 
 
 def _nothing_to_walk(warehouse: Warehouse, kind: str, number: str) -> None:
