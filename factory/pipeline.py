@@ -114,7 +114,7 @@ def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -
                 f"unknown key `{key}`{_nearest(str(key), _TOP_KEYS)}", where=f"{path}:{lines.get((key,), 1)}"
             )
     variables = {str(k): str(v) for k, v in (data.get("variables") or {}).items()}
-    _no_stranger(settings or {}, variables, path)
+    _no_stranger(settings or {}, {*variables, *_VARIABLE.findall(str(data))}, path)
     variables |= dict(settings or {})
     data = _fill(data, (), variables, lines, path)
     if not data.get("task"):
@@ -319,13 +319,12 @@ def _fill(
     return _VARIABLE.sub(one, value)
 
 
-def _no_stranger(settings: Mapping[str, str], variables: Mapping[str, str], path: Path) -> None:
+def _no_stranger(settings: Mapping[str, str], has: set[str], path: Path) -> None:
     """Refuse a value for a variable that the file does not have.
 
     Raises:
         InputError: There is one; the nearest variable, and all of them, are named.
     """
-    has = {*variables, *_VARIABLE.findall(path.read_text(encoding="utf-8"))}
     for name in settings:
         if name not in has:
             known = f"It has {', '.join(f'`${{{one}}}`' for one in sorted(has))}; anything" if has else "Anything"

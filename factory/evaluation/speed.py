@@ -57,7 +57,7 @@ def costs_of(warehouse: Warehouse, systems: Sequence[str]) -> dict[str, Any]:
         systems: Names, as in the table of an evaluation.
 
     Returns:
-        `rows`, a `Cost` as a mapping for each system and for each export that still lies where it was written; `threads`, and
+        `rows`, a `Cost` as a mapping for each system and its newest export that lies where it was written; `threads`, and
         `texts`, how many the speeds were measured on at most.
     """
     texts = [

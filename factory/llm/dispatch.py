@@ -50,7 +50,7 @@ def pause_after(taken_s: float) -> float:
         >>> pause_after(0.005), pause_after(0.06), pause_after(0.5)
         (1.0, 3.0, 5.0)
     """
-    return min(max(taken_s / STORE_SHARE, STORE_EVERY_S), max(STORE_EVERY_S, STORE_MOST_S))
+    return min(max(taken_s / STORE_SHARE, STORE_EVERY_S), STORE_MOST_S)
 
 
 @dataclass(slots=True)

@@ -101,9 +101,7 @@ class Ledger:
             ).fetchall()
             known = {number for (number,) in stored}
             rows.write_new_requests(db, batch.requests)
-            samples = rows.stored_samples(db, [row[0] for row in batch.answers])
-            new = {(row[0], row[1]): row for row in batch.answers if (row[0], row[1]) not in samples}
-            rows.write(db, "answers", list(new.values()))
+            rows.write_new_answers(db, batch.answers)
             lost = [rows.unknown_row(*line) for line in left.in_flight if line[0] not in known]
             rows.write(db, "attempts", [row for row in batch.attempts if row[0] not in known] + lost)
         return len(lost)
@@ -219,14 +217,13 @@ class Ledger:
         with self.warehouse.lease(memory=_memory_for(batch)) as db:
             counts = _counts(db)
             self._alone = self._alone and counts == self._counts
-            answers = batch.answers
             new = {key: row for key, row in batch.requests.items() if self._alone and _short(key) not in self._in_parts}
             rows.write(db, "requests", list(new.values()))
             rows.write_new_requests(db, {key: row for key, row in batch.requests.items() if key not in new})
-            if not self._alone:
-                known = rows.stored_samples(db, [row[0] for row in answers])
-                answers = [row for row in answers if (row[0], row[1]) not in known]
-            rows.write(db, "answers", answers)
+            if self._alone:
+                rows.write(db, "answers", batch.answers)
+            else:
+                rows.write_new_answers(db, batch.answers)
             rows.write(db, "attempts", batch.attempts)
             after = _counts(db)
         self._counts = after

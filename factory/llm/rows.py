@@ -163,7 +163,14 @@ def write_new_requests(db: duckdb.DuckDBPyConnection, rows: Mapping[str, Row]) -
         db.unregister("incoming_requests")
 
 
-def stored_samples(db: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> set[tuple[str, int]]:
+def write_new_answers(db: duckdb.DuckDBPyConnection, rows: Iterable[Row]) -> None:
+    """Append the answers that the table does not have, each sample once."""
+    new = {(row[0], row[1]): row for row in rows}
+    known = _stored_samples(db, [key for key, _ in new]) if new else set()
+    write(db, "answers", [row for at, row in new.items() if at not in known])
+
+
+def _stored_samples(db: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> set[tuple[str, int]]:
     """Which samples of these requests have an answer."""
     import pyarrow as pa
 

@@ -47,11 +47,6 @@ class Recognised:
     memo: dict[bytes, int] = field(default_factory=dict)
 
 
-def available() -> bool:
-    """Whether the one-pass engine is here, and finds what it must."""
-    return engine_fails() is None
-
-
 class Applier:
     """Runs programs over texts, those that are plain tests in one pass and the others as Python.
 
@@ -345,4 +340,4 @@ def _frames_of(texts: Sequence[str], rows: np.ndarray) -> Any:
     return frame
 
 
-__all__ = ["STATUS", "Applier", "Recognised", "available"]
+__all__ = ["STATUS", "Applier", "Recognised"]

@@ -161,8 +161,8 @@ def curate(
 
 def _with_no(group: Candidates) -> Candidates:
     """Covered texts with a no for each label that nobody speaks of; a label of which nobody ever speaks stays unknown."""
-    spoken = ~np.isnan(group.probs).all(axis=0) if len(group.probs) else np.zeros(group.probs.shape[1], bool)
-    silent = np.isnan(group.probs) & group.covered[:, None] & spoken
+    open_ = np.isnan(group.probs)
+    silent = open_ & group.covered[:, None] & ~open_.all(axis=0)
     return replace(group, probs=np.where(silent, 0.0, group.probs))
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from factory.programs.pool import shared_pool
-from factory.programs.recognise import Applier, available
+from factory.programs.recognise import Applier
+from factory.programs.scanning import engine_fails
 
-pytestmark = pytest.mark.skipif(not available(), reason="the one-pass engine (hyperscan) is not installed")
+pytestmark = pytest.mark.skipif(engine_fails() is not None, reason=str(engine_fails()))
 
 LABELS = ["ham", "spam"]
 HEAD = "import re\n"
