@@ -310,7 +310,9 @@ class Dispatcher:
             steady = at.window_limit and 0.8 < at.flow.limit / at.window_limit < 1.25
             if steady and not at.starved and at.flow.down_since is None and at.answered:
                 at.flow = rules.on_window(at.flow, at.answered / (now - at.window_from), at.window_limit, now)
-            at.window_from, at.window_limit, at.answered, at.starved = now, at.flow.limit, 0, False
+            # a window that begins while the endpoint is down says nothing of its speed
+            began_at = at.flow.limit if at.flow.down_since is None else 0.0
+            at.window_from, at.window_limit, at.answered, at.starved = now, began_at, 0, False
         down = [at.flow.down_since for at in self.endpoints if at.flow.down_since is not None]
         self._says = ""
         if len(down) == len(self.endpoints):

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from factory.llm import EngineSettings
 from factory.llm import flow as rules
+from factory.llm.dispatch import Dispatcher
 from factory.llm.engines.base import Fault
 from factory.llm.flow import Again, Flow, GiveUp, Policy, Tries, after_fault, room
 
@@ -201,3 +207,21 @@ def test_the_limit_stays_between_one_and_the_ceiling(events: list[str], ceiling:
             flow = rules.on_window(flow, 10.0 + len(event), flow.limit, now)
         assert 1.0 <= flow.limit <= ceiling
         assert 0 <= room(flow, 0, now) <= ceiling
+
+
+def test_a_window_that_began_in_an_outage_does_not_lower_the_limit() -> None:
+    engine: Any = SimpleNamespace(
+        settings=EngineSettings(kind="server", url="http://127.0.0.1:1/v1"), endpoints=("one",), has_answered=True
+    )
+    work: Any = SimpleNamespace(exhausted=True)
+    dispatcher = Dispatcher(engine, work, Any, told=print, budget=None, progress=print)
+    (at,) = dispatcher.endpoints
+    up = Flow(128.0, 256.0, answers=100, latency_s=0.2, best_latency_s=0.2)
+    at.flow = replace(up, down_since=1.0)
+    dispatcher._watch(10.0)
+    at.flow, at.answered = up, 60  # it is back: a tenth of what 128 in flight give in a second
+    dispatcher._watch(11.0)
+    assert at.flow == up
+    at.answered = 60
+    dispatcher._watch(12.0)
+    assert at.flow.limit < 128.0, "a whole window with so few answers does"

@@ -23,6 +23,7 @@ from factory.programs.process import Layers
 from factory.task import load_card, register
 from factory.warehouse import Warehouse
 
+from . import processes
 from .test_stage import CARD, add_program, add_texts, program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,12 +154,10 @@ def test_a_layer_that_is_missing_in_a_worker_is_said_and_strict_refuses(ray: Any
 
 def kill_the_workers() -> int:
     """Kill every actor of the session of this process; how many there were."""
-    import psutil
-
-    actors = [p for p in psutil.Process().children(recursive=True) if "ray::Seat" in " ".join(p.cmdline())]
-    for actor in actors:
+    found = processes.actors()
+    for actor in found:
         actor.kill()
-    return len(actors)
+    return len(found)
 
 
 @pytest.mark.slow
@@ -192,19 +191,18 @@ def test_a_worker_that_is_lost_for_good_is_one_clear_line(ray: Any, monkeypatch:
 
 KILLED = """
 import os, signal, sys
-import psutil
 from factory.programs import stage
 from factory.warehouse import Warehouse
+from tests.programs.processes import actors, command_lines
 
 lost = []
 
 def progress(done, total, what):
     if sys.argv[2] == "lose a worker" and not lost:
-        lost.extend(p for p in psutil.Process().children(recursive=True) if "ray::Seat" in " ".join(p.cmdline()))
+        lost.extend(actors())
         lost[0].kill()
     if sys.argv[2] == "kill" and done * 3 > total:
-        family = psutil.Process().children(recursive=True)
-        print(*(child.pid for child in family if "Agent" not in " ".join(child.cmdline())), file=sys.__stdout__, flush=True)
+        print(*(one.pid for one, line in command_lines() if "Agent" not in line), file=sys.__stdout__, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
 stage.vote(Warehouse.open(sys.argv[1]), block=50, ray=True, progress=progress)
@@ -215,8 +213,6 @@ assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 @pytest.mark.slow
 def test_a_run_on_ray_that_is_killed_goes_on_and_leaves_no_process_behind(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason='Ray is not installed: pip install "label-factory[ray]"')
-    import psutil
-
     path = tmp_path / "w.duckdb"
     filled(Warehouse.open(path), 700)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -234,9 +230,9 @@ def test_a_run_on_ray_that_is_killed_goes_on_and_leaves_no_process_behind(tmp_pa
     done = Warehouse.open(path).scalar("SELECT count(*) FROM vote_blocks")
     assert 0 < done < len(PROGRAMS) * 700 / 50
     until = time.monotonic() + 30
-    while any(psutil.pid_exists(pid) for pid in family) and time.monotonic() < until:
+    while any(map(processes.lives, family)) and time.monotonic() < until:
         time.sleep(0.2)
-    assert not [pid for pid in family if psutil.pid_exists(pid)]
+    assert not list(filter(processes.lives, family))
 
     again = run("lose a worker")
     assert again.returncode == 0, again.stderr
