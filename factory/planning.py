@@ -5,10 +5,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from factory.errors import InputError
 from factory.llm.engines.base import BulkEngine, Call, Fault, Pending, Reply
+from factory.outlook import most_answers
 from factory.pipeline import ASKING, Pipeline, Step
 from factory.run import LINGER_S, call_step, refuse_to_do, still_to_do
 from factory.steps import Context
@@ -28,6 +31,8 @@ class Collector(BulkEngine):
 
     Attributes:
         missing: The calls that were noted, by stage.
+        most: The most answers that may be wanted in all where that is more than what is missing, by stage.
+        supposed: The calls of later steps, as far as they can be told before the answers on which they hang, by stage.
     """
 
     def __init__(self, engine: Engine, *, rough: bool = False) -> None:
@@ -36,6 +41,9 @@ class Collector(BulkEngine):
         self.rough = rough and engine.name != "recorded"
         self._engine = engine
         self.missing: dict[str, list[Call]] = {}
+        self.most: dict[str, int] = {}
+        self.supposed: dict[str, list[Call]] = {}
+        self.supposing = False
 
     def _find_model(self) -> str:
         return self._engine.model.name
@@ -50,7 +58,7 @@ class Collector(BulkEngine):
 
     def pending(self, calls: list[Call], stage: str) -> Pending:
         """Note what is missing."""
-        self.missing.setdefault(stage, []).extend(calls)
+        (self.supposed if self.supposing else self.missing).setdefault(stage, []).extend(calls)
         return Pending(f"{len(calls)} requests of `{stage}` are missing")
 
     def count_tokens(self, messages: Iterable[Mapping[str, str]]) -> int | None:
@@ -86,20 +94,42 @@ def collect(
             if stopped and (step.verb not in ASKING or not beyond or _hangs_on_answers(step)):
                 if step.verb in ASKING:
                     unknown.append(step.verb)
+                    if rough:
+                        _suppose(step, warehouse, context, collector)
                 continue
             if step.verb == "tune":  # what an adapter answers is known after the training alone
                 stopped = True
                 continue
             if step.verb not in ASKING and not _wanted(step, _after(pipeline, step)):
                 continue
+            before = _samples(collector.missing.get(step.verb, ()))
             try:
                 call_step(step, warehouse, context)
             except Pending:
                 stopped = True
+                now = _samples(collector.missing.get(step.verb, ())) - before
+                most = collector.most.get(step.verb, before) + most_answers(step, warehouse, now)
+                collector.most[step.verb] = most
     finally:
         context.close()
         warehouse.let_go()
     return collector, unknown
+
+
+def _suppose(step: Step, warehouse: Warehouse, context: Context, collector: Collector) -> None:
+    """Note what a step would ask if no answer were missing: by the untuned model, and of as many texts as it may ask."""
+    params = {name: value for name, value in step.params.items() if name not in {"adapter", "texts"}}
+    collector.supposing = True
+    try:
+        call_step(replace(step, params=params), warehouse, context)
+    except (Pending, InputError):
+        pass  # noted; or it needs what an earlier step makes, and stays unknown
+    finally:
+        collector.supposing = False
+
+
+def _samples(calls: Iterable[Call]) -> int:
+    return sum(call.n for call in calls)
 
 
 def write_missing(pipeline: Pipeline, out: Path, *, folder: Path | None = None, beyond: bool = True) -> dict[str, Any]:
@@ -132,10 +162,15 @@ def write_missing(pipeline: Pipeline, out: Path, *, folder: Path | None = None, 
 def plan_pipeline(pipeline: Pipeline, *, folder: Path | None = None) -> dict[str, Any]:
     """What a run would still ask, per stage: requests, tokens, cost and time, and one rendered prompt. Nothing is sent or stored.
 
-    The steps run on a copy of the warehouse. Requests that can be rendered now are counted exactly; repairs and
-    topping up add to them, so the upper ends of the ranges allow for one repetition of each; steps that hang on answers
-    still missing are named under `later`. Passages that will be rewritten are dealt out instead of searched for, which would
-    embed the corpus: their tokens are near to those of a run.
+    The steps run on a copy of the warehouse. Requests that can be rendered now are counted exactly: they are the lower ends
+    of the ranges. The upper ends allow for all repairs and topping up within the bounds of each step, and for answers as
+    long as they may be. Steps that hang on answers still missing are named under `later`, with ranges from 0 where it can be told
+    how many texts they may ask. Passages that will be rewritten are dealt out instead of searched for, which would embed the
+    corpus: their tokens are near to those of a run.
+
+    Returns:
+        `{"pipeline", "stages": [...], "later": [...], "to_do": [...]}`. Each of `stages` is `{"stage", "prompt"}` and what
+        `factory.llm.plan.estimate` gives; each of `later` is `{"step"}` and the same, without a prompt, or `{"step"}` alone.
     """
     from factory.llm.plan import estimate
 
@@ -149,10 +184,13 @@ def plan_pipeline(pipeline: Pipeline, *, folder: Path | None = None) -> dict[str
         collector, unknown = collect(pipeline, Warehouse.open(copy), Path(temporary), beyond=True, rough=True)
         stages = []
         for stage, calls in collector.missing.items():
-            stages.append(
-                {"stage": stage, **estimate(calls, collector), "prompt": [dict(m) for m in calls[0].request.messages]}
-            )
-    return {"pipeline": pipeline.name, "stages": stages, "later": unknown, "to_do": list(still_to_do(pipeline))}
+            told = estimate(calls, collector, most=collector.most.get(stage))
+            stages.append({"stage": stage, **told, "prompt": [dict(m) for m in calls[0].request.messages]})
+        later: list[dict[str, Any]] = []
+        for verb in dict.fromkeys(unknown):
+            supposed = collector.supposed.get(verb)
+            later.append({"step": verb, **({} if supposed is None else estimate(supposed, collector, least=0))})
+    return {"pipeline": pipeline.name, "stages": stages, "later": later, "to_do": list(still_to_do(pipeline))}
 
 
 def check_pipeline_engine(pipeline: Pipeline) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from factory import planning
-from factory.pipeline import Pipeline, load_pipeline
+from factory.pipeline import Pipeline, Step, load_pipeline
 from factory.planning import collect, plan_pipeline
 from factory.synthesis.bands import Band
 from factory.synthesis.materials import dealt
@@ -50,7 +50,43 @@ def test_a_plan_counts_what_a_run_would_ask(toy: Pipeline, tmp_path: Path) -> No
     assert planned["later"] == later == []
     exact = sum(len(m["content"]) for call in asked["synthesize"] for m in call.request.messages) / 4
     told = next(stage for stage in planned["stages"] if stage["stage"] == "synthesize")
-    assert told["tokens_in"] == pytest.approx(exact, rel=0.1)
+    assert told["tokens_in"][0] == pytest.approx(exact, rel=0.1)
+    # 10 now (5 per label at 1.2 times the 4 that are wanted), and at most 3 times 4 for each of the two labels
+    assert told["answers"] == [10, 24]
+    assert told["tokens_in"][1] == pytest.approx(2.4 * told["tokens_in"][0], rel=0.01)
+    programs = next(stage for stage in planned["stages"] if stage["stage"] == "author")
+    assert programs["answers"] == [3, 18], "3 now; 6 candidates, each repaired twice"
+
+
+CHECKED = "synthesize: {method: self_guide, per_label: 10, candidates: 2, texts_per_answer: 5, check_samples: 4}"
+
+
+def test_what_is_decided_no_longer_counts_towards_the_most(toy: Pipeline, tmp_path: Path) -> None:
+    """Texts and the checks of them: 2 labels, 20 texts each in 4 answers, and 4 samples of every check."""
+    (tmp_path / "checked.yaml").write_text(PIPELINE[: PIPELINE.index("  author")] + f"  {CHECKED}\n")
+    pipeline, folder = load_pipeline(tmp_path / "checked.yaml"), tmp_path / "run"
+    told = next(one for one in plan_pipeline(pipeline, folder=folder)["stages"] if one["stage"] == "synthesize")
+    assert told["answers"][1] == 2 * (4 + 20 * 4)
+    warehouse = Warehouse.open(folder / "toy.duckdb")
+    collector, _ = collect(pipeline, warehouse, folder, beyond=True)
+    first = len(collector.missing["synthesize"])
+    with warehouse.lease() as db:
+        db.execute("UPDATE slots SET state = 'dropped' WHERE slot_no = 0")
+    assert (
+        planning.most_answers(
+            Step("synthesize", {"method": "self_guide", "per_label": 10, "candidates": 2}), warehouse, first - 1
+        )
+        == told["answers"][1] - 1
+    )
+
+
+def test_a_step_that_hangs_on_answers_has_a_range_from_nothing(toy: Pipeline, tmp_path: Path) -> None:
+    more = "  annotate: {split: train, texts: uncovered_or_tied, share: 0.1, as_votes: true}\n"
+    (tmp_path / "more.yaml").write_text(PIPELINE.replace("  synthesize: {per_label: 4, encoder: hashing}\n", more))
+    planned = plan_pipeline(load_pipeline(tmp_path / "more.yaml"), folder=tmp_path / "run")
+    [step] = planned["later"]
+    assert (step["step"], step["answers"]) == ("annotate", [0, 18]), "a tenth of 180 texts at most"
+    assert step["tokens_in"][0] == 0 < step["tokens_in"][1]
 
 
 def test_a_plan_loads_no_library_of_students_or_encoders(toy: Pipeline, tmp_path: Path) -> None:

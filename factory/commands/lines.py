@@ -224,26 +224,34 @@ def show_plan(planned: Mapping[str, Any]) -> None:
         print(f"before a run: {words}")
     if not planned["stages"]:
         print("nothing left to ask")
+    told = [("stage", stage) for stage in planned["stages"]] + [("step", step) for step in planned["later"]]
     rows = [
         [
-            stage["stage"],
-            stage["requests"],
-            stage["samples"],
-            f"{stage['tokens_in']:,}{'' if stage['tokens_counted'] else ' (estimated)'}",
-            _range(stage["tokens_out"], ",.0f"),
-            "no price" if stage["cost"] is None else _range(stage["cost"], ",.2f"),
-            _range(stage["seconds"], ",.0f"),
+            one[key] if key == "stage" else f"{one[key]}, later",
+            one["requests"] if key == "stage" else "",
+            _range(one["answers"], ",d"),
+            _range(one["tokens_in"], ",d") + ("" if one["tokens_counted"] else " (estimated)"),
+            _range(one["tokens_out"], ",d"),
+            "no price" if one["cost"] is None else _range(one["cost"], ",.2f"),
+            _range(one["seconds"], ",.0f"),
         ]
-        for stage in planned["stages"]
+        for key, one in told
+        if "answers" in one
     ]
     if rows:
-        table(["stage", "requests", "answers", "tokens in", "tokens out", "cost", "seconds"], rows)
+        table(["stage", "requests now", "answers in all", "tokens in", "tokens out", "cost", "seconds"], rows)
+        print(
+            "The lower ends: what can be rendered now, with short answers. The upper ends: every repair and topping up that the"
+            " steps\nallow, with answers as long as they may be."
+        )
+    if planned["stages"]:
         first = planned["stages"][0]
         print(f"One rendered prompt ({first['stage']}):")
         for message in first["prompt"]:
             print(f"--- {message['role']}\n{message['content']}")
-    for verb in planned["later"]:
-        print(f"`{verb}` cannot be planned yet: it hangs on answers that are missing, or on what `tune` makes")
+    for step in planned["later"]:
+        more = ": what it asks, at most, stands above" if "answers" in step else ""
+        print(f"`{step['step']}` hangs on answers that are missing, or on what `tune` makes{more}")
 
 
 def _range(ends: Any, form: str) -> str:

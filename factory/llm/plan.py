@@ -19,30 +19,37 @@ _FAST_CALL_S, _SLOW_CALL_S = 0.05, 1.0
 Counter = Callable[[Iterable[Mapping[str, Any]]], "int | None"]
 
 
-def estimate(calls: Sequence[Call], engine: Engine) -> dict[str, Any]:
-    """What these calls will take.
+def estimate(
+    calls: Sequence[Call], engine: Engine, *, least: int | None = None, most: int | None = None
+) -> dict[str, Any]:
+    """What these calls, and others like them, will take.
 
     Args:
         calls: What is to be sent.
         engine: For its tokenizer, its price, and how many calls it has in flight.
+        least: How many answers are wanted at least; those of the calls if not given.
+        most: How many answers may be wanted at most, the calls' own included; those of the calls if not given.
 
     Returns:
-        `requests`, `samples`, `tokens_in`, `tokens_counted` (by the model's tokenizer, or estimated), and as `[low, high]`:
-        `tokens_out`, `cost` (None if there is no price) and `seconds`. The upper end has every answer as long as it may be.
+        `requests` (rendered now), `tokens_counted` (by the model's tokenizer, or estimated), and as `[low, high]`: `answers`,
+        `tokens_in`, `tokens_out`, `cost` (None if there is no price) and `seconds`. The upper end has every answer as long as
+        it may be.
     """
     tokens_in, counted = prompt_tokens(calls, engine.count_tokens)
-    low_out = sum(call.n * shortest(call) for call in calls)
-    high_out = sum(call.n * longest(call) for call in calls)
+    answers = sum(call.n for call in calls)
+    low, high = (1.0 if end is None else end / max(answers, 1) for end in (least, most))
+    tokens_out = sum(call.n * shortest(call) for call in calls), sum(call.n * longest(call) for call in calls)
     seconds = _seconds(calls, engine.settings.concurrency)
     price = price_of(engine.settings, engine.model.name) if calls else None
+    cost = None if price is None else _cost(price, calls, tokens_in, tokens_out, seconds)
     return {
         "requests": len(calls),
-        "samples": sum(call.n for call in calls),
-        "tokens_in": tokens_in,
+        "answers": [round(low * answers), round(high * answers)],
+        "tokens_in": [round(low * tokens_in), round(high * tokens_in)],
         "tokens_counted": counted,
-        "tokens_out": [low_out, high_out],
-        "cost": None if price is None else _cost(price, calls, tokens_in, (low_out, high_out), seconds),
-        "seconds": seconds,
+        "tokens_out": [round(low * tokens_out[0]), round(high * tokens_out[1])],
+        "cost": None if cost is None else [low * cost[0], high * cost[1]],
+        "seconds": [round(low * seconds[0], 1), round(high * seconds[1], 1)],
     }
 
 

@@ -106,11 +106,15 @@ def test_an_estimate_is_a_range_that_holds_what_really_came(fake_server) -> None
     calls = [Call(one, 0, 1) for one in requests]
     ours = engine(server.url, price={"input": 1.0, "output": 2.0})
     told = estimate(calls, ours)
-    assert (told["requests"], told["samples"], told["tokens_counted"]) == (20, 40, False)
+    assert (told["requests"], told["answers"], told["tokens_counted"]) == (20, [40, 40], False)
     warehouse = Warehouse.memory()
     ask(warehouse, ours, [Ask(one, range(2)) for one in requests], stage="t")
     tokens_in, tokens_out, cost = warehouse.query("SELECT sum(tokens_in), sum(tokens_out), sum(cost) FROM answers")[0]
-    assert told["tokens_in"] == pytest.approx(tokens_in, rel=0.3)
+    assert told["tokens_in"] == pytest.approx([tokens_in] * 2, rel=0.3)
+    more = estimate(calls, ours, least=0, most=100)
+    assert more["answers"] == [0, 100]
+    for name in ("tokens_in", "tokens_out", "cost", "seconds"):
+        assert more[name] == pytest.approx([0, 2.5 * told[name][1]], rel=0.01)
     assert told["tokens_out"][0] <= tokens_out <= told["tokens_out"][1]
     assert told["cost"][0] * 0.7 <= cost <= told["cost"][1] * 1.3
 
