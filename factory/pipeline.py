@@ -7,7 +7,7 @@ import importlib
 import inspect
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -281,15 +281,64 @@ def _validate(model: type[BaseModel], values: Mapping[str, Any], where: str, wha
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
+        found = error.errors()
+        first = found[0]
         if first["type"] == "extra_forbidden":
+            name = ".".join(map(str, first["loc"]))
             known = model.model_fields if len(first["loc"]) == 1 else {}
             raise InputError(f"unknown key `{name}` in `{what}`{_nearest(name, known)}", where=where) from error
         if first["type"] == "missing":
-            raise InputError(f"`{what}` needs `{name}`", where=where) from error
-        message = str(first["msg"]).removeprefix("Value error, ")
-        raise InputError(f"`{what}.{name}`: {message} (given: {first['input']!r:.80})", where=where) from error
+            raise InputError(f"`{what}` needs `{'.'.join(map(str, first['loc']))}`", where=where) from error
+        if first["type"] == "value_error":
+            name = ".".join([what, *map(str, first["loc"])])
+            words = str(first["msg"]).removeprefix("Value error, ")
+            raise InputError(f"`{name}`: {words}" if first["loc"] else words, where=where) from error
+        at, given = _place(first["loc"], values)
+        alike = [one for one in found if _place(one["loc"], values)[0] == at]
+        words = " or ".join(dict.fromkeys(map(_expected, alike)))
+        choices = [choice for one in alike for choice in _choices(one)]
+        near = _nearest(given, dict.fromkeys(choices)) if isinstance(given, str) else ""
+        name = ".".join([what, *map(str, at)])
+        raise InputError(f"`{name}` is {words} (given: {given!r:.80}){near}", where=where) from error
+
+
+_EXPECTED = {
+    "int": "a whole number", "float": "a number", "bool": "true or false", "string": "a text", "list": "a list",
+    "dict": "a mapping", "model": "a mapping", "mapping": "a mapping", "none": "left out",
+}  # fmt: skip
+"""What pydantic expected, by the beginning of its error's type."""
+
+
+def _expected(error: Any) -> str:
+    """What a value should have been, in words."""
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "literal_error":
+            return f"one of {', '.join(f'`{choice}`' for choice in _choices(error))}"
+        case "greater_than_equal":
+            return f"{context['ge']:g} or more"
+        case "greater_than":
+            return f"above {context['gt']:g}"
+        case "less_than_equal":
+            return f"{context['le']:g} or less"
+    return _EXPECTED.get(error["type"].split("_")[0], str(error["msg"]))
+
+
+def _choices(error: Any) -> list[str]:
+    """The values of a literal that was not met, as pydantic's `'a', 'b' or 'c'` names them."""
+    return re.findall(r"'([^']*)'", error["ctx"]["expected"]) if error["type"] == "literal_error" else []
+
+
+def _place(loc: Sequence[Any], values: Any) -> tuple[tuple[Any, ...], Any]:
+    """Where in the values an error lies, without the names that pydantic gives the members of a union; and what is there."""
+    at: list[Any] = []
+    for part in loc:
+        inside = isinstance(values, Mapping) and part in values
+        if not inside and not (isinstance(values, list) and isinstance(part, int) and part < len(values)):
+            break
+        values = values[part]
+        at.append(part)
+    return tuple(at), values
 
 
 def _nearest(key: str, known: Mapping[str, Any]) -> str:

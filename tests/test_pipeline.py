@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 
 from factory.errors import InputError
-from factory.pipeline import STEPS, find_pipeline, load_pipeline, step_model
+from factory.pipeline import STEPS, check_engine, find_pipeline, load_pipeline, make_step, step_model
 from factory.resources import shipped
 from factory.schema import pipeline_schema
 from factory.task import read_yaml
@@ -71,6 +72,32 @@ def test_a_wrong_value_says_what_was_given(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match=r"`author\.programs`.*given: 'many'"):
         load_pipeline(path)
+
+
+SERVER = {"kind": "server", "url": "http://127.0.0.1:1/v1"}
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        ({"kind": "servr"}, "`engine.kind` is one of `server`, `vllm`, .*given: 'servr'.*did you mean `server`"),
+        ({"kind": "server"}, "p.yaml:3: an engine of kind `server` needs `url`"),
+        ({**SERVER, "concurrency": 0}, "`engine.concurrency` is 1 or more .*given: 0"),
+        ({**SERVER, "url": 3}, "`engine.url` is a text or a list .*given: 3"),
+        ({**SERVER, "structured": "maybe"}, "`engine.structured` is true or false"),
+        ({**SERVER, "price": {"input": "dear"}}, "`engine.price.input` is a number .*given: 'dear'"),
+        ({**SERVER, "adapters": {"a": 3}}, "`engine.adapters.a` is a text"),
+        ({**SERVER, "timeout_s": 0}, "`engine.timeout_s` is above 0"),
+    ],
+)
+def test_a_wrong_value_of_an_engine_is_told_in_the_words_of_a_pipeline(engine: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        check_engine(engine, "p.yaml:3")
+
+
+def test_a_value_of_several_sorts_names_them_all() -> None:
+    with pytest.raises(InputError, match=r"`synthesize\.seeds` is a whole number or one of `all`, `none` .*mean `all`"):
+        make_step("synthesize", {"seeds": "al"}, where="p.yaml:9")
 
 
 def test_a_variable_without_a_value_says_how_to_give_one(tmp_path: Path) -> None:

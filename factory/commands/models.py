@@ -38,7 +38,7 @@ def export_model(
     from factory.students import stage
 
     result = stage.export(open_warehouse(where, folder), out.absolute(), system=system)
-    give({"export": str(out), **result.did}, as_json, lambda: _say_all(result.says or ("done already",)))
+    give({"export": str(out), **result.did}, as_json, lambda: _say_all(result.says or (f"{out} holds this already",)))
 
 
 @export.command(name="data")
@@ -58,7 +58,7 @@ def export_data(
     result = data.export_data(
         open_warehouse(where, folder), out.absolute(), formats=tuple(formats.split(",")), dropped=dropped
     )
-    give({"export": str(out), **result.did}, as_json, lambda: _say_all(result.says or ("done already",)))
+    give({"export": str(out), **result.did}, as_json, lambda: _say_all(result.says or (f"{out} holds this already",)))
 
 
 def predict(
