@@ -55,49 +55,68 @@ def _learn(pool: Pool, words: Words, runs: Sequence[str]) -> None:
     short = [run for run in runs if len(run) <= LONGEST_RUN]
     found: dict[str, list[int] | None] = {run: [] for run in short}
     found |= {run: None for run in runs if len(run) > LONGEST_RUN}
-    for head, listed in words.heads.items():
-        numbers, several = words.numbers(head), len(listed) + 1
-        codes = _codes(pool, head, listed, short)
-        crowded = []
-        for run, code in zip(short, codes, strict=True):
-            mine = found[run]
-            if mine is None or code == 0:
-                continue
+    heads = list(words.heads.items())
+    codes = _codes(pool, [(head, listed, short) for head, listed in heads])
+    crowded = [
+        [short[at] for at in np.flatnonzero(mine == len(listed) + 1).tolist()]
+        for (_, listed), mine in zip(heads, codes, strict=True)
+    ]
+    places = _codes(
+        pool,
+        [
+            (head, listed, [(run, place) for run in some for place in range(MANY + 1)])
+            for (head, listed), some in zip(heads, crowded, strict=True)
+        ],
+    )
+    for (head, listed), mine, some, there in zip(heads, codes, crowded, places, strict=True):
+        numbers = words.numbers(head)
+        for at in np.flatnonzero(mine).tolist():
+            run, code = short[at], int(mine[at])
+            held = found[run]
             if code < 0:
                 found[run] = None
-            elif code == several:
-                crowded.append(run)
-            else:
-                mine.append(numbers[code - 1])
-        places = _codes(pool, head, listed, [(run, place) for run in crowded for place in range(MANY + 1)])
-        for at, run in enumerate(crowded):
-            part, mine = places[at * (MANY + 1) : (at + 1) * (MANY + 1)], found[run]
-            if mine is None or part[MANY] != 0 or min(part) < 0:
+            elif held is not None and code <= len(listed):
+                held.append(numbers[code - 1])
+        for run, part in zip(some, there.reshape(-1, MANY + 1).tolist(), strict=True):
+            held = found[run]
+            if held is None or part[MANY] != 0 or min(part) < 0:
                 found[run] = None
             else:
-                mine += [numbers[code - 1] for code in part if code]
-    for run, mine in found.items():
-        words.learn(run, mine)
+                held += [numbers[code - 1] for code in part if code]
+    for run, held in found.items():
+        words.learn(run, held)
 
 
-def _codes(pool: Pool, head: tuple[str, str], words: Sequence[str], items: Sequence[Any]) -> list[int]:
-    """A number for each item, -1 where there is none; see `settling.finder`."""
-    codes = np.full(len(items), -1, dtype=np.int64)
-    task = {
-        "mode": "tokens", "source": "", "labels": [], "target": None, "static": True, "classes": len(words) + 2,
-        "pattern": head[0], "flags": head[1], "words": list(words),
-    }  # fmt: skip
+def _codes(pool: Pool, asked: Sequence[tuple[tuple[str, str], Sequence[str], Sequence[Any]]]) -> list[np.ndarray]:
+    """For each `(head, words, items)` a number for each item, -1 where there is none; see `settling.finder`.
 
+    Heads with the same items share what is sent of them.
+    """
+    found = [np.full(len(items), -1, dtype=np.int64) for _, _, items in asked]
+    frames: dict[int, Callable[[int], bytes]] = {}
+    jobs: list[tuple[int, int, Job]] = []
+    for number, (head, words, items) in enumerate(asked):
+        task = {
+            "mode": "tokens", "source": "", "labels": [], "target": None, "static": True, "classes": len(words) + 2,
+            "pattern": head[0], "flags": head[1], "words": list(words),
+        }  # fmt: skip
+        frame = frames.setdefault(id(items), _frames(items))
+        for start in range(0, len(items), CHUNK):
+            jobs.append((start, number, Job(task, min(CHUNK, len(items) - start), (start, frame))))
+    jobs.sort(key=lambda job: job[:2])
+
+    def take(at: int, raw: np.ndarray | None, said: dict[str, Any]) -> None:
+        start, number, _ = jobs[at]
+        if raw is not None:
+            several = len(asked[number][1]) + 1
+            found[number][start : start + len(raw)] = np.where((raw >= 0) & (raw <= several), raw, -1)
+
+    pool.run_jobs([job for _, _, job in jobs], take)
+    return found
+
+
+def _frames(items: Sequence[Any]) -> Callable[[int], bytes]:
     def frame(start: int) -> bytes:
         return frame_of(items[start : start + CHUNK])
 
-    starts = range(0, len(items), CHUNK)
-    jobs = [Job(task, min(CHUNK, len(items) - start), (start, frame)) for start in starts]
-
-    def take(number: int, raw: np.ndarray | None, said: dict[str, Any]) -> None:
-        if raw is not None:
-            at = number * CHUNK
-            codes[at : at + len(raw)] = np.where((raw >= 0) & (raw < len(words) + 2), raw, -1)
-
-    pool.run_jobs(jobs, take)
-    return list(codes.tolist())
+    return frame

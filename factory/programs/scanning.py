@@ -13,7 +13,7 @@ import numpy as np
 
 from factory.programs.sandbox.views import ASCII, View, prepare
 from factory.programs.specs import Spec
-from factory.programs.tokens import Words, tally
+from factory.programs.tokens import Words, once_each, tally
 
 LONGEST_RUN = 400
 LONGEST_TEXT = 1 << 20
@@ -224,7 +224,7 @@ class _View:
         rows, numbers, _, ends = self._hits(scan, seen)
         many = self.many[numbers]
         if many.any():
-            keys = np.unique((rows[many] << 40) | (numbers[many] << 20) | ends[many])
+            keys = once_each((rows[many] << 40) | (numbers[many] << 20) | ends[many])
             tally(found.values, keys >> 40, self.columns[keys >> 20 & 0xFFFFF])
             rows, numbers = rows[~many], numbers[~many]
         tally(found.values, rows, self.columns[numbers])

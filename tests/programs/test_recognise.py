@@ -7,10 +7,13 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from factory.programs.pool import shared_pool
 from factory.programs.recognise import Applier
 from factory.programs.scanning import engine_fails
+from factory.programs.tokens import once_each
 
 pytestmark = pytest.mark.skipif(engine_fails() is not None, reason=str(engine_fails()))
 
@@ -266,3 +269,8 @@ def test_what_only_looks_like_plain_tests_votes_as_python_does(name: str) -> Non
     ours = Applier(pool, [HEAD + source], LABELS).run(corpus)  # without a sample that would have shown it
     plain = pool.run([HEAD + source], corpus, LABELS)
     assert ours.votes.tolist() == plain.votes.tolist()
+
+
+@given(st.lists(st.integers(-(2**40), 2**40)))
+def test_each_key_stands_once_and_they_ascend(keys: list[int]) -> None:
+    assert once_each(np.array(keys, dtype=np.int64)).tolist() == sorted(set(keys))

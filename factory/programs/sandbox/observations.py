@@ -28,10 +28,19 @@ class Again(BaseException):
 
 
 class Site:
-    """One loop over tokens: the tables its body looks tokens up in, and the words that all of them treat alike."""
+    """One loop over tokens: the tables its body looks tokens up in, and the words that all of them treat alike.
+
+    Attributes:
+        containers: The tables.
+        ids: The identities of those tables, which are kept and so keep them.
+        asked: The board's generation, the column and the token of each group of words, and the token of no table; None until
+            they are asked for.
+    """
 
     def __init__(self) -> None:
         self.containers: list[Any] = []
+        self.ids: set[int] = set()
+        self.asked: tuple[int, list[tuple[int, Any]], Any] | None = None
         self._classes: list[tuple[str, ...]] | None = None
         self._plain: list[bool] | None = None
 
@@ -50,7 +59,8 @@ class Site:
         if len(self.containers) >= MAX_CONTAINERS:
             raise Unknown("too many tables")
         self.containers.append(container)
-        self._classes = self._plain = None
+        self.ids.add(id(container))
+        self._classes = self._plain = self.asked = None
 
     def classes(self) -> list[tuple[str, ...]]:
         """Words of the tables in groups that no table tells apart.

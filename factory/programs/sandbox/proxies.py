@@ -107,13 +107,21 @@ class Text:
     def __init__(self, board: Board, view: View = ()) -> None:
         self.board = board
         self.view = view
+        self._after: dict[str, Text] = {}
 
     def then(self, *operation: Any) -> Text:
         """The text after one more operation."""
+        plain = operation[0] if len(operation) == 1 else ""
+        known = self._after.get(plain)
+        if known is not None:
+            return known
         view = checked([*self.view, operation])
         if view is None:
             raise Unknown("the text is changed too much")
-        return Text(self.board, view)
+        after = Text(self.board, view)
+        if plain:
+            self._after[plain] = after
+        return after
 
     def lower(self) -> Text:
         return self.then("lower")
@@ -211,7 +219,7 @@ class Pattern:
         self.known: dict[str, Converted] = {}
         self._tests: dict[tuple[str, View], Test] = {}
         self.plain = plain_pattern(pattern, self.flags)
-        self._characters: frozenset[int] | bool | None = False
+        self._tokens: tuple[str, str, str] | None = None
 
     def converted(self, how: str = "search") -> Converted:
         """For the one-pass engine, remembered."""
@@ -230,11 +238,12 @@ class Pattern:
         Raises:
             Unknown: It does not.
         """
-        if self._characters is False:
-            self._characters = token_characters(self.pattern, self.flags)
-        if not isinstance(self._characters, frozenset):
-            raise Unknown("no tokens")
-        return self.pattern, str(self.flags), f"{sum(1 << code for code in self._characters):x}"
+        if self._tokens is None:
+            characters = token_characters(self.pattern, self.flags)
+            if not isinstance(characters, frozenset):
+                raise Unknown("no tokens")
+            self._tokens = self.pattern, str(self.flags), f"{sum(1 << code for code in characters):x}"
+        return self._tokens
 
     def _test(self, text: Any, how: str, more: tuple[object, ...]) -> Any:
         if not isinstance(text, Text):
@@ -398,16 +407,21 @@ class Tokens:
         """
         board, head = self.text.board, self.pattern.tokens()
         site = board.site((number, head, self.once, self.text.view))
-        op = "token_distinct" if self.once else "token_count"
-        groups = site.classes()
-        amounts = [
-            board.ask_once(words, head, op, lambda words=words: (*head, *words), self.text.view, plain)  # type: ignore[misc]
-            for words, plain in zip(groups, site.plain(self.pattern.plain), strict=True)
-        ]
-        met = [(None, 1), *((words[0], n) for words, n in zip(groups, amounts, strict=True) if n > 0)]
+        if site.asked is None or site.asked[0] != board.generation:
+            op = "token_distinct" if self.once else "token_count"
+            groups = site.classes()
+            columns = [
+                board.column(op, (*head, *words), self.text.view, plain)
+                for words, plain in zip(groups, site.plain(self.pattern.plain), strict=True)
+            ]
+            tokens = [Token(site, words[0]) for words in groups]
+            site.asked = board.generation, list(zip(columns, tokens, strict=True)), Token(site, None)
+        _, asked, other = site.asked
+        value = board.value
+        met = [(other, 1), *((token, n) for column, token in asked if (n := value(column)) > 0)]
         board.orders = max(board.orders, len(met))
         turn = board.turn % len(met)
-        return iter([Token(site, word) for word, n in met[turn:] + met[:turn] for _ in range(n)])
+        return iter([token for token, n in met[turn:] + met[:turn] for _ in range(n)])
 
     def __len__(self) -> int:
         raise Unknown("the number of tokens")
@@ -428,16 +442,17 @@ class Token:
             Again: The table is new.
             Unknown: It is no table.
         """
-        if not isinstance(table, (set, frozenset, dict, list, tuple, Mapping)) or hasattr(table, "default_factory"):
-            raise Unknown("no table of words")
-        if not self.site.holds(table):
-            self.site.add(table)
-            raise Again
+        if id(table) not in self.site.ids:
+            if not isinstance(table, (set, frozenset, dict, list, tuple, Mapping)) or hasattr(table, "default_factory"):
+                raise Unknown("no table of words")
+            if not self.site.holds(table):
+                self.site.add(table)
+                raise Again
         return self.word is not None and self.word in table
 
     def get(self, table: Any, default: Any = None) -> Any:
         """What the table holds for it."""
-        if not isinstance(table, Mapping):
+        if type(table) is not dict and not isinstance(table, Mapping):
             raise Unknown("no table of words")
         return table[self.word] if self.known(table) else default
 
