@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from factory.programs.pool import shared_pool
 from factory.programs.recognise import Applier
+from factory.programs.sandbox import proxies
+from factory.programs.sandbox.patterns import Unknown
 from factory.programs.scanning import engine_fails
 from factory.programs.tokens import once_each
 
@@ -274,3 +276,20 @@ def test_what_only_looks_like_plain_tests_votes_as_python_does(name: str) -> Non
 @given(st.lists(st.integers(-(2**40), 2**40)))
 def test_each_key_stands_once_and_they_ascend(keys: list[int]) -> None:
     assert once_each(np.array(keys, dtype=np.int64)).tolist() == sorted(set(keys))
+
+
+@pytest.mark.parametrize(("pattern", "finds_tokens"), [("[a-z]+", True), ("the (?:best|worst) film", False)])
+def test_whether_a_pattern_finds_tokens_is_found_out_once(
+    pattern: str, finds_tokens: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    real = proxies.token_characters
+    monkeypatch.setattr(proxies, "token_characters", lambda *given: asked.append(given[0]) or real(*given))
+    one = proxies.Pattern(pattern)
+    for _ in range(3):
+        if finds_tokens:
+            assert one.tokens()[0] == pattern
+        else:
+            with pytest.raises(Unknown):
+                one.tokens()
+    assert asked == [pattern], "it takes milliseconds, and is asked of every outcome"

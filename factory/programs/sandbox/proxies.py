@@ -219,7 +219,7 @@ class Pattern:
         self.known: dict[str, Converted] = {}
         self._tests: dict[tuple[str, View], Test] = {}
         self.plain = plain_pattern(pattern, self.flags)
-        self._tokens: tuple[str, str, str] | None = None
+        self._tokens: tuple[str, str, str] | bool | None = False
 
     def converted(self, how: str = "search") -> Converted:
         """For the one-pass engine, remembered."""
@@ -238,11 +238,12 @@ class Pattern:
         Raises:
             Unknown: It does not.
         """
-        if self._tokens is None:
+        if self._tokens is False:
             characters = token_characters(self.pattern, self.flags)
-            if not isinstance(characters, frozenset):
-                raise Unknown("no tokens")
-            self._tokens = self.pattern, str(self.flags), f"{sum(1 << code for code in characters):x}"
+            mask = None if characters is None else f"{sum(1 << code for code in characters):x}"
+            self._tokens = None if mask is None else (self.pattern, str(self.flags), mask)
+        if not isinstance(self._tokens, tuple):
+            raise Unknown("no tokens")
         return self._tokens
 
     def _test(self, text: Any, how: str, more: tuple[object, ...]) -> Any:
