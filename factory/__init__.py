@@ -24,7 +24,7 @@ Where things live:
     pipeline.py     a YAML file -> checked steps (standard.py: those of one that names none; schema.py: for editors)
     cluster.py      Ray: whether it is there, a session on it
     run.py          steps -> stages, in order (steps.py: those that know the run's folder; running.py: one run at a time)
-    planning.py     what a pipeline will still ask, and cost
+    planning.py     what a pipeline will still ask, and cost (outlook.py: what its steps may ask at most)
     cli.py          thin: parse, call, print (the commands: commands/)
 
 Imports run one way: cli -> run, pipeline -> stage -> (core, warehouse, llm, prompts) -> task. Stages never import each other;

@@ -28,7 +28,7 @@ HELP_S = 0.5
 def factory(*arguments: str, cwd: Path | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """`factory ARGUMENTS` in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "factory.cli", *arguments],
+        [sys.executable, "-m", "factory", *arguments],
         env=environment(),
         capture_output=True,
         text=True,
