@@ -43,7 +43,11 @@ def most_answers(step: Step, warehouse: Warehouse, missing: int) -> int:
 def _most_of_author(warehouse: Warehouse, plan_no: int, config: Mapping[str, Any], _: Mapping[str, Any]) -> int:
     candidates = int(warehouse.scalar("SELECT count(*) FROM slots WHERE plan_no = ?", [plan_no]))
     taken = int(
-        warehouse.scalar("SELECT count(*) FROM answers JOIN requests USING (request_key) WHERE stage = 'author'")
+        warehouse.scalar(
+            "SELECT count(*) FROM answers JOIN requests r USING (request_key) JOIN plans p ON p.plan_no = ?"
+            " WHERE r.stage = 'author' AND r.created_at >= p.created_at",
+            [plan_no],
+        )
     )
     return candidates * (1 + int(config["repairs"])) + 2 * bool(config["knowledge"]) - taken
 
