@@ -87,7 +87,7 @@ def _fewshot(name: str, options: Options, shots: int = 8, most_seeds: int = 10) 
 
 for _name in FEWSHOT:
     case(f"fewshot8_{_name}")(lambda options, name=_name: _fewshot(name, options))
-for _name in ("agnews", "cr"):
+for _name in ("agnews", "amazoncf", "cr"):
     case(f"fewshot64_{_name}")(lambda options, name=_name: _fewshot(name, options, shots=64, most_seeds=3))
 
 

@@ -448,7 +448,7 @@ def scale(options: Options) -> list[Row]:
         row("scale_seconds", round(seconds, 1), 1800.0 * count / 10_000_000, peer_name="bound: 30 minutes for 10M", unit="s",
             smaller_is_better=True, us_per_vote=round(seconds / cells * 1e6, 3), **sizes),
         row("scale_memory", round(peak[0]), 2000.0, peer_name="bound", unit="MB", smaller_is_better=True, texts=count),
-        row("scale_second_half", halves[1], halves[0], peer_name="first half", unit="blocks/s", texts=count),
+        row("scale_second_half", halves[1], halves[0], peer_name="first half", unit="texts/s", texts=count),
     ]  # fmt: skip
 
 
