@@ -10,9 +10,9 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from factory.errors import InputError
 from factory.task import TaskCard, load_card, read_yaml
@@ -36,6 +36,20 @@ STEPS: dict[str, str] = {
 
 ASKING = frozenset({"synthesize", "author", "annotate"})
 """Steps that ask the model."""
+
+_LEAST: Mapping[str, Mapping[str, int]] = {
+    "author": {"programs": 1, "candidates": 1, "variants": 1, "probe": 1, "examples": 0, "seeds": 0, "repairs": 0},
+    "synthesize": {
+        "per_label": 1,
+        "candidates": 1,
+        "texts_per_answer": 1,
+        "oversample": 1,
+        "check_samples": 1,
+        "pool": 1,
+    },
+    "annotate": {"limit": 1, "tries": 1, "demonstrations": 0},
+}
+"""The least value of parameters that count something, so that a mistake is told before anything is paid for."""
 
 _RESERVED = {"warehouse", "engine", "progress", "budget", "context", "sources"}
 _TOP_KEYS = {
@@ -199,7 +213,8 @@ def step_model(verb: str) -> type[BaseModel]:
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or name in _RESERVED:
             continue
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-        fields[name] = (_annotation(parameter.annotation, function), default)
+        annotation, least = _annotation(parameter.annotation, function), _LEAST.get(verb, {}).get(name)
+        fields[name] = (annotation if least is None else Annotated[annotation, Field(ge=least)], default)
     return create_model(
         f"{verb}_parameters", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields
     )
@@ -215,7 +230,25 @@ def make_step(verb: str, params: Mapping[str, Any], *, where: str = "", line: in
         raise InputError(f"unknown step `{verb}`{_nearest(verb, STEPS)}", where=where, fix=f"Steps: {', '.join(STEPS)}")
     model = _validate(step_model(verb), params, where, verb)
     given = {name: getattr(model, name) for name in model.model_fields_set}
+    if verb == "distill" and given.get("student") not in (None, "auto"):
+        _known_student(str(given["student"]), where)
     return Step(verb, given, line)
+
+
+def _known_student(name: str, where: str) -> None:
+    """Refuse a student that is not there before the steps that cost something.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    from factory.students.base import STUDENTS
+
+    if name not in STUDENTS:
+        raise InputError(
+            f"`distill.student`: there is no student {name!r}{_nearest(name, STUDENTS)}",
+            where=where,
+            fix=f"There are auto, {', '.join(STUDENTS)}",
+        )
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -189,7 +189,8 @@ def plan_pipeline(pipeline: Pipeline, *, folder: Path | None = None) -> dict[str
         later: list[dict[str, Any]] = []
         for verb in dict.fromkeys(unknown):
             supposed = collector.supposed.get(verb)
-            later.append({"step": verb, **({} if supposed is None else estimate(supposed, collector, least=0))})
+            told = {} if supposed is None else {**estimate(supposed, collector, least=0), "requests": 0}
+            later.append({"step": verb, **told})
     return {"pipeline": pipeline.name, "stages": stages, "later": later, "to_do": list(still_to_do(pipeline))}
 
 

@@ -82,6 +82,12 @@ SERVER = {"kind": "server", "url": "http://127.0.0.1:1/v1"}
     [
         ({"kind": "servr"}, "`engine.kind` is one of `server`, `vllm`, .*given: 'servr'.*did you mean `server`"),
         ({"kind": "server"}, "p.yaml:3: an engine of kind `server` needs `url`"),
+        ({"kind": "batch"}, "an engine of kind `batch` needs `model` and `requests`"),
+        (
+            {"kind": "server", "url": "127.0.0.1:9"},
+            "`url` is http://HOST:PORT/v1 or https://HOST/v1 .*given: '127.0.0.1:9'",
+        ),
+        ({"kind": "server", "url": "http://a b/v1"}, "`url` is http://HOST:PORT/v1 .*given: 'http://a b/v1'"),
         ({**SERVER, "concurrency": 0}, "`engine.concurrency` is 1 or more .*given: 0"),
         ({**SERVER, "url": 3}, "`engine.url` is a text or a list .*given: 3"),
         ({**SERVER, "structured": "maybe"}, "`engine.structured` is true or false"),
@@ -93,6 +99,28 @@ SERVER = {"kind": "server", "url": "http://127.0.0.1:1/v1"}
 def test_a_wrong_value_of_an_engine_is_told_in_the_words_of_a_pipeline(engine: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         check_engine(engine, "p.yaml:3")
+
+
+@pytest.mark.parametrize(
+    ("verb", "params", "words"),
+    [
+        ("synthesize", {"per_label": -4}, "p.yaml:9: `synthesize.per_label` is 1 or more .*given: -4"),
+        ("author", {"programs": 0}, "p.yaml:9: `author.programs` is 1 or more .*given: 0"),
+        ("author", {"candidates": -1}, "p.yaml:9: `author.candidates` is 1 or more"),
+        (
+            "distill",
+            {"student": "hybird"},
+            "p.yaml:9: `distill.student`: there is no student 'hybird'; did you mean `hybrid`",
+        ),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_before_anything_is_paid_for(
+    verb: str, params: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        make_step(verb, params, where="p.yaml:9")
+    make_step("author", {"candidates": None}, where="p.yaml:9")
+    make_step("distill", {"student": "auto"}, where="p.yaml:9")
 
 
 def test_a_value_of_several_sorts_names_them_all() -> None:

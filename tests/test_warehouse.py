@@ -204,6 +204,33 @@ def test_insert_takes_columns_and_leaves_the_others_their_defaults() -> None:
     assert warehouse.query("SELECT row_no, detail FROM bad_rows ORDER BY 1") == [(1, None), (2, None)]
 
 
+def test_a_file_that_became_shorter_under_a_reader_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse = Warehouse.open(tmp_path / "w.duckdb")
+    opened: list[bool] = []
+    real = module.connect
+
+    class Broken:
+        def execute(self, *_: Any) -> Any:
+            raise duckdb.IOException("IO Error: Could not read enough bytes from file")
+
+        def close(self) -> None:
+            pass
+
+    def connect(path: str, *, read_only: bool = False) -> Any:
+        opened.append(read_only)
+        return Broken() if len(opened) <= times else real(path, read_only=read_only)
+
+    monkeypatch.setattr(module, "connect", connect)
+    times = 2
+    assert warehouse.scalar("SELECT 7") == 7
+    assert opened == [True] * 3
+    times = 99
+    with pytest.raises(duckdb.IOException):
+        warehouse.scalar("SELECT 7")
+
+
 READ = """
 import sys, time
 from factory.warehouse import Warehouse

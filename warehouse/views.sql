@@ -20,8 +20,11 @@ CREATE OR REPLACE VIEW lineage AS
     UNION ALL SELECT 'annotation', text_no::VARCHAR, 'request', request_key, 'sample ' || sample_no FROM annotations
     UNION ALL SELECT 'soft_label', s.label_model_no || '/' || s.text_no, 'text', s.text_no::VARCHAR, 'of' FROM soft_labels s
     UNION ALL SELECT 'soft_label', s.label_model_no || '/' || s.text_no, 'label_model', s.label_model_no::VARCHAR, 'by' FROM soft_labels s
-    UNION ALL SELECT 'soft_label', s.label_model_no || '/' || s.text_no, 'program', v.program_no::VARCHAR, 'vote ' || v.vote
-              FROM soft_labels s JOIN votes v USING (text_no)
+    UNION ALL SELECT 'soft_label', s.label_model_no || '/' || s.text_no, 'program', v.program_no::VARCHAR,
+           'vote ' || CASE WHEN p.target_label_no IS NULL THEN coalesce(l.name, v.vote::VARCHAR)
+                           ELSE CASE v.vote WHEN 1 THEN '' ELSE 'not ' END || t.name END
+              FROM soft_labels s JOIN votes v USING (text_no) LEFT JOIN programs p USING (program_no)
+              LEFT JOIN labels l ON l.label_no = v.vote LEFT JOIN labels t ON t.label_no = p.target_label_no
     UNION ALL SELECT 'model', model_no::VARCHAR, 'text', text_no::VARCHAR, origin || ' weight ' || weight FROM model_rows WHERE weight > 0
     UNION ALL SELECT 'export', export_no::VARCHAR, 'model', model_no::VARCHAR, kind FROM exports WHERE model_no IS NOT NULL;
 

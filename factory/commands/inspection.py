@@ -51,7 +51,9 @@ def audit(
             evidence = r["evidence"]
             label = f" (label {r['label']})" if r["label"] else ""
             print(f"\n{r['text_no']}: {str(r['text'])[:160]}")
-            print(f"  given {r['given']}, likely {r['likely']}{label}; score {r['score']}")
+            print(
+                f"  given {r['given']}, likely {r['likely']}{label}; score {r['score']} (the lower, the more suspect)"
+            )
             print(f"  the texts tell: {evidence['believed']}")
             if "label_model" in evidence:
                 print(f"  the label model: {evidence['label_model']}")
@@ -119,7 +121,10 @@ def lineage(
     ],
     number: Annotated[
         str,
-        typer.Argument(help="Its number or key; of a text also the `id` that exported data has, of an export `last`."),
+        typer.Argument(
+            help="Its number or key; of a text also the `id` that exported data has, of an export `last`, of a soft label the"
+            " number of its text."
+        ),
     ],
     down: Annotated[bool, typer.Option("--down", help="What came of it, instead of what it came from.")] = False,
     limit: Annotated[int, typer.Option(help="At most so many lines.")] = 1000,
@@ -145,11 +150,16 @@ def lineage(
     words = _words(warehouse, {(row[at], row[at + 1]) for row in rows})
     names.append("what")
     rows = [(*row, words.get((row[at], row[at + 1]), "")) for row in rows]
-    give(
-        {"lineage": [dict(zip(names, row, strict=True)) for row in rows]},
-        as_json,
-        lambda: table(names, rows) if rows else None,
-    )
+    believed = _believed(warehouse, number) if kind == "soft_label" else ""
+
+    def person() -> None:
+        if believed:
+            print(believed)
+        if rows:
+            table(names, rows)
+
+    found = {"lineage": [dict(zip(names, row, strict=True)) for row in rows]}
+    give({**found, "believed": believed} if believed else found, as_json, person)
 
 
 _CALLED = {
@@ -182,11 +192,28 @@ def _number_of(warehouse: Warehouse, kind: str, given: str) -> str:
     """The number of what a person has in hand: a text's content hash, or the last export."""
     if kind == "text" and re.fullmatch("[0-9a-fA-F]{32}", given):
         found = warehouse.scalar("SELECT text_no FROM texts WHERE content_hash = from_hex(?)", [given])
+    elif kind == "soft_label" and given.isdecimal():  # of the label model that the student learned from
+        found = warehouse.scalar(
+            "SELECT label_model_no || '/' || ? FROM label_models ORDER BY chosen DESC, label_model_no LIMIT 1", [given]
+        )
     elif kind == "export" and given == "last":
         found = warehouse.scalar("SELECT max(export_no) FROM exports")
     else:
         return given
     return given if found is None else str(found)
+
+
+def _believed(warehouse: Warehouse, number: str) -> str:
+    """What a soft label says: its label model, and the labels by their probability."""
+    rows = warehouse.query(
+        "SELECT m.name, l.name, s.probs[l.label_no + 1] FROM soft_labels s JOIN label_models m USING (label_model_no), labels l"
+        " WHERE s.label_model_no || '/' || s.text_no = ? AND l.active ORDER BY 3 DESC NULLS LAST, l.label_no LIMIT 5",
+        [number],
+    )
+    if not rows:
+        return ""
+    said = ", ".join(f"{label} {'unknown' if p is None else f'{p:.2f}'}" for _, label, p in rows)
+    return f"text {number.split('/')[-1]}, by label model {rows[0][0]}: {said}"
 
 
 def _nothing_to_walk(warehouse: Warehouse, kind: str, number: str) -> None:
@@ -257,7 +284,17 @@ def batch_read(
     from factory.llm.batch import read_results
 
     done = read_results(open_warehouse(load(pipeline, set_).path or pipeline, folder), file)
-    give(done, as_json, lambda: say(", ".join(f"{key} {value}" for key, value in done.items())))
+    give(done, as_json, lambda: say(_of_results(done)))
+
+
+def _of_results(done: Mapping[str, Any]) -> str:
+    """What a results file brought, in words."""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in done["reasons"].items())
+    return (
+        f"{done['lines']} lines: {done['stored']} answers stored, {done['known']} known already, {done['failed']} failed"
+        f"{f' ({reasons})' if reasons else ''}, {done['unknown']} of requests that this run has not asked;"
+        " `factory plan` tells what is still missing"
+    )
 
 
 @batch.command(name="record")

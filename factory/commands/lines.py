@@ -209,42 +209,48 @@ def plan(
     pipeline: Annotated[Path, typer.Argument(help="A pipeline file, or the name of a ready one.")],
     set_: Settings = None,
     folder: Folder = None,
+    prompt: Annotated[bool, typer.Option(help="Show one rendered prompt.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """What the pipeline would still ask, before spending: requests, tokens, cost and time per stage, and one rendered prompt."""
     from factory.planning import plan_pipeline
 
     planned = plan_pipeline(load(pipeline, set_), folder=folder)
-    give(planned, as_json, lambda: show_plan(planned))
+    give(planned, as_json, lambda: show_plan(planned, prompt=prompt))
 
 
-def show_plan(planned: Mapping[str, Any]) -> None:
+def show_plan(planned: Mapping[str, Any], *, prompt: bool = True) -> None:
     """Print a plan for a person."""
     for words in planned["to_do"]:
         print(f"before a run: {words}")
     if not planned["stages"]:
         print("nothing left to ask")
-    told = [("stage", stage) for stage in planned["stages"]] + [("step", step) for step in planned["later"]]
+    told = [(stage["stage"], stage) for stage in planned["stages"]]
+    told += [(f"{step['step']}, later", step) for step in planned["later"] if "answers" in step]
+    if len(told) > 1:
+        told.append(("all", _summed([one for _, one in told])))
     rows = [
         [
-            one[key] if key == "stage" else f"{one[key]}, later",
-            one["requests"] if key == "stage" else "",
+            name,
+            one["requests"],
             _range(one["answers"], ",d"),
             _range(one["tokens_in"], ",d") + ("" if one["tokens_counted"] else " (estimated)"),
             _range(one["tokens_out"], ",d"),
             "no price" if one["cost"] is None else _range(one["cost"], ",.2f"),
             _range(one["seconds"], ",.0f"),
         ]
-        for key, one in told
-        if "answers" in one
+        for name, one in told
     ]
     if rows:
-        table(["stage", "requests now", "answers in all", "tokens in", "tokens out", "cost", "seconds"], rows)
+        table(["stage", "requests now", "answers wanted", "tokens in", "tokens out", "cost", "seconds"], rows)
         print(
-            "The lower ends: what can be rendered now, with short answers. The upper ends: every repair and topping up that the"
-            " steps\nallow, with answers as long as they may be."
+            "What is still to be asked. Lower ends: what can be rendered now, with short answers. Upper ends: every repair"
+            "\nand topping up that the steps' `candidates` and `repairs` allow, with answers as long as they may be, from a slow"
+            " server."
         )
-    if planned["stages"]:
+        if any(one["cost"] is None for _, one in told):
+            print("For costs add `price: {input: 1.0, output: 3.0}` to `engine`: money per million tokens")
+    if planned["stages"] and prompt:
         first = planned["stages"][0]
         print(f"One rendered prompt ({first['stage']}):")
         for message in first["prompt"]:
@@ -252,6 +258,15 @@ def show_plan(planned: Mapping[str, Any]) -> None:
     for step in planned["later"]:
         more = ": what it asks, at most, stands above" if "answers" in step else ""
         print(f"`{step['step']}` hangs on answers that are missing, or on what `tune` makes{more}")
+
+
+def _summed(stages: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """The line under all stages: one goes after the other."""
+    found: dict[str, Any] = {"requests": sum(one["requests"] for one in stages)}
+    for name in ("answers", "tokens_in", "tokens_out", "cost", "seconds"):
+        ends = [one[name] for one in stages]
+        found[name] = None if None in ends else [sum(end[0] for end in ends), sum(end[1] for end in ends)]
+    return {**found, "tokens_counted": all(one["tokens_counted"] for one in stages)}
 
 
 def _range(ends: Any, form: str) -> str:

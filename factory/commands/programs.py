@@ -30,7 +30,17 @@ def list_(
 
     rows = lifecycle.list_programs(open_warehouse(where, folder), every=every)
     columns = ["program_no", "name", "state", "origin", "target", "coverage", "overlaps", "conflicts", "drop_reason"]
-    give({"programs": rows}, as_json, lambda: table(columns, [[row.get(column) for column in columns] for row in rows]))
+
+    def person() -> None:
+        if not rows:
+            say(
+                "no programs yet: `author` accepts them when its answers are there"
+                + ("" if every else " (--all: refused ones too)")
+            )
+            return
+        table(columns, [[row.get(column) for column in columns] for row in rows])
+
+    give({"programs": rows}, as_json, person)
 
 
 @app.command()

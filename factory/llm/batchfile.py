@@ -108,7 +108,7 @@ def parse_results(lines: Iterable[bytes], where: str) -> Iterator[Result]:
             raise InputError(
                 "this line's custom_id is none of ours",
                 where=f"{where}:{number}",
-                fix="A custom_id is `request_key:first-last`, as `factory batch write` gave it",
+                fix="Nothing of the file was stored. A custom_id is `request_key:first-last`, as `factory batch write` gave it",
             )
         yield _result(match[1], int(match[2]), int(match[3]), row)
 

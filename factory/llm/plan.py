@@ -38,18 +38,22 @@ def estimate(
     tokens_in, counted = prompt_tokens(calls, engine.count_tokens)
     answers = sum(call.n for call in calls)
     low, high = (1.0 if end is None else end / max(answers, 1) for end in (least, most))
-    tokens_out = sum(call.n * shortest(call) for call in calls), sum(call.n * longest(call) for call in calls)
-    seconds = _seconds(calls, engine.settings.concurrency)
+    tokens_out = [
+        low * sum(call.n * shortest(call) for call in calls),
+        high * sum(call.n * longest(call) for call in calls),
+    ]
+    seconds = _seconds(calls, engine.settings.concurrency, low, high)
     price = price_of(engine.settings, engine.model.name) if calls else None
-    cost = None if price is None else _cost(price, calls, tokens_in, tokens_out, seconds)
     return {
         "requests": len(calls),
         "answers": [round(low * answers), round(high * answers)],
         "tokens_in": [round(low * tokens_in), round(high * tokens_in)],
         "tokens_counted": counted,
-        "tokens_out": [round(low * tokens_out[0]), round(high * tokens_out[1])],
-        "cost": None if cost is None else [low * cost[0], high * cost[1]],
-        "seconds": [round(low * seconds[0], 1), round(high * seconds[1], 1)],
+        "tokens_out": [round(end) for end in tokens_out],
+        "cost": None
+        if price is None
+        else _cost(price, calls, [low * tokens_in, high * tokens_in], tokens_out, seconds),
+        "seconds": [round(end, 1) for end in seconds],
     }
 
 
@@ -109,18 +113,30 @@ def shared_tokens(calls: Sequence[Call]) -> int:
 
 
 def _cost(
-    price: Price, calls: Sequence[Call], tokens_in: int, tokens_out: tuple[int, int], seconds: Sequence[float]
+    price: Price,
+    calls: Sequence[Call],
+    tokens_in: Sequence[float],
+    tokens_out: Sequence[float],
+    seconds: Sequence[float],
 ) -> list[float]:
-    cached = min(shared_tokens(calls), tokens_in)
-    low = cost_of(price, Usage(tokens_in, tokens_out[0], cached), seconds[0] * 1e3, 1)
-    high = cost_of(price, Usage(tokens_in, tokens_out[1]), seconds[1] * 1e3, 1)
+    cached = min(shared_tokens(calls), tokens_in[0])
+    low = cost_of(price, Usage(round(tokens_in[0]), round(tokens_out[0]), round(cached)), seconds[0] * 1e3, 1)
+    high = cost_of(price, Usage(round(tokens_in[1]), round(tokens_out[1])), seconds[1] * 1e3, 1)
     return [low, high]
 
 
-def _seconds(calls: Sequence[Call], concurrency: int) -> list[float]:
-    """From a fast server that bears all that we send at once, to a slow one that bears a quarter of it."""
-    fast = sum(_FAST_CALL_S + _FAST_TOKEN_S * shortest(call) for call in calls) / min(concurrency, max(len(calls), 1))
-    slow = sum(_SLOW_CALL_S + _SLOW_TOKEN_S * longest(call) for call in calls) / max(
-        1, min(concurrency // 4, len(calls))
-    )
-    return [round(fast, 1), round(slow, 1)]
+def _seconds(calls: Sequence[Call], concurrency: int, low: float, high: float) -> list[float]:
+    """From a fast server that bears all that we send at once, to a slow one that bears a quarter of it.
+
+    Args:
+        calls: A sample of what is sent.
+        concurrency: Most in flight.
+        low: How many times as many are sent at least.
+        high: And at most.
+    """
+    fast = low * sum(_FAST_CALL_S + _FAST_TOKEN_S * shortest(call) for call in calls)
+    slow = high * sum(_SLOW_CALL_S + _SLOW_TOKEN_S * longest(call) for call in calls)
+    return [
+        fast / max(1.0, min(concurrency, low * len(calls))),
+        slow / max(1.0, min(concurrency / 4, high * len(calls))),
+    ]

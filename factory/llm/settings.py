@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -26,6 +27,9 @@ class Price(BaseModel):
     gpu_hour: float | None = Field(default=None, ge=0)
     gpus: int = Field(default=1, ge=1)
     currency: str = "USD"
+
+
+_URL = re.compile(r"https?://[^\s/]+(?:/\S*)?")
 
 
 class EngineSettings(BaseModel):
@@ -98,9 +102,12 @@ class EngineSettings(BaseModel):
             "transformers": ("model",),
             "batch": ("model", "requests"),
         }[self.kind]
-        for name in needed:
-            if not getattr(self, name):
-                raise ValueError(f"an engine of kind `{self.kind}` needs `{name}`")
+        lacking = [f"`{name}`" for name in needed if not getattr(self, name)]
+        if lacking:
+            raise ValueError(f"an engine of kind `{self.kind}` needs {' and '.join(lacking)}")
+        for url in self.urls:
+            if not _URL.fullmatch(url):
+                raise ValueError(f"`url` is http://HOST:PORT/v1 or https://HOST/v1 (given: {url!r})")
         for name in ("seed", "n"):
             if name in self.sampling:
                 raise ValueError(

@@ -113,8 +113,10 @@ def test_an_estimate_is_a_range_that_holds_what_really_came(fake_server) -> None
     assert told["tokens_in"] == pytest.approx([tokens_in] * 2, rel=0.3)
     more = estimate(calls, ours, least=0, most=100)
     assert more["answers"] == [0, 100]
-    for name in ("tokens_in", "tokens_out", "cost", "seconds"):
+    for name in ("tokens_in", "tokens_out", "cost"):
         assert more[name] == pytest.approx([0, 2.5 * told[name][1]], rel=0.01)
+    few, many = (estimate(calls[:n], ours, most=100)["seconds"] for n in (1, 20))
+    assert few == pytest.approx([few[0], many[1]], rel=0.01), "what is left takes no longer when less of it is known"
     assert told["tokens_out"][0] <= tokens_out <= told["tokens_out"][1]
     assert told["cost"][0] * 0.7 <= cost <= told["cost"][1] * 1.3
 
