@@ -152,22 +152,23 @@ class Warehouse:
     def _asked(self, ask: Callable[[duckdb.DuckDBPyConnection], Any]) -> Any:
         """Ask once, and again where the file became shorter under us.
 
-        Seen once in many thousand openings on a busy machine, beside a writer in another process: POSIX drops a process's
-        locks on a file with any of its handles, so a handle that is closed late takes the lock of the next one with it.
+        Seen once in many thousand openings on a busy machine, beside a writer in another process. The likely cause: POSIX drops
+        a process's locks on a file with any of its handles, so a handle that is closed late takes the next one's lock with it.
         """
         import duckdb
 
-        for left in (2, 1, 0):
+        tries = 3
+        while True:
             try:
                 with self.read() as db:
                     return ask(db)
             except duckdb.IOException as error:
-                if not left or self._depth > 0 or "Could not read enough bytes" not in str(error):
+                tries -= 1
+                if not tries or self._depth > 0 or "Could not read enough bytes" not in str(error):
                     raise
             with self._lock:
                 self._gate.close()
             time.sleep(0.02)
-        raise AssertionError("unreachable")
 
     # ------------------------------------------------------------------------------------------------------------------
     @contextmanager

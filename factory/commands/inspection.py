@@ -189,13 +189,13 @@ def _words(warehouse: Warehouse, ends: set[tuple[str, str]]) -> dict[tuple[str, 
 
 
 def _number_of(warehouse: Warehouse, kind: str, given: str) -> str:
-    """The number of what a person has in hand: a text's content hash, or the last export."""
+    """The number of what a person has in hand: a text's content hash, the number of a soft label's text, the last export."""
     if kind == "text" and re.fullmatch("[0-9a-fA-F]{32}", given):
         found = warehouse.scalar("SELECT text_no FROM texts WHERE content_hash = from_hex(?)", [given])
     elif kind == "soft_label" and given.isdecimal():  # of the label model that the student learned from
-        found = warehouse.scalar(
-            "SELECT label_model_no || '/' || ? FROM label_models ORDER BY chosen DESC, label_model_no LIMIT 1", [given]
-        )
+        from factory.students.reading import label_models
+
+        found = next((f"{model.number}/{given}" for model in label_models(warehouse)), None)
     elif kind == "export" and given == "last":
         found = warehouse.scalar("SELECT max(export_no) FROM exports")
     else:
