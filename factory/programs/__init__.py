@@ -2,7 +2,6 @@
 
 sandbox/     the sealed side: static policy, facades, kernel layers, worker and child (standard library alone)
 pool         worker processes, and `run_programs`
-recognise    programs that are plain keyword or regex tests, run as such
 author       the authoring loop as a pure core: plan, ask, check, probe, repair, accept
 similar      functional hashes and near-copies
 blocks       blocks of texts and the programs that vote on them, run here

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from factory.programs.pool import Pool, ProgramRun
-    from factory.programs.recognise import Applier
 
 
 @dataclass(frozen=True)
@@ -48,61 +47,38 @@ class Block:
     texts: Sequence[str]
 
 
-class Voter:
-    """Runs programs over blocks, and keeps what was learnt of each set of programs.
+Voted = tuple[Block, "ProgramRun"]
+"""A block, and what its programs said of it."""
 
-    Attributes:
+
+def run_live(pool: Pool, programs: Sequence[Live], texts: Sequence[str], labels: Sequence[str]) -> ProgramRun:
+    """What programs say of texts.
+
+    Args:
         pool: The sandbox.
-        in_one_pass: Most programs of a block that ran as plain tests.
+        programs: The columns of the run.
+        texts: The texts.
+        labels: Label names; votes are their indices.
+
+    Raises:
+        SandboxError: No sandbox, or the pool is strict and a layer is missing.
     """
-
-    def __init__(self, pool: Pool, labels: Sequence[str], sample: Sequence[str]) -> None:
-        """Nothing is started yet.
-
-        Args:
-            pool: The sandbox.
-            labels: Label names; votes are their indices.
-            sample: Texts on which a program that runs as plain tests must vote as it does in Python; without any, none is
-                looked for.
-        """
-        self.pool = pool
-        self.in_one_pass = 0
-        self._labels, self._sample = list(labels), list(sample)
-        self._appliers: dict[tuple[int, ...], Applier] = {}
-
-    def run(self, programs: Sequence[Live], texts: Sequence[str]) -> ProgramRun:
-        """What the programs say of the texts.
-
-        Raises:
-            SandboxError: No sandbox, or the pool is strict and a layer is missing.
-        """
-        from factory.programs.recognise import Applier
-
-        key = tuple(program.number for program in programs)
-        if key not in self._appliers:
-            sources, targets = [p.source for p in programs], [p.target for p in programs]
-            self._appliers[key] = Applier(
-                self.pool, sources, self._labels, targets=targets, sample=self._sample, recognise=bool(self._sample)
-            )
-        applier = self._appliers[key]
-        self.in_one_pass = max(self.in_one_pass, len(applier.recognised))
-        return applier.run(texts)
+    return pool.run([p.source for p in programs], texts, labels, target=[p.target for p in programs])
 
 
-Voted = tuple[Block, "ProgramRun", int]
-"""A block, what its programs said of it, and how many of them ran as plain tests at most so far."""
-
-
-def votes_here(blocks: Iterator[Block], voter: Voter) -> Iterator[Voted]:
+def votes_here(blocks: Iterator[Block], labels: Sequence[str], pool: Pool) -> Iterator[Voted]:
     """Run one block after the other in this process's sandbox.
 
     Args:
         blocks: Read one at a time.
-        voter: The sandbox.
+        labels: Label names; votes are their indices.
+        pool: The sandbox.
 
     Yields:
         Each block with its run.
+
+    Raises:
+        SandboxError: As `run_live`.
     """
     for block in blocks:
-        run = voter.run(block.programs, block.texts)
-        yield block, run, voter.in_one_pass
+        yield block, run_live(pool, block.programs, block.texts, labels)

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import atexit
 import json
+import marshal
 import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from factory.errors import InputError, SandboxError
-from factory.programs.frames import CHUNK, Frames, Job
 from factory.programs.process import Layers, Process
+
+CHUNK = 10_000
+"""Texts per task. Fixed: what a program with hidden state says must not depend on the number of workers."""
 
 STATUS = (
     "ok", "abstain", "exception", "bad value", "timeout", "memory", "crash", "retired", "rejected"
@@ -138,9 +143,8 @@ class Pool:
         *,
         target: str | Sequence[str | None] | None = None,
         static_checks: bool = True,
-        frames: Frames | None = None,
     ) -> ProgramRun:
-        """Run programs over texts; see `run_programs`. `target` may be one for each program; `frames` are of the same texts."""
+        """Run programs over texts; see `run_programs`. `target` may be one for each program."""
         labels = _checked_labels(labels)
         targets = [target] * len(sources) if target is None or isinstance(target, str) else list(target)
         n, m = len(texts), len(sources)
@@ -148,81 +152,67 @@ class Pool:
         codes = np.zeros((n, m), dtype=np.uint8, order="F")
         refusals: dict[int, tuple[str, str]] = {}
         notes: list[list[dict[str, Any]]] = [[] for _ in sources]
-        frames = frames or Frames(texts)
-        places = [(start, at) for start in (range(0, n, CHUNK) or [0]) for at in range(m)]
-        jobs = [
-            Job(
-                {"source": sources[at], "labels": labels, "target": targets[at], "static": static_checks},
-                min(CHUNK, n - start),
-                (start, frames.of),
-            )
-            for start, at in places
-        ]
-
-        def take(index: int, raw: np.ndarray | None, said: dict[str, Any]) -> None:
-            start, at = places[index]
-            end = min(start + CHUNK, n)
-            take_codes(raw, votes[start:end, at], codes[start:end, at], 2 if targets[at] is not None else len(labels))
-            _note(said, at, start, refusals, notes)
-
-        with self._lock:
-            layers = self.layers
-            self.run_jobs(jobs, take)
-        for said in notes:
-            said.sort(key=lambda note: int(note.get("row", -1)))
-        return ProgramRun(votes, codes, layers, dict(sorted(refusals.items())), notes)
-
-    def run_jobs(self, jobs: Sequence[Job], take: Callable[[int, np.ndarray | None, dict[str, Any]], None]) -> None:
-        """Have jobs done by all workers, in order of their numbers as far as possible.
-
-        Args:
-            jobs: What to do; jobs with the same chunk should stand together.
-            take: Called with each job's number, its raw codes `[n]` (None if the worker was lost) and its notes; one at a time.
-        """
-        tasks: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for index in range(len(jobs)):
-            tasks.put(index)
+        jobs: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
+        starts = range(0, n, CHUNK) or [0]
+        for place in product(starts, range(m)):
+            jobs.put(place)
         errors: list[BaseException] = []
         guard = threading.Lock()
 
+        @lru_cache(maxsize=2)
+        def frame(start: int) -> bytes:
+            return marshal.dumps(("texts", [str(text) for text in texts[start : start + CHUNK]]))
+
         def work(process: Process) -> None:
-            held: tuple[int, Any] | None = None
+            held = -1
             try:
                 while not errors:
                     try:
-                        index = tasks.get_nowait()
+                        start, at = jobs.get_nowait()
                     except queue.Empty:
                         return
-                    job = jobs[index]
-                    if held != job.chunk or not process.alive:
-                        process.texts(job.chunk[1](job.chunk[0]))
-                        held = job.chunk
-                    raw, said = process.task(job.task, job.n)
+                    if held != start or not process.alive:
+                        with guard:
+                            data = frame(start)
+                        process.texts(data)
+                        held = start
+                    task = {"source": sources[at], "labels": labels, "target": targets[at], "static": static_checks}
+                    end = min(start + CHUNK, n)
+                    raw, said = process.task(task, end - start)
                     if raw is None:
-                        held = None
+                        held = -1
+                    classes = 2 if targets[at] is not None else len(labels)
                     with guard:
-                        take(index, raw, said)
+                        _take(raw, votes[start:end, at], codes[start:end, at], classes)
+                        _note(said, at, start, refusals, notes)
             except BaseException as error:
                 errors.append(error)
 
         with self._lock:
-            self._start()
-            if len(jobs) == 1:
-                work(self._processes[0])
-            elif jobs:
-                threads = [threading.Thread(target=work, args=(process,), daemon=True) for process in self._processes]
+            layers = self.layers
+            self._drive(work, m * len(starts), errors)
+        for said in notes:
+            said.sort(key=lambda note: int(note.get("row", -1)))
+        return ProgramRun(votes, codes, layers, dict(sorted(refusals.items())), notes)
+
+    def _drive(self, work: Callable[[Process], None], jobs: int, errors: list[BaseException]) -> None:
+        """Have every worker, or one for a single job, do the work until it is done; the first of the errors is raised."""
+        if jobs == 1:
+            work(self._processes[0])
+        elif jobs:
+            threads = [threading.Thread(target=work, args=(process,), daemon=True) for process in self._processes]
+            for thread in threads:
+                thread.start()
+            try:
                 for thread in threads:
-                    thread.start()
-                try:
-                    for thread in threads:
-                        thread.join()
-                except BaseException:
-                    errors.append(KeyboardInterrupt())
-                    self.close()
-                    raise
-            if errors:
+                    thread.join()
+            except BaseException:
+                errors.append(KeyboardInterrupt())
                 self.close()
-                raise errors[0]
+                raise
+        if errors:
+            self.close()
+            raise errors[0]
 
 
 def run_programs(
@@ -276,7 +266,7 @@ def shared_pool(strict: bool = False) -> Pool:
         return _SHARED[strict]
 
 
-def take_codes(raw: np.ndarray | None, votes: np.ndarray, codes: np.ndarray, classes: int) -> None:
+def _take(raw: np.ndarray | None, votes: np.ndarray, codes: np.ndarray, classes: int) -> None:
     """Check a worker's integers and put them into the columns. What is no known code is a bad value."""
     if raw is None:
         codes[:] = STATUS.index("crash")

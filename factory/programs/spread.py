@@ -3,7 +3,7 @@
 Plain Ray actors, not Ray Data: which programs a block is voted on by hangs on the blocks before it (one that retires too often is
 left out), votes are committed in order by the one process that may write, and no more than a few blocks may be read ahead of the
 last commit. With actors that is one loop; Ray Data's executor decides by itself how far it reads ahead. And an actor is what a
-sandbox needs: sealed processes and compiled patterns that are made once, and end with it.
+sandbox needs: sealed processes that are started once, and end with it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from factory.cluster import plain_errors, processors, session
-from factory.programs.blocks import Block, Live, Voted, Voter
+from factory.programs.blocks import Block, Live, Voted, run_live
 from factory.programs.pool import Pool, ProgramRun
 from factory.programs.process import Layers
 
@@ -27,8 +27,8 @@ RESTARTS = 2
 class Seat:
     """The actor: one processor, with a sandbox of its own."""
 
-    def __init__(self, labels: Sequence[str], sample: Sequence[str], strict: bool, refuse: Sequence[str]) -> None:
-        self._voter = Voter(Pool(workers=1, strict=strict, refuse=refuse), labels, sample)
+    def __init__(self, labels: Sequence[str], strict: bool, refuse: Sequence[str]) -> None:
+        self._pool, self._labels = Pool(workers=1, strict=strict, refuse=refuse), labels
 
     def ready(self) -> Layers:
         """Start the sandbox.
@@ -36,19 +36,17 @@ class Seat:
         Raises:
             SandboxError: No sandbox here, or `strict` and a layer is missing.
         """
-        return self._voter.pool.layers
+        return self._pool.layers
 
-    def run(self, programs: Sequence[Live], texts: Sequence[str]) -> tuple[ProgramRun, int]:
-        """See `Voter.run`; and how many programs ran as plain tests."""
-        run = self._voter.run(programs, texts)
-        return run, self._voter.in_one_pass
+    def run(self, programs: Sequence[Live], texts: Sequence[str]) -> ProgramRun:
+        """See `run_live`."""
+        return run_live(self._pool, programs, texts, self._labels)
 
 
 def votes_on_ray(
     blocks: Iterator[Block],
     count: int,
     labels: Sequence[str],
-    sample: Sequence[str],
     *,
     strict: bool = False,
     refuse: Sequence[str] = (),
@@ -62,7 +60,6 @@ def votes_on_ray(
             programs that a block before it retired: the caller leaves out their columns.
         count: How many blocks there are.
         labels: Label names; votes are their indices.
-        sample: As `Voter` takes it.
         strict: Refuse unless every actor's sandbox has every layer.
         refuse: Kernel layers to leave out, for tests, as `Pool` takes them.
 
@@ -75,7 +72,7 @@ def votes_on_ray(
     """
     with session() as ray:
         kind = ray.remote(num_cpus=1, max_restarts=RESTARTS, max_task_retries=RESTARTS)(Seat)
-        given = list(labels), list(sample), strict, tuple(refuse)
+        given = list(labels), strict, tuple(refuse)
         seats = [kind.remote(*given) for _ in range(min(count, processors(ray)))]
         try:
             yield from in_order(ray, seats, blocks)
@@ -101,7 +98,7 @@ def in_order(ray: Any, seats: Sequence[Any], blocks: Iterator[Block]) -> Iterato
     busy: dict[Any, tuple[int | None, Any]] = {seat.ready.remote(): (None, seat) for seat in seats}
     free: list[Any] = []
     kept: dict[int, Block] = {}
-    runs: dict[int, tuple[ProgramRun, int]] = {}
+    runs: dict[int, ProgramRun] = {}
     sent = given = 0
     more = True
     while more or given < sent:
@@ -115,8 +112,7 @@ def in_order(ray: Any, seats: Sequence[Any], blocks: Iterator[Block]) -> Iterato
             kept[sent] = replace(block, texts=())
             sent += 1
         if given in runs:
-            run, in_one_pass = runs.pop(given)
-            yield kept.pop(given), run, in_one_pass
+            yield kept.pop(given), runs.pop(given)
             given += 1
         elif more or given < sent:
             done = ray.wait(list(busy), num_returns=1)[0][0]

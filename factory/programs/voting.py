@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from factory.cluster import need_ray
-from factory.programs.blocks import Block, Gap, Live, Voted, Voter, votes_here
+from factory.programs.blocks import Block, Gap, Live, Voted, votes_here
 from factory.result import Progress, StageResult, no_progress
 from factory.task import label_names
 from factory.warehouse import insert
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 FAILURES_KEPT = 1000
 """Rows of `vote_failures` for one program and block; the counts are in `vote_blocks` in any case."""
-
-RECOGNISE_FROM = 20_000
-"""Texts from which it pays to look for programs that are plain tests."""
 
 TIRED = 3
 """Blocks in which a program may retire before it is left out of all that follow."""
@@ -55,16 +52,14 @@ def vote_texts(
     gaps = find_gaps(warehouse, programs, block)
     if not gaps:
         return StageResult("vote", not stale, {"programs": len(programs), "votes": 0, "stale_blocks": stale})
-    wanted = sum(min(gap.last - gap.first + 1, block) for gap in gaps)
-    sample = _sample(warehouse) if wanted >= RECOGNISE_FROM else []
     total = sum(len(gap.programs) for gap in gaps)
-    done = n_votes = n_texts = one_pass = 0
+    done = n_votes = n_texts = 0
     counts: Counter[str] = Counter()
     tired: Counter[int] = Counter()
     layers: dict[str, None] = {}
     blocks = _blocks(warehouse, gaps, tired)
-    with closing(_runs(blocks, len(gaps), labels, sample, strict=strict, ray=ray)) as runs:
-        for voted, run, in_one_pass in runs:
+    with closing(_runs(blocks, len(gaps), labels, strict=strict, ray=ray)) as runs:
+        for voted, run in runs:
             # a block that was read ahead may have been run with programs that have retired since
             running = [(at, p) for at, p in enumerate(voted.programs) if tired[p.number] < TIRED]
             for at, program in running:
@@ -72,12 +67,9 @@ def vote_texts(
             n_votes += _write(warehouse, voted, running, run, counts)
             n_texts += len(voted.numbers)
             done += len(voted.gap.programs)
-            one_pass = max(one_pass, in_one_pass)
             layers[run.layers.says()] = None
             progress(done, total, "blocks of votes")
     says = [f"{n_votes} votes of {len(programs)} programs, {n_texts} texts read", *layers]
-    if one_pass:
-        says.append(f"{one_pass} programs are plain tests and ran in one pass")
     failed = {name: n for name, n in sorted(counts.items()) if name not in ("ok", "abstain")}
     if failed:
         says.append("failed calls: " + ", ".join(f"{n} {name}" for name, n in failed.items()))
@@ -91,18 +83,16 @@ def vote_texts(
     return StageResult("vote", False, did, tuple(says))
 
 
-def _runs(
-    blocks: Iterator[Block], count: int, labels: list[str], sample: list[str], *, strict: bool, ray: bool
-) -> Generator[Voted]:
+def _runs(blocks: Iterator[Block], count: int, labels: list[str], *, strict: bool, ray: bool) -> Generator[Voted]:
     """The blocks in order with what their programs said of them, run here or on Ray."""
     if ray:
         from factory.programs.spread import votes_on_ray
 
-        yield from votes_on_ray(blocks, count, labels, sample, strict=strict)
+        yield from votes_on_ray(blocks, count, labels, strict=strict)
     else:
         from factory.programs.pool import shared_pool
 
-        yield from votes_here(blocks, Voter(shared_pool(strict), labels, sample))
+        yield from votes_here(blocks, labels, shared_pool(strict))
 
 
 def _blocks(warehouse: Warehouse, gaps: list[Gap], tired: Counter[int]) -> Iterator[Block]:
@@ -201,16 +191,6 @@ def _read(warehouse: Warehouse, gap: Gap) -> tuple[np.ndarray, list[str]]:
         [gap.first, gap.last],
     )
     return table.column("text_no").to_numpy(), table.column("text").to_pylist()
-
-
-def _sample(warehouse: Warehouse, count: int = 500) -> list[str]:
-    """Texts on which a program that runs as plain tests must vote as it does in Python."""
-    rows = warehouse.query(
-        "SELECT text FROM (SELECT text, content_hash FROM texts WHERE origin <> 'passage' ORDER BY text_no LIMIT 20000)"
-        " ORDER BY content_hash LIMIT ?",
-        [count],
-    )
-    return [row[0] for row in rows]
 
 
 def _write(

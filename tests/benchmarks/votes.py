@@ -5,12 +5,8 @@
     python tests/benchmarks/votes.py --only scale --texts 1000000
 
 The programs are those recorded for the pipelines (`pipelines/{agnews,imdb}/answers.jsonl`), all that were accepted, chosen by
-nothing but the authoring stage. `python`: each runs as Python in the sandbox. `recognised`: those that are plain keyword and
-regex tests run in one pass. `mixed`: all together, as `factory vote` does it. Votes of every run are compared cell
-by cell. `processor_us_per_vote` is the processor time of all processes, round by round: it says something on a busy machine
-too. The first round of ours meets every outcome for the first time, later ones know them.
-Learning which programs are plain tests and building the one-pass engine is done once for a set of programs; its seconds stand in
-`prepare_s`.
+nothing but the authoring stage. Votes of every run are compared cell by cell. `processor_us_per_vote` is the processor time of
+all processes, round by round: it says something on a busy machine too.
 """
 
 from __future__ import annotations
@@ -33,7 +29,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from _harness import ROOT, Measured, Options, Row, Skip, case, compare, main, row
+from _harness import ROOT, Options, Row, Skip, case, compare, main, row
 
 SETS = {"agnews": ("agnews", ("train", "test")), "imdb": ("imdb", ("train", "test"))}
 
@@ -97,100 +93,64 @@ def plain_function(source: str, labels: list[str]) -> Callable[[Any], int]:
     return call
 
 
-def appliers(functions: list[Callable[[Any], int]], texts: list[str], *, dask: bool) -> dict[str, Callable[[], Any]]:
+def appliers(functions: list[Callable[[Any], int]], texts: list[str]) -> dict[str, Callable[[], Any]]:
     """Snorkel's appliers over these functions."""
+    import dask.dataframe as dd
     import pandas as pd
     from snorkel.labeling import LabelingFunction, LFApplier, PandasLFApplier
+    from snorkel.labeling.apply.dask import DaskLFApplier
 
     lfs = [LabelingFunction(f"lf{j}", f) for j, f in enumerate(functions)]
     frame = pd.DataFrame({"text": texts})
     points = [SimpleNamespace(text=text) for text in texts]
-    found: dict[str, Callable[[], Any]] = {
+    parts = dd.from_pandas(frame, npartitions=2)
+    return {
         "PandasLFApplier": lambda: PandasLFApplier(lfs).apply(frame, progress_bar=False),
         "LFApplier": lambda: LFApplier(lfs).apply(points, progress_bar=False),
+        "DaskLFApplier": lambda: DaskLFApplier(lfs).apply(parts, scheduler="processes"),
     }
-    if dask:
-        import dask.dataframe as dd
-        from snorkel.labeling.apply.dask import DaskLFApplier
-
-        parts = dd.from_pandas(frame, npartitions=2)
-        found["DaskLFApplier"] = lambda: DaskLFApplier(lfs).apply(parts, scheduler="processes")
-    return found
 
 
 # Beside Snorkel -------------------------------------------------------------------------------------------------------------
-def beside_snorkel(options: Options, name: str, ways: tuple[str, ...]) -> list[Row]:
-    """Votes per second of some ways of running, beside the three appliers on the same functions, in the same rounds.
+def beside_snorkel(options: Options, name: str) -> list[Row]:
+    """Votes per second of the sandbox, beside the three appliers on the same functions, in the same rounds.
 
     Every run of ours and of the peers must give equal votes.
     """
     from factory.programs.pool import Pool
-    from factory.programs.recognise import Applier
 
     sources, labels, texts = list(recorded(name)), labels_of(name), texts_of(options, name)
-    sample = _spread(texts, 500)
-    recorded_programs = len(sources)
+    functions = [plain_function(source, labels) for source in sources]
+    cells = len(texts) * len(sources)
+    votes: list[np.ndarray] = []
+    processor: dict[str, list[float]] = {}
+
+    def per_second(name: str, function: Callable[[], Any]) -> Callable[[], float]:
+        def measured() -> float:
+            began, spent = time.perf_counter(), _processor_s()
+            found = function()
+            seconds = time.perf_counter() - began
+            processor.setdefault(name, []).append(round((_processor_s() - spent) / cells * 1e6, 2))
+            votes.append(np.asarray(getattr(found, "votes", found)))
+            differing = int((votes[0] != votes.pop()).sum()) if len(votes) > 1 else 0
+            if differing:
+                raise AssertionError(f"{differing} votes differ")
+            return cells / seconds
+
+        return measured
+
     with Pool(2) as pool:
-        began = time.perf_counter()
-        mixed = Applier(pool, sources, labels, sample=sample)
-        prepare_s = time.perf_counter() - began
-        share = len(mixed.recognised) / len(sources)
-        if ways == ("recognised",):
-            if not mixed.recognised:
-                raise Skip("none of the programs is a plain test")
-            sources = [sources[index] for index in sorted(mixed.recognised)]
-            mixed = Applier(pool, sources, labels)
-        runs = {"mixed": mixed, "recognised": mixed, "python": Applier(pool, sources, labels, recognise=False)}
-        functions = [plain_function(source, labels) for source in sources]
-        peers = appliers(functions, texts, dask=True)
-        if name == "imdb" and ways == ("recognised",):
-            peers = {"PandasLFApplier": peers["PandasLFApplier"]}
-        cells = len(texts) * len(sources)
-        votes: list[np.ndarray] = []
-
-        processor: dict[str, list[float]] = {}
-
-        def per_second(name: str, function: Callable[[], Any]) -> Callable[[], float]:
-            def measured() -> float:
-                began, spent = time.perf_counter(), _processor_s()
-                found = function()
-                seconds = time.perf_counter() - began
-                processor.setdefault(name, []).append(round((_processor_s() - spent) / cells * 1e6, 2))
-                votes.append(np.asarray(getattr(found, "votes", found)))
-                differing = int((votes[0] != votes.pop()).sum()) if len(votes) > 1 else 0
-                if differing:
-                    raise AssertionError(f"{differing} votes differ")
-                return cells / seconds
-
-            return measured
-
-        first, *others = ways
+        assert pool.layers, "the workers have started before the clock does"
         found = compare(
-            per_second(first, lambda: runs[first].run(texts)),
-            {peer: per_second(peer, function) for peer, function in peers.items()}
-            | {way: per_second(way, lambda way=way: runs[way].run(texts)) for way in others},  # type: ignore[misc]
+            per_second("python", lambda: pool.run(sources, texts, labels)),
+            {peer: per_second(peer, function) for peer, function in appliers(functions, texts).items()},
             rounds=1 if options.quick or name == "imdb" else 2,
             warm_up=False,
         )
-        sizes = {
-            "texts": len(texts),
-            "programs": len(sources),
-            "recorded_programs": recorded_programs,
-            "recognised_share": round(share, 3),
-            "fallback_share": round(_fallback_share(mixed, sample), 4),
-            "prepare_s": round(prepare_s, 1),
-            "equal_votes": True,
-            "processor_us_per_vote": processor,
-            "workers": 2,
-            "peer_version": "snorkel 0.10.0",
-        }
-        mine = {first: found.ours} | {way: found.peers[way] for way in others}
-        theirs = {peer: found.peers[peer] for peer in peers}
-        return [
-            one
-            for way, figures in mine.items()
-            for one in Measured(figures, theirs).rows(f"{way}_{name}", unit="votes/s", **sizes)
-        ]
+    return found.rows(
+        f"python_{name}", unit="votes/s", texts=len(texts), programs=len(sources), equal_votes=True,
+        processor_us_per_vote=processor, workers=2, peer_version="snorkel 0.10.0",
+    )  # fmt: skip
 
 
 def _processor_s() -> float:
@@ -205,37 +165,14 @@ def _processor_s() -> float:
     return float(sum(one.user + one.system + one.children_user + one.children_system for one in times))
 
 
-def _spread(texts: list[str], count: int) -> list[str]:
-    """So many texts, evenly spread."""
-    return texts[:: max(1, len(texts) // count)][:count]
+@case("python_agnews")
+def python_agnews(options: Options) -> list[Row]:
+    return beside_snorkel(options, "agnews")
 
 
-def _fallback_share(applier: Any, texts: list[str]) -> float:
-    """Share of the recognised programs' cells that run as Python."""
-    if not applier.recognised:
-        return 0.0
-    _, fallbacks = applier._outcomes(texts[:2_000])
-    return sum(len(rows) for rows in fallbacks.values()) / (len(fallbacks) * min(len(texts), 2_000))
-
-
-@case("python_and_mixed_agnews")
-def all_agnews(options: Options) -> list[Row]:
-    return beside_snorkel(options, "agnews", ("python", "mixed"))
-
-
-@case("recognised_agnews")
-def recognised_agnews(options: Options) -> list[Row]:
-    return beside_snorkel(options, "agnews", ("recognised",))
-
-
-@case("python_and_mixed_imdb")
-def all_imdb(options: Options) -> list[Row]:
-    return beside_snorkel(options, "imdb", ("python", "mixed"))
-
-
-@case("recognised_imdb")
-def recognised_imdb(options: Options) -> list[Row]:
-    return beside_snorkel(options, "imdb", ("recognised",))
+@case("python_imdb")
+def python_imdb(options: Options) -> list[Row]:
+    return beside_snorkel(options, "imdb")
 
 
 def overhead(options: Options, name: str) -> Row:
@@ -515,11 +452,10 @@ def _end(pid: int) -> None:
 
 @case("labels_151")
 def many_labels(options: Options) -> Row:
-    """151 labels (clinc150): one keyword program for each label's name; votes of both kinds equal."""
+    """151 labels (clinc150): one program that knows the words of every label's name."""
     import pyarrow.parquet as pq
 
     from factory.programs.pool import Pool
-    from factory.programs.recognise import Applier
 
     table = pq.read_table(options.data / "clinc150" / "train.parquet", columns=["text", "label"])
     texts = table.column("text").to_pylist()[: 1_000 if options.quick else None]
@@ -531,18 +467,16 @@ def many_labels(options: Options) -> Row:
         "        if n > most:\n            best, most = name, n\n    return best\n"
     )
     with Pool(2) as pool:
-        plain = pool.run([source], texts, labels)
-        fast = Applier(pool, [source], labels, sample=texts[:300])
+        assert pool.layers, "the workers have started before the clock does"
         began = time.perf_counter()
-        run = fast.run(texts)
+        votes = pool.run([source], texts, labels).votes
         seconds = time.perf_counter() - began
-    assert np.array_equal(run.votes, plain.votes)
-    assert plain.votes.dtype == np.int16
+    assert votes.dtype == np.int16
     gold = np.array([labels.index(name) for name in table.column("label").to_pylist()[: len(texts)]])
-    voted = plain.votes[:, 0] >= 0
-    accuracy = float((plain.votes[voted, 0] == gold[voted]).mean())
+    voted = votes[:, 0] >= 0
+    accuracy = float((votes[voted, 0] == gold[voted]).mean())
     return row("labels_151", len(texts) / seconds, unit="votes/s", labels=len(labels), texts=len(texts),
-               largest_vote=int(plain.votes.max()), accuracy_of_votes=round(accuracy, 3))  # fmt: skip
+               largest_vote=int(votes.max()), accuracy_of_votes=round(accuracy, 3))  # fmt: skip
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:

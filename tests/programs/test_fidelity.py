@@ -6,12 +6,9 @@ import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from factory.programs import run_programs
-from factory.programs.pool import shared_pool
-from factory.programs.recognise import Applier
 from tests.programs.ordinary import PROGRAMS
 from tests.programs.recorded import recorded_programs
 
@@ -124,15 +121,6 @@ def test_ordinary_programs_vote_as_plain_python_does(capsys: pytest.CaptureFixtu
         kept = run.codes[:, at] <= 1
         ours = [int(v) if ok else None for v, ok in zip(run.votes[:, at], kept, strict=True)]
         assert ours == wanted, name
-
-
-def test_the_one_pass_engine_changes_no_vote_of_them() -> None:
-    corpus = texts()
-    sources = [source for name, source in PROGRAMS.items() if name not in REFUSED]
-    applier = Applier(shared_pool(), sources, LABELS, sample=corpus[:100])
-    ours, plain = applier.run(corpus), shared_pool().run(sources, corpus, LABELS)
-    assert np.array_equal(ours.votes, plain.votes)
-    assert np.array_equal(ours.codes, plain.codes)
 
 
 def test_recorded_programs_run_and_vote_as_plain_python_does(shared_data: Path) -> None:

@@ -46,10 +46,6 @@ class Watch:
         self.left = -1
         self.ticks = 0
 
-    def place(self) -> int:
-        """Number of the text at hand."""
-        return len(self.texts) - int(self.rows.__length_hint__()) - 1
-
     def __call__(self, number: int, frame: Any) -> None:
         left = -2 if self.rows is None else self.rows.__length_hint__()
         if left != self.left:
@@ -64,7 +60,7 @@ class Watch:
 
 def run(
     task: Mapping[str, Any],
-    texts: list[Any],
+    texts: list[str],
     start: int,
     out: memoryview,
     status_fd: int,
@@ -74,8 +70,7 @@ def run(
     """Load the program and write a code for every text from `start` on. Never returns to the worker's code.
 
     Args:
-        task: `source`, `labels` (names in order), `target` (a label's name or None) and `static` (whether to check). With a
-            `mode` another function than the program's own gives the codes: see `symbolic` and `settling`.
+        task: `source`, `labels` (names in order), `target` (a label's name or None) and `static` (whether to check).
         texts: The chunk.
         start: Index of the first text to do.
         out: One int32 per text, shared with the worker; preset to UNREACHED.
@@ -93,26 +88,6 @@ def run(
     signal.setitimer(signal.ITIMER_PROF, TICK_S, TICK_S)
     try:
         namespace: dict[str, Any] = {"__name__": "program"}
-        if task.get("mode") == "learn":
-            from . import symbolic
-
-            os.write(status_fd, (json.dumps({"learned": symbolic.learn(task["source"])}) + "\n").encode())
-            say(loaded=True)
-            say(done=True)
-            return
-        if task.get("mode") == "symbolic":
-            from . import symbolic
-
-            say(loaded=True)
-            _rows(symbolic.runner(task["source"], task["specs"]), task, texts, start, out, watch, say)
-            return
-        if task.get("mode") in ("settle", "tokens"):
-            from . import settling
-
-            say(loaded=True)
-            made = settling.settler(task, watch.place) if task["mode"] == "settle" else settling.finder(task)
-            _rows(made, task, texts, start, out, watch, say)
-            return
         if task["static"]:
             namespace["__builtins__"] = dict(builtins)
             code = compile_program(task["source"])
@@ -142,7 +117,7 @@ def run(
 def _rows(
     label: Callable[[Any], Any],
     task: Mapping[str, Any],
-    texts: list[Any],
+    texts: list[str],
     start: int,
     out: memoryview,
     watch: Watch,
@@ -150,7 +125,7 @@ def _rows(
 ) -> None:
     names = {name: number for number, name in enumerate(task["labels"])}
     code_of = names.get
-    slow = _yes_no(task["target"]) if task["target"] is not None else _index(task.get("classes") or len(names))
+    slow = _yes_no(task["target"]) if task["target"] is not None else _index(len(names))
     is_plain = task["target"] is None
     timeouts = memories = noted = 0
     position = start

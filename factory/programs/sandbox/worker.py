@@ -18,14 +18,13 @@ import sys
 import time
 from typing import Any
 
-from . import child, facades, layers, policy, settling, symbolic
+from . import child, facades, layers, policy
 
 HARD_CPU_S = 1.0
 HARD_WALL_S = 15.0
 LOAD_S = 6.0
 MAX_DEATHS = 4
 MAX_NOTES = 8192
-MAX_LEARNED = 4 << 20
 
 
 class Worker:
@@ -38,8 +37,6 @@ class Worker:
         self.texts: list[str] = []
         self.refused: dict[str, str] = {}
         self.statm = _open_statm()
-        settling.finder({"pattern": "a", "flags": "0", "words": []})("a")
-        symbolic.learn("import re\nRX = re.compile('a')\ndef label(text):\n    return 'a' in text or RX.search(text)\n")
         self._seal()
         gc.collect()
         gc.freeze()
@@ -135,13 +132,6 @@ class Worker:
     # ----------------------------------------------------------------------------------------------------------------------
     def _run(self, task: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
         """One program over the chunk, restarted behind every row that kills it."""
-        held, self.texts = self.texts, [self.texts[row] for row in task["rows"]] if "rows" in task else self.texts
-        try:
-            return self._run_over(task)
-        finally:
-            self.texts = held
-
-    def _run_over(self, task: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
         n = len(self.texts)
         shared = mmap.mmap(-1, max(4 * n, 4))
         shared[: 4 * n] = struct.pack("i", child.UNREACHED) * n
@@ -205,7 +195,7 @@ class Worker:
                 if not part:
                     break
                 size += len(part)
-                if size > (MAX_LEARNED if task.get("mode") == "learn" else MAX_NOTES * 2):
+                if size > MAX_NOTES * 2:
                     outcome = outcome or "crash"
                     _kill(pid)
                 buffer += part
@@ -229,9 +219,6 @@ class Worker:
                 _kill(pid)
         os.close(read_fd)
         os.waitpid(pid, 0)
-        if task.get("mode") == "learn":
-            line, _, buffer = buffer.partition(b"\n")
-            notes["learned"] = line.decode("utf-8", "replace")
         said = _notes(buffer, notes)
         return outcome or said or "crash"
 
