@@ -4,8 +4,9 @@ sandbox/     the sealed side: static policy, facades, kernel layers, worker and 
 pool         worker processes, and `run_programs`
 author       the authoring loop as a pure core: plan, ask, check, probe, repair, accept
 similar      functional hashes and near-copies
-blocks       blocks of texts and the programs that vote on them, run here
-spread       the same on Ray
+blocks       blocks of texts and the programs that vote on them
+voting       the stage `vote` against the warehouse, block by block
+spread       blocks run on Ray
 analysis     coverage, overlaps, conflicts, accuracy, correlation
 lifecycle    list, show, add, edit, approve, reject, diff, test
 interop      Snorkel labelling functions, in and out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -64,21 +64,3 @@ def run_live(pool: Pool, programs: Sequence[Live], texts: Sequence[str], labels:
         SandboxError: No sandbox, or the pool is strict and a layer is missing.
     """
     return pool.run([p.source for p in programs], texts, labels, target=[p.target for p in programs])
-
-
-def votes_here(blocks: Iterator[Block], labels: Sequence[str], pool: Pool) -> Iterator[Voted]:
-    """Run one block after the other in this process's sandbox.
-
-    Args:
-        blocks: Read one at a time.
-        labels: Label names; votes are their indices.
-        pool: The sandbox.
-
-    Yields:
-        Each block with its run.
-
-    Raises:
-        SandboxError: As `run_live`.
-    """
-    for block in blocks:
-        yield block, run_live(pool, block.programs, block.texts, labels)

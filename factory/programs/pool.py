@@ -54,7 +54,8 @@ class ProgramRun:
     @property
     def status(self) -> np.ndarray:
         """`[n, m]`, the status in words."""
-        return np.array(STATUS, dtype=object)[self.codes]
+        words: np.ndarray = np.array(STATUS, dtype=object)[self.codes]
+        return words
 
 
 def vote_dtype(classes: int) -> type[np.signedinteger]:

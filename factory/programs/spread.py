@@ -1,8 +1,8 @@
 """Blocks of texts voted on by Ray, and taken back in order.
 
-Plain Ray actors, not Ray Data: which programs a block is voted on by hangs on the blocks before it (one that retires too often is
-left out), votes are committed in order by the one process that may write, and no more than a few blocks may be read ahead of the
-last commit. With actors that is one loop; Ray Data's executor decides by itself how far it reads ahead. And an actor is what a
+Plain Ray actors, not Ray Data: which programs vote on a block depends on the blocks before it (one that retires too often is left
+out), votes are committed in order by the one process that may write, and no more than a few blocks may be read ahead of the last
+commit. With actors that is one loop; Ray Data's executor decides by itself how far it reads ahead. And an actor is what a
 sandbox needs: sealed processes that are started once, and end with it.
 """
 

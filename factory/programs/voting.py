@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from factory.cluster import need_ray
-from factory.programs.blocks import Block, Gap, Live, Voted, votes_here
+from factory.programs.blocks import Block, Gap, Live, Voted, run_live
 from factory.result import Progress, StageResult, no_progress
 from factory.task import label_names
 from factory.warehouse import insert
@@ -92,7 +92,9 @@ def _runs(blocks: Iterator[Block], count: int, labels: list[str], *, strict: boo
     else:
         from factory.programs.pool import shared_pool
 
-        yield from votes_here(blocks, labels, shared_pool(strict))
+        pool = shared_pool(strict)
+        for block in blocks:
+            yield block, run_live(pool, block.programs, block.texts, labels)
 
 
 def _blocks(warehouse: Warehouse, gaps: list[Gap], tired: Counter[int]) -> Iterator[Block]:

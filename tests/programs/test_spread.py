@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from factory.errors import ClusterError, SandboxError
-from factory.programs import blocks as blocks_of
 from factory.programs import spread, stage, voting
 from factory.programs.blocks import Block, Gap, Live, Voted
 from factory.programs.pool import ProgramRun
@@ -118,7 +117,7 @@ def test_a_program_that_retires_is_left_out_of_the_same_blocks_however_far_was_r
         for block in list(blocks):
             yield replace(block, texts=()), run(None, block.programs, block.texts, [])
 
-    monkeypatch.setattr(blocks_of, "run_live", run)
+    monkeypatch.setattr(voting, "run_live", run)
     monkeypatch.setattr(voting, "need_ray", lambda: None)
     monkeypatch.setattr(spread, "votes_on_ray", all_ahead)
     here, elsewhere = filled(Warehouse.memory(), 60), filled(Warehouse.memory(), 60)

@@ -84,11 +84,11 @@ class Facade:
         return f"<module {self._facade}>"  # type: ignore[attr-defined]
 
 
-def build() -> tuple[dict[str, Any], dict[str, Facade]]:
+def build() -> dict[str, Any]:
     """Import every module once and build the facades.
 
     Returns:
-        The builtins for a program's globals (with an `__import__` that knows the facades alone), and the facades by name.
+        The builtins for a program's globals, with an `__import__` that knows the facades alone.
     """
     facades: dict[str, Facade] = {}
     for name, members in MODULES.items():
@@ -100,9 +100,9 @@ def build() -> tuple[dict[str, Any], dict[str, Facade]]:
         facades[name] = Facade(name, {child: facades[f"{name}.{child}"] for child in children})
     object.__setattr__(facades["collections"], "abc", facades["collections.abc"])
     names = {name: getattr(builtins, name) for name in _BUILTINS}
-    names |= {"print": _print, "type": _type_of, "hasattr": _hasattr, "__import__": importer(facades)}
+    names |= {"print": _print, "type": _type_of, "hasattr": _hasattr, "__import__": _importer(facades)}
     names["__build_class__"] = builtins.__build_class__
-    return names, facades
+    return names
 
 
 def _print(*values: Any, **options: Any) -> None:
@@ -119,7 +119,7 @@ def _hasattr(value: Any, name: str) -> bool:
     return type(name) is str and not name.startswith("_") and hasattr(value, name)
 
 
-def importer(facades: Mapping[str, Facade]) -> Callable[..., Any]:
+def _importer(facades: Mapping[str, Facade]) -> Callable[..., Any]:
     """An `__import__` that knows the facades alone."""
 
     def load(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:

@@ -33,7 +33,7 @@ class Worker:
     def __init__(self, settings: dict[str, Any]) -> None:
         self.memory = int(settings["memory"])
         self.refuse = frozenset(settings["refuse"])
-        self.builtins, _ = facades.build()
+        self.builtins = facades.build()
         self.texts: list[str] = []
         self.refused: dict[str, str] = {}
         self.statm = _open_statm()
