@@ -43,24 +43,24 @@ _EXPORTS = {
     "Label": "factory.task",
     "TaskCard": "factory.task",
     "load_card": "factory.task",
-    "Warehouse": "factory.warehouse",
+    "Warehouse": "factory.warehouse.file",
     "EngineSettings": "factory.llm.settings",
     "make_engine": "factory.llm",
-    "load_pipeline": "factory.pipeline",
-    "run_pipeline": "factory.run",
-    "ingest": "factory.notebook",
+    "load_pipeline": "factory.pipeline.load",
+    "run_pipeline": "factory.pipeline.run",
+    "ingest": "factory.pipeline.notebook",
     "synthesize": "factory.synthesis.stage",
     "tune": "factory.tuning.stage",
     "author": "factory.programs.stage",
     "annotate": "factory.annotation.stage",
     "vote": "factory.programs.stage",
-    "denoise": "factory.labels.stage",
-    "distill": "factory.students.stage",
-    "evaluate": "factory.notebook",
-    "export": "factory.students.stage",
-    "load_export": "factory.students.predict",
-    "predict_file": "factory.students.predict",
-    "predict": "factory.students.shards",
+    "denoise": "factory.denoise.stage",
+    "distill": "factory.distill.stage",
+    "evaluate": "factory.pipeline.notebook",
+    "export": "factory.distill.stage",
+    "load_export": "factory.predict.load",
+    "predict_file": "factory.predict.load",
+    "predict": "factory.predict.shards",
     "run_programs": "factory.programs",
 }
 
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from factory.task import Label as Label
     from factory.task import TaskCard as TaskCard
     from factory.task import load_card as load_card
-    from factory.warehouse import Warehouse as Warehouse
+    from factory.warehouse.file import Warehouse as Warehouse
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ from factory.canonical import digest
 from factory.errors import InputError
 
 if TYPE_CHECKING:
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
 
 _MERGE = "tag:yaml.org,2002:merge"

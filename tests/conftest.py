@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 sys.path.insert(0, str(ROOT / "tests" / "llm"))
 
 from fake_server import FakeServer  # noqa: E402
+from topics import linear, static, transformer, warehouse  # noqa: E402, F401 - fixtures
 from vllm_server import VllmServer, vllm_python  # noqa: E402
 
 
@@ -51,7 +52,7 @@ def ray() -> Iterator[Any]:
     """Ray on two processors of this machine. Skips where it is not installed."""
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # its servers on 127.0.0.1
     found = pytest.importorskip("ray", reason='Ray is not installed: pip install "label-factory[ray]"')
-    from factory.cluster import start_here
+    from factory.cluster.ray import start_here
 
     start_here(found, num_cpus=2, object_store_memory=100 << 20)
     yield found

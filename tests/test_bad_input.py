@@ -231,7 +231,7 @@ def test_more_kinds_than_the_issue_asks_for() -> None:
 
 
 def test_a_newer_warehouse_is_one_clear_line(tmp_path: Path, told: Callable[..., tuple[int, str, str]]) -> None:
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
     prepare(tmp_path, {})
     with Warehouse.open(tmp_path / "run" / "toy.duckdb").lease() as db:
@@ -245,7 +245,7 @@ def test_a_newer_warehouse_is_one_clear_line(tmp_path: Path, told: Callable[...,
 def test_a_warehouse_held_by_another_process_is_one_clear_line_that_names_it(
     tmp_path: Path, told: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
     prepare(tmp_path, {})
     path = tmp_path / "run" / "toy.duckdb"
@@ -303,7 +303,7 @@ def test_a_read_only_mount_is_one_clear_line(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounting needs root on Linux")
 def test_a_finished_run_on_a_read_only_mount_that_grows_is_one_clear_line(tmp_path: Path) -> None:
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
     prepare(tmp_path, {})
     Warehouse.open(tmp_path / "held.duckdb")

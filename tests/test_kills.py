@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 from tests.kills.comparing import ARE_ABOUT_THE_RUN, MAY_DIFFER, differences, folder_bytes
 from tests.kills.harness import CONCURRENCY, Killed, Line
 

@@ -10,7 +10,7 @@ import yaml
 
 from factory.errors import InputError
 from factory.task import TaskCard, current_card, label_names, load_card, register
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 
 ROOT = Path(__file__).resolve().parent.parent
 GOOD: dict[str, Any] = {"name": "t", "text": "a line", "labels": {"ham": "fine", "spam": "not fine"}}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from factory.annotation.core import sample_order
-from factory.warehouse import Warehouse, insert, next_no
+from factory.warehouse.file import Warehouse, insert, next_no
 
 if TYPE_CHECKING:
     import duckdb

@@ -13,7 +13,7 @@ from factory.annotation import plan as plans
 from factory.annotation.core import calibrated, contiguous, label_probabilities
 from factory.annotation.plan import Outcome, Plan
 from factory.canonical import canonical_json, digest
-from factory.warehouse import Warehouse, insert, next_no
+from factory.warehouse.file import Warehouse, insert, next_no
 
 if TYPE_CHECKING:
     import duckdb

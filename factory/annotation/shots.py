@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from factory.task import TaskCard, label_names
 
 if TYPE_CHECKING:
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
 
 def demonstrations(warehouse: Warehouse, card: TaskCard, per_label: int) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from factory.errors import InputError
 from factory.llm.adapters import find_adapter
 from factory.result import Progress, StageResult, no_progress
 from factory.task import TaskCard, current_card, label_names
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 
 if TYPE_CHECKING:
     from factory.llm import Budget, Engine

@@ -13,7 +13,7 @@ from factory.commands.shared import AsJson, Folder, Settings, give, load, open_w
 from factory.errors import InputError
 
 if TYPE_CHECKING:
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
 batch = typer.Typer(help="Ask by file: OpenAI batch JSONL out and in.", no_args_is_help=True, rich_markup_mode=None)
 engine = typer.Typer(help="The engine that is asked.", no_args_is_help=True, rich_markup_mode=None)
@@ -39,7 +39,7 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Likely label errors, with the evidence: votes, the model's probability, nearest neighbours."""
-    from factory.labels import stage
+    from factory.denoise import stage
 
     result = stage.audit(open_warehouse(where, folder), of=of, limit=limit, out=out)
     rows: list[dict[str, Any]] = list(result.did.get("issues", []))
@@ -84,7 +84,7 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Which texts a person (or a model) should label next; or read their labels back as one more voter."""
-    from factory.labels import stage
+    from factory.denoise import stage
 
     warehouse = open_warehouse(where, folder)
     if answers is not None:
@@ -193,7 +193,7 @@ def _number_of(warehouse: Warehouse, kind: str, given: str) -> str:
     if kind == "text" and re.fullmatch("[0-9a-fA-F]{32}", given):
         found = warehouse.scalar("SELECT text_no FROM texts WHERE content_hash = from_hex(?)", [given])
     elif kind == "soft_label" and given.isdecimal():  # of the label model that the student learned from
-        from factory.students.reading import label_models
+        from factory.distill.read import label_models
 
         found = next((f"{model.number}/{given}" for model in label_models(warehouse)), None)
     elif kind == "export" and given == "last":
@@ -234,7 +234,7 @@ def _nothing_to_walk(warehouse: Warehouse, kind: str, number: str) -> None:
 
 def doctor(as_json: AsJson = False) -> None:
     """What is installed, which engines can run, which encoder is at hand, and what to do about the rest."""
-    from factory.doctor import examine
+    from factory.commands.doctor import examine
 
     found = examine()
 
@@ -262,7 +262,7 @@ def batch_write(
 
     Answer them with `vllm run-batch` or a hosted batch API, read the results with `factory batch read`, and go on.
     """
-    from factory.planning import write_missing
+    from factory.pipeline.preview import write_missing
 
     done = write_missing(load(pipeline, set_), out, folder=folder)
     give(
@@ -314,7 +314,7 @@ def batch_record(
 @engine.command(name="check")
 def engine_check(pipeline: PipelineFile, set_: Settings = None, as_json: AsJson = False) -> None:
     """Ask one of each kind of request the pipeline will make, and say what this engine cannot do."""
-    from factory.planning import check_pipeline_engine
+    from factory.pipeline.preview import check_pipeline_engine
 
     found = check_pipeline_engine(load(pipeline, set_))
     give(

@@ -55,7 +55,7 @@ def run(
 
     Example: factory run quickstart
     """
-    from factory.run import run_pipeline
+    from factory.pipeline.run import run_pipeline
 
     loaded = load(pipeline, set_)
     with shown_progress(quiet=False) as (progress, told):
@@ -162,8 +162,8 @@ def run_verb(
     """Run one step of a pipeline, or one step on a task card alone."""
     from dataclasses import replace
 
-    from factory.pipeline import Pipeline, make_step
-    from factory.run import run_pipeline
+    from factory.pipeline.load import Pipeline, make_step
+    from factory.pipeline.run import run_pipeline
     from factory.task import load_card, read_yaml
 
     data: Any = None
@@ -189,7 +189,7 @@ def run_verb(
 
 
 def _engine(text: str | None) -> Mapping[str, Any] | None:
-    from factory.pipeline import check_engine
+    from factory.pipeline.load import check_engine
     from factory.task import read_yaml
 
     if text is None:
@@ -213,7 +213,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """What the pipeline would still ask, before spending: requests, tokens, cost and time per stage, and one rendered prompt."""
-    from factory.planning import plan_pipeline
+    from factory.pipeline.preview import plan_pipeline
 
     planned = plan_pipeline(load(pipeline, set_), folder=folder)
     give(planned, as_json, lambda: show_plan(planned, prompt=prompt))
@@ -278,6 +278,6 @@ def schema(as_json: AsJson = True) -> None:
     """Print the JSON schema of a pipeline file (for editors)."""
     import json
 
-    from factory.schema import pipeline_schema
+    from factory.pipeline.schema import pipeline_schema
 
     print(json.dumps(pipeline_schema(), indent=None if as_json else 2))

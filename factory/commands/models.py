@@ -35,7 +35,7 @@ def export_model(
     as_json: AsJson = False,
 ) -> None:
     """Export a student: safetensors, ONNX fp32 and int8, tokenizer, labels in order, model card; no pickle."""
-    from factory.students import stage
+    from factory.distill import stage
 
     result = stage.export(open_warehouse(where, folder), out.absolute(), system=system)
     give({"export": str(out), **result.did}, as_json, lambda: _say_all(result.says or (f"{out} holds this already",)))
@@ -110,7 +110,7 @@ def predict(
     that was calibrated on gold of dev (student_dev).
     Of many files, those that are done already are left alone: run the same command again after a kill.
     """
-    from factory.students import shards
+    from factory.predict import shards
 
     with shown_alone("predict") if shards.are_many(file) else nullcontext(no_progress) as progress:
         done = shards.predict(
@@ -140,7 +140,7 @@ def serve(
     precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "int8",
 ) -> None:
     """Serve an exported model over HTTP, with batching, /health and /docs."""
-    from factory.students import serve as serving
+    from factory.predict import serve as serving
 
     serving.serve(model, host=host, port=port, precision=precision)
 
@@ -152,7 +152,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the report of a run again (HTML and Markdown)."""
-    from factory.evaluation import report as page
+    from factory.report import page
 
     warehouse = open_warehouse(where, folder)
     assert warehouse.folder is not None
@@ -167,7 +167,7 @@ def push(
     as_json: AsJson = False,
 ) -> None:
     """Push an exported model to the Hugging Face hub."""
-    from factory.students import hub
+    from factory.export import hub
 
     pushed = hub.push(model, repository, private=private)
     give(pushed, as_json, lambda: print(pushed["url"]))

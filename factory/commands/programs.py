@@ -26,7 +26,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Every program with its state, coverage, overlaps and conflicts."""
-    from factory.programs import lifecycle
+    from factory.programs import manage as lifecycle
 
     rows = lifecycle.list_programs(open_warehouse(where, folder), every=every)
     columns = ["program_no", "name", "state", "origin", "target", "coverage", "overlaps", "conflicts", "drop_reason"]
@@ -46,7 +46,7 @@ def list_(
 @app.command()
 def show(where: Where, program_no: Number, folder: Folder = None, as_json: AsJson = False) -> None:
     """A program's source, where it comes from, and what happened to it."""
-    from factory.programs import lifecycle
+    from factory.programs import manage as lifecycle
 
     shown = lifecycle.show_program(open_warehouse(where, folder), program_no)
 
@@ -71,7 +71,7 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Add a program written by hand. It is checked and probed like any other."""
-    from factory.programs import lifecycle
+    from factory.programs import manage as lifecycle
 
     added = lifecycle.add_program(open_warehouse(where, folder), _source(file), name=name or file.stem, target=target)
     give(
@@ -90,7 +90,7 @@ def edit(
     as_json: AsJson = False,
 ) -> None:
     """Give a program a new version. The old one is superseded; only the new one's votes are computed anew."""
-    from factory.programs import lifecycle
+    from factory.programs import manage as lifecycle
 
     warehouse = open_warehouse(where, folder)
     if file is None:
@@ -130,7 +130,7 @@ def reject(
 @app.command()
 def diff(where: Where, program_no: Number, folder: Folder = None, as_json: AsJson = False) -> None:
     """How a version differs from its parent: the source, and the texts whose vote changed."""
-    from factory.programs import lifecycle
+    from factory.programs import manage as lifecycle
 
     found = lifecycle.diff_program(open_warehouse(where, folder), program_no)
 
@@ -153,7 +153,7 @@ def test(
     as_json: AsJson = False,
 ) -> None:
     """Run a program in the sandbox on some texts and show what it says."""
-    from factory.programs import lifecycle
+    from factory.programs import manage as lifecycle
 
     rows: list[dict[str, Any]] = lifecycle.test_program(open_warehouse(where, folder), program_no, texts=text or None)
     give(
@@ -164,7 +164,7 @@ def test(
 
 
 def _decide(function: str, where: Path, program_no: int, folder: Path | None, as_json: bool, **more: Any) -> None:
-    from factory.programs import lifecycle
+    from factory.programs import manage as lifecycle
 
     decided = getattr(lifecycle, function)(open_warehouse(where, folder), program_no, **more)
     give(decided, as_json, lambda: say(f"program {program_no} is {decided['state']}; run the pipeline again"))

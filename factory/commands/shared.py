@@ -14,9 +14,9 @@ import typer
 from factory.errors import InputError
 
 if TYPE_CHECKING:
-    from factory.pipeline import Pipeline, Step
+    from factory.pipeline.load import Pipeline, Step
     from factory.result import Progress, StageResult
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
 Settings = Annotated[
@@ -88,7 +88,7 @@ def open_warehouse(source: Path, folder: Path | None = None) -> Warehouse:
     Raises:
         InputError: There is none.
     """
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
     if source.suffix == ".duckdb":
         path = source
@@ -108,7 +108,7 @@ def open_warehouse(source: Path, folder: Path | None = None) -> Warehouse:
             )
         path = found[0]
     else:
-        from factory.pipeline import find_pipeline
+        from factory.pipeline.load import find_pipeline
 
         name = _name_of(find_pipeline(source))
         path = (folder or Path("factory-runs") / name) / f"{name}.duckdb"
@@ -126,7 +126,7 @@ def _name_of(pipeline: Path) -> str:
 
 def load(source: Path, settings: Sequence[str] | None) -> Pipeline:
     """A pipeline file with its variables filled in."""
-    from factory.pipeline import load_pipeline
+    from factory.pipeline.load import load_pipeline
 
     return load_pipeline(source, pairs(settings))
 
@@ -138,7 +138,7 @@ def shown_progress(
     """A progress bar for each step on a terminal, plain lines elsewhere; always on stderr.
 
     Yields:
-        The two callbacks of `factory.run.run_pipeline`: one that makes a step's progress callback, one told its result.
+        The two callbacks of `factory.pipeline.run.run_pipeline`: one that makes a step's progress callback, one told its result.
     """
     if sys.stderr.isatty() and not quiet:
         from rich.console import Console
@@ -200,7 +200,7 @@ def shown_alone(verb: str) -> Iterator[Progress]:
     Yields:
         The callback.
     """
-    from factory.pipeline import Step
+    from factory.pipeline.load import Step
 
     with shown_progress(quiet=False) as (start, _):
         yield start(Step(verb, {}), 0, 1)

@@ -25,7 +25,7 @@ from factory.task import TaskCard, current_card
 if TYPE_CHECKING:
     import duckdb
 
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
 FORMATS = ("parquet", "jsonl", "datasets", "wrench")
 VERSION = 1
@@ -54,7 +54,7 @@ def export_data(
         InputError: An unknown format, or nothing to export.
         ExportError: The folder holds something else.
     """
-    from factory.synthesis.decontaminate import decontaminate
+    from factory.corpus.decontaminate import decontaminate
 
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:

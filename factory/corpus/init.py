@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from factory.corpus.readers import open_source
-from factory.corpus.rows import Cleaner, Row
-from factory.corpus.source import SourceSpec, choose_columns
 from factory.errors import InputError, WarehouseError
+from factory.files import open_source
+from factory.files.rows import Cleaner, Row
+from factory.files.source import SourceSpec, choose_columns
 
 _ROWS = 20_000
 _MOST_LABELS = 200

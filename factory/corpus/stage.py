@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from factory.corpus.arrivals import Arrival, disk, settle_splits, stage_source, take_in
-from factory.corpus.hints import file_state, read_hints, write_hints
-from factory.corpus.readers import format_of, open_source
-from factory.corpus.rows import Cleaner
-from factory.corpus.source import Columns, SourceSpec, choose_columns, load_specs
+from factory.corpus.file_stamps import file_state, read_hints, write_hints
+from factory.corpus.staging import Arrival, disk, settle_splits, stage_source, take_in
 from factory.errors import InputError
+from factory.files import format_of, open_source
+from factory.files.rows import Cleaner
+from factory.files.source import Columns, SourceSpec, choose_columns, load_specs
 from factory.result import Progress, StageResult, no_progress
 from factory.task import TaskCard, register
-from factory.warehouse import Warehouse, next_no
+from factory.warehouse.file import Warehouse, next_no
 
 GOLD_SPLITS = ("seed", "dev")
 """Splits whose gold every stage may see."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factory.labels.decide import decide, tie_keys
+from factory.denoise.decide import decide, tie_keys
 from factory.result import Progress, no_progress
 
 if TYPE_CHECKING:

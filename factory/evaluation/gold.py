@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factory.corpus.rows import NO_LABEL, Row
+from factory.files.rows import NO_LABEL, Row
 
 if TYPE_CHECKING:
     import duckdb
@@ -96,7 +96,7 @@ def write_source(
     """
     import pyarrow as pa
 
-    from factory.warehouse import insert
+    from factory.warehouse.file import insert
 
     forget_source(db, split, path)
     gold: list[tuple[int, int, int]] = []

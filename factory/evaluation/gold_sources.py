@@ -13,7 +13,7 @@ from factory.task import current_card
 if TYPE_CHECKING:
     import duckdb
 
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
 
 def store_source(
@@ -31,7 +31,7 @@ def store_source(
         warehouse: Whose texts the gold belongs to.
         db: The gold file, in a transaction.
         split: `test` or `reference`.
-        spec: The source (`factory.corpus.source.SourceSpec`).
+        spec: The source (`factory.files.source.SourceSpec`).
         base: What a relative path is relative to.
         world: From `world_of`.
         progress: Called after each batch of rows.
@@ -39,12 +39,12 @@ def store_source(
     Returns:
         What was written (None: nothing new), and lines to say.
     """
-    from factory.corpus.arrivals import drawn_per_label, usable_rows
-    from factory.corpus.hints import file_state
-    from factory.corpus.readers import open_source
-    from factory.corpus.rows import Cleaner
-    from factory.corpus.source import choose_columns
+    from factory.corpus.file_stamps import file_state
+    from factory.corpus.staging import drawn_per_label, usable_rows
     from factory.evaluation.gold import gold_digest, write_source
+    from factory.files import open_source
+    from factory.files.rows import Cleaner
+    from factory.files.source import choose_columns
 
     card = current_card(warehouse)
     numbers = dict(warehouse.query("SELECT name, label_no FROM labels WHERE active ORDER BY label_no"))

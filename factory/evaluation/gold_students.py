@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     import duckdb
     from numpy.typing import NDArray
 
-    from factory.encoders import Encoder
+    from factory.encoders.encoder import Encoder
     from factory.evaluation.gold import Gold
-    from factory.students.store import StoredModel
-    from factory.warehouse import Warehouse
+    from factory.students.stored import StoredModel
+    from factory.warehouse.file import Warehouse
 
 
 SLOW_STUDENTS = ("setfit", "finetune")
@@ -54,7 +54,7 @@ class Recipe:
 def recipe_of(model: StoredModel, multi: bool) -> Recipe:
     """The recipe of a stored student."""
     from factory.students.base import student_class
-    from factory.students.store import encoder_of
+    from factory.students.stored import encoder_of
 
     cls = student_class(model.student)
     options = dict(model.config.get("options") or {})
@@ -80,7 +80,7 @@ class Inputs:
     def of(self, encoder: Encoder | None, text_nos: NDArray[np.int32], progress: Progress = no_progress) -> Any:
         """Texts with their vectors if there is an encoder, else a list of texts; in the order asked."""
         from factory.students.base import TextsAndVectors
-        from factory.students.store import texts_of
+        from factory.students.stored import texts_of
 
         texts = texts_of(self.warehouse, [int(number) for number in text_nos])
         if encoder is None:
@@ -117,7 +117,7 @@ class Inputs:
     def _compute(
         self, encoder: Encoder, out: NDArray[np.float32], rest: Sequence[tuple[int, bytes, str]], progress: Progress
     ) -> None:
-        from factory.warehouse import insert
+        from factory.warehouse.file import insert
 
         if not rest:
             return
@@ -228,7 +228,7 @@ def gold_systems(
     from factory.evaluation.baselines import label_equivalents
     from factory.evaluation.gold import read_gold
     from factory.evaluation.scoring import headline
-    from factory.students.store import stored_models
+    from factory.students.stored import stored_models
 
     models = stored_models(warehouse)
     model = models.get("student") or next(iter(models.values()), None)

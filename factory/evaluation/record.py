@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from factory.warehouse import insert, next_no
+from factory.warehouse.file import insert, next_no
 
 if TYPE_CHECKING:
     from factory.evaluation.scoring import Scored
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
 
 def put(warehouse: Warehouse, key: str, scored: Sequence[Scored], extra: Mapping[str, Any] | None) -> None:

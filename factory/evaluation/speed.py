@@ -18,7 +18,7 @@ from factory.canonical import digest
 from factory.errors import FactoryError
 
 if TYPE_CHECKING:
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
 ENOUGH_S = 0.5
 """Seconds after which a speed is known well enough."""
@@ -98,7 +98,7 @@ class _Measured:
     """Speeds by what they depend on: read from the file where they are known, measured where not."""
 
     def __init__(self, warehouse: Warehouse, texts: Sequence[str], threads: int) -> None:
-        from factory.students.store import artefacts
+        from factory.students.stored import artefacts
 
         self.texts, self.threads = texts, threads
         self.path: Path = artefacts(warehouse) / FILE
@@ -128,7 +128,7 @@ class _Measured:
 
 
 def _cost(warehouse: Warehouse, system: str, measured: _Measured) -> Cost:
-    from factory.students.store import stored_models
+    from factory.students.stored import stored_models
 
     models = stored_models(warehouse)
     if system == "teacher":
@@ -157,7 +157,7 @@ def _at(system: str, speed: float, how: str) -> Cost:
 
 
 def _student(system: str, model: Any, measured: _Measured) -> Cost:
-    from factory.students.store import load_student
+    from factory.students.stored import load_student
 
     what = ["student", model.student, model.params.get("encoder_key"), len(model.labels)]
     # A tuned body or a table of tokens is as fast as any other of its kind: only the kind, the encoder and the labels count.
@@ -166,7 +166,7 @@ def _student(system: str, model: Any, measured: _Measured) -> Cost:
 
 
 def _zero_shot(system: str, models: Mapping[str, Any], measured: _Measured) -> Cost:
-    from factory.students.store import encoder_of
+    from factory.students.stored import encoder_of
 
     model = models.get("student") or next(iter(models.values()))
     encoder = encoder_of(model)
@@ -185,7 +185,7 @@ def _programs(warehouse: Warehouse, system: str, measured: _Measured) -> Cost:
     targets = [None if target is None else names[target] for _, target in rows]
 
     def answer() -> Callable[[Sequence[str]], Any]:
-        from factory.programs.pool import shared_pool
+        from factory.programs.sandbox.host.pool import shared_pool
 
         pool = shared_pool()
         return lambda texts: pool.run(sources, texts, list(names.values()), target=targets)
@@ -193,7 +193,7 @@ def _programs(warehouse: Warehouse, system: str, measured: _Measured) -> Cost:
     speed = measured.of(["programs", sources, targets], answer)
     how = f"{len(sources)} programs in the sandbox; the label model itself costs next to nothing"
     if system.startswith("joint"):  # it joins votes with vectors of the texts
-        from factory.encoders import load_encoder
+        from factory.encoders.encoder import load_encoder
 
         row = warehouse.query("SELECT config::VARCHAR FROM label_models WHERE name = ?", [system])[0]
         encoder = load_encoder(json.loads(row[0]).get("encoder") or "auto")
@@ -227,7 +227,7 @@ def _teacher(warehouse: Warehouse) -> Cost:
 
 
 def _exports(warehouse: Warehouse, measured: _Measured) -> list[Cost]:
-    from factory.students.predict import load_export
+    from factory.predict.load import load_export
 
     found = []
     for system, kind, path, manifest in warehouse.query(

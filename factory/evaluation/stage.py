@@ -13,7 +13,7 @@ from factory.errors import WarehouseError
 from factory.evaluation.record import in_lines, in_short, put, summary
 from factory.result import Progress, StageResult, no_progress
 from factory.task import current_card
-from factory.warehouse import Warehouse, connect
+from factory.warehouse.file import Warehouse, connect
 
 if TYPE_CHECKING:
     import duckdb
@@ -45,9 +45,9 @@ def store_gold(
     Raises:
         InputError: A label that is not on the card, an empty label in `test`, or a file that cannot be read.
     """
-    from factory.corpus.source import load_specs
     from factory.evaluation.gold import forget_source
     from factory.evaluation.gold_sources import store_source, world_of
+    from factory.files.source import load_specs
 
     specs = {split: of for split, of in load_specs(sources).items() if split in GOLD_FILE_SPLITS}
     if not specs and not _has_gold(warehouse):

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factory.labels.decide import decide, tie_keys
+from factory.denoise.decide import decide, tie_keys
 from factory.result import Progress, no_progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from factory.encoders import Encoder
-    from factory.warehouse import Warehouse
+    from factory.encoders.encoder import Encoder
+    from factory.warehouse.file import Warehouse
 
 TEACHER, SELF_TUNED = "teacher", "self_tuned"
 ZERO_SHOT = "zero_shot"
@@ -125,7 +125,7 @@ def student_systems(
         inputs_of: Gives these texts with their vectors under an encoder, or the texts alone for None.
         progress: Called with (done, total, what).
     """
-    from factory.students.store import encoder_of, load_student, stored_models
+    from factory.students.stored import encoder_of, load_student, stored_models
 
     found: dict[str, Said] = {}
     models = stored_models(warehouse)
@@ -158,7 +158,7 @@ def zero_shot_system(
         shape: What labels there are.
         inputs_of: As `student_systems` takes it.
     """
-    from factory.students.store import encoder_of, stored_models
+    from factory.students.stored import encoder_of, stored_models
     from factory.students.zero_shot import zero_shot
     from factory.task import current_card
 

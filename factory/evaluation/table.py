@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from factory.evaluation.gold import Gold, HumanVotes
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
 
 def score_all(

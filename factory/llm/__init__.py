@@ -3,10 +3,10 @@
     settings.py   what a pipeline's `engine:` may say
     request.py    requests, answers, and their identity
     engines/      whom to ask, one file each
-    asking.py     `ask`, `ask_parsed`, `send`
+    gateway.py    `ask`, `ask_parsed`, `send`
     intake.py     what is missing, a chunk at a time      ledger.py   requests, answers, attempts in the warehouse
-    flow.py       decisions: how many in flight, what to repeat   dispatch.py   the loop that carries them out
-    budget.py, prices.py, plan.py     what it costs       batchfile.py, openai_form.py   the OpenAI forms
+    limits.py     decisions: how many in flight, what to repeat   dispatch.py   the loop that carries them out
+    budget.py, prices.py, estimate.py   what it costs       batch_files.py, openai_format.py   the OpenAI forms
 
 A stage renders requests with `engine.model` and calls `ask` or `ask_parsed`; it never sees a wire.
 """
@@ -17,14 +17,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from factory.llm.asking import Parsed, Sent, ask, ask_parsed, send
     from factory.llm.budget import Budget, parse_budget
     from factory.llm.engines import Engine, Pending, make_engine
+    from factory.llm.gateway import Parsed, Sent, ask, ask_parsed, send
     from factory.llm.request import Answer, AnswerKey, Ask, Failure, Message, ModelRef, Outcomes, Request, Usage
     from factory.llm.settings import EngineSettings, Price
 
 _WHERE = {
-    **dict.fromkeys(("Parsed", "Sent", "ask", "ask_parsed", "send"), "asking"),
+    **dict.fromkeys(("Parsed", "Sent", "ask", "ask_parsed", "send"), "gateway"),
     **dict.fromkeys(("Budget", "parse_budget"), "budget"),
     **dict.fromkeys(("Engine", "Pending", "make_engine"), "engines"),
     **dict.fromkeys(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from factory.errors import InputError
 
 if TYPE_CHECKING:
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from typing import Any
 import orjson
 
 from factory.errors import InputError
-from factory.llm.batchfile import parse_results, write_whole
+from factory.llm.batch_files import parse_results, write_whole
 from factory.llm.engines.base import Call, Reply
 from factory.llm.ledger import Ledger
 from factory.llm.prices import price_of
 from factory.llm.request import Ask, ModelRef, Request
 from factory.llm.settings import EngineSettings
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 
 _CHUNK = 2000
 

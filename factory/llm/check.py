@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from factory.errors import FactoryError
-from factory.llm.asking import ask
 from factory.llm.engines.base import Engine
-from factory.llm.plan import longest, prompt_guess
+from factory.llm.estimate import longest, prompt_guess
+from factory.llm.gateway import ask
 from factory.llm.request import Answer, Ask, Failure, Message, Request
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 
 PATIENCE_S = 10.0
 """How long a check waits for a server that went away meanwhile."""

@@ -1,6 +1,6 @@
 """Sending calls: as many in flight as each endpoint bears, results taken as they complete, kept in the journal at once.
 
-What to do about each event is decided in `factory.llm.flow`; here it is only done.
+What to do about each event is decided in `factory.llm.limits`; here it is only done.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from factory.errors import BudgetError, EngineError
-from factory.llm import flow as rules
+from factory.llm import limits as rules
 from factory.llm.budget import Budget
 from factory.llm.engines.base import Call, CallEngine, Fault, Reply, calls_of
-from factory.llm.flow import Flow, GiveUp, Policy, Tries
 from factory.llm.intake import CHUNK, Intake
 from factory.llm.ledger import Ledger
+from factory.llm.limits import Flow, GiveUp, Policy, Tries
 from factory.llm.request import Answer, AnswerKey, Failure
 from factory.result import Progress
 

@@ -20,11 +20,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import EngineError
-from factory.llm.asking import ask
 from factory.llm.budget import Budget
 from factory.llm.engines.base import Engine
+from factory.llm.gateway import ask
 from factory.llm.request import Answer, Ask, Failure, Message, Request
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 
 if TYPE_CHECKING:
     import dspy
@@ -89,7 +89,7 @@ class _Waiting:
 
 
 class LedgerEngine:
-    """DSPy's `Engine` protocol on `factory.llm.ask`. Calls of several threads that come together go out together."""
+    """DSPy's `Engine` protocol on `factory.llm.gateway`. Calls of several threads that come together go out together."""
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from factory.llm.journal import Journal, Left
 from factory.llm.prices import cost_of
 from factory.llm.request import Answer, AnswerKey, Ask, Request
 from factory.llm.settings import Price
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 
 if TYPE_CHECKING:
     import duckdb

@@ -11,7 +11,7 @@ from factory.llm.engines.base import Call, Reply
 from factory.llm.prices import cost_of
 from factory.llm.request import Answer, Request, Usage
 from factory.llm.settings import Price
-from factory.warehouse import insert
+from factory.warehouse.file import insert
 
 if TYPE_CHECKING:
     import duckdb

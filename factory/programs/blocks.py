@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-    from factory.programs.pool import Pool, ProgramRun
+    from factory.programs.sandbox.host.pool import Pool, ProgramRun
 
 
 @dataclass(frozen=True)

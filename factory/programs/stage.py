@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from factory.programs.authoring import author_programs
-from factory.programs.voting import vote_texts
+from factory.programs.author.fill import author_programs
+from factory.programs.vote import vote_texts
 from factory.result import Progress, StageResult, no_progress
 
 if TYPE_CHECKING:
     from factory.llm import Engine
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
 
 def author(

@@ -19,7 +19,7 @@ from factory.result import Progress, no_progress
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from factory.encoders import Encoder
+    from factory.encoders.encoder import Encoder
 
     Inputs: TypeAlias = "Sequence[str] | NDArray[np.float32] | TextsAndVectors"
     Trial: TypeAlias = tuple[Mapping[str, Any], float]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from factory.encoders import Encoder
+from factory.encoders.encoder import Encoder
 from factory.students.base import Lesson, Student
 from factory.students.head import Head, choose_strength, fit_head
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from factory.encoders import encode_with, load_sentence_transformer
+from factory.encoders.encoder import encode_with, load_sentence_transformer
 from factory.errors import InputError
 from factory.students.base import Lesson
 from factory.students.head import Head, fit_head, loss_of
@@ -23,11 +23,11 @@ from factory.students.tuned import TunedStudent
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from factory.encoders.windows import Windows
     from factory.students.base import Trial
-    from factory.windows import Windows
 
 MOST_TRAINING_WINDOWS = 4
-"""Windows of a text that are tuned on; at work all of them count (`factory.windows.MOST_WINDOWS`)."""
+"""Windows of a text that are tuned on; at work all of them count (`factory.encoders.windows.MOST_WINDOWS`)."""
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ def reader(body: Any) -> Callable[[Sequence[str]], Any]:
     """
     import torch
 
-    from factory.windows import shares, window_tokenizer, windows_of
+    from factory.encoders.windows import shares, window_tokenizer, windows_of
 
     backend = getattr(body.tokenizer, "backend_tokenizer", None)
     if backend is None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from factory.encoders import Encoder
+from factory.encoders.encoder import Encoder
 from factory.errors import InputError
 from factory.students.base import Lesson, Student
 from factory.students.head import Head, probabilities

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from factory.encoders import Encoder
+from factory.encoders.encoder import Encoder
 from factory.errors import InputError
 from factory.students.base import Lesson, Student, write_json
 from factory.students.head import probabilities

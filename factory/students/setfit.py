@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from factory.encoders import encode_with, load_sentence_transformer
+from factory.encoders.encoder import encode_with, load_sentence_transformer
 from factory.result import Progress
 from factory.students.base import Lesson
 from factory.students.head import fit_head

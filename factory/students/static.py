@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from factory.encoders import Encoder, load_sentence_transformer
+from factory.encoders.encoder import Encoder, load_sentence_transformer
 from factory.result import Progress, no_progress
 from factory.students.base import Lesson, Student
 from factory.students.head import probabilities

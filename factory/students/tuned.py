@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from factory.encoders import Encoder, encode_with, load_sentence_transformer
+from factory.encoders.encoder import Encoder, encode_with, load_sentence_transformer
 from factory.errors import InputError
 from factory.students.base import Student
 from factory.students.embedding import load_head, save_head

@@ -12,7 +12,7 @@ from factory.students.head import probabilities
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from factory.encoders import Encoder
+    from factory.encoders.encoder import Encoder
 
 SCALE = 20.0
 """Cosines are multiplied by this before the softmax, as contrastive encoders are trained."""

@@ -17,7 +17,7 @@ from factory.canonical import digest
 from factory.corpus.passages import CLEANERS, cut
 from factory.errors import InputError
 from factory.result import Progress, no_progress
-from factory.warehouse import Warehouse, insert, next_no
+from factory.warehouse.file import Warehouse, insert, next_no
 
 if TYPE_CHECKING:
     import duckdb
@@ -138,7 +138,7 @@ def _train_digests(warehouse: Warehouse) -> list[str]:
 
 
 def _file_digest(item: Mapping[str, Any], base: Path | None) -> str:
-    from factory.corpus.source import SourceSpec
+    from factory.files.source import SourceSpec
 
     spec = SourceSpec.model_validate({key: value for key, value in item.items() if key != "clean"})
     path = spec.located(base)
@@ -170,8 +170,8 @@ def _train_pieces(warehouse: Warehouse, cutting: Cutting) -> Iterator[Piece]:
 
 
 def _outside_pieces(sources: Sequence[Mapping[str, Any]], cutting: Cutting, base: Path | None) -> Iterator[Piece]:
-    from factory.corpus.readers import open_source
-    from factory.corpus.source import SourceSpec, choose_columns
+    from factory.files import open_source
+    from factory.files.source import SourceSpec, choose_columns
 
     for item in sources:
         cleaner = item.get("clean", "none")

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from factory.corpus.decontaminate import held_out_texts
 from factory.errors import InputError
 from factory.llm.request import Failure, Request
 from factory.result import Progress
 from factory.synthesis import store
 from factory.synthesis.bands import DEMOS, SOURCES, band
 from factory.synthesis.corpora import Cutting, passage_corpus, texts_of
-from factory.synthesis.decontaminate import held_out_texts
 from factory.synthesis.few_shot import FewShot
 from factory.synthesis.filters import ORDER, expected_language, length_bounds, text_filters
 from factory.synthesis.judge import Judge
@@ -28,7 +28,7 @@ from factory.task import TaskCard
 
 if TYPE_CHECKING:
     from factory.llm import Engine
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
 LENGTH_SAMPLE = 200
 """Unlabelled texts by which real lengths and the language are told where there are few seeds."""
@@ -212,7 +212,7 @@ class Filler:
             return dealt(queries, corpus, demos=demos, sources=sources, exclude=exclude)
         encoder = None
         if config["retrieval"] != "lexical":
-            from factory.encoders import load_encoder
+            from factory.encoders.encoder import load_encoder
 
             encoder = load_encoder(config["encoder"])
         found = retrieve(
@@ -348,7 +348,7 @@ class Filler:
             store.finish_plan(db, self.plan.plan_no, outcome)
 
     def _confidences(self, state: State) -> dict[tuple[int, int], float]:
-        from factory.encoders import load_encoder
+        from factory.encoders.encoder import load_encoder
         from factory.synthesis.cartography import cartography
 
         parts = state.accepted

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
+from factory.corpus.near import THRESHOLD, NearIndex
 from factory.synthesis.filters import Verdict
-from factory.synthesis.near import THRESHOLD, NearIndex
 
 
 class Judge:

@@ -11,8 +11,8 @@ from factory.result import Progress, StageResult, no_progress
 from factory.synthesis import measures
 
 if TYPE_CHECKING:
-    from factory.encoders import Encoder
-    from factory.warehouse import Warehouse
+    from factory.encoders.encoder import Encoder
+    from factory.warehouse.file import Warehouse
 
 
 def measure(
@@ -43,7 +43,7 @@ def measure(
         `did["rows"]`: method, label (None: all), n, self_bleu 1 to 5, distinct_1 to 3, compression, mean_distance, words,
         auroc_real, passages_used, program_agreement, entity_entropy, mauve.
     """
-    from factory.encoders import load_encoder, vectors_of
+    from factory.encoders.encoder import load_encoder, vectors_of
 
     texts = _texts(warehouse)
     real = _real(warehouse, most, random_seed)
@@ -112,7 +112,7 @@ def _fidelity(
     mauve: str | None,
     random_seed: int,
 ) -> dict[str, Any]:
-    from factory.encoders import vectors_of
+    from factory.encoders.encoder import vectors_of
 
     apart = measures.separability(vectors_of(warehouse, encoder, list(real)), vectors, random_seed=random_seed)
     told: dict[str, Any] = {"auroc_real": None if np.isnan(apart) else round(apart, 4)}

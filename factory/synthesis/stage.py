@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from factory.canonical import digest
+from factory.corpus.decontaminate import decontaminate
 from factory.errors import InputError
 from factory.result import Progress, StageResult, no_progress
 from factory.synthesis import store
-from factory.synthesis.decontaminate import decontaminate
 from factory.synthesis.loop import diagnosis
 from factory.synthesis.values import Goal
 from factory.task import TaskCard, current_card
 
 if TYPE_CHECKING:
     from factory.llm import Engine
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
 METHODS = ("synthesizrr", "few_shot", "self_guide")
 

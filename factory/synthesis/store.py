@@ -11,7 +11,7 @@ from factory.canonical import digest
 from factory.synthesis.corpora import add_text
 from factory.synthesis.loop import State
 from factory.synthesis.values import Dropped, Part, Slot
-from factory.warehouse import Warehouse, insert, next_no
+from factory.warehouse.file import Warehouse, insert, next_no
 
 if TYPE_CHECKING:
     import duckdb

@@ -11,7 +11,7 @@ from factory.errors import InputError
 from factory.task import TaskCard
 
 if TYPE_CHECKING:
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
 
 def programs_say(warehouse: Warehouse, card: TaskCard, texts: Sequence[str]) -> list[str | None]:
@@ -20,7 +20,7 @@ def programs_say(warehouse: Warehouse, card: TaskCard, texts: Sequence[str]) -> 
     Raises:
         InputError: The task is `multi`, or there is no accepted program.
     """
-    from factory.programs.pool import run_programs
+    from factory.programs.sandbox.host.pool import run_programs
 
     if card.kind == "multi":
         raise InputError("the programs' label check knows tasks of kind `single` alone", fix="Use `label_check: none`")

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 from factory import prompts
 from factory.annotation.shots import demonstrations as shots
 from factory.canonical import digest
+from factory.corpus.decontaminate import decontaminate
 from factory.errors import InputError
 from factory.llm.adapters import adapters
 from factory.result import Progress, StageResult, no_progress
-from factory.students.store import artefacts
-from factory.synthesis.decontaminate import decontaminate
+from factory.students.stored import artefacts
 from factory.task import TaskCard, current_card
 from factory.tuning import store
 from factory.tuning.pairs import Example, Pair, balanced
 from factory.tuning.train import Recipe, recipe_json, recipe_of
 
 if TYPE_CHECKING:
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SAMPLE = 1 << 20

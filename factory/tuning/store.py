@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from factory.canonical import digest
 from factory.errors import InputError
 from factory.tuning.pairs import Example
-from factory.warehouse import Warehouse, insert, next_no
+from factory.warehouse.file import Warehouse, insert, next_no
 
 if TYPE_CHECKING:
     from pathlib import Path

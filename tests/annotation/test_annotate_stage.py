@@ -15,7 +15,7 @@ from factory import prompts
 from factory.annotation.stage import annotate
 from factory.llm import EngineSettings, ModelRef, Pending, make_engine
 from factory.task import Label, TaskCard, register
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 
 _MODEL = ModelRef("m")
 TEXTS = ["buy now", "hello mum", "free money", "see you at six", "win a prize", "who is that"]

@@ -63,7 +63,7 @@ def ours(
 ) -> float:
     """Answers per second through dispatch and ledger, with a fresh DuckDB file."""
     from factory.llm import EngineSettings, make_engine, send
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
     with tempfile.TemporaryDirectory() as folder:
         warehouse = Warehouse.open(Path(folder) / "w.duckdb")

@@ -119,7 +119,7 @@ OURS = """
 import json, sys, tempfile, time
 from pathlib import Path
 from factory.llm import Ask, EngineSettings, Request, make_engine, send
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 given = json.loads(sys.argv[1])
 engine = make_engine(EngineSettings(**given["settings"]))
 if hasattr(engine, "llm"):

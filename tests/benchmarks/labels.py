@@ -32,7 +32,6 @@ MODELS = (
     "dawid_skene_missing",
     "dawid_skene_prior",
     "triplets",
-    "hyper",
     "joint",
 )
 RESULTS: dict[str, dict[str, dict[str, Any]]] = {"none": {}, "dev": {}}
@@ -42,7 +41,7 @@ QUICK = ("wrench_youtube", "llmvotes_emotion", "crowd_bluebird")
 # Scores -------------------------------------------------------------------------------------------------------------------
 def judged(data: VoteData, probs: np.ndarray) -> dict[str, Any]:
     """Scores on all and on covered rows; `said` and `gold` of all rows for the bootstrap."""
-    from factory.labels.decide import decide
+    from factory.denoise.decide import decide
 
     covered = data.score.votes.covered
     probs = probs.copy()
@@ -71,7 +70,7 @@ def not_worse(data: VoteData, one: dict[str, Any], other: dict[str, Any], *, rou
 
 def downstream(data: VoteData, probs: np.ndarray, vectors: list[Any] | None) -> float | None:
     """Score of one fixed student (logistic regression on TF-IDF), taught with the soft labels of covered rows of `fit`."""
-    from factory.labels.joint import soft_logistic
+    from factory.denoise.models.joint import soft_logistic
 
     if vectors is None or data.same:
         return None
@@ -85,9 +84,9 @@ def downstream(data: VoteData, probs: np.ndarray, vectors: list[Any] | None) -> 
 # The two tables -------------------------------------------------------------------------------------------------------------
 def measure_set(options: Options, name: str) -> None:
     """All models on one set: without gold, and with dev gold."""
+    from factory.denoise.choose import choose, choose_on_dev, predict
+    from factory.denoise.models.table import fit_label_model
     from factory.errors import InputError
-    from factory.labels.auto import choose, choose_on_dev, predict
-    from factory.labels.models import fit_label_model
 
     plain = load(options.data, name, limit=1000 if options.quick else 5000)
     told = with_dev(plain)
@@ -138,7 +137,7 @@ def measure_set(options: Options, name: str) -> None:
         if model == "auto":
             auto = choice
     beside = {} if vectors is None else {"features": vectors[3], "keys": keys_of(told.dev.texts)}
-    pool = {model: fitted[model] for model in fitted if model not in ("auto", "joint", "hyper")}
+    pool = {model: fitted[model] for model in fitted if model not in ("auto", "joint")}
     on_dev = choose_on_dev(auto, pool, (told.dev.votes, told.dev.gold), **beside)
     shown = {} if vectors is None else {"features": vectors[2], "keys": keys_of(told.score.texts)}
     for model, object_ in (*((m, f) for m, f in fitted.items() if m != "auto"), ("auto", on_dev.model)):
@@ -235,7 +234,7 @@ def crowd_kit(options: Options) -> None:
     import pandas as pd
     from crowdkit.aggregation import MACE, DawidSkene, MajorityVote, OneCoinDawidSkene
 
-    from factory.labels.models import fit_label_model
+    from factory.denoise.models.table import fit_label_model
 
     peers = {
         "MajorityVote": lambda: MajorityVote(),

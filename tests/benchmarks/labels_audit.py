@@ -18,7 +18,7 @@ import numpy as np
 from _harness import Options, Row, Skip, case, emit, main, row
 from labels_sets import VoteData, keys_of, load, lsa, score, tfidf
 
-from factory.labels.votes import VoteSet
+from factory.denoise.votes import VoteSet
 
 BUILT = ("knodle_yoruba_topics", "wrench_sms")
 REPORTED = ("wrench_youtube", "wrench_trec", "agnews")
@@ -31,7 +31,7 @@ def audit(options: Options) -> None:
     """Planted label errors: precision, recall and F1 of ours and of cleanlab's default on the same probabilities."""
     from cleanlab.filter import find_label_issues
 
-    from factory.labels.audit import find_issues, out_of_sample
+    from factory.review.find_errors import find_issues, out_of_sample
 
     for name in REPORTED:
         data = load(options.data, name, limit=1000)
@@ -72,7 +72,7 @@ def ask_curves(options: Options, name: str) -> None:
     As a user would: texts are asked about in rounds up to each budget, the answers (simulated from train gold) are read, and
     the labels are denoised anew before the next round, by `auto` without any gold. One seed is a draw of 1,000 train texts.
     """
-    from factory.labels.ask import pick
+    from factory.review.pick import pick
 
     data = load(options.data, name, limit=3000)
     vectors, keys = lsa(data.fit.texts, data.score.texts), keys_of(data.fit.texts)
@@ -116,9 +116,9 @@ def taught(pool: Pool, answers: np.ndarray, *, believe: bool = True) -> tuple[tu
 
     Texts without votes are left out, as `denoise` does unless told. Without `believe` answers are votes like all others.
     """
-    from factory.labels.answers import Answered
-    from factory.labels.auto import choose, predict
-    from factory.labels.joint import soft_logistic
+    from factory.denoise.choose import choose, predict
+    from factory.denoise.models.joint import soft_logistic
+    from factory.denoise.people import Answered
 
     data, k = pool.data, len(pool.data.classes)
     matrix = np.column_stack([data.fit.votes.take(pool.rows).matrix(), answers])

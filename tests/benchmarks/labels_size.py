@@ -23,7 +23,7 @@ def make(path: Path, n: int, distinct: float | None) -> None:
     """
     import pyarrow as pa
 
-    from factory.warehouse import Warehouse, insert
+    from factory.warehouse.file import Warehouse, insert
 
     rng = np.random.default_rng(0)
     kinds = n if distinct is None else int(n * distinct)
@@ -57,7 +57,7 @@ def make(path: Path, n: int, distinct: float | None) -> None:
 def furnish(path: Path, n: int) -> None:
     """What `denoise` needs beside the votes: a task with four labels, n train texts, and the programs."""
     from factory.task import Label, TaskCard, register
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
     warehouse = Warehouse.open(path)
     labels = tuple(Label(name=f"label {number}", description=f"number {number}") for number in range(CLASSES))
@@ -88,8 +88,8 @@ def denoised(path: Path, model: str) -> dict[str, Any]:
     """The whole stage, from votes in the warehouse to probabilities in it: by majority vote, Snorkel and `model`."""
     import snorkel.labeling.model  # noqa: F401
 
-    from factory.labels.stage import denoise
-    from factory.warehouse import Warehouse
+    from factory.denoise.stage import denoise
+    from factory.warehouse.file import Warehouse
 
     warehouse = Warehouse.open(path)
     began = time.perf_counter()
@@ -100,9 +100,9 @@ def denoised(path: Path, model: str) -> dict[str, Any]:
 
 def ours(path: Path, n: int, model: str, keep: str | None) -> dict[str, Any]:
     """Read the votes out of DuckDB, fit, and predict every text; with `keep`, save the first million probabilities there."""
-    from factory.labels.models import fit_label_model
-    from factory.labels.reading import Program, Texts, read_votes
-    from factory.warehouse import Warehouse
+    from factory.denoise.models.table import fit_label_model
+    from factory.denoise.read import Program, Texts, read_votes
+    from factory.warehouse.file import Warehouse
 
     if model == "snorkel":  # as in `library`: seconds are for the work, not for importing
         import snorkel.labeling.model  # noqa: F401
@@ -123,8 +123,8 @@ def ours(path: Path, n: int, model: str, keep: str | None) -> dict[str, Any]:
 
 def shares(path: Path, n: int) -> dict[str, Any]:
     """How many rows have a pattern of their own, and how many kinds of row there are, as shares of n."""
-    from factory.labels.reading import Program, Texts, read_votes
-    from factory.warehouse import Warehouse
+    from factory.denoise.read import Program, Texts, read_votes
+    from factory.warehouse.file import Warehouse
 
     texts = Texts(np.arange(1, n + 1, dtype=np.int32), np.ones(n, bool))
     programs = [Program(lf + 1, str(lf), None) for lf in range(LFS)]

@@ -90,7 +90,7 @@ def programs_of(path: Path) -> dict[str, Any]:
 def measured(options: Options, name: str) -> Row:
     """One set."""
     from factory.evaluation.record import summary
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
     path = made(options, name)
     found = summary(Warehouse.open(path))

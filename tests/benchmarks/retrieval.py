@@ -163,9 +163,9 @@ def embedding(options: Options) -> Row:
     """Passages embedded per second by the packaged MiniLM into the warehouse, beside sentence-transformers' own loop."""
     import pyarrow.parquet as pq
 
-    from factory.encoders import load_encoder, load_sentence_transformer, vectors_of
+    from factory.encoders.encoder import load_encoder, load_sentence_transformer, vectors_of
     from factory.synthesis.corpora import add_text
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
     encoder = load_encoder("auto")
     if encoder.folder is None:

@@ -30,8 +30,8 @@ from students_data import Rows, encoder, sample, table, vectors
 
 # 4: throughput -----------------------------------------------------------------------------------------------------------
 def _trained(options: Options, folder: str, kinds: tuple[str, ...]) -> dict[str, Any]:
+    from factory.export.write import ExportSpec, write_export
     from factory.students import fit_student
-    from factory.students.export import ExportSpec, write_export
 
     path = str(options.data / folder)
     train, test = table(path, "train"), table(path, "test")
@@ -64,8 +64,8 @@ def _rate(predict: Any, texts: list[str], rounds: int) -> list[float]:
 def _throughput(name: str, folder: str, options: Options) -> Rows:
     import torch
 
-    from factory.encoders import load_sentence_transformer
-    from factory.students.predict import load_export
+    from factory.encoders.encoder import load_sentence_transformer
+    from factory.predict.load import load_export
 
     threads = 1
     torch.set_num_threads(threads)

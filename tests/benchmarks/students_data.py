@@ -41,7 +41,7 @@ def label_names(folder: Path) -> list[str]:
 
 def encoder() -> Any:
     """The packaged MiniLM."""
-    from factory.encoders import load_encoder
+    from factory.encoders.encoder import load_encoder
 
     found = load_encoder("auto")
     if found.folder is None:
@@ -93,8 +93,8 @@ def points(said: np.ndarray, gold: np.ndarray, metric: str) -> float:
 def run(name: str, folder: str, options: Options) -> tuple[Path, str]:
     """Run a ready pipeline with recorded answers up to `denoise`: the folder of its warehouse, and its name."""
     from factory.errors import EngineError
-    from factory.pipeline import load_pipeline
-    from factory.run import run_pipeline
+    from factory.pipeline.load import load_pipeline
+    from factory.pipeline.run import run_pipeline
 
     pipeline = load_pipeline(ROOT / "pipelines" / f"{name}.yaml", {"data": str(options.data / folder)})
     runs = os.environ.get("LABEL_FACTORY_BENCH_RUNS")

@@ -101,10 +101,10 @@ def multi_goemotions(options: Options) -> Rows:
 def multi_reuters(options: Options) -> Rows:
     """Reuters' ten largest topics with the recorded programs' votes, against full gold."""
     place, name = run("reuters", "reuters21578_90", options)
-    from factory.students import reading
-    from factory.students.store import texts_of
+    from factory.distill import read as reading
+    from factory.students.stored import texts_of
     from factory.task import current_card
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
     warehouse = Warehouse.open(place / f"{name}.duckdb")
     classes = reading.classes_of(warehouse, current_card(warehouse))

@@ -65,7 +65,7 @@ class Weak:
 
 def _human(name: str, options: Options, *, test: bool = True) -> Weak:
     """Human rules of WRENCH; Agnews has no validation split, so a thirteenth of the training rows stands in for it."""
-    from factory.labels.models import fit_label_model
+    from factory.denoise.models.table import fit_label_model
 
     folder, metric, _, _ = WEAK[name]
     names = label_names(options.data / folder)
@@ -97,11 +97,11 @@ def _human(name: str, options: Options, *, test: bool = True) -> Weak:
 
 def _recorded(name: str, options: Options, *, test: bool = True) -> Weak:
     """The recorded programs of a ready pipeline, with the label models that its `denoise` fitted."""
-    from factory.encoders import vectors_of
-    from factory.students import reading
-    from factory.students.store import texts_of
+    from factory.distill import read as reading
+    from factory.encoders.encoder import vectors_of
+    from factory.students.stored import texts_of
     from factory.task import current_card
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
     folder, metric, _, _ = WEAK[name]
     place, stem = run(name, folder, options)

@@ -29,8 +29,8 @@ class Bench:
     """Vectors cached in a warehouse, and students on them."""
 
     def __init__(self, options: Options, name: str) -> None:
-        from factory.encoders import load_encoder
-        from factory.warehouse import Warehouse
+        from factory.encoders.encoder import load_encoder
+        from factory.warehouse.file import Warehouse
 
         given = options.extra.get("folder") or os.environ.get("LABEL_FACTORY_BENCH")
         self.folder = Path(given or Path(tempfile.gettempdir()) / "label-factory-bench").absolute()
@@ -39,7 +39,7 @@ class Bench:
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [n, d], cached."""
-        from factory.encoders import vectors_of
+        from factory.encoders.encoder import vectors_of
         from factory.synthesis.corpora import add_text
 
         with self.warehouse.lease() as db:
@@ -89,10 +89,10 @@ def draw(pool: Mapping[int, Sequence[Any]], size: int, seed: int) -> tuple[list[
 def run_recorded(name: str, options: Options) -> tuple[Any, dict[str, str]]:
     """Run ingest and the synthesize steps of a pipeline on its recorded answers; steps without answers are left out."""
     from factory.llm import Pending
-    from factory.pipeline import load_pipeline
-    from factory.run import call_step
-    from factory.steps import Context
-    from factory.warehouse import Warehouse
+    from factory.pipeline.load import load_pipeline
+    from factory.pipeline.run import call_step
+    from factory.pipeline.steps import Context
+    from factory.warehouse.file import Warehouse
 
     data = options.data if name.startswith("agnews") else options.data / "wrench_trec"
     pipeline = load_pipeline(ROOT / "pipelines" / f"{name}.yaml", {"data": str(data)})

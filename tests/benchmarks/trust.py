@@ -28,8 +28,8 @@ def scope(options: Options) -> Rows:
     """Out-of-scope texts of test told from those of 150 intents, by prototypes and by the highest probability."""
     from sklearn.metrics import roc_auc_score
 
+    from factory.predict.scope import fit_scope, limit_for, scope_scores
     from factory.students import fit_student
-    from factory.students.scope import fit_scope, limit_for, scope_scores
 
     train, test = columns(options, "clinc150", "train"), columns(options, "clinc150", "test")
     names = sorted(set(train["label"]) - {"oos"})
@@ -72,8 +72,8 @@ SETS = {"agnews": ("agnews", None), "trec": ("trec", None), "emotion": ("emotion
 
 def _calibrated(name: str, options: Options) -> Rows:
     from factory.evaluation.metrics import calibration
+    from factory.predict.trust import Abstain, abstention, conformal_limit, conformal_scores, fit_temperature
     from factory.students import fit_student
-    from factory.students.calibrate import Abstain, abstention, conformal_limit, conformal_scores, fit_temperature
 
     folder, dev_split = SETS[name]
     train, test = columns(options, folder, "train"), columns(options, folder, "test")

@@ -39,7 +39,7 @@ SETS = {"agnews": ("agnews", ("train", "test")), "imdb": ("imdb", ("train", "tes
 def recorded(name: str) -> tuple[str, ...]:
     """The recorded programs of a pipeline that pass the static check, in the order of the plan."""
     from factory import prompts
-    from factory.programs.sandbox.policy import Refused, check
+    from factory.programs.sandbox.sealed.policy import Refused, check
 
     path = ROOT / "pipelines" / name / "answers.jsonl"
     found: list[str] = []
@@ -117,7 +117,7 @@ def beside_snorkel(options: Options, name: str) -> list[Row]:
 
     Every run of ours and of the peers must give equal votes.
     """
-    from factory.programs.pool import Pool
+    from factory.programs.sandbox.host.pool import Pool
 
     sources, labels, texts = list(recorded(name)), labels_of(name), texts_of(options, name)
     functions = [plain_function(source, labels) for source in sources]
@@ -177,7 +177,7 @@ def python_imdb(options: Options) -> list[Row]:
 
 def overhead(options: Options, name: str) -> Row:
     """What the sandbox adds to a vote: one worker beside the same functions in this process, on one core each."""
-    from factory.programs.pool import Pool
+    from factory.programs.sandbox.host.pool import Pool
 
     sources, labels, texts = list(recorded(name)), labels_of(name), texts_of(options, name)[:10_000]
     functions = [plain_function(source, labels) for source in sources]
@@ -228,7 +228,7 @@ def many_texts(path: Path, count: int, texts: list[str]) -> None:
     import pyarrow as pa
 
     from factory.task import load_card, register
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
     warehouse = Warehouse.open(path)
     register(warehouse, load_card(ROOT / "pipelines" / "agnews" / "task.yaml"))
@@ -291,7 +291,7 @@ def simple_programs(count: int) -> list[str]:
 
 def _vote(path: str, block: int) -> None:
     from factory.programs.stage import vote
-    from factory.warehouse import Warehouse
+    from factory.warehouse.file import Warehouse
 
     vote(Warehouse.open(path), block=block)
 
@@ -329,7 +329,7 @@ def scale(options: Options) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "scale.duckdb"
         many_texts(path, count, texts_of(replace(options, quick=False), "agnews"))
-        from factory.warehouse import Warehouse
+        from factory.warehouse.file import Warehouse
 
         warehouse = Warehouse.open(path)
         _insert_programs(warehouse, sources)
@@ -390,7 +390,7 @@ def scale(options: Options) -> list[Row]:
 
 
 def _insert_programs(warehouse: Any, sources: list[str]) -> None:
-    from factory.warehouse import insert
+    from factory.warehouse.file import insert
 
     n = len(sources)
     with warehouse.lease() as db:
@@ -455,7 +455,7 @@ def many_labels(options: Options) -> Row:
     """151 labels (clinc150): one program that knows the words of every label's name."""
     import pyarrow.parquet as pq
 
-    from factory.programs.pool import Pool
+    from factory.programs.sandbox.host.pool import Pool
 
     table = pq.read_table(options.data / "clinc150" / "train.parquet", columns=["text", "label"])
     texts = table.column("text").to_pylist()[: 1_000 if options.quick else None]

@@ -13,7 +13,7 @@ from factory.corpus.export import export_data
 from factory.corpus.stage import ingest
 from factory.errors import ExportError, InputError
 from factory.task import Label, TaskCard, register
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 
 CARD = TaskCard(
     name="t", text="a message", labels=(Label(name="ham", description="honest"), Label(name="spam", description="not"))

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from factory.corpus.rows import content_hash
 from factory.corpus.stage import ingest
 from factory.errors import InputError
+from factory.files.rows import content_hash
 from factory.task import TaskCard, load_card
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 
 CARD = load_card(
     {"name": "t", "text": "a line", "labels": {"ham": "fine", "spam": "not fine"}},

@@ -10,9 +10,9 @@ import yaml
 from factory.corpus.init import write_start
 from factory.corpus.stage import ingest
 from factory.errors import InputError
-from factory.pipeline import load_pipeline
+from factory.pipeline.load import load_pipeline
 from factory.task import load_card
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 
 
 def test_a_file_with_labels_gives_a_card_and_a_line_that_can_be_ingested(tmp_path: Path) -> None:

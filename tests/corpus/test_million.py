@@ -20,7 +20,7 @@ import json, resource, sys, time
 from pathlib import Path
 from factory.corpus.stage import ingest
 from factory.task import load_card
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 import pyarrow.parquet
 card = load_card({"name": "t", "text": "a line", "labels": {"a": "x", "b": "y"}})
 warehouse = Warehouse.open(sys.argv[2])

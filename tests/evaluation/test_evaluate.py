@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 
 from factory.corpus.stage import ingest
+from factory.denoise.stage import denoise
+from factory.distill.stage import distill
 from factory.errors import InputError
-from factory.evaluation import report, stage
-from factory.evaluation.facts import gather
+from factory.evaluation import stage
 from factory.evaluation.stage import evaluate, store_gold, summary
-from factory.labels.stage import denoise
-from factory.students.stage import distill
+from factory.report import page as report
+from factory.report.facts import gather
 from factory.task import load_card
-from factory.warehouse import Warehouse, insert
+from factory.warehouse.file import Warehouse, insert
 
 CARD = load_card(
     {"name": "toy", "text": "a line", "labels": {"fruit": "about fruit", "tool": "about <b>tools</b> & $x$"}}

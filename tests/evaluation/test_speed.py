@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from factory.distill.stage import distill, export
 from factory.evaluation.speed import FILE, costs_of, rate
-from factory.students.stage import distill, export
-from factory.warehouse import Warehouse, insert
-from tests.students.conftest import fill, sentences
+from factory.warehouse.file import Warehouse, insert
+from tests.topics import fill, sentences
 
 
 def test_the_rate_is_texts_over_seconds() -> None:

@@ -141,8 +141,8 @@ def install(watch: Watch, store_every_s: float) -> None:
     """Watch the warehouse, the ledger, the steps and the run's files."""
     import factory.llm.dispatch
     import factory.llm.ledger
-    import factory.run
-    import factory.warehouse as warehouse
+    import factory.pipeline.run
+    import factory.warehouse.file as warehouse
 
     put = warehouse.insert
 
@@ -195,7 +195,7 @@ def install(watch: Watch, store_every_s: float) -> None:
     factory.llm.ledger.Ledger.settle = watched_settle  # type: ignore[method-assign]
     factory.llm.dispatch.STORE_EVERY_S = factory.llm.dispatch.STORE_MOST_S = store_every_s
 
-    call, number = factory.run.call_step, [0]
+    call, number = factory.pipeline.run.call_step, [0]
 
     @functools.wraps(call)
     def watched_call(step: Any, held: Any, context: Any, progress: Callable[[int, int, str], None]) -> Any:
@@ -208,7 +208,7 @@ def install(watch: Watch, store_every_s: float) -> None:
 
         return call(step, held, context, told)
 
-    factory.run.call_step = watched_call
+    factory.pipeline.run.call_step = watched_call
     folder = str(watch.folder)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from factory.errors import InputError
 from factory.llm import Answer, Ask, EngineSettings, Failure, ModelRef, Pending, Request, ask, make_engine
 from factory.llm.batch import batch_settings, read_results, write_recorded
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 
 MODEL = ModelRef("m")
 SCHEMA = {"choice": ["a", "b"]}

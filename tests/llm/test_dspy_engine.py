@@ -12,7 +12,7 @@ import pytest
 
 from factory.llm import EngineSettings, make_engine
 from factory.llm.dspy_engine import dspy_lm
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 
 
 def engine(url: str, **more: Any):

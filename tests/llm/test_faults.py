@@ -15,7 +15,7 @@ import pytest
 
 from factory.llm import Answer, Ask, EngineSettings, Failure, ModelRef, Request, make_engine, send
 from factory.llm.request import AnswerKey
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -189,7 +189,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from factory.llm import Ask, EngineSettings, ModelRef, Request, make_engine, send
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 engine = make_engine(EngineSettings(kind="server", url={url!r}, model="fake", concurrency=64))
 def asks():
     for i in range({n}):

@@ -14,7 +14,7 @@ from factory.llm.engines.base import Call, Fault, Reply
 from factory.llm.intake import grouped
 from factory.llm.journal import Journal
 from factory.llm.ledger import Ledger
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -213,7 +213,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the backgro
 import sys
 sys.path.insert(0, {root!r})
 from factory.llm import Ask, EngineSettings, ModelRef, Request, make_engine, send
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 engine = make_engine(EngineSettings(kind="server", url={url!r}, model="fake", concurrency=32))
 asks = (Ask(Request(ModelRef("fake"), ({{"role": "user", "content": str(i)}},))) for i in range(100000))
 print("ready", flush=True)

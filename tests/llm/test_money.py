@@ -9,9 +9,9 @@ import pytest
 from factory.errors import BudgetError, InputError
 from factory.llm import Ask, EngineSettings, ModelRef, Price, Request, Usage, ask, make_engine, parse_budget
 from factory.llm.engines.base import Call
-from factory.llm.plan import estimate
+from factory.llm.estimate import estimate
 from factory.llm.prices import cost_of, price_of, price_table
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 
 
 def request(text: str, **sampling: object) -> Request:

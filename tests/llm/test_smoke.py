@@ -14,11 +14,11 @@ import pytest
 from factory.llm import Answer, Ask, EngineSettings, Pending, Request, ask, make_engine
 from factory.llm.check import problem_with
 from factory.llm.engines.base import BulkEngine, Call, Engine, Reply
-from factory.llm.plan import prompt_guess
-from factory.pipeline import ASKING, load_pipeline
+from factory.llm.estimate import prompt_guess
+from factory.pipeline.load import ASKING, load_pipeline
+from factory.pipeline.run import Context, call_step, run_pipeline
 from factory.resources import shipped
-from factory.run import Context, call_step, run_pipeline
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 
 pytestmark = pytest.mark.vllm
 EACH = 12

@@ -8,7 +8,7 @@ import pytest
 from factory.llm import Answer, Ask, EngineSettings, Failure, Request, ask, make_engine
 from factory.llm.check import check_engine
 from factory.llm.engines.transformers import choice_scores, draw
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from factory.llm import Answer, Ask, EngineSettings, ModelRef, Pending, Request, ask, make_engine
 from factory.llm.check import check_engine, problem_with
 from factory.llm.request import Outcomes
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 
 pytestmark = pytest.mark.vllm
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,7 +130,7 @@ IN_PROCESS = (
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from factory.llm import Answer, Ask, EngineSettings, ModelRef, Request, ask, make_engine
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 """
     + KINDS
     + r"""

@@ -34,7 +34,7 @@ def main(config: dict[str, object]) -> dict[str, object]:
     import psutil  # noqa: F401  (before the user changes: ours may be unable to read the interpreter's folder)
     from hostile import programs
 
-    from factory.programs.pool import Pool
+    from factory.programs.sandbox.host.pool import Pool
 
     if config.get("user"):
         os.setgroups([])

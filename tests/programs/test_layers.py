@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from factory.errors import SandboxError
-from factory.programs.pool import Pool, run_programs
+from factory.programs.sandbox.host.pool import Pool, run_programs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel layers are Linux's")
 

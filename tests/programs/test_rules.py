@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from factory.programs import run_programs
 from factory.programs.rules import rules_to_python
-from factory.programs.sandbox.policy import check
+from factory.programs.sandbox.sealed.policy import check
 
 LABELS = ["ham", "spam"]
 RULES = st.lists(

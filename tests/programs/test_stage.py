@@ -12,7 +12,7 @@ import pytest
 from factory.llm import EngineSettings, Pending, make_engine
 from factory.programs import stage
 from factory.task import load_card, register
-from factory.warehouse import Warehouse, insert
+from factory.warehouse.file import Warehouse, insert
 
 CARD = {
     "name": "comments",

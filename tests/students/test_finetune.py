@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from factory.encoders import load_encoder
+from factory.encoders.encoder import load_encoder
 from factory.errors import InputError
+from factory.export.write import ExportSpec, write_export
+from factory.predict.load import load_export
 from factory.students import fit_student
-from factory.students.export import ExportSpec, write_export
 from factory.students.finetune import FinetuneStudent, changed
-from factory.students.predict import load_export
-
-from .conftest import SUBJECTS, sentences
+from tests.topics import SUBJECTS, sentences
 
 torch = pytest.importorskip("torch")
 QUICK = {"epochs": 1, "max_steps": 2, "batch_size": 8}

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from factory.encoders import load_encoder
+from factory.encoders.encoder import load_encoder
 from factory.students import fit_student
 from factory.students.setfit import SetFitStudent, draw_pairs, surest_rows
-
-from .conftest import sentences
+from tests.topics import sentences
 
 
 def test_pairs_are_drawn_in_linear_number_with_the_probability_of_being_alike() -> None:

@@ -12,7 +12,7 @@ from factory.llm.engines.base import BulkEngine, Call, Reply
 from factory.llm.request import Answer, Request
 from factory.llm.settings import EngineSettings
 from factory.task import Label, TaskCard
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 
 CARD = TaskCard(
     name="pets",

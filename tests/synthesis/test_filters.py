@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from factory.corpus.near import NearIndex, jaccard, near_in_space, shingles
 from factory.synthesis import filters
-from factory.synthesis.near import NearIndex, jaccard, near_in_space, shingles
 
 REAL = [
     "Oil prices rose above 50 dollars a barrel on Tuesday after a storm shut platforms in the Gulf of Mexico.",

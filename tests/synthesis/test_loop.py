@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from factory.corpus.near import THRESHOLD, jaccard, shingles
 from factory.synthesis.judge import Judge
 from factory.synthesis.loop import Check, Loop, State, diagnosis, trim
-from factory.synthesis.near import THRESHOLD, jaccard, shingles
 from factory.synthesis.values import Answer, Checked, Draw, Dropped, Goal, Part, Slot
 
 LABELS = ("ham", "spam")

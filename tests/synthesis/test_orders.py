@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from factory.corpus.near import THRESHOLD, jaccard, shingles
 from factory.llm.request import Request
-from factory.steps import take_in
-from factory.synthesis.near import THRESHOLD, jaccard, shingles
+from factory.pipeline.steps import take_in
 from factory.synthesis.stage import synthesize
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 from tests.synthesis.conftest import CARD, ScriptedEngine, sentence, wanted_label, writer
 
 HELD_OUT = {

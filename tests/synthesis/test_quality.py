@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from factory.synthesis.quality import measure
 from factory.synthesis.stage import synthesize
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 from tests.synthesis.conftest import ScriptedEngine, writer
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from factory.corpus.decontaminate import decontaminate
 from factory.corpus.stage import ingest
 from factory.llm.request import Request
-from factory.synthesis.decontaminate import decontaminate
 from factory.synthesis.stage import synthesize
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 from tests.synthesis.conftest import CARD, ScriptedEngine, sentence, writer
 
 

@@ -15,7 +15,7 @@ from factory.evaluation.stage import store_gold
 from factory.llm.request import Request
 from factory.synthesis.stage import synthesize
 from factory.tuning.pairs import Pair
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 from tests.synthesis.conftest import CARD, ScriptedEngine, sentence, writer
 
 

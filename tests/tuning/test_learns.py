@@ -16,12 +16,12 @@ from factory.corpus.stage import ingest
 from factory.evaluation.stage import evaluate, store_gold, summary
 from factory.llm import EngineSettings, make_engine
 from factory.llm.adapters import find_adapter
-from factory.programs.lifecycle import add_program
+from factory.programs.manage import add_program
 from factory.synthesis.stage import synthesize
 from factory.tuning.stage import pairs_of, tune
 from factory.tuning.store import examples
 from factory.tuning.train import Recipe, train_adapter
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 from tests.tuning.learnable import CARD, MARKERS, PROGRAM, build, line
 
 N_TEST = 100

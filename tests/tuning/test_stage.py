@@ -14,7 +14,7 @@ from factory.llm import EngineSettings, make_engine
 from factory.synthesis.stage import synthesize
 from factory.task import TaskCard
 from factory.tuning.stage import tune
-from factory.warehouse import Warehouse
+from factory.warehouse.file import Warehouse
 from tests.synthesis.conftest import CARD, ScriptedEngine, writer
 
 QUICK: dict[str, Any] = {"epochs": 1, "rank": 4, "batch": 8, "demonstrations": 0}

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from factory.llm.batchfile import Result, parse_results, write_calls
+from factory.llm.batch_files import Result, parse_results, write_calls
 from factory.llm.engines.base import BulkEngine, Call, Fault, Pending, Reply
 from factory.llm.request import Answer
 from factory.llm.settings import EngineSettings, as_list

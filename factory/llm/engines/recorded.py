@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from factory.errors import EngineError
-from factory.llm.batchfile import parse_results, write_whole
+from factory.llm.batch_files import parse_results, write_whole
 from factory.llm.engines.base import BulkEngine, Call, Fault, Pending, Reply
 from factory.llm.request import Answer, ModelRef, Request, Usage, estimate_tokens
 from factory.llm.settings import EngineSettings, as_list

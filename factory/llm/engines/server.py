@@ -13,7 +13,7 @@ import orjson
 
 from factory.errors import EngineError
 from factory.llm.engines.base import Call, CallEngine, Fault, Reply
-from factory.llm.openai_form import Unsupported, body_of, reply_of
+from factory.llm.openai_format import Unsupported, body_of, reply_of
 from factory.llm.request import ModelRef
 from factory.llm.settings import EngineSettings
 

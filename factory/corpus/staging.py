@@ -1,0 +1,335 @@
+"""Reading one source into a staging file, and taking that file into the warehouse as the difference to what is there."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.errors import InputError, WarehouseError
+from factory.files import OpenSource
+from factory.files.base import BATCH_ROWS, BadRow
+from factory.files.rows import Cleaner, LeftOut, Row
+from factory.files.source import SourceSpec
+from factory.result import Progress
+
+if TYPE_CHECKING:
+    import duckdb
+
+_STOP_COUNTING_AT = 1_000
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One source, read and staged.
+
+    Attributes:
+        path: A Parquet file of row_no, content_hash, text, fields, labels.
+        n_rows: Usable rows in it.
+        bad: Unusable rows, by row number.
+        left_out: How many rows each rule left out.
+        exemplars: Row numbers of marked rule exemplars.
+        content_digest: SHA-256 over number and content hash of every usable row, in order; it knows no label.
+    """
+
+    path: Path
+    n_rows: int
+    bad: tuple[BadRow, ...]
+    left_out: Mapping[str, int]
+    exemplars: tuple[int, ...]
+    content_digest: str
+
+
+def usable_rows(
+    source: OpenSource, cleaner: Cleaner, *, bad: list[BadRow], left: list[LeftOut], progress: Progress, what: str
+) -> Iterator[list[Row]]:
+    """Stream a source's usable rows in lists of a few thousand; the others are put into `bad` and `left`.
+
+    Raises:
+        InputError: More rows are unusable than the spec's `bad_limit` allows; the line names the first and the count.
+    """
+    spec = cleaner.spec
+    taken = seen = 0
+    wanted = list(dict.fromkeys([*cleaner.columns.wanted, *spec.where, *spec.exclude]))
+    for batch in source.batches(wanted):
+        rows: list[Row] = []
+        for row in cleaner.rows(batch):
+            if isinstance(row, Row):
+                if spec.limit is not None and taken >= spec.limit:
+                    break
+                taken += 1
+                rows.append(row)
+            elif isinstance(row, BadRow):
+                bad.append(row)
+            else:
+                left.append(row)
+        seen += len(batch.row_nos)
+        if len(bad) > max(spec.bad_limit, _STOP_COUNTING_AT):
+            break
+        progress(seen, 0, what)
+        if rows:
+            yield rows
+        if spec.limit is not None and taken >= spec.limit:
+            break
+    if len(bad) > spec.bad_limit:
+        raise too_many_bad(spec, bad)
+
+
+def drawn_per_label(batches: Iterator[list[Row]], per_label: int, seed: int) -> Iterator[list[Row]]:
+    """Keep `per_label` rows of each label: those with the smallest random numbers, so that fewer are a part of more.
+
+    A row of several labels counts for each and stands once. Memory is bounded by what is kept.
+
+    Yields:
+        One list, in the order of the source.
+    """
+    import heapq
+
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    kept: dict[int, list[tuple[float, int, Row]]] = {}
+    for rows in batches:
+        for row, number in zip(rows, rng.random(len(rows)), strict=True):
+            for label in row.labels:
+                heap = kept.setdefault(label, [])
+                entry = (-float(number), -row.row_no, row)
+                if len(heap) < per_label:
+                    heapq.heappush(heap, entry)
+                elif entry[:2] > heap[0][:2]:
+                    heapq.heapreplace(heap, entry)
+    chosen = {row.row_no: row for heap in kept.values() for _, _, row in heap}
+    if chosen:
+        yield [chosen[row_no] for row_no in sorted(chosen)]
+
+
+def too_many_bad(spec: SourceSpec, bad: Sequence[BadRow]) -> InputError:
+    """The one line for a source with too many unusable rows."""
+    first = min(bad, key=lambda row: row.row_no)
+    reasons = Counter(row.reason for row in bad)
+    stopped = len(bad) > max(spec.bad_limit, _STOP_COUNTING_AT)
+    count = f"{len(bad):,}{' or more' if stopped else ''}"
+    kinds = ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items()))
+    words = f"{first.reason}: {first.detail}" if first.detail else first.reason
+    rest = "" if len(bad) == 1 else f"; in all {count} rows cannot be used ({kinds})"
+    allowed = f" and {spec.bad_limit} are allowed" if spec.bad_limit else ""
+    more = "" if stopped else f", or allow them: `{{path: {spec.name}, bad_limit: {len(bad)}, ...}}`"
+    return InputError(f"{words}{rest}{allowed}", where=f"{spec.name}:{first.row_no}", fix=f"Mend the file{more}")
+
+
+def stage_source(source: OpenSource, cleaner: Cleaner, folder: Path, *, progress: Progress, what: str) -> Arrival:
+    """Read one source in bounded memory into a Parquet file in `folder`.
+
+    Raises:
+        InputError: Too many unusable rows.
+        WarehouseError: The disk is full.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [
+            ("row_no", pa.int64()), ("content_hash", pa.binary()), ("text", pa.string()), ("fields", pa.string()),
+            ("labels", pa.list_(pa.int32())),
+        ]
+    )  # fmt: skip
+    path = folder / "arrival.parquet"
+    bad: list[BadRow] = []
+    left: list[LeftOut] = []
+    summed = hashlib.sha256()
+    n_rows = 0
+    with disk(path), pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=False) as writer:
+        batches = usable_rows(source, cleaner, bad=bad, left=left, progress=progress, what=what)
+        if cleaner.spec.per_label is not None and cleaner.columns.label is not None:
+            batches = drawn_per_label(batches, cleaner.spec.per_label, cleaner.spec.sample_seed)
+        for rows in batches:
+            for row in rows:
+                summed.update(row.row_no.to_bytes(8, "big") + row.content_hash)
+            n_rows += len(rows)
+            for first in range(0, len(rows), BATCH_ROWS):
+                part = rows[first : first + BATCH_ROWS]
+                writer.write_table(
+                    pa.table(
+                        [
+                            [row.row_no for row in part], [row.content_hash for row in part], [row.text for row in part],
+                            [row.fields for row in part], [list(row.labels) for row in part],
+                        ],
+                        schema=schema,
+                    )
+                )  # fmt: skip
+    counts = Counter(row.reason for row in left)
+    exemplars = tuple(row.row_no for row in left if row.reason == "exemplar")
+    return Arrival(path, n_rows, tuple(bad), counts, exemplars, summed.hexdigest())
+
+
+@contextmanager
+def disk(path: Path) -> Iterator[None]:
+    """Turn a full or unwritable disk into one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise WarehouseError("the disk is full", where=path.parent, fix="Free some space and run again") from error
+        raise WarehouseError(
+            f"cannot be written: {error.strerror or error}",
+            where=path.parent,
+            fix="Choose a folder where you may write",
+        ) from error
+
+
+def take_in(
+    db: duckdb.DuckDBPyConnection, source_no: int, split: str, arrival: Arrival, *, gold: bool
+) -> dict[str, int]:
+    """Make the warehouse hold exactly the rows of an arrival for this source, writing the difference alone.
+
+    Args:
+        db: A lease's connection.
+        source_no: The source's number.
+        split: Its split.
+        arrival: What was read.
+        gold: Whether its labels go into `gold` (of `seed` and `dev`, never of another split).
+
+    Returns:
+        Counts: `new_texts`, `new_occurrences`, `gone_occurrences`, `gold_changes`, `bad_changes`.
+    """
+    assert not gold or split in ("seed", "dev")
+    db.execute(
+        "CREATE OR REPLACE TEMP VIEW incoming AS SELECT * FROM read_parquet(?)".replace("?", _quoted(arrival.path))
+    )
+    try:
+        first_no = _one(db, "SELECT coalesce(max(text_no), 0) FROM texts")
+        db.execute(
+            """CREATE OR REPLACE TEMP TABLE fresh AS
+               SELECT content_hash, first_row, ? + row_number() OVER (ORDER BY first_row) AS text_no
+               FROM (SELECT content_hash, min(row_no) AS first_row FROM incoming GROUP BY content_hash) AS firsts
+               WHERE NOT EXISTS (FROM texts WHERE texts.content_hash = firsts.content_hash)""",
+            [first_no],
+        )
+        counts = {"new_texts": _one(db, "SELECT count(*) FROM fresh")}
+        for first, last in _stretches(db):
+            db.execute(
+                """INSERT INTO texts (text_no, content_hash, text, fields, origin)
+                   SELECT fresh.text_no, incoming.content_hash, incoming.text, incoming.fields, 'corpus'
+                   FROM incoming JOIN fresh ON incoming.row_no = fresh.first_row
+                   WHERE incoming.row_no BETWEEN ? AND ? AND fresh.first_row BETWEEN ? AND ? ORDER BY fresh.text_no""",
+                [first, last, first, last],
+            )
+        db.execute(
+            """CREATE OR REPLACE TEMP TABLE located AS
+               SELECT incoming.row_no, texts.text_no, incoming.labels FROM incoming JOIN texts USING (content_hash)"""
+        )
+        counts["gone_occurrences"] = _changes(
+            db,
+            """DELETE FROM occurrences WHERE source_no = $source AND NOT EXISTS
+               (FROM located l WHERE l.row_no = occurrences.row_no AND l.text_no = occurrences.text_no)""",
+            {"source": source_no},
+        )
+        counts["new_occurrences"] = _changes(
+            db,
+            """INSERT INTO occurrences (source_no, row_no, text_no, split, kept)
+               SELECT $source, l.row_no, l.text_no, $split, true FROM located l WHERE NOT EXISTS
+               (FROM occurrences o WHERE o.source_no = $source AND o.row_no = l.row_no) ORDER BY l.row_no""",
+            {"source": source_no, "split": split},
+        )
+        counts["gold_changes"] = _take_gold(db, source_no) if gold else 0
+        counts["bad_changes"] = _take_bad(db, source_no, arrival)
+    finally:
+        db.execute("DROP VIEW IF EXISTS incoming")
+        db.execute("DROP TABLE IF EXISTS fresh")
+        db.execute("DROP TABLE IF EXISTS located")
+    return counts
+
+
+def _stretches(db: duckdb.DuckDBPyConnection) -> list[tuple[int, int]]:
+    """Row numbers of the new texts in stretches small enough to be sorted in memory."""
+    return db.execute(
+        """SELECT min(first_row), max(first_row) FROM
+           (SELECT first_row, (row_number() OVER (ORDER BY first_row) - 1) // 50000 AS part FROM fresh)
+           GROUP BY part ORDER BY 1"""
+    ).fetchall()
+
+
+def _take_gold(db: duckdb.DuckDBPyConnection, source_no: int) -> int:
+    new = "(SELECT row_no, text_no, unnest(labels) AS label_no FROM located) AS new"
+    same = "new.row_no = gold.row_no AND new.text_no = gold.text_no AND new.label_no = gold.label_no"
+    gone = _changes(
+        db,
+        f"DELETE FROM gold WHERE source_no = $source AND NOT EXISTS (FROM {new} WHERE {same})",
+        {"source": source_no},
+    )
+    added = _changes(
+        db,
+        f"""INSERT INTO gold (source_no, row_no, text_no, label_no) SELECT $source, row_no, text_no, label_no FROM {new}
+            WHERE NOT EXISTS (FROM gold WHERE gold.source_no = $source AND {same}) ORDER BY row_no, label_no""",
+        {"source": source_no},
+    )
+    return gone + added
+
+
+def _take_bad(db: duckdb.DuckDBPyConnection, source_no: int, arrival: Arrival) -> int:
+    wanted = sorted(
+        [(row.row_no, row.reason, row.detail) for row in arrival.bad]
+        + [
+            (row_no, "exemplar", "a hand-labelled rule example among the unlabelled texts")
+            for row_no in arrival.exemplars
+        ]
+    )
+    present = db.execute(
+        "SELECT row_no, drop_reason, detail FROM bad_rows WHERE source_no = ? ORDER BY ALL", [source_no]
+    ).fetchall()
+    if wanted == present:
+        return 0
+    db.execute("DELETE FROM bad_rows WHERE source_no = ?", [source_no])
+    if wanted:
+        from factory.warehouse.file import insert
+
+        insert(
+            db,
+            "bad_rows",
+            {
+                "source_no": [source_no] * len(wanted),
+                "row_no": [row[0] for row in wanted],
+                "drop_reason": [row[1] for row in wanted],
+                "detail": [row[2] for row in wanted],
+            },
+        )
+    return len(set(wanted) ^ set(present))
+
+
+def settle_splits(db: duckdb.DuckDBPyConnection) -> int:
+    """A text of `test` that stands in another split leaves that one; it comes back when it is no longer in `test`.
+
+    Returns:
+        How many occurrences changed.
+    """
+    tested = "(SELECT text_no FROM occurrences WHERE split = 'test')"
+    left = _changes(
+        db,
+        f"""UPDATE occurrences SET kept = false, leave_reason = 'in_test'
+            WHERE kept AND split <> 'test' AND text_no IN {tested}""",
+    )
+    back = _changes(
+        db,
+        f"""UPDATE occurrences SET kept = true, leave_reason = NULL
+            WHERE leave_reason = 'in_test' AND text_no NOT IN {tested}""",
+    )
+    return left + back
+
+
+def _changes(db: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
+    row = db.execute(sql, parameters).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _one(db: duckdb.DuckDBPyConnection, sql: str) -> int:
+    row = db.execute(sql).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"

@@ -1,0 +1,150 @@
+"""What every label model can do, and the form that most of them end in: a weight for every vote, added up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from factory.denoise.votes import VoteSet, as_votes
+from factory.errors import InputError
+
+LOG_ZERO = -1e4
+"""Stands for the logarithm of 0: far below any sum of real logarithms, and still a number that can be taken back."""
+
+
+class LabelModel(Protocol):
+    """A fitted model: votes in, a probability for every class out."""
+
+    @property
+    def name(self) -> str:
+        """As the table of models calls it."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """Number of classes (k)."""
+        ...
+
+    def predict_proba(self, votes: Any) -> np.ndarray:
+        """float32 [n, k], rows add up to 1. A row without votes gets what the model believes of such a text."""
+        ...
+
+    def params(self) -> Mapping[str, Any]:
+        """What was learned, as JSON-able values."""
+        ...
+
+
+@dataclass(frozen=True)
+class Around:
+    """What a label model around another has of it.
+
+    Attributes:
+        inner: The model inside.
+    """
+
+    inner: LabelModel
+
+    @property
+    def name(self) -> str:
+        """Of the model inside."""
+        return self.inner.name
+
+    @property
+    def classes(self) -> int:
+        """Number of classes (k)."""
+        return self.inner.classes
+
+
+@dataclass(frozen=True)
+class LogLinear:
+    """P(y | votes) proportional to exp(bias[y] + the sum of weights[vote, y] over the votes).
+
+    Attributes:
+        name: Of the model it was fitted as.
+        classes: Number of classes (k).
+        weights: float64 [m k, k].
+        bias: float64 [k], what a text without votes gets.
+        facts: JSON-able values worth keeping (iterations, balance, warnings).
+    """
+
+    name: str
+    classes: int
+    weights: np.ndarray
+    bias: np.ndarray
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def predict_proba(self, votes: VoteSet | Any) -> np.ndarray:
+        """Probabilities float32 [n, k] of a `VoteSet` or a dense label matrix with the columns of the fit."""
+        data = as_votes(votes, self.classes)
+        check_width(data, len(self.weights) // self.classes)
+        out = np.empty((len(data), self.classes), np.float32)
+        for rows, part, _ in data.chunks():
+            out[rows] = softmax(part @ self.weights + self.bias)
+        return out
+
+    def params(self) -> Mapping[str, Any]:
+        """The facts and the bias; weights only while they are few."""
+        found = {**self.facts, "bias": _rounded(self.bias)}
+        if self.weights.size <= 4096:
+            found["weights"] = _rounded(self.weights)
+        return found
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Rows of scores to rows that add up to 1, without overflow. Overwrites its argument."""
+    scores -= scores.max(axis=1, keepdims=True)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(axis=1, keepdims=True)
+    return scores
+
+
+def safe_log(values: np.ndarray) -> np.ndarray:
+    """The logarithm, with `LOG_ZERO` for zeros."""
+    with np.errstate(divide="ignore"):
+        return np.maximum(np.log(values), LOG_ZERO)
+
+
+def check_width(votes: VoteSet, lfs: int) -> None:
+    """Refuse votes with another number of labelling functions than the model was fitted on.
+
+    Raises:
+        InputError: They differ.
+    """
+    if votes.lfs != lfs:
+        raise InputError(f"the model was fitted on {lfs} labelling functions, and these votes have {votes.lfs}")
+
+
+def checked_balance(balance: Any, classes: int) -> np.ndarray | None:
+    """A class balance as float64 [k] that adds up to 1.
+
+    Raises:
+        InputError: Another number of classes, a share that is not above 0, or no numbers.
+    """
+    if balance is None:
+        return None
+    try:
+        shares = np.asarray(balance, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError("the class balance is a list of numbers, one per class") from error
+    if shares.shape != (classes,):
+        raise InputError(f"the class balance has {shares.size} shares, and there are {classes} classes")
+    if not np.isfinite(shares).all() or (shares <= 0).any():
+        raise InputError(
+            "every share of the class balance is above 0", fix="Give a rare class a small share such as 0.001"
+        )
+    return shares / shares.sum()
+
+
+def coin_weights(accuracies: np.ndarray, classes: int) -> np.ndarray:
+    """Log-linear weights float64 [m k, k] of functions that are right with the given chance, and else err evenly."""
+    right = np.clip(np.repeat(accuracies, classes), 1e-3, 1 - 1e-3)[:, None]
+    own = np.tile(np.eye(classes), (len(accuracies), 1)) > 0
+    return np.where(own, np.log(right), np.log((1 - right) / max(classes - 1, 1)))
+
+
+def _rounded(values: np.ndarray) -> list[Any]:
+    result: list[Any] = np.round(values, 6).tolist()
+    return result

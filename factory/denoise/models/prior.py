@@ -1,0 +1,158 @@
+"""Dawid and Skene's model with a prior that functions are better than chance, and class shares learned only if votes tell.
+
+Without the prior, functions that vote for one class, or seldom, lose their meaning: with abstention missing, a function
+that only ever says one class says nothing at all. The class shares are uniform where most votes come from functions that
+vote for one class only: such votes tell how often a function fires, not how common a class is, and shares learned from
+them collapse. Elsewhere they lie half way (geometric mean) between uniform and majority vote's shares, since uniform shares
+make the rare class of a skewed task common; and they are learned where that predicts held-out votes clearly better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from factory.denoise.models import dawid_skene
+from factory.denoise.models.base import LabelModel, LogLinear, safe_log, softmax
+from factory.denoise.people import answers
+from factory.denoise.votes import VoteSet, as_votes
+
+MOST_PATTERNS = 50_000
+SEVERAL = 0.5
+CLEARLY = 3.0
+EM_WORTH = 10.0
+"""In answers for each class: what EM believes of a function, where people's answers judge it too."""
+
+
+def fit(
+    votes: VoteSet | Any,
+    *,
+    classes: int,
+    balance: Any = None,
+    dev: Any = None,
+    strength: float = 10.0,
+    accuracy: float = 0.8,
+    max_iter: int = 50,
+    people: Sequence[int] = (),
+) -> LogLinear:
+    """Fit by EM, twice where the class shares may be learned.
+
+    Args:
+        votes: A `VoteSet` or a dense label matrix [n, m], -1 abstain.
+        classes: Number of classes.
+        balance: Class balance [k], kept fixed; if not given, see above.
+        dev: Accepted as by every model; not used.
+        strength: Weight of the prior on each row of each confusion matrix, in votes.
+        accuracy: What the prior believes a vote's chance to be right is.
+        max_iter: Most rounds of EM.
+        people: Functions that are people's answers: the others are judged by them (see `judged`).
+    """
+    data, _ = as_votes(votes, classes).patterns()
+
+    def fitted(shares: Any, estimate: bool = False) -> LogLinear:
+        model = dawid_skene.fit(
+            data, classes=classes, balance=shares, abstain="missing", strength=strength, accuracy=accuracy,
+            estimate_balance=estimate, max_iter=max_iter,
+        )  # fmt: skip
+        return judged(model, data, people) if people else model
+
+    if balance is not None or several_classes(data) < SEVERAL:
+        return fitted(balance)
+    plain = fitted(halfway_shares(data))
+    learned = fitted(None, estimate=True)
+    (first, weight), (second, _) = held_out(plain, data), held_out(learned, data)
+    mean, error = _mean(second - first, weight)
+    return learned if mean > CLEARLY * error else plain
+
+
+def judged(model: LogLinear, votes: VoteSet, people: Sequence[int]) -> LogLinear:
+    """The model with its functions judged by people's answers.
+
+    What EM believes of a function counts as `EM_WORTH` answers for each class. In EM itself some hundred answers would drown:
+    functions that err together confirm each other on every text that nobody answered.
+    """
+    shares = answers(votes, people)[0]
+    said = np.zeros_like(model.weights)
+    for rows, part, counts in votes.chunks():
+        said += part.T @ (shares[rows] * counts[:, None])
+    rates = (EM_WORTH * np.exp(model.weights) + said).reshape(votes.lfs, votes.classes, votes.classes)
+    rates /= rates.sum(axis=1, keepdims=True)
+    return replace(model, weights=safe_log(rates).reshape(model.weights.shape))
+
+
+def halfway_shares(votes: VoteSet) -> np.ndarray:
+    """Class shares [k] half way (geometric mean) between uniform and the mean vote shares of covered texts."""
+    counts = votes.class_votes()
+    weight = np.ones(len(votes)) if votes.counts is None else votes.counts
+    said = counts.sum(axis=1)
+    mean = (counts / np.maximum(said, 1)[:, None]).T @ weight
+    covered = max(float(weight[said > 0].sum()), 1.0)
+    half = np.sqrt(np.maximum(mean / covered, 1 / covered))
+    result: np.ndarray = half / half.sum()
+    return result
+
+
+def several_classes(votes: VoteSet) -> float:
+    """The share of votes by functions whose commonest class is less than 98% of their votes."""
+    said = votes.polarity()
+    total = said.sum(axis=1)
+    mixed = said.max(axis=1) < 0.98 * total
+    return float(total[mixed].sum() / max(total.sum(), 1.0))
+
+
+def held_out(model: LogLinear, votes: VoteSet, *, shares: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """How well a vote is foretold by its text's other votes.
+
+    Each vote v of function j is held out in turn. Its chance is sum_y P(y | other votes) P(v | y, j), with beliefs by the model,
+    or with `shares` by the other votes' shares (half a vote added to each class); P(v | y, j) is the model's in both.
+
+    Args:
+        model: Dawid and Skene's with missing abstentions: its weights are log P(v | y).
+        votes: What it was fitted on.
+        shares: Whether the beliefs are the shares of votes.
+
+    Returns:
+        The mean log chance of each distinct row with two votes or more, and how many texts it stands for.
+    """
+    data, _ = votes.patterns()
+    rows = np.flatnonzero(data.lengths >= 2)
+    if len(rows) > MOST_PATTERNS:
+        rows = np.sort(np.random.default_rng(0).permutation(rows)[:MOST_PATTERNS])
+    data = data.take(rows)
+    fold = np.tile(np.eye(data.classes), (data.lfs, 1))
+    chances, weights = [np.zeros(0)], [np.zeros(0)]
+    for _, part, counts in data.chunks():
+        lengths = np.diff(part.indptr)
+        row = np.repeat(np.arange(len(lengths)), lengths)
+        if shares:
+            belief = (part @ fold)[row] - fold[part.indices] + 0.5
+            belief /= belief.sum(axis=1, keepdims=True)
+        else:
+            belief = softmax((part @ model.weights + model.bias)[row] - model.weights[part.indices])
+        log = np.log(np.maximum((belief * np.exp(model.weights[part.indices])).sum(axis=1), 1e-12))
+        chances.append(np.bincount(row, weights=log, minlength=len(lengths)) / lengths)
+        weights.append(counts)
+    return np.concatenate(chances), np.concatenate(weights)
+
+
+def gain_over_shares(model: LabelModel, votes: VoteSet) -> tuple[float, float, float]:
+    """How much better the model's beliefs foretell held-out votes than the shares of votes do.
+
+    Returns:
+        Mean difference of log chances per text, its standard error, and the number of texts with two votes or more.
+    """
+    assert isinstance(model, LogLinear)
+    (mine, weight), (plain, _) = held_out(model, votes), held_out(model, votes, shares=True)
+    return (*_mean(mine - plain, weight), float(weight.sum()))
+
+
+def _mean(values: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+    """Weighted mean and its standard error; zeros where there is nothing."""
+    total = float(weight.sum())
+    if total == 0:
+        return 0.0, 0.0
+    mean = float(values @ weight / total)
+    return mean, float(np.sqrt((values - mean) ** 2 @ weight / total / total))

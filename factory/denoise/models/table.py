@@ -1,0 +1,58 @@
+"""The table of label models, and the one way to fit any of them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from factory.denoise.models import dawid_skene, joint, majority, prior, triplets, weighted
+from factory.denoise.models import snorkel as snorkel_model
+from factory.denoise.models.base import LabelModel
+from factory.errors import InputError
+
+MODELS: dict[str, Callable[..., LabelModel]] = {
+    "majority": majority.fit,
+    "snorkel": snorkel_model.fit,
+    "dawid_skene": partial(dawid_skene.fit, abstain="answer"),
+    "dawid_skene_missing": partial(dawid_skene.fit, abstain="missing"),
+    "dawid_skene_prior": prior.fit,
+    "weighted": weighted.fit,
+    "triplets": triplets.fit,
+    "joint": joint.fit,
+}
+
+
+def fit_label_model(
+    name: str, votes: Any, *, classes: int, balance: Any = None, dev: Any = None, **options: Any
+) -> LabelModel:
+    """Fit one label model.
+
+    Args:
+        name: A key of `MODELS`.
+        votes: A `factory.denoise.votes.VoteSet`, or a dense label matrix [n, m] of integers, -1 abstain.
+        classes: Number of classes (k).
+        balance: Class balance [k], or None.
+        dev: Gold-labelled votes for the models that can use them, as (votes, labels), or None.
+        options: The model's own parameters.
+
+    Raises:
+        InputError: There is no such model, or it cannot use these votes.
+
+    Example:
+        >>> import numpy as np
+        >>> model = fit_label_model("majority", np.array([[0, 0, 1], [1, 1, -1]]), classes=2)
+        >>> model.predict_proba(np.array([[1, -1, 1]])).tolist()
+        [[0.0, 1.0]]
+    """
+    if name not in MODELS:
+        near = difflib.get_close_matches(name, MODELS, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(MODELS)}"
+        raise InputError(f"there is no label model `{name}`", fix=f"{hint[0].upper()}{hint[1:]}")
+    try:
+        return MODELS[name](votes, classes=classes, balance=balance, dev=dev, **options)
+    except TypeError as error:
+        if "unexpected keyword" in str(error):
+            raise InputError(f"label model `{name}`: {str(error).split('()', 1)[-1].strip()}") from error
+        raise

@@ -1,0 +1,324 @@
+"""The verbs `distill` and `export` for a warehouse."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from factory.canonical import digest
+from factory.distill import read as reading
+from factory.distill.curate import Curated, Rules
+from factory.distill.self_training import SelfTraining
+from factory.distill.system import Plan
+from factory.distill.write import forget, path_of, store, write_folder
+from factory.encoders.encoder import Encoder, load_encoder
+from factory.errors import InputError
+from factory.result import Progress, StageResult, no_progress
+from factory.students.base import Student, make_config, student_class
+from factory.students.stored import StoredModel, artefacts, encoder_of, load_student, stored_model, stored_models
+from factory.task import TaskCard, current_card
+
+if TYPE_CHECKING:
+    from factory.export.write import ExportSpec
+    from factory.students.base import Trial
+    from factory.warehouse.file import Warehouse
+
+EXPORT_VERSION = 2
+
+MOST_SCOPE_TEXTS = 5000
+"""Texts of training that scope is learned from."""
+
+SYSTEMS = ("student", "student_dev", "programs_only", "synthesis_only", "student_setfit")
+STANDARD = ("student", "student_dev", "programs_only", "synthesis_only")
+
+
+def distill(
+    warehouse: Warehouse,
+    *,
+    student: str = "hybrid",
+    encoder: str = "auto",
+    try_students: list[str] | tuple[str, ...] = ("hybrid", "embedding", "linear"),
+    try_encoders: list[str] | tuple[str, ...] = (),
+    systems: list[str] | tuple[str, ...] = STANDARD,
+    options: dict[str, Any] | None = None,
+    setfit: dict[str, Any] | None = None,
+    confidence: float = 0.0,
+    confidence_weight: bool = False,
+    drop_ties: bool = False,
+    synthetic_weight: float = 0.5,
+    synthetic_cap: int = 500,
+    synthetic_agreement: float = 0.0,
+    synthetic_smoothing: float = 0.1,
+    seed_weight: float = 1.0,
+    balanced: bool = False,
+    unknown: Literal["no", "mask"] = "no",
+    self_training: dict[str, Any] | None = None,
+    progress: Progress = no_progress,
+) -> StageResult:
+    """Train students on the soft labels of the chosen label model and on accepted synthetic texts.
+
+    Args:
+        warehouse: Holds texts, soft labels and synthetic texts.
+        student: A name in `STUDENTS`, or `auto`: one of `try_students` and `try_encoders`, chosen on dev for `student_dev`
+            and by agreement with held-out labels for the others. One that stands on a sentence encoder becomes `linear` where
+            there is none, and it is said.
+        encoder: As in `load_encoder`.
+        try_students: Kinds that `auto` tries.
+        try_encoders: Further encoders that `auto` tries.
+        systems: Which to train: `student` (dev hidden from everything), `student_dev` (label model, cut-off, share of
+            synthetic texts and strength chosen on dev), `programs_only`, `synthesis_only`, and `student_setfit`. One whose
+            input does not exist is absent.
+        options: The student's own options (`c`, `gce`, ...).
+        setfit: Options of `student_setfit`.
+        confidence: Drop corpus texts whose best label is less probable.
+        confidence_weight: Weight corpus texts by their confidence.
+        drop_ties: Drop texts whose best labels are tied.
+        synthetic_weight: Weight of a synthetic text; 0 leaves them out.
+        synthetic_cap: At most so many per label.
+        synthetic_agreement: Drop a synthetic text whose own label the label model finds less probable.
+        synthetic_smoothing: Label smoothing of synthetic texts, in [0, 1).
+        seed_weight: Weight of a seed.
+        balanced: Give every label the same total weight.
+        unknown: Where texts may have several labels and no program speaks of one of them: `no`, or `mask` (left out of the loss).
+        self_training: Options of self-training on texts without a label (`SelfTraining`: `rounds`, `confidence`, ...); None
+            leaves it out. For tasks of one label per text.
+        progress: Called with (done, total, what).
+
+    Returns:
+        What was trained; skipped when every system was done already.
+
+    Raises:
+        InputError: Unknown system, student or option, or nothing to learn from.
+    """
+    for name in systems:
+        if name not in SYSTEMS:
+            raise InputError(f"there is no system {name!r}", fix=f"Known: {', '.join(SYSTEMS)}")
+    if unknown not in ("no", "mask"):
+        raise InputError(f"`unknown` is `no` or `mask`, not {unknown!r}")
+    card = current_card(warehouse)
+    classes = reading.classes_of(warehouse, card)
+    says: list[str] = []
+    found = load_encoder(encoder)
+    names = list(try_students) if student == "auto" else [student]
+    if student == "auto" and options:
+        raise InputError("`options` belong to one student", fix="Name it instead of `auto`")
+    if not names:
+        raise InputError("`try_students` is empty: `auto` has nothing to choose from", fix="Name at least one student")
+    encoders = [found, *(load_encoder(name) for name in try_encoders if student == "auto")]
+    standing = [name for name in names if student_class(name).stands_on_encoder]
+    if found.folder is None and standing:
+        says.append(f"{found.says}. The student is `linear` instead of `{student}`")
+        names, options = ["linear"], None
+    elif standing or "student_setfit" in systems:
+        says += [each.says for each in encoders]
+    rules = Rules(
+        "drop", confidence, confidence_weight, drop_ties, synthetic_weight, synthetic_cap, synthetic_agreement, seed_weight,
+        balanced, unknown,
+    )  # fmt: skip
+    candidates = [
+        (name, each) for name in names for each in (encoders if student_class(name).stands_on_encoder else encoders[:1])
+    ]
+    plan = Plan(
+        warehouse, classes, found, candidates, dict(options or {}), dict(setfit or {}), rules, synthetic_smoothing,
+        _self_training(self_training, classes.multi),
+    )  # fmt: skip
+    for name in names:
+        make_config(name, options)
+    if "student_setfit" in systems and found.folder is not None:
+        make_config("setfit", setfit)
+    done = {name: model.key for name, model in stored_models(warehouse).items()}
+    trained: dict[str, Any] = {}
+    kept: list[str] = []
+    for number, system in enumerate(systems):
+        progress(number, len(systems), system)
+        wanted = plan.config_of(system)
+        if wanted is None:
+            if system in done:
+                with warehouse.lease() as db:
+                    forget(db, system)
+            continue
+        key = digest(wanted)
+        if done.get(system) == key and (artefacts(warehouse) / path_of(key) / "student.json").is_file():
+            kept.append(system)
+            continue
+        trained[system] = _train(plan, system, wanted, key, progress)
+        says.append(_line(system, trained[system]))
+    progress(len(systems), len(systems), "systems")
+    if not trained and not kept:
+        raise InputError(
+            "there is nothing to learn from: no soft labels, no accepted synthetic texts and no seeds",
+            where=warehouse.path,
+            fix="Run `author`, `vote` and `denoise`, or `synthesize`, first",
+        )
+    if not trained:
+        return StageResult("distill", True, {"systems": kept}, ())
+    return StageResult("distill", False, {"systems": [*kept, *trained], "trained": trained}, tuple(says))
+
+
+def _train(plan: Plan, system: str, wanted: dict[str, Any], key: str, progress: Progress) -> dict[str, Any]:
+    from factory.distill.choose import choose_by_agreement, choose_on_dev
+    from factory.predict.scope import save_scope
+
+    label_model, facts = plan.chosen, {}
+    if system == "student_dev":
+        choice = choose_on_dev(plan, key, progress)
+        kind, encoder, label_model, options, facts = (
+            choice.kind, choice.encoder, choice.label_model, choice.options, choice.facts,
+        )  # fmt: skip
+        rows = plan.rows(system, label_model, choice.rules, choice.barred.tolist())
+    else:
+        rows = plan.rows(system, label_model, plan.rules)
+        kind, encoder = choose_by_agreement(plan, system, rows, key, progress)
+        options = plan.options_of(system, kind)
+    tried: list[tuple[str, Trial]] = []
+    if wanted["self_training"] is not None:
+        rows, rounds = plan.with_own_labels(kind, encoder, rows, options, progress)
+        tried += [("self-training: held-out soft cross-entropy", trial) for trial in rounds]
+    student = plan.fit(kind, encoder, rows, options, progress)
+    tried += [("held-out soft cross-entropy", trial) for trial in student.trials]
+    trust, scope = _trust(plan, system, student, encoder, rows, progress)
+    stands = student.stands_on_encoder
+    params = {
+        "labels": list(plan.classes.names),
+        "label_nos": list(plan.classes.numbers),
+        "multi": plan.classes.multi,
+        "encoder": encoder.name if stands else None,
+        "encoder_key": encoder.key if stands else None,
+        "chosen": dict(student.chosen),
+        "label_model": label_model.name if label_model is not None and plan.uses(system)[0] else None,
+        "rows": rows.counts(),
+        "trust": trust,
+        **facts,
+    }
+    folder = artefacts(plan.warehouse) / path_of(key)
+    write_folder(student, folder)
+    save_scope(scope, folder)
+    store(plan.warehouse, plan.classes, system, key, wanted, params, rows, kind, tried)
+    return {
+        "student": kind,
+        "rows": int(rows.kept.sum()),
+        "label_model": params["label_model"],
+        "chosen": params["chosen"],
+    }
+
+
+def _trust(
+    plan: Plan, system: str, student: Student, encoder: Encoder, rows: Curated, progress: Progress
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Temperature (applied to the student), label sets and thresholds from dev for `student_dev`; scope, with arrays, for any."""
+    from factory.predict import trust as calibrate
+    from factory.predict.scope import features_of, fit_scope
+
+    found: dict[str, Any] = {}
+    if system == "student_dev":
+        text_nos, gold = reading.dev_gold(plan.warehouse, plan.classes)
+        inputs = plan.inputs(student.kind, encoder, text_nos, progress)
+        temperature = calibrate.fit_temperature(student.predict_proba(inputs), gold, plan.classes.multi)
+        if temperature != 1.0:
+            student.cool(temperature)
+        found = {
+            "temperature": temperature,
+            **calibrate.trust_on(student.predict_proba(inputs), gold, plan.classes.multi),
+        }
+    kept = np.flatnonzero(rows.kept)
+    kept = np.sort(np.random.default_rng(len(kept)).permutation(kept)[:MOST_SCOPE_TEXTS])
+    vectors = features_of(student, plan.inputs(student.kind, encoder, rows.text_nos[kept], progress))
+    if vectors is None:
+        return found, {}
+    scope, arrays = fit_scope(vectors, rows.probs[kept], plan.classes.multi)
+    return {**found, **({"scope": scope} if scope else {})}, arrays
+
+
+def _self_training(options: dict[str, Any] | None, multi: bool) -> SelfTraining | None:
+    if options is None:
+        return None
+    if multi:
+        raise InputError("self-training is for tasks of one label per text", fix="Leave `self_training` out")
+    known = [field.name for field in fields(SelfTraining)]
+    for key in options:
+        if key not in known:
+            raise InputError(f"`self_training` has no option `{key}`", fix=f"It has: {', '.join(known)}")
+    return SelfTraining(**options)
+
+
+def _line(system: str, facts: dict[str, Any]) -> str:
+    source = f" on the labels of {facts['label_model']}" if facts["label_model"] else ""
+    return f"{system}: {facts['student']} trained on {facts['rows']} texts{source}"
+
+
+def export(
+    warehouse: Warehouse, out: str | Path, *, system: str = "student", progress: Progress = no_progress
+) -> StageResult:
+    """Write a trained system into a folder: safetensors and ONNX, tokenizer, labels in order, card, manifest.
+
+    Args:
+        warehouse: Holds the trained system.
+        out: A folder that does not exist, is empty, or holds an earlier export.
+        system: Which one.
+        progress: Called with (done, total, what).
+
+    Returns:
+        `did` has `path`, `kind`, `megabytes` and `parity`; skipped when the folder holds this very export already.
+
+    Raises:
+        InputError: The system was not trained.
+        ExportError: What was written disagrees with the student, or the folder holds something else.
+    """
+    from factory.export.write import write_export
+    from factory.files.manifest import manifest_digest
+
+    out = Path(out)
+    model = stored_model(warehouse, system)
+    card = current_card(warehouse)
+    key = digest({"export": EXPORT_VERSION, "model": model.key, "card": card.revision})
+    row = warehouse.query("SELECT manifest FROM exports WHERE key = ? AND path = ?", [key, str(out)])
+    if row and json.loads(row[0][0])["digest"] == manifest_digest(out):
+        facts = json.loads(row[0][0])
+        return StageResult("export", True, {"path": str(out), "kind": facts["kind"], "megabytes": facts["megabytes"]})
+    progress(0, 2, "the student's files")
+    spec = _spec(warehouse, model, card)
+    sample = warehouse.query(
+        "SELECT text FROM texts JOIN split_texts USING (text_no) WHERE split = 'train' ORDER BY content_hash LIMIT 64"
+    )
+    progress(1, 2, "writing and checking the export")
+    manifest = write_export(load_student(model), encoder_of(model), spec, out, [text for (text,) in sample])
+    size = sum(facts["bytes"] for facts in manifest["files"].values())
+    did = {"path": str(out), "kind": manifest["kind"], "megabytes": round(size / 1e6, 1), "parity": manifest["parity"]}
+    with warehouse.lease() as db:
+        from factory.warehouse.file import next_no
+
+        db.execute("DELETE FROM exports WHERE path = ?", [str(out)])
+        stored = {"digest": manifest_digest(out), "kind": did["kind"], "megabytes": did["megabytes"]}
+        db.execute(
+            "INSERT INTO exports (export_no, key, model_no, kind, path, manifest) VALUES (?, ?, ?, ?, ?, ?)",
+            [next_no(db, "exports", "export_no"), key, model.model_no, did["kind"], str(out), json.dumps(stored)],
+        )
+    progress(2, 2, "exported")
+    return StageResult(
+        "export", False, did, (f"{system} exported to {out}: {did['kind']}, {did['megabytes']} MB, parity checked",)
+    )
+
+
+def _spec(warehouse: Warehouse, model: StoredModel, card: TaskCard) -> ExportSpec:
+    from factory.export.write import ExportSpec
+    from factory.predict.scope import load_scope
+
+    facts: dict[str, Any] = {"texts": model.params["rows"]}
+    if model.params["label_model"]:
+        facts["label model"] = model.params["label_model"]
+    facts["student"] = {"kind": model.student, **model.params["chosen"]}
+    if model.encoder:
+        facts["encoder"] = model.encoder
+    for stage, asked, requests, tokens_in, tokens_out in warehouse.query(
+        "SELECT stage, model, sum(requests), sum(tokens_in), sum(tokens_out) FROM spend GROUP BY ALL ORDER BY ALL"
+    ):
+        facts[f"asked for {stage}"] = f"{requests} requests to {asked}, {tokens_in} tokens in, {tokens_out} out"
+    described = {name: card.label(name).description for name in model.labels}
+    return ExportSpec(
+        card.name, card.text, described, bool(model.params["multi"]), card.fields, model.system,
+        model.params.get("trust", {}), load_scope(model.folder), facts,
+    )  # fmt: skip

@@ -1,0 +1,146 @@
+"""One JSON document of many rows, streamed: WRENCH's `{"0": {"label", "weak_labels", "data"}}`, or a list of objects."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from factory.errors import InputError
+from factory.files.base import MAX_LINE_CHARS, BadRow, Batch, Collector, OpenSource
+from factory.files.lines import opened
+from factory.files.source import SourceSpec
+
+_CHUNK = 1 << 20
+_BLANKS = " \t\n\r"
+
+
+def open_document(path: Path, spec: SourceSpec) -> OpenSource:
+    """A WRENCH file (`label.json` beside it names the classes), or a JSON list of objects.
+
+    Raises:
+        InputError: Missing, empty, or not such a document.
+    """
+    names = _label_names(path)
+    columns: dict[str, None] = {}
+    for count, (_, row) in enumerate(_rows(path, spec, names)):
+        if count >= 50:
+            break
+        if isinstance(row, dict):
+            columns.update(dict.fromkeys(row))
+    if not columns:
+        raise InputError(
+            "no rows in this JSON document", where=path, fix="WRENCH JSON, or a list of objects, is expected"
+        )
+    return OpenSource(list(columns), lambda wanted: _batches(path, spec, names, wanted), vote_labels=names)
+
+
+def _batches(path: Path, spec: SourceSpec, names: Sequence[str], wanted: Sequence[str]) -> Iterator[Batch]:
+    collector = Collector(wanted)
+    for number, row in _rows(path, spec, names):
+        if isinstance(row, BadRow):
+            full = collector.add_bad(row)
+        else:
+            full = collector.add(number, row, sum(len(value) for value in row.values() if isinstance(value, str)))
+        if full:
+            yield full
+    yield collector.take()
+
+
+def _label_names(path: Path) -> tuple[str, ...]:
+    beside = path.parent / "label.json"
+    if not beside.is_file():
+        return ()
+    try:
+        told = json.loads(beside.read_text(encoding="utf-8"))
+        return tuple(str(told[key]) for key in sorted(told, key=int))
+    except (ValueError, TypeError, AttributeError, OSError) as error:
+        raise InputError(f"the label names cannot be read ({error})", where=beside) from error
+
+
+def _rows(path: Path, spec: SourceSpec, names: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+    with opened(path, spec.encoding) as (stream, _):
+        for number, (_, value) in enumerate(_items(stream, path), start=1):
+            if not isinstance(value, dict):
+                yield number, BadRow(number, "broken_row", "no JSON object")
+            else:
+                yield number, _flat(value, names)
+
+
+def _flat(value: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """WRENCH's nesting undone: `data`'s keys, `label` by name, `weak_labels` as `votes`."""
+    if not isinstance(value.get("data"), dict) or "weak_labels" not in value:
+        return dict(value)
+    row = {**value["data"], "votes": value["weak_labels"]}
+    label = value.get("label")
+    if isinstance(label, int) and 0 <= label < len(names):
+        label = names[label]
+    return {**row, "label": label, **{k: v for k, v in value.items() if k not in ("data", "weak_labels", "label")}}
+
+
+def _items(stream: io.TextIOWrapper, path: Path) -> Iterator[tuple[str | None, Any]]:
+    """The members of one JSON object, or the elements of one JSON list, one at a time."""
+    decoder = json.JSONDecoder()
+    buffer, at, ended = "", 0, False
+
+    def more() -> bool:
+        nonlocal buffer, at, ended
+        chunk = stream.read(_CHUNK)
+        ended = not chunk
+        buffer, at = buffer[at:] + chunk, 0
+        return not ended
+
+    def peek() -> str:
+        nonlocal at
+        while True:
+            while at < len(buffer) and buffer[at] in _BLANKS:
+                at += 1
+            if at < len(buffer):
+                return buffer[at]
+            if not more():
+                raise InputError("the JSON document is cut off", where=path, fix="Fetch it again")
+
+    def value() -> Any:
+        nonlocal at
+        while True:
+            peek()
+            try:
+                found, end = decoder.raw_decode(buffer, at)
+            except (ValueError, RecursionError) as error:
+                if isinstance(error, RecursionError) or len(buffer) - at > 2 * MAX_LINE_CHARS or not more():
+                    raise InputError(f"no JSON: {error}", where=path) from error
+                continue
+            if end == len(buffer) and not ended and more():
+                continue
+            at = end
+            return found
+
+    try:
+        opening = peek()
+    except InputError as error:
+        raise InputError("the file is empty", where=path) from error
+    if opening == "\ufeff":
+        at += 1
+        opening = peek()
+    if opening not in "{[":
+        raise InputError("this is no JSON object or list", where=path, fix="Name its `format:`")
+    closing = "}" if opening == "{" else "]"
+    at += 1
+    if peek() == closing:
+        return
+    while True:
+        name = None
+        if opening == "{":
+            name = value()
+            if not isinstance(name, str) or peek() != ":":
+                raise InputError("no JSON: a key is expected", where=path)
+            at += 1
+        yield name, value()
+        mark = peek()
+        at += 1
+        if mark == closing:
+            return
+        if mark != ",":
+            raise InputError(f"no JSON: a comma is expected and {mark!r} stands there", where=path)

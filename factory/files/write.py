@@ -1,0 +1,251 @@
+"""Labelled rows out, a chunk at a time: CSV, JSONL, Parquet.
+
+Every kind of file holds the row's own columns, then what is said of it, then the probabilities; where nothing is said (None, and
+NaN for a probability) the cell is empty or null. A column of the row that has the name of one of ours is kept as `input_NAME`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from factory.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from factory.files.tables import Chunk
+
+KINDS = (".csv", ".jsonl", ".parquet")
+MARK = b"label_factory"
+"""Key of a Parquet file's metadata: what it was made from."""
+
+
+class Writer(Protocol):
+    """Takes chunks, what is said of their texts, and the probabilities, float32 [n, k]."""
+
+    def write(self, chunk: Chunk, said: Sequence[dict[str, Any]], probs: NDArray[np.float32]) -> None:
+        """Append rows."""
+
+    def end(self) -> None:
+        """Write what is due even if there was no row."""
+
+
+def _kept(names: Sequence[str], taken: frozenset[str]) -> list[str]:
+    """The names under which the columns of the input are written: none of ours, and none twice."""
+    used = taken | set(names)
+    found = []
+    for name in names:
+        new = name
+        while name in taken and new in used:
+            new = f"input_{new}"
+        used |= {new}
+        found.append(new)
+    return found
+
+
+def _same_columns(row: Mapping[str, Any], names: Sequence[str]) -> None:
+    new = next((name for name in row if name not in names), None)
+    if new is not None:
+        raise InputError(f"a row has {new!r}, which the first row lacks: a table would lose it", fix="Write .jsonl")
+
+
+class JsonlWriter:
+    """One JSON object per line; probabilities as an object by label."""
+
+    def __init__(self, stream: TextIO, labels: Sequence[str], columns: Mapping[str, str]) -> None:
+        self.stream, self.labels = stream, list(labels)
+        self.taken = frozenset([*columns, "probabilities"])
+
+    def write(self, chunk: Chunk, said: Sequence[dict[str, Any]], probs: NDArray[np.float32]) -> None:
+        for row, words, values in zip(chunk.rows, said, probs, strict=True):
+            each = {name: _rounded(value) for name, value in zip(self.labels, values, strict=True)}
+            given = dict(zip(_kept(list(row), self.taken), row.values(), strict=True))
+            record = {**given, **words, "probabilities": each}
+            self.stream.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+
+    def end(self) -> None:
+        self.stream.flush()
+
+
+def _rounded(value: Any) -> float | None:
+    return None if value != value else round(float(value), 6)
+
+
+class CsvWriter:
+    """`p_LABEL` for each label; lists of labels joined by `|`, yes and no as `true` and `false`."""
+
+    def __init__(self, stream: TextIO, labels: Sequence[str], columns: Mapping[str, str]) -> None:
+        self.stream, self.labels, self.columns = stream, list(labels), dict(columns)
+        self.ours = [*self.columns, *(f"p_{name}" for name in self.labels)]
+        self.taken = frozenset(self.ours)
+        self.table: Any = None
+        self.names: list[str] = []
+
+    def write(self, chunk: Chunk, said: Sequence[dict[str, Any]], probs: NDArray[np.float32]) -> None:
+        for row, words, values in zip(chunk.rows, said, probs, strict=True):
+            if self.table is None:
+                self.names = list(row)
+                self._begin(_kept(self.names, self.taken))
+            _same_columns(row, self.names)
+            cells = [_cell(row.get(name)) for name in self.names] + [_cell(words[name]) for name in self.columns]
+            self.table.writerow([*cells, *("" if value != value else f"{float(value):.6f}" for value in values)])
+
+    def _begin(self, names: Sequence[str]) -> None:
+        self.table = csv.writer(_Lines(self.stream), lineterminator="\r\n")
+        self.table.writerow([*names, *self.ours])
+
+    def end(self) -> None:
+        if self.table is None:
+            self._begin([])
+
+
+class _Lines:
+    """Takes rows that end in CR LF, for which the csv module quotes a lone CR too, and ends them in LF."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, row: str) -> int:
+        return self.stream.write(row.removesuffix("\r\n") + "\n")
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return "|".join(value)
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (list, dict)) else value
+
+
+class ParquetWriter:
+    """`p_LABEL` for each label; the columns of a Parquet file keep their types."""
+
+    def __init__(self, path: Path, labels: Sequence[str], columns: Mapping[str, str], mark: str | None = None) -> None:
+        self.path, self.labels, self.columns, self.mark = path, list(labels), dict(columns), mark
+        self.taken = frozenset([*self.columns, *(f"p_{name}" for name in self.labels)])
+        self.file: Any = None
+        self.names: list[str] = []
+
+    def write(self, chunk: Chunk, said: Sequence[dict[str, Any]], probs: NDArray[np.float32]) -> None:
+        import pyarrow as pa
+
+        table = chunk.table
+        if table is None:
+            self.names = self.names or list(chunk.rows[0])
+            for row in chunk.rows:
+                _same_columns(row, self.names)
+            table = pa.table({name: _column([row.get(name) for row in chunk.rows]) for name in self.names})
+        table = table.rename_columns(_kept(table.column_names, self.taken))
+        for name, kind in self._kinds().items():
+            mine = probs[:, self.labels.index(name[2:])] if name not in self.columns else [w[name] for w in said]
+            table = table.append_column(name, pa.array(mine, kind, from_pandas=True))
+        self._append(table)
+
+    def _kinds(self) -> dict[str, Any]:
+        import pyarrow as pa
+
+        kinds = {
+            "label": pa.string(), "labels": pa.list_(pa.string()), "number": pa.float64(), "yes_no": pa.bool_()
+        }  # fmt: skip
+        ours = {name: kinds[kind] for name, kind in self.columns.items()}
+        return ours | {f"p_{name}": pa.float32() for name in self.labels}
+
+    def _append(self, table: Any) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if self.file is None:
+            about = {name: value for name, value in (table.schema.metadata or {}).items() if name != MARK}
+            about |= {} if self.mark is None else {MARK: self.mark.encode()}
+            self.file = pq.ParquetWriter(self.path, table.schema.with_metadata(about))
+        try:
+            self.file.write_table(table.cast(self.file.schema))
+        except (pa.ArrowException, ValueError) as error:
+            raise InputError(
+                f"a column changes its type: {' '.join(str(error).split())}", where=self.path.name, fix="Write .jsonl"
+            ) from error
+
+    def end(self) -> None:
+        import pyarrow as pa
+
+        if self.file is None:
+            self._append(pa.schema(list(self._kinds().items())).empty_table())
+        self.file.close()
+
+
+def _column(values: list[Any]) -> Any:
+    """Strings, numbers or booleans as they are; anything else, and what is mixed, as JSON. All nulls are strings."""
+    import pyarrow as pa
+
+    kinds = {type(value) for value in values if value is not None}
+    if not kinds or kinds == {str}:
+        return pa.array(values, pa.string())
+    largest = max((abs(value) for value in values if type(value) is int), default=0)
+    if kinds == {int} and largest < 2**63:
+        return pa.array(values, pa.int64())
+    if kinds == {bool} or (kinds <= {int, float} and largest <= 2**53):
+        return pa.array(values, pa.bool_() if kinds == {bool} else pa.float64())
+    return pa.array([None if value is None else json.dumps(value, ensure_ascii=False) for value in values], pa.string())
+
+
+@contextlib.contextmanager
+def open_writer(
+    out: str | Path | None, labels: Sequence[str], columns: Mapping[str, str], mark: str | None = None
+) -> Iterator[Writer]:
+    """A writer by the ending of `out`; None is JSONL on stdout. A file that was begun and not ended is not left behind.
+
+    Args:
+        out: Where to write.
+        labels: In the order of the probabilities.
+        columns: What is said of each text: name to `label`, `labels`, `number` or `yes_no`.
+        mark: Kept under `MARK` in a Parquet file.
+
+    Raises:
+        InputError: An ending that cannot be written, or a folder where that cannot be done.
+    """
+    if out is None:
+        lines = JsonlWriter(sys.stdout, labels, columns)
+        yield lines
+        lines.end()
+        return
+    path = Path(out)
+    kind = path.suffix.lower()
+    if kind not in KINDS:
+        raise InputError(f"a file of kind {kind!r} cannot be written", where=path, fix="Use .csv, .jsonl or .parquet")
+    if path.is_dir():
+        raise InputError("this is a folder", where=path, fix="Name a file")
+    draft = path.with_name(path.name + ".draft")
+    try:
+        if kind == ".parquet":
+            draft.touch()
+            parquet = ParquetWriter(draft, labels, columns, mark)
+            try:
+                yield parquet
+                parquet.end()
+            finally:
+                if parquet.file is not None:
+                    parquet.file.close()
+        else:
+            with draft.open("w", encoding="utf-8", newline="") as stream:
+                writer = (
+                    JsonlWriter(stream, labels, columns) if kind == ".jsonl" else CsvWriter(stream, labels, columns)
+                )
+                yield writer
+                writer.end()
+        if mark is not None:  # a later run takes the name alone for a whole file, after a power cut too
+            with draft.open("r+b") as written:
+                os.fsync(written.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror or error}", where=path) from error
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)

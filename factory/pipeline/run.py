@@ -1,0 +1,248 @@
+"""Running a pipeline: the steps in order, each skipped when what it would do is done, with what it did on record."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from factory.cluster.ray import need_ray
+from factory.errors import InputError
+from factory.pipeline.load import ASKING, Pipeline, Step, step_function
+from factory.pipeline.lock import alone_in
+from factory.pipeline.steps import Context
+from factory.result import Progress, StageResult, no_progress
+from factory.warehouse.file import Warehouse
+
+LINGER_S = 0.05
+"""For how long a query of a run leaves the warehouse open for the next query, in seconds."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run did.
+
+    Attributes:
+        name: The pipeline's name.
+        warehouse: The warehouse file.
+        steps: The result of every step, in order.
+        nothing_to_do: True when every step was done already.
+        export: The exported model's folder, or None.
+        report: The report's HTML page, or None.
+        evaluation: `{split, n, systems: {...}}`, or None.
+    """
+
+    name: str
+    warehouse: Path | None
+    steps: tuple[StageResult, ...]
+    nothing_to_do: bool
+    export: Path | None
+    report: Path | None
+    evaluation: Mapping[str, Any] | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `factory run --json` prints."""
+        return {
+            "pipeline": self.name,
+            "warehouse": None if self.warehouse is None else str(self.warehouse),
+            "nothing_to_do": self.nothing_to_do,
+            "steps": [{"stage": step.stage, "skipped": step.skipped, **step.did} for step in self.steps],
+            "report": None if self.report is None else str(self.report),
+            "export": None if self.export is None else str(self.export),
+            "evaluation": self.evaluation,
+        }
+
+
+def run_pipeline(
+    pipeline: Pipeline,
+    *,
+    folder: Path | None = None,
+    warehouse: Warehouse | None = None,
+    only: Sequence[str] = (),
+    budget: str | None = None,
+    alone: bool = True,
+    progress: Callable[[Step, int, int], Progress] | None = None,
+    told: Callable[[Step, StageResult], None] | None = None,
+) -> RunResult:
+    """Run a pipeline's steps in order.
+
+    Every step looks into the warehouse for what is done already, does the rest, and commits as it goes: a run that was
+    killed is continued by calling this again.
+
+    Args:
+        pipeline: From `load_pipeline`.
+        folder: The run's folder; `factory-runs/NAME` in the working folder by default.
+        warehouse: Use this warehouse instead of the folder's own.
+        only: Names of steps; others are left out.
+        budget: Overrides the pipeline's.
+        alone: Whether another run in the warehouse's folder is a reason to refuse: both would do, and pay for, the same.
+        progress: Makes a progress callback for a step `(step, its number, number of steps)`.
+        told: Called after each step with its result.
+
+    Raises:
+        InputError: Another run is at work there.
+        FactoryError: Whatever a step says; what was done before it stands.
+    """
+    folder = (folder or Path("factory-runs") / pipeline.name).absolute()
+    place = folder if warehouse is None else warehouse.folder
+    with alone_in(place) if alone and place is not None else nullcontext():
+        if warehouse is None:
+            warehouse = Warehouse.open(folder / f"{pipeline.name}.duckdb")
+        context = Context(pipeline.card, folder, pipeline.base, pipeline.engine, budget or pipeline.budget)
+        return _run_steps(pipeline, warehouse, context, only, progress, told)
+
+
+def _run_steps(
+    pipeline: Pipeline,
+    warehouse: Warehouse,
+    context: Context,
+    only: Sequence[str],
+    progress: Callable[[Step, int, int], Progress] | None,
+    told: Callable[[Step, StageResult], None] | None,
+) -> RunResult:
+    context.spending()  # a budget that cannot be read is said before anything is done
+    steps = [step for step in pipeline.steps if not only or step.verb in only]
+    unknown = [verb for verb in only if verb not in {step.verb for step in pipeline.steps}]
+    if unknown:
+        raise InputError(f"the pipeline has no step `{unknown[0]}`", where=pipeline.path)
+    if any(step.verb in ASKING for step in steps):
+        refuse_to_do(pipeline)
+    if any(step.params.get("ray") for step in steps):
+        need_ray()  # said before anything is asked or paid for
+    results: list[StageResult] = []
+    run_no: int | None = None
+    warehouse.linger_s = LINGER_S
+    try:
+        for number, step in enumerate(steps):
+            started = datetime.now()
+            callback = progress(step, number, len(steps)) if progress else no_progress
+            result = call_step(step, warehouse, context, callback)
+            results.append(result)
+            if not result.skipped:
+                run_no = _record(warehouse, run_no, pipeline, number, result, started)
+            if told:
+                told(step, result)
+    except BaseException:
+        _end(warehouse, run_no, "stopped")
+        raise
+    finally:
+        context.close()
+        warehouse.let_go()
+    _end(warehouse, run_no, "finished")
+    return RunResult(
+        pipeline.name,
+        warehouse.path,
+        tuple(results),
+        all(result.skipped for result in results),
+        _path(results, "export"),
+        _path(results, "report"),
+        _evaluation(warehouse, pipeline.steps),
+    )
+
+
+def call_step(step: Step, warehouse: Warehouse, context: Context, progress: Progress = no_progress) -> StageResult:
+    """Call a step's function with its parameters and whichever of engine, budget, progress and context it takes."""
+    function = step_function(step.verb)
+    wanted = inspect.signature(function).parameters
+    given: dict[str, Any] = dict(step.params)
+    if "progress" in wanted:
+        given["progress"] = progress
+    if "budget" in wanted:
+        given["budget"] = context.spending()
+    if "context" in wanted:
+        given["context"] = context
+    if "engine" in wanted:
+        given["engine"] = context.engine()
+    result: StageResult = function(warehouse, **given)
+    return result
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+def still_to_do(pipeline: Pipeline) -> tuple[str, ...]:
+    """What is still as `factory init` wrote it, in words: the model is MODEL, or descriptions begin with TODO."""
+    found = ["the engine's `model` is still MODEL"] if (pipeline.engine or {}).get("model") == "MODEL" else []
+    open_labels = [f"`{label.name}`" for label in pipeline.card.labels if label.description.startswith("TODO")]
+    if open_labels:
+        found.append(f"the description of {', '.join(open_labels)} is still a TODO")
+    return tuple(found)
+
+
+def refuse_to_do(pipeline: Pipeline) -> None:
+    """Ask nothing while a person has something to fill in.
+
+    Raises:
+        InputError: See `still_to_do`.
+    """
+    found = still_to_do(pipeline)
+    if found:
+        raise InputError(
+            "; ".join(found),
+            where=pipeline.path,
+            fix="Name the model that the server serves, and say in one or two sentences what each label means",
+        )
+
+
+def _record(
+    warehouse: Warehouse, run_no: int | None, pipeline: Pipeline, number: int, result: StageResult, started: datetime
+) -> int:
+    from factory.warehouse.file import next_no
+
+    with warehouse.lease() as db:
+        if run_no is None:
+            run_no = next_no(db, "runs", "run_no")
+            config = [{step.verb: _plain(dict(step.params))} for step in pipeline.steps]
+            db.execute(
+                "INSERT INTO runs VALUES (?, ?, ?, ?, NULL, 'running')",
+                [run_no, pipeline.name, json.dumps(config), started],
+            )
+        db.execute(
+            "INSERT INTO stage_runs VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                run_no,
+                number,
+                result.stage,
+                result.skipped,
+                json.dumps(_plain(dict(result.did))),
+                started,
+                datetime.now(),
+            ],
+        )
+    return run_no
+
+
+def _end(warehouse: Warehouse, run_no: int | None, status: str) -> None:
+    if run_no is not None:
+        with warehouse.lease() as db:
+            db.execute("UPDATE runs SET ended_at = ?, status = ? WHERE run_no = ?", [datetime.now(), status, run_no])
+
+
+def _path(results: Sequence[StageResult], stage: str) -> Path | None:
+    paths = [result.did.get("path") for result in results if result.stage == stage]
+    return Path(paths[-1]) if paths and paths[-1] else None
+
+
+def _evaluation(warehouse: Warehouse, steps: Sequence[Step]) -> Mapping[str, Any] | None:
+    if not any(step.verb == "evaluate" for step in steps):
+        return None
+    from factory.evaluation import stage
+
+    summary: Mapping[str, Any] | None = stage.summary(warehouse)
+    return None if summary is None else {name: summary[name] for name in ("split", "n", "systems")}
+
+
+def _plain(value: Any) -> Any:
+    """A JSON-able copy: models become mappings, paths become text."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        return value
+    return str(value)

@@ -1,0 +1,210 @@
+"""An exported student at work: opening it, asking it, labelling files of any size."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from factory.errors import ExportError, InputError
+from factory.files.manifest import checked, read_manifest
+from factory.files.tables import read_rows
+from factory.files.write import open_writer
+from factory.predict.decide import Asked, Judge
+from factory.predict.predictors import make_predictor, read_safetensors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from factory.predict.predictors import Answers, Predictor
+
+CHUNK = 1024
+GRAPHS = {"fp32": "model.onnx", "int8": "model_int8.onnx"}
+
+
+class Exported:
+    """An exported student.
+
+    Attributes:
+        labels: Label names in the order of the columns.
+        multi: Whether a text may have any number of labels.
+        kind: `transformer`, `hybrid`, `static` or `linear`.
+        fields: The task's fields, if its texts have several.
+        trust: Calibration that the export carries: `conformal`, `abstain`, `scope`.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any], facts: dict[str, Any], predictor: Predictor) -> None:
+        self.folder = folder
+        self.labels: list[str] = list(facts["labels"])
+        self.multi: bool = bool(facts["multi"])
+        self.kind: str = facts["kind"]
+        self.fields: list[str] = list(facts.get("fields", []))
+        self.trust: dict[str, Any] = dict(facts.get("trust", {}))
+        self._manifest = manifest
+        self._predictor = predictor
+
+    def answer(self, texts: Sequence[str]) -> Answers:
+        """Probabilities, float32 [n, k], and the features that scope is judged on, float32 [n, d]; in the order asked."""
+        if not texts:
+            return np.zeros((0, len(self.labels)), np.float32), np.zeros((0, 0), np.float32)
+        return self._predictor(texts)
+
+    def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """float32 [n, k], in the order asked."""
+        return self.answer(texts)[0]
+
+    def predict(self, texts: Sequence[str]) -> list[str] | list[list[str]]:
+        """The most probable label of each text; in a multi task the labels above one half."""
+        probs = self.predict_proba(texts)
+        if self.multi:
+            return [[self.labels[i] for i in np.flatnonzero(row >= 0.5)] for row in probs]
+        return [self.labels[i] for i in probs.argmax(axis=1)]
+
+    @cached_property
+    def scope_arrays(self) -> dict[str, NDArray[Any]]:
+        """What scope is judged by, read when it is first asked for; empty if the export carries nothing."""
+        if "scope.safetensors" not in self._manifest["files"]:
+            return {}
+        return _arrays(self.folder, checked(self.folder, self._manifest, "scope.safetensors"))
+
+
+def load_export(folder: str | Path, *, precision: Literal["fp32", "int8"] | str = "int8", threads: int = 0) -> Exported:
+    """Open an export. Every file that is read is checked against the manifest first; nothing in it is run as code.
+
+    Args:
+        folder: What `factory export` wrote.
+        precision: `fp32` or `int8` for kinds with graphs; the others have one precision.
+        threads: Of onnxruntime; 0 lets it choose.
+
+    Raises:
+        ExportError: It is no export, of another format, or a file is missing, truncated or altered.
+        InputError: There is no such precision.
+    """
+    folder = Path(folder)
+    if precision not in GRAPHS:
+        raise InputError(f"there is no precision {precision!r}", fix="Use fp32 or int8")
+    manifest = read_manifest(folder)
+    try:
+        facts = json.loads(checked(folder, manifest, "inference.json"))
+        predictor = make_predictor(
+            lambda name: checked(folder, manifest, name), facts, graph=GRAPHS[precision], threads=threads
+        )
+        return Exported(folder, manifest, facts, predictor)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ExportError(f"the export cannot be used: {error}", where=folder, fix="Export again") from error
+
+
+def predict_file(
+    model: str | Path,
+    file: str | Path,
+    out: str | Path | None = None,
+    *,
+    text: str | None = None,
+    precision: str = "int8",
+    abstain_below: float | None = None,
+    target_precision: float | None = None,
+    sets: float | None = None,
+    scope: float | None = None,
+) -> dict[str, Any]:
+    """Label a file of any size, in bounded memory. Of a row without a text nothing is said: no label, no probability.
+
+    Args:
+        model: An export.
+        file: CSV, JSONL (also .gz, .zst; UTF-8, or UTF-16 by its mark), Parquet, or `-` for lines on stdin.
+        out: CSV, JSONL or Parquet by its ending; None writes JSONL to stdout.
+        text: Column of the texts; guessed otherwise.
+        precision: `fp32` or `int8`.
+        abstain_below: No label is given below this probability.
+        target_precision: No label is given below the probability from which so many answers are right.
+        sets: Error rate of conformal label sets, in (0, 1).
+        scope: Share of texts like those of training that may be called out of scope, in (0, 1).
+
+    Returns:
+        `{"rows", "no_text", "seconds", "out", "abstained", "out_of_scope"}`, the last two where they were asked for.
+
+    Raises:
+        InputError: The file or its columns cannot be used, or the export does not carry what was asked for.
+        ExportError: The export cannot be used.
+    """
+    started = time.perf_counter()
+    labeller = Labeller(model, Asked(abstain_below, target_precision, sets, scope), text=text, precision=precision)
+    counts = labeller.label(file, out)
+    return {
+        "rows": counts.pop("rows"),
+        "no_text": counts.pop("no_text"),
+        "seconds": round(time.perf_counter() - started, 3),
+        "out": None if out is None else str(out),
+        **counts,
+    }
+
+
+class Labeller:
+    """An export, opened once, that labels files one after the other."""
+
+    def __init__(
+        self, model: str | Path, asked: Asked, *, text: str | None = None, precision: str = "int8", threads: int = 0
+    ) -> None:
+        """Open the export.
+
+        Args:
+            model: An export.
+            asked: What is wanted beside the most probable label.
+            text: Column of the texts; guessed otherwise.
+            precision: `fp32` or `int8`.
+            threads: Of onnxruntime; 0 lets it choose.
+
+        Raises:
+            InputError: The export does not carry what was asked for.
+            ExportError: The export cannot be used.
+        """
+        self._exported = load_export(model, precision=precision, threads=threads)
+        self._judge = Judge(self._exported, asked)
+        self._text, self._scope = text, asked.scope is not None
+
+    def label(self, file: str | Path, out: str | Path | None, mark: str | None = None) -> dict[str, int]:
+        """Label one file.
+
+        Args:
+            file: As `predict_file` takes it.
+            out: As `predict_file` takes it.
+            mark: What a Parquet file shall say that it was made from.
+
+        Returns:
+            `{"rows", "no_text", "abstained", "out_of_scope"}`, the last two where they were asked for.
+
+        Raises:
+            InputError: The file or its columns cannot be used.
+        """
+        rows = without = abstained = outside = 0
+        exported, judge = self._exported, self._judge
+        with open_writer(out, exported.labels, judge.columns, mark) as writer:
+            for chunk in read_rows(file, self._text, exported.fields, CHUNK):
+                there = np.array([bool(text) for text in chunk.texts], dtype=bool)
+                some, features = exported.answer([text for text in chunk.texts if text])
+                words_of = judge(some, features)
+                said = [next(words_of) if one else judge.nothing() for one in there]
+                probs = np.full((len(there), len(exported.labels)), np.nan, np.float32)
+                probs[there] = some
+                writer.write(chunk, said, probs)
+                rows += len(there)
+                without += len(there) - len(some)
+                abstained += sum(judge.abstained(words) for words, one in zip(said, there, strict=True) if one)
+                outside += sum(words.get("in_scope") is False for words in said)
+        found = {"rows": rows, "no_text": without}
+        if judge.threshold is not None:
+            found["abstained"] = abstained
+        if self._scope:
+            found["out_of_scope"] = outside
+        return found
+
+
+def _arrays(folder: Path, content: bytes) -> dict[str, NDArray[Any]]:
+    try:
+        return read_safetensors(content)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ExportError(f"the export cannot be used: {error}", where=folder, fix="Export again") from error

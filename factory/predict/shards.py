@@ -1,0 +1,271 @@
+"""Files in and out of an export: one, or many of them shard by shard, here or on Ray.
+
+Each shard is written under another name and renamed when it is whole, with what it was made from in its metadata. So a run that
+was killed goes on with the shards that are left, and a shard that changed, or another export, is labelled again.
+
+On Ray it is Ray Data over the shards' names, not over their rows: an actor that holds the export streams its shard from file to
+file in bounded memory. So a shard in is a shard out, and no text passes through Ray.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import factory.errors
+from factory.cluster.ray import need_ray, plain_errors, processors, quiet_data, session
+from factory.errors import FactoryError, InputError
+from factory.files.manifest import NAME
+from factory.files.write import MARK
+from factory.predict.decide import Asked
+from factory.predict.load import Labeller, predict_file
+from factory.result import Progress, no_progress
+
+_MAGIC = frozenset("*?[")
+
+
+@dataclass(frozen=True)
+class How:
+    """Everything that an answer hangs on beside the file.
+
+    Attributes:
+        model: The export's folder.
+        asked: What is wanted beside the most probable label.
+        text: Column of the texts, or None to guess.
+        precision: `fp32` or `int8`.
+    """
+
+    model: Path
+    asked: Asked
+    text: str | None
+    precision: str
+
+    def labeller(self, threads: int = 0) -> Labeller:
+        """Open the export.
+
+        Raises:
+            InputError: It does not carry what was asked for.
+            ExportError: It cannot be used.
+        """
+        return Labeller(self.model, self.asked, text=self.text, precision=self.precision, threads=threads)
+
+    def key(self) -> str:
+        """A hash of the export's content and the options."""
+        manifest = hashlib.sha256((self.model / NAME).read_bytes()).hexdigest()
+        made = {"model": manifest, "asked": asdict(self.asked), "text": self.text, "precision": self.precision}
+        return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file to label, and the Parquet file to write."""
+
+    source: Path
+    out: Path
+
+    def mark(self, key: str) -> str:
+        """What the output is made from: the export and options by their hash, the source by size and time of change."""
+        seen = self.source.stat()
+        return json.dumps({"how": key, "bytes": seen.st_size, "mtime_ns": seen.st_mtime_ns})
+
+    def is_done(self, mark: str) -> bool:
+        """Whether the output is there, whole, and made from the same."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            return (pq.read_metadata(self.out).metadata or {}).get(MARK) == mark.encode()
+        except (OSError, pa.ArrowException):
+            return False
+
+
+def predict(
+    model: str | Path,
+    source: str | Path,
+    out: str | Path | None = None,
+    *,
+    text: str | None = None,
+    precision: str = "int8",
+    abstain_below: float | None = None,
+    target_precision: float | None = None,
+    sets: float | None = None,
+    scope: float | None = None,
+    ray: bool = False,
+    progress: Progress = no_progress,
+) -> dict[str, Any]:
+    """Label a file, or every file of a folder or a pattern.
+
+    Args:
+        model: An export.
+        source: A file as `predict_file` takes it; a folder, which means its Parquet files; or a pattern (`"texts/*.jsonl"`).
+        out: A file as `predict_file` takes it; of many files the folder for one Parquet file each.
+        text: Column of the texts; guessed otherwise.
+        precision: `fp32` or `int8`.
+        abstain_below: No label is given below this probability.
+        target_precision: No label is given below the probability from which so many answers are right.
+        sets: Error rate of conformal label sets, in (0, 1).
+        scope: Share of texts like those of training that may be called out of scope, in (0, 1).
+        ray: Label many files on Ray: on the cluster that `RAY_ADDRESS` names (export, files and `out` in folders that all of
+            its nodes share), or on this machine's processors.
+        progress: Told how many files are done.
+
+    Returns:
+        `{"rows", "no_text", "seconds", "out", "abstained", "out_of_scope"}`, the last two where they were asked for; of many
+        files also `{"shards", "done_already"}`, and everything else of the shards that were labelled now.
+
+    Raises:
+        InputError: A file, a column or an option cannot be used; the first such file ends the run, and what is done stands.
+        ExportError: The export cannot be used.
+        ClusterError: Ray is asked for and not installed, cannot be reached, or lost a worker for good.
+    """
+    started = time.perf_counter()
+    if not are_many(source):
+        if ray:
+            raise InputError(
+                "Ray labels many files", where=source, fix="Give a folder or a pattern, or leave out --ray"
+            )
+        if out is not None and Path(out).exists() and Path(source).exists() and Path(out).samefile(source):
+            raise InputError("this is the file that is read", where=out, fix="Write to another one with --out")
+        return predict_file(
+            model, source, out, text=text, precision=precision, abstain_below=abstain_below,
+            target_precision=target_precision, sets=sets, scope=scope,
+        )  # fmt: skip
+    if ray:
+        need_ray()
+    shards = find_shards(source, out)
+    how = How(Path(model).absolute(), Asked(abstain_below, target_precision, sets, scope), text, precision)
+    labeller = how.labeller()  # what is wrong with the export or the options is said before any work
+    key = how.key()
+    left = [(shard, mark) for shard in shards if not shard.is_done(mark := shard.mark(key))]
+    totals = {"rows": 0, "no_text": 0}
+    done = len(shards) - len(left)
+    progress(done, len(shards), "files")
+    with closing(_on_ray(left, how) if ray and left else _here(left, labeller)) as labelled:
+        for counts in labelled:
+            done += 1
+            for name, number in counts.items():
+                totals[name] = totals.get(name, 0) + number
+            progress(done, len(shards), "files")
+    return {
+        "rows": totals.pop("rows"),
+        "no_text": totals.pop("no_text"),
+        "seconds": round(time.perf_counter() - started, 3),
+        "out": str(out),
+        "shards": len(left),
+        "done_already": len(shards) - len(left),
+        **totals,
+    }
+
+
+def are_many(source: str | Path) -> bool:
+    """Whether a folder or a pattern is meant, and not a file."""
+    path = Path(source)
+    return path.is_dir() or (not path.exists() and not _MAGIC.isdisjoint(str(source)))
+
+
+def find_shards(source: str | Path, out: str | Path | None) -> list[Shard]:
+    """The files that a folder or a pattern means, by name, and where each of them is labelled to.
+
+    Files whose names begin with `.` or `_` are left out, and so is what lies in `out`. Folders beneath the pattern's fixed part
+    are kept. `x.parquet` stays `x.parquet`, and `x.csv` becomes `x.csv.parquet`.
+
+    Raises:
+        InputError: There are none, or `out` is missing, a file, the folder that is read, or would hold two of a name.
+    """
+    source = Path(source)
+    if out is None:
+        raise InputError("many files need a folder to write to", where=source, fix="Name one with --out")
+    out = Path(out).absolute()
+    if out.exists() and not out.is_dir():
+        raise InputError("many files need a folder to write to, and this is a file", where=out)
+    root, pattern = (source, "*.parquet") if source.is_dir() else _cut(source)
+    root = root.absolute()
+    if out.resolve() == root.resolve():
+        raise InputError("this is the folder that is read", where=out, fix="Write to another one with --out")
+    found: dict[Path, Path] = {}
+    for path in sorted(root.glob(pattern)):
+        inside = path.relative_to(root)
+        if path.is_relative_to(out) or path.name[0] in "._" or not path.is_file():
+            continue
+        name = path.name if path.name.lower().endswith(".parquet") else f"{path.name}.parquet"
+        target = out / inside.with_name(name)
+        if target in found:
+            raise InputError(f"{found[target].name} and {path.name} would be written to one file", where=target)
+        found[target] = path
+    if not found:
+        raise InputError(
+            "there is no such file", where=source, fix="A folder means its .parquet files; else give 'FOLDER/*.jsonl'"
+        )
+    return [Shard(path, target) for target, path in found.items()]
+
+
+def _here(left: Sequence[tuple[Shard, str]], labeller: Labeller) -> Generator[dict[str, int]]:
+    """Label the shards one after the other."""
+    for shard, mark in left:
+        yield _label(labeller, shard, mark)
+
+
+def _label(labeller: Labeller, shard: Shard, mark: str) -> dict[str, int]:
+    try:
+        shard.out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror or error}", where=shard.out.parent) from error
+    return labeller.label(shard.source, shard.out, mark)
+
+
+def _on_ray(left: Sequence[tuple[Shard, str]], how: How) -> Generator[dict[str, int]]:
+    """Label the shards on Ray, as they come.
+
+    Raises:
+        FactoryError: As an actor raised it.
+        ClusterError: Ray cannot be used, or lost an actor for good.
+    """
+    items = [{"source": str(shard.source), "out": str(shard.out), "mark": mark} for shard, mark in left]
+    with session() as ray, plain_errors(ray), quiet_data():
+        from ray.data import ActorPoolStrategy, from_items
+
+        seats = ActorPoolStrategy(size=min(len(items), processors(ray)), max_tasks_in_flight_per_actor=1)
+        names = from_items(items, override_num_blocks=len(items))
+        done = names.map_batches(
+            Seat, fn_constructor_args=(how,), batch_size=1, batch_format="numpy", num_cpus=1, compute=seats
+        )
+        for row in done.iter_rows():
+            said = json.loads(row["said"])
+            if "kind" in said:
+                kind = getattr(factory.errors, said.pop("kind"))
+                raise kind(said["what"], where=said["where"], fix=said["fix"])
+            yield said
+
+
+class Seat:
+    """Ray Data's actor: one processor, with the export in it."""
+
+    def __init__(self, how: How) -> None:
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        self._how = how
+        self._labeller: Labeller | None = None
+
+    def __call__(self, batch: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+        """Label shards; what is said of each is JSON: counts, or an error of ours, for which Ray has no place of its own."""
+        said = []
+        for source, out, mark in zip(batch["source"], batch["out"], batch["mark"], strict=True):
+            try:
+                self._labeller = self._labeller or self._how.labeller(threads=1)
+                counts: dict[str, Any] = _label(self._labeller, Shard(Path(source), Path(out)), mark)
+            except FactoryError as error:
+                counts = {"kind": type(error).__name__, "what": error.what, "where": error.where, "fix": error.fix}
+            said.append(json.dumps(counts))
+        return {"said": said}
+
+
+def _cut(pattern: Path) -> tuple[Path, str]:
+    """The folder that a pattern begins with, and the rest of it."""
+    at = next(number for number, part in enumerate(pattern.parts) if not _MAGIC.isdisjoint(part))
+    return Path(*pattern.parts[:at]), str(Path(*pattern.parts[at:]))

@@ -1,0 +1,1 @@
+"""The model writes and repairs label programs."""

@@ -1,0 +1,1 @@
+"""The host's side of the sandbox: worker processes and the pool of them."""

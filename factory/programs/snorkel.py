@@ -1,0 +1,168 @@
+"""Snorkel's `LabelingFunction`, in and out.
+
+In: a function object runs in our own process, so it is trusted by whoever passes it and runs on request only. Out: a program is
+wrapped as a `LabelingFunction` that any Snorkel applier can apply; each call goes through the sandbox, whole columns at once when
+`prepare` is given the texts first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from factory.errors import InputError
+from factory.programs.sandbox.host.pool import Pool, shared_pool, vote_dtype
+
+if TYPE_CHECKING:
+    from factory.warehouse.file import Warehouse
+
+
+def apply_trusted(functions: Sequence[Any], texts: Sequence[str], classes: int, *, trust: bool = False) -> np.ndarray:
+    """Run Snorkel labelling functions over texts, in this process.
+
+    Args:
+        functions: `snorkel.labeling.LabelingFunction` objects; each is called with an object that has `.text`.
+        texts: The texts.
+        classes: How many labels there are.
+        trust: Must be true: the functions run with all the rights of this process.
+
+    Returns:
+        `[n, m]` votes, -1 abstains.
+
+    Raises:
+        InputError: `trust` is false, or a function returns no label's number.
+    """
+    if not trust:
+        raise InputError(
+            "labelling functions given as objects run in this process, outside the sandbox",
+            where="apply_trusted",
+            fix="Pass trust=True if you wrote them yourself",
+        )
+    votes = np.full((len(texts), len(functions)), -1, dtype=vote_dtype(classes))
+    for at, text in enumerate(texts):
+        row = SimpleNamespace(text=text)
+        for j, function in enumerate(functions):
+            vote = int(function(row))
+            if not -1 <= vote < classes:
+                raise InputError(
+                    f"{getattr(function, 'name', 'a function')} returned {vote}, which is no label's number",
+                    where="votes",
+                )
+            votes[at, j] = vote
+    return votes
+
+
+def add_trusted(
+    warehouse: Warehouse, functions: Sequence[Any], *, trust: bool = False, target: str | None = None
+) -> list[dict[str, Any]]:
+    """Apply Snorkel labelling functions to every text of a warehouse and store their votes, marked as trusted.
+
+    They run now and here; later stages never run them again, and texts that come later need this call again.
+
+    Raises:
+        InputError: `trust` is false, or a function returns no label's number.
+    """
+    from factory.programs.author.fill import program_key
+    from factory.task import label_names
+    from factory.warehouse.file import insert, next_no
+
+    labels = label_names(warehouse)
+    rows = warehouse.query("SELECT text_no, text FROM texts WHERE origin <> 'passage' ORDER BY text_no")
+    classes = 2 if target is not None else len(labels)
+    votes = apply_trusted(functions, [text for _, text in rows], classes, trust=trust)
+    numbers = np.array([number for number, _ in rows], dtype=np.int32)
+    added = []
+    with warehouse.lease() as db:
+        for j, function in enumerate(functions):
+            name = str(getattr(function, "name", f"lf{j}"))
+            key = program_key("trusted", target, name)
+            found = db.execute("SELECT program_no FROM programs WHERE program_key = ?", [key]).fetchall()
+            number = found[0][0] if found else next_no(db, "programs", "program_no")
+            if found:
+                for table in ("votes", "vote_blocks"):
+                    db.execute(f"DELETE FROM {table} WHERE program_no = ?", [number])
+            else:
+                insert(
+                    db,
+                    "programs",
+                    {
+                        "program_no": [number],
+                        "program_key": [key],
+                        "name": [name],
+                        "kind": ["trusted"],
+                        "origin": ["snorkel"],
+                        "target_label_no": [None if target is None else labels.index(target)],
+                        "source": [""],
+                        "state": ["accepted"],
+                    },
+                )
+            given = np.flatnonzero(votes[:, j] >= 0)
+            columns = {
+                "program_no": np.full(len(given), number, dtype=np.int32),
+                "text_no": numbers[given],
+                "vote": votes[given, j].astype(np.int32),
+            }
+            insert(db, "votes", columns)
+            added.append({"program_no": number, "name": name, "votes": len(given)})
+    return added
+
+
+def as_labeling_function(
+    source: str,
+    labels: Sequence[str],
+    *,
+    name: str,
+    text_of: Callable[[Any], str] | None = None,
+    pool: Pool | None = None,
+) -> Any:
+    """A program as a `snorkel.labeling.LabelingFunction`; it runs in the sandbox and returns a label's number or -1.
+
+    Args:
+        source: The program.
+        labels: Label names by number.
+        name: The function's name.
+        text_of: From a data point to its text; its attribute `text` by default.
+        pool: The sandbox; the process's own by default.
+
+    Returns:
+        The labelling function. Its `resources["votes"]` has `prepare(texts)`, which runs the program over many texts at once, so
+        that an applier's calls are look-ups.
+    """
+    from snorkel.labeling import LabelingFunction
+
+    votes = SandboxedVotes(source, labels, pool)
+    read = text_of or (lambda x: x.text)
+
+    def call(x: Any, votes: SandboxedVotes) -> int:
+        return votes.of(read(x))
+
+    return LabelingFunction(name=name, f=call, resources={"votes": votes})
+
+
+class SandboxedVotes:
+    """A program's votes, computed in the sandbox and remembered by text."""
+
+    def __init__(self, source: str, labels: Sequence[str], pool: Pool | None = None) -> None:
+        self.source = source
+        self.labels = list(labels)
+        self._pool = pool
+        self._known: dict[str, int] = {}
+
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Run the program over many texts at once."""
+        wanted = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if wanted:
+            run = (self._pool or shared_pool()).run([self.source], wanted, self.labels)
+            self._known.update(zip(wanted, (int(vote) for vote in run.votes[:, 0]), strict=True))
+
+    def of(self, text: str) -> int:
+        """The vote on one text."""
+        if text not in self._known:
+            self.prepare([text])
+        return self._known[text]
+
+    def __deepcopy__(self, memo: Any) -> SandboxedVotes:
+        return self

@@ -1,0 +1,1 @@
+"""The report's pages: facts read from the warehouse, pictures, verdict."""

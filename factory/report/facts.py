@@ -1,0 +1,166 @@
+"""What a report tells, read from the warehouse into plain values. No gold of `test` or `reference` is read here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from factory.report.example import example_of
+from factory.report.line_facts import (
+    dropped_of,
+    label_models_of,
+    programs_of,
+    refused_of,
+    spend_of,
+    synthetic_of,
+    votes_of,
+)
+from factory.report.verdict import go_no_go
+from factory.task import current_card
+
+if TYPE_CHECKING:
+    from factory.task import TaskCard
+    from factory.warehouse.file import Warehouse
+
+ORDER = (
+    "student", "student_dev", "student_setfit", "programs_only", "synthesis_only", "majority", "snorkel", "teacher",
+    "self_tuned", "human_lfs", "human_lfs_content_ties", "zero_shot", "dev_only", "full_gold",
+)  # fmt: skip
+"""Systems in the order of the table; other label models follow Snorkel's by name."""
+
+MEANING = {
+    "student": "the exported kind: trained on what the language model made, dev hidden from everything",
+    "student_dev": "the same, with choices made on dev",
+    "student_setfit": "SetFit on the same labels",
+    "programs_only": "the student without synthetic texts",
+    "synthesis_only": "the student on synthetic texts alone",
+    "majority": "majority vote of the programs, no student",
+    "snorkel": "Snorkel's label model on the programs' votes, no student",
+    "teacher": "the language model's own label for each text",
+    "self_tuned": "the same model with the adapter that it learned from its own accepted texts",
+    "human_lfs": "published hand-written rules, majority vote, ties by row index as WRENCH breaks them",
+    "human_lfs_content_ties": "the same rules, ties by the text's content hash as everywhere here",
+    "zero_shot": "the student's encoder: the label whose description lies nearest to the text, no training",
+    "dev_only": "the student's recipe on the gold of dev and seed alone",
+    "full_gold": "the student's recipe on the gold of the training texts",
+}
+
+
+def gather(warehouse: Warehouse) -> dict[str, Any]:
+    """Everything the report shows, as JSON-able values in a fixed order.
+
+    Raises:
+        InputError: The warehouse has no task yet.
+    """
+    from factory.evaluation.record import summary
+
+    card = current_card(warehouse)
+    found = summary(warehouse)
+    with warehouse.read():
+        programs = programs_of(warehouse)
+        return {
+            "task": _task(card),
+            "splits": _splits(warehouse),
+            "spend": spend_of(warehouse),
+            "programs": programs,
+            "refused": refused_of(warehouse),
+            "votes": votes_of(warehouse),
+            "label_models": label_models_of(warehouse),
+            "students": _students(warehouse),
+            "synthetic": synthetic_of(warehouse),
+            "evaluation": _evaluation(warehouse, card, found),
+            "dropped": dropped_of(warehouse),
+            "lineage": example_of(warehouse),
+        }
+
+
+def _task(card: TaskCard) -> dict[str, Any]:
+    return {
+        "name": card.name, "kind": card.kind, "text": card.text, "guidelines": card.guidelines,
+        "labels": [{"name": label.name, "description": label.description} for label in card.labels],
+        "revision": card.revision[:12],
+    }  # fmt: skip
+
+
+def _splits(warehouse: Warehouse) -> list[dict[str, Any]]:
+    rows = warehouse.query(
+        """SELECT split, count(*) FILTER (WHERE kept), count(DISTINCT text_no) FILTER (WHERE kept),
+                  count(*) FILTER (WHERE NOT kept)
+           FROM occurrences GROUP BY split ORDER BY split"""
+    )
+    bad = dict(warehouse.query("SELECT split, sum(n_bad)::BIGINT FROM sources GROUP BY split"))
+    order = {"train": 0, "seed": 1, "dev": 2, "test": 3}
+    return [
+        {"split": split, "rows": kept, "texts": texts, "left": left, "bad": bad.get(split, 0)}
+        for split, kept, texts, left in sorted(rows, key=lambda row: order.get(row[0], 9))
+    ]
+
+
+def _students(warehouse: Warehouse) -> list[dict[str, Any]]:
+    out: dict[str, dict[str, Any]] = {}
+    for number, system, student, encoder, params in warehouse.query(
+        "SELECT model_no, system, student, encoder, params::VARCHAR FROM models ORDER BY model_no"
+    ):
+        counts = warehouse.query(
+            """SELECT count(*) FILTER (WHERE weight > 0), count(*) FILTER (WHERE weight > 0 AND origin = 'synthetic'),
+                      count(*) FILTER (WHERE weight = 0) FROM model_rows WHERE model_no = ?""",
+            [number],
+        )[0]
+        told = json.loads(params) if params else {}
+        chosen = told.get("chosen") if isinstance(told.get("chosen"), Mapping) else {}
+        out[system] = {
+            "no": number, "system": system, "student": student, "encoder": encoder, "rows": counts[0], "synthetic": counts[1],
+            "left_out": counts[2], "chosen": {str(k): v for k, v in sorted((chosen or {}).items())},
+        }  # fmt: skip
+    return sorted(out.values(), key=lambda row: _rank(str(row["system"])))
+
+
+def _evaluation(warehouse: Warehouse, card: TaskCard, found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    details = {
+        (system, variant): json.loads(detail) if detail else {}
+        for system, variant, detail in warehouse.query(
+            """SELECT system, variant, detail::VARCHAR FROM evaluations
+               WHERE evaluation_no = (SELECT max(evaluation_no) FROM evaluations)"""
+        )
+    }
+    systems = [
+        {
+            "name": name, "meaning": MEANING.get(name, "label model on the programs' votes, no student"),
+            "versus_student": None, **row,
+            "distinct": found["distinct"].get(name), "detail": details.get((name, "published"), {}),
+        }
+        for name, row in sorted(found["systems"].items(), key=lambda item: (_rank(item[0]), item[0]))
+    ]  # fmt: skip
+    metric = "micro_f1" if card.kind == "multi" else "accuracy"
+    shown: Mapping[str, Any] = details.get(("student", "published")) or next(iter(details.values()), {})
+    supports = [row["support"] for row in (shown.get("per_class") or {}).values()]
+    verdict = go_no_go(
+        {name: row["metrics"] for name, row in found["systems"].items()},
+        paired={
+            name: (row["versus_student"]["low"], row["versus_student"]["high"])
+            for name, row in found["systems"].items()
+            if row.get("versus_student")
+        },
+        metric=metric,
+        majority_share=max(supports) / sum(supports) if metric == "accuracy" and sum(supports) else None,
+        label_equivalents=(found.get("label_equivalents") or {}).get("worth"),
+        n_dev=int(warehouse.scalar("SELECT count(DISTINCT text_no) FROM split_texts WHERE split = 'dev'") or 0),
+    )
+    recorded = warehouse.scalar("SELECT count(*) FROM answers WHERE origin = 'recorded'")
+    return {
+        "verdict": {"decision": verdict.decision, "sentence": verdict.sentence, "reasons": list(verdict.reasons)},
+        "recorded": int(recorded or 0),
+        "n": found["n"],
+        "n_distinct": next((row["n"] for row in found["distinct"].values()), 0),
+        "systems": systems,
+        "label_equivalents": found.get("label_equivalents"),
+        "evaluations": found["evaluations"],
+    }
+
+
+def _rank(system: str) -> float:
+    """The place of a system in the table; a label model that is not named there stands with the others."""
+    return ORDER.index(system) if system in ORDER else ORDER.index("teacher") - 0.5

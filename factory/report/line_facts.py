@@ -1,0 +1,141 @@
+"""What the line did, for the report: what was asked, programs, votes, label models, synthetic texts, dropped rows."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from factory.warehouse.file import Warehouse
+
+UNCOVERED = {
+    "drop": "nothing is learned from them; where a label model is scored alone, they count as a tie of all labels",
+    "prior": "they get the class shares",
+    "default": "they get the default label",
+    "ask": "they are put to the language model; until it has answered, nothing is learned from them",
+}
+
+
+def spend_of(warehouse: Warehouse) -> dict[str, Any]:
+    """What was asked of models, by stage, model and prompt, and in all."""
+    rows = [
+        {
+            "stage": stage, "model": model, "prompt": prompt, "requests": requests, "answers": answers, "tokens_in": tokens_in,
+            "tokens_out": tokens_out, "counted": counted, "cost": cost, "failed": failed,
+        }
+        for stage, model, prompt, requests, answers, tokens_in, tokens_out, counted, cost, failed in warehouse.query(
+            """SELECT stage, model, prompt, requests, answers, tokens_in, tokens_out, tokens_counted, cost, failed_attempts
+               FROM spend ORDER BY stage, model, prompt"""
+        )
+    ]  # fmt: skip
+    total = {
+        key: sum(row[key] for row in rows)
+        for key in ("requests", "answers", "tokens_in", "tokens_out", "cost", "failed")
+    }
+    origins = [origin for (origin,) in warehouse.query("SELECT DISTINCT origin FROM answers ORDER BY 1")]
+    return {"rows": rows, "total": total, "counted": all(row["counted"] for row in rows), "origins": origins}
+
+
+def programs_of(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """The accepted programs, with shares of the training texts and accuracy on the gold of dev and seed."""
+    names = dict(warehouse.query("SELECT label_no, name FROM labels"))
+    dev = {
+        number: (right, n)
+        for number, right, n in warehouse.query(
+            """WITH dev AS (SELECT g.text_no, g.label_no FROM gold g JOIN occurrences o USING (source_no, row_no) WHERE o.kept),
+                    yes AS (SELECT text_no, list(DISTINCT label_no) AS labels FROM dev GROUP BY text_no)
+               SELECT v.program_no,
+                      sum(CASE WHEN p.target_label_no IS NULL THEN list_contains(yes.labels, v.vote)
+                               ELSE list_contains(yes.labels, p.target_label_no) = (v.vote = 1) END)::BIGINT, count(*)
+               FROM votes v JOIN yes USING (text_no) JOIN programs p USING (program_no) GROUP BY v.program_no"""
+        )
+    }
+    rows = warehouse.query(
+        """SELECT p.program_no, p.name, p.kind, p.origin, p.source, s.target_label_no, s.polarity, s.coverage, s.overlaps,
+                  s.conflicts FROM program_summary s JOIN programs p USING (program_no) ORDER BY p.program_no"""
+    )
+    out = []
+    for number, name, kind, origin, source, target, polarity, coverage, overlaps, conflicts in rows:
+        said = [p for p in polarity or [] if p is not None]
+        right, n = dev.get(number, (0, 0))
+        out.append(
+            {
+                "no": number, "name": name, "kind": kind, "origin": origin, "source": source,
+                "speaks": names.get(target) if target is not None else ", ".join(str(names.get(p, p)) for p in said),
+                "coverage": coverage, "overlaps": overlaps, "conflicts": conflicts,
+                "dev_accuracy": right / n if n else None, "dev_n": n,
+            }
+        )  # fmt: skip
+    return out
+
+
+def refused_of(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """Programs that were rejected, or never finished, and why."""
+    return [
+        {"no": number, "name": name, "state": state, "reason": reason, "detail": detail}
+        for number, name, state, reason, detail in warehouse.query(
+            """SELECT program_no, name, state, drop_reason, detail FROM programs WHERE state IN ('rejected', 'draft')
+               ORDER BY program_no"""
+        )
+    ]
+
+
+def votes_of(warehouse: Warehouse) -> dict[str, Any]:
+    """How many train texts have 0, 1, 2, ... votes of accepted programs."""
+    rows = warehouse.query(
+        """WITH v AS (SELECT text_no, target_label_no, count(*) AS votes, count(DISTINCT vote) AS kinds
+                      FROM votes JOIN programs USING (program_no) WHERE state = 'accepted' GROUP BY ALL),
+                n AS (SELECT s.text_no, coalesce(sum(v.votes), 0)::BIGINT AS votes, coalesce(max(v.kinds), 0) AS kinds
+                      FROM split_texts s LEFT JOIN v USING (text_no) WHERE s.split = 'train' GROUP BY s.text_no)
+           SELECT votes, count(*), count(*) FILTER (WHERE kinds > 1) FROM n GROUP BY votes ORDER BY votes"""
+    )
+    total = sum(count for _, count, _ in rows)
+    return {
+        "histogram": [[votes, count, conflicting] for votes, count, conflicting in rows],
+        "texts": total,
+        "uncovered": sum(count for votes, count, _ in rows if votes == 0),
+        "conflicting": sum(conflicting for _, _, conflicting in rows),
+    }
+
+
+def label_models_of(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """The label models with soft labels on training texts, and their rule for uncovered ones."""
+    out = []
+    for number, name, config, chosen, reason, covered, ties, n in warehouse.query(
+        """SELECT m.label_model_no, m.name, m.config::VARCHAR, m.chosen, m.reason, count(*) FILTER (WHERE s.covered),
+                  count(*) FILTER (WHERE s.tie), count(*)
+           FROM label_models m JOIN soft_labels s USING (label_model_no)
+           WHERE s.text_no IN (SELECT text_no FROM split_texts WHERE split = 'train') GROUP BY ALL ORDER BY m.label_model_no"""
+    ):
+        told = json.loads(config) if config else {}
+        rule = str(told.get("uncovered"))
+        out.append(
+            {
+                "no": number, "name": name, "chosen": chosen, "reason": reason, "systems": told.get("systems") or [],
+                "uncovered": rule, "uncovered_means": UNCOVERED.get(rule, ""), "covered": covered, "ties": ties, "n": n,
+            }
+        )  # fmt: skip
+    return out
+
+
+def synthetic_of(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """Synthetic texts kept and dropped, by method and label."""
+    return [
+        {"method": method, "label": label, "kept": kept, "dropped": dropped}
+        for method, label, kept, dropped in warehouse.query(
+            """SELECT s.method, l.name, count(*) FILTER (WHERE s.state <> 'dropped'),
+                      count(*) FILTER (WHERE s.state = 'dropped')
+               FROM synthetic s JOIN labels l USING (label_no)
+               GROUP BY s.method, l.name, l.label_no ORDER BY s.method, l.label_no"""
+        )
+    ]
+
+
+def dropped_of(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """How many rows were dropped, by stage, kind and reason."""
+    return [
+        {"stage": stage, "kind": kind, "reason": reason, "count": count}
+        for stage, kind, reason, count in warehouse.query(
+            "SELECT stage, kind, drop_reason, count(*) FROM dropped GROUP BY ALL ORDER BY stage, kind, count(*) DESC, drop_reason"
+        )
+    ]

