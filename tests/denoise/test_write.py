@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from labels.test_denoise import VOTES, make
 
 from factory.denoise import write as storing
 from factory.denoise.stage import denoise
 from factory.warehouse.file import Warehouse
+from tests.denoise.test_stage import VOTES, make
 
 SEEN = (
     "SELECT label_model_no, name, text_no, probs, covered, tie, chosen FROM soft_labels"

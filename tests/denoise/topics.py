@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from labels.test_denoise import make
 
 from factory.warehouse.file import Warehouse
+from tests.denoise.test_stage import make
 
 WORDS = (("goal match team score", "ball pitch coach win"), ("bank stock market rate", "loan shares profit tax"))
 

@@ -130,7 +130,7 @@ def test_a_shard_labelled_again_by_itself_does_not_pass_for_one_of_a_run(linear:
 
 KILLED = """
 import os, signal, sys
-from factory.students import shards
+from factory.predict import shards
 
 def progress(done, total, what):
     if done == 2:

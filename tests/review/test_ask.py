@@ -9,8 +9,6 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from labels.test_denoise import make
-from labels.topics import warehouse
 
 from factory.denoise.stage import ask, denoise, read_answers
 from factory.denoise.votes import VoteSet
@@ -18,6 +16,8 @@ from factory.errors import InputError
 from factory.review import ask as asking
 from factory.review.pick import active_score, pick
 from factory.warehouse.file import Warehouse
+from tests.denoise.test_stage import make
+from tests.denoise.topics import warehouse
 
 
 @pytest.mark.parametrize("ending", [".csv", ".jsonl"])

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from labels.test_denoise import make
-from labels.topics import topics, warehouse
 
 from factory.denoise.stage import audit, denoise
 from factory.errors import InputError
 from factory.review import audit as auditing
 from factory.review.find_errors import find_issues
+from tests.denoise.test_stage import make
+from tests.denoise.topics import topics, warehouse
 
 
 def test_planted_errors_in_denoised_labels_are_found_with_the_evidence(tmp_path: Path) -> None:

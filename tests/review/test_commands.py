@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
-from labels.topics import warehouse
 from typer.testing import CliRunner
 
 from factory.cli import app
 from factory.denoise.stage import denoise
 from factory.errors import InputError
+from tests.denoise.topics import warehouse
 
 
 @pytest.fixture
