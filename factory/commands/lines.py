@@ -10,29 +10,21 @@ import typer
 
 from factory.commands.shared import AsJson, Folder, Settings, give, load, pairs, say, shown_progress, table, yaml_pairs
 from factory.errors import InputError
+from factory.pipeline.verbs import STEPS
 
-VERBS = {
-    "ingest": "Read texts and gold into the warehouse.",
-    "synthesize": "Let the model write examples of each label.",
-    "measure": "Measure the accepted synthetic texts: how varied, how like real ones.",
-    "tune": "Let the model learn from its own accepted texts (a LoRA adapter).",
-    "author": "Let the model write label programs.",
-    "annotate": "Let the model label texts itself (the teacher).",
-    "vote": "Run the label programs over the texts.",
-    "denoise": "Turn votes into probabilistic labels.",
-    "distill": "Train students on them.",
-    "evaluate": "Score every system on the test split.",
-}
+OF_EXPORT = ("export", "export_data", "report")
+"""Steps that have commands of their own: `factory export model`, `factory export data`, `factory report`."""
+WITH_ENGINE = ("synthesize", "tune", "author", "annotate")
+"""Steps that ask a model, or train one, and so take `--engine` and `--budget`."""
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the application."""
     app.command()(init)
     app.command()(run)
-    for verb, words in VERBS.items():
-        app.command(name=verb, help=f"{words} The step's parameters come from the pipeline; --param overrides them.")(
-            _verb(verb)
-        )
+    for verb, (_, summary) in STEPS.items():
+        if verb not in OF_EXPORT:
+            app.command(name=verb, cls=VerbCommand, help=summary)(_synthesize if verb == "synthesize" else _verb(verb))
     app.command()(plan)
     app.command()(schema)
 
@@ -122,30 +114,69 @@ def init(
     give(written, as_json, person)
 
 
+Source = Annotated[Path, typer.Argument(help="A pipeline file (its step of this name is run), or a task card.")]
+Param = Annotated[
+    list[str] | None,
+    typer.Option("--param", "-p", metavar="NAME=YAML", help="A parameter of the step, listed below. Repeatable."),
+]
+EngineOption = Annotated[str | None, typer.Option(help="The engine: a YAML file, or kind=server,url=...,model=...")]
+BudgetOption = Annotated[str | None, typer.Option(help="Most to spend: '2.50' or '200k tokens'.")]
+
+
+class VerbCommand(typer.core.TyperCommand):
+    """The command of a step: its help lists the step's parameters, which are loaded when it is asked for."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """The parameters, each with its default and what it does."""
+        from factory.params import default_words, type_words
+        from factory.pipeline.steps import stage_of
+
+        rows = []
+        for name, info in stage_of(str(self.name)).params.model_fields.items():
+            rows.append((f"{name}={default_words(info)}", f"{info.description} ({type_words(info.annotation)})"))
+        with formatter.section("Parameters (in the pipeline, or with -p NAME=YAML)"):
+            formatter.write_dl(rows, col_max=34)
+
+
 def _verb(verb: str) -> Callable[..., None]:
     def command(
-        source: Annotated[Path, typer.Argument(help="A pipeline file (its step of this name is run), or a task card.")],
+        source: Source,
         set_: Settings = None,
         folder: Folder = None,
-        param: Annotated[
-            list[str] | None,
-            typer.Option("--param", "-p", metavar="NAME=YAML", help="A parameter of the step. Repeatable."),
-        ] = None,
-        engine: Annotated[
-            str | None, typer.Option(help="The engine: a YAML file, or kind=server,url=...,model=...")
-        ] = None,
-        budget: Annotated[str | None, typer.Option(help="Most to spend: '2.50' or '200k tokens'.")] = None,
-        per_label: Annotated[int | None, typer.Option(help="synthesize: accepted texts per label.")] = None,
-        out: Annotated[Path | None, typer.Option(help="synthesize: export the data into this folder.")] = None,
+        param: Param = None,
         as_json: AsJson = False,
     ) -> None:
-        params = yaml_pairs(param)
-        if per_label is not None:
-            params["per_label"] = per_label
-        run_verb(verb, source, set_, folder, params, engine, budget, out, as_json)
+        run_verb(verb, source, set_, folder, yaml_pairs(param), None, None, None, as_json)
 
-    command.__name__ = verb
-    return command
+    def asking(
+        source: Source,
+        set_: Settings = None,
+        folder: Folder = None,
+        param: Param = None,
+        engine: EngineOption = None,
+        budget: BudgetOption = None,
+        as_json: AsJson = False,
+    ) -> None:
+        run_verb(verb, source, set_, folder, yaml_pairs(param), engine, budget, None, as_json)
+
+    return asking if verb in WITH_ENGINE else command
+
+
+def _synthesize(
+    source: Source,
+    set_: Settings = None,
+    folder: Folder = None,
+    param: Param = None,
+    engine: EngineOption = None,
+    budget: BudgetOption = None,
+    per_label: Annotated[int | None, typer.Option(help="Accepted texts per label.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Export the data into this folder.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    params = yaml_pairs(param)
+    if per_label is not None:
+        params["per_label"] = per_label
+    run_verb("synthesize", source, set_, folder, params, engine, budget, out, as_json)
 
 
 def run_verb(
@@ -162,8 +193,9 @@ def run_verb(
     """Run one step of a pipeline, or one step on a task card alone."""
     from dataclasses import replace
 
-    from factory.pipeline.load import Pipeline, make_step
+    from factory.pipeline.load import Pipeline
     from factory.pipeline.run import run_pipeline
+    from factory.pipeline.steps import make_step
     from factory.task import load_card, read_yaml
 
     data: Any = None
@@ -179,7 +211,9 @@ def run_verb(
         steps = [step for step in loaded.steps if step.verb == verb]
         if not steps:
             steps = [make_step(verb, {}, where=verb)]
-        changed = tuple(make_step(verb, {**step.params, **params}, where=verb, line=step.line) for step in steps)
+        changed = tuple(
+            make_step(verb, {**step.params.given(), **params}, where=verb, line=step.line) for step in steps
+        )
         loaded = replace(loaded, steps=changed, engine=_engine(engine) or loaded.engine)
     if out is not None:
         loaded = replace(loaded, steps=(*loaded.steps, make_step("export_data", {"path": str(out.absolute())})))

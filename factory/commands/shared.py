@@ -14,7 +14,8 @@ import typer
 from factory.errors import InputError
 
 if TYPE_CHECKING:
-    from factory.pipeline.load import Pipeline, Step
+    from factory.pipeline.load import Pipeline
+    from factory.pipeline.steps import Step
     from factory.result import Progress, StageResult
     from factory.warehouse.file import Warehouse
 
@@ -200,10 +201,11 @@ def shown_alone(verb: str) -> Iterator[Progress]:
     Yields:
         The callback.
     """
-    from factory.pipeline.load import Step
+    from factory.params import Params
+    from factory.pipeline.steps import Step
 
     with shown_progress(quiet=False) as (start, _):
-        yield start(Step(verb, {}), 0, 1)
+        yield start(Step(verb, Params()), 0, 1)
 
 
 def step_lines(result: StageResult) -> list[str]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import InputError
 from factory.llm.engines.base import BulkEngine, Call, Fault, Pending, Reply
 from factory.pipeline.bounds import most_answers
-from factory.pipeline.load import ASKING, Pipeline, Step
+from factory.pipeline.context import Context
+from factory.pipeline.load import Pipeline
 from factory.pipeline.run import LINGER_S, call_step, refuse_to_do, still_to_do
-from factory.pipeline.steps import Context
+from factory.pipeline.steps import Step, make_step
 from factory.warehouse.file import Warehouse
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ def collect(
     warehouse.linger_s = LINGER_S
     try:
         for step in pipeline.steps:
-            if stopped and (step.verb not in ASKING or not beyond or _hangs_on_answers(step)):
-                if step.verb in ASKING:
+            if stopped and (not step.asks or not beyond or _hangs_on_answers(step)):
+                if step.asks:
                     unknown.append(step.verb)
                     if rough:
                         _suppose(step, warehouse, context, collector)
@@ -100,7 +100,7 @@ def collect(
             if step.verb == "tune":  # what an adapter answers is known after the training alone
                 stopped = True
                 continue
-            if step.verb not in ASKING and not _wanted(step, _after(pipeline, step)):
+            if not step.asks and not _wanted(step, _after(pipeline, step)):
                 continue
             before = _samples(collector.missing.get(step.verb, ()))
             try:
@@ -118,10 +118,10 @@ def collect(
 
 def _suppose(step: Step, warehouse: Warehouse, context: Context, collector: Collector) -> None:
     """Note what a step would ask if no answer were missing: by the untuned model, and of as many texts as it may ask."""
-    params = {name: value for name, value in step.params.items() if name not in {"adapter", "texts"}}
+    params = {name: value for name, value in step.params.given().items() if name not in {"adapter", "texts"}}
     collector.supposing = True
     try:
-        call_step(replace(step, params=params), warehouse, context)
+        call_step(make_step(step.verb, params), warehouse, context)
     except (Pending, InputError):
         pass  # noted; or it needs what an earlier step makes, and stays unknown
     finally:
@@ -249,11 +249,12 @@ def _after(pipeline: Pipeline, step: Step) -> tuple[Step, ...]:
 
 def _wanted(step: Step, later: Iterable[Step]) -> bool:
     """Whether a step that asks nothing changes what a later one asks: texts do, and votes where they choose the texts."""
-    asking = [other for other in later if other.verb in ASKING]
+    asking = [other for other in later if other.asks]
     if step.verb == "vote":
-        return any(other.params.get("texts") == "uncovered_or_tied" for other in asking)
+        return any(getattr(other.params, "texts", None) == "uncovered_or_tied" for other in asking)
     return step.verb == "ingest" and bool(asking)
 
 
 def _hangs_on_answers(step: Step) -> bool:
-    return step.params.get("texts") == "uncovered_or_tied" or step.params.get("adapter") is not None
+    texts, adapter = getattr(step.params, "texts", None), getattr(step.params, "adapter", None)
+    return texts == "uncovered_or_tied" or adapter is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -13,9 +12,10 @@ from typing import Any
 
 from factory.cluster.ray import need_ray
 from factory.errors import InputError
-from factory.pipeline.load import ASKING, Pipeline, Step, step_function
+from factory.pipeline.context import Context
+from factory.pipeline.load import Pipeline
 from factory.pipeline.lock import alone_in
-from factory.pipeline.steps import Context
+from factory.pipeline.steps import Step
 from factory.result import Progress, StageResult, no_progress
 from factory.warehouse.file import Warehouse
 
@@ -110,9 +110,9 @@ def _run_steps(
     unknown = [verb for verb in only if verb not in {step.verb for step in pipeline.steps}]
     if unknown:
         raise InputError(f"the pipeline has no step `{unknown[0]}`", where=pipeline.path)
-    if any(step.verb in ASKING for step in steps):
+    if any(step.asks for step in steps):
         refuse_to_do(pipeline)
-    if any(step.params.get("ray") for step in steps):
+    if any(getattr(step.params, "ray", False) for step in steps):
         need_ray()  # said before anything is asked or paid for
     results: list[StageResult] = []
     run_no: int | None = None
@@ -146,20 +146,8 @@ def _run_steps(
 
 
 def call_step(step: Step, warehouse: Warehouse, context: Context, progress: Progress = no_progress) -> StageResult:
-    """Call a step's function with its parameters and whichever of engine, budget, progress and context it takes."""
-    function = step_function(step.verb)
-    wanted = inspect.signature(function).parameters
-    given: dict[str, Any] = dict(step.params)
-    if "progress" in wanted:
-        given["progress"] = progress
-    if "budget" in wanted:
-        given["budget"] = context.spending()
-    if "context" in wanted:
-        given["context"] = context
-    if "engine" in wanted:
-        given["engine"] = context.engine()
-    result: StageResult = function(warehouse, **given)
-    return result
+    """Run one step with what the steps of a run share."""
+    return step.stage.run(warehouse, step.params, context.call(step.stage, progress))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -195,7 +183,7 @@ def _record(
     with warehouse.lease() as db:
         if run_no is None:
             run_no = next_no(db, "runs", "run_no")
-            config = [{step.verb: _plain(dict(step.params))} for step in pipeline.steps]
+            config = [{step.verb: _plain(step.params.given())} for step in pipeline.steps]
             db.execute(
                 "INSERT INTO runs VALUES (?, ?, ?, ?, NULL, 'running')",
                 [run_no, pipeline.name, json.dumps(config), started],

@@ -9,8 +9,9 @@ import jsonschema
 import pytest
 
 from factory.errors import InputError
-from factory.pipeline.load import STEPS, check_engine, find_pipeline, load_pipeline, make_step, step_model
+from factory.pipeline.load import check_engine, find_pipeline, load_pipeline
 from factory.pipeline.schema import pipeline_schema
+from factory.pipeline.steps import STEPS, make_step, stage_of
 from factory.resources import shipped
 from factory.task import read_yaml
 
@@ -46,7 +47,7 @@ def test_a_ready_pipeline_is_found_by_its_name() -> None:
 
 def test_every_step_has_a_function_with_checked_parameters() -> None:
     for verb in STEPS:
-        assert step_model(verb).model_json_schema()["additionalProperties"] is False
+        assert stage_of(verb).params.model_json_schema()["additionalProperties"] is False
 
 
 def test_an_unknown_top_key_is_refused_with_line_and_nearest_key(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_a_variable_without_a_value_says_how_to_give_one(tmp_path: Path) -> None
     path = write(tmp_path, f'task: {CARD}\nsteps:\n  - ingest:\n      train: "${{data}}/x.csv"\n')
     with pytest.raises(InputError, match=r"p\.yaml:4: `\$\{data\}` has no value\. Run with --set data=VALUE"):
         load_pipeline(path)
-    assert load_pipeline(path, {"data": "here"}).steps[0].params["train"] == "here/x.csv"
+    assert load_pipeline(path, {"data": "here"}).steps[0].params.given()["train"] == "here/x.csv"
 
 
 def test_an_asking_step_without_an_engine_is_refused(tmp_path: Path) -> None:
@@ -178,7 +179,7 @@ def test_data_without_steps_is_the_standard_line(tmp_path: Path) -> None:
         "report",
     ]
     assert verbs(path) == line
-    assert load_pipeline(path).steps[0].params == {"train": "a.csv", "test": "b.csv"}
+    assert load_pipeline(path).steps[0].params.given() == {"train": "a.csv", "test": "b.csv"}
     data, _ = read_yaml(path)
     jsonschema.validate(data, pipeline_schema())
 
@@ -199,7 +200,7 @@ def test_steps_as_a_mapping_change_the_standard_line_and_nothing_else(tmp_path: 
         "export_data",
         "report",
     ]
-    assert load_pipeline(path).steps[1].params == {"programs": 24}
+    assert load_pipeline(path).steps[1].params.given() == {"programs": 24}
     data, _ = read_yaml(path)
     jsonschema.validate(data, pipeline_schema())
     path = write(tmp_path, f"task: {CARD}\n{ENGINE}data: {{train: a.csv}}\nsteps:\n  denoise: {{modle: auto}}\n")
@@ -213,7 +214,7 @@ def test_a_folder_of_data_is_read_by_the_names_of_its_files(tmp_path: Path) -> N
     for name in ("train.jsonl.gz", "validation.csv", "test.parquet", "notes.txt"):
         (folder / name).touch()
     path = write(tmp_path, f"task: {CARD}\n{ENGINE}data: data\n")
-    found = load_pipeline(path).steps[0].params
+    found = load_pipeline(path).steps[0].params.given()
     assert {split: Path(file).name for split, file in found.items()} == {
         "train": "train.jsonl.gz", "dev": "validation.csv", "test": "test.parquet",
     }  # fmt: skip

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from factory.pipeline import preview as planning
-from factory.pipeline.load import Pipeline, Step, load_pipeline
+from factory.pipeline.load import Pipeline, load_pipeline
 from factory.pipeline.preview import collect, plan_pipeline
+from factory.pipeline.steps import make_step
 from factory.synthesis.bands import Band
 from factory.synthesis.materials import dealt
 from factory.warehouse.file import Warehouse
@@ -74,7 +75,7 @@ def test_what_is_decided_no_longer_counts_towards_the_most(toy: Pipeline, tmp_pa
         db.execute("UPDATE slots SET state = 'dropped' WHERE slot_no = 0")
     assert (
         planning.most_answers(
-            Step("synthesize", {"method": "self_guide", "per_label": 10, "candidates": 2}), warehouse, first - 1
+            make_step("synthesize", {"method": "self_guide", "per_label": 10, "candidates": 2}), warehouse, first - 1
         )
         == told["answers"][1] - 1
     )
