@@ -52,8 +52,6 @@ def main() -> None:
     """Run the command line; a person's mistake is one line and exit code 2, Ctrl-C is 130."""
     # Left outside of any `except`: an exception that is still held at the end keeps DuckDB objects, which then complain.
     code = _run()
-    if "factory.warehouse.file" in sys.modules:
-        sys.modules["factory.warehouse.file"].close_all()
     sys.exit(code)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from factory.commands.shared import AsJson, Folder, Settings, give, load, open_warehouse, say, table
+from factory.commands.shared import AsJson, Folder, Settings, give, held_warehouse, load, open_warehouse, say, table
 from factory.errors import InputError
 
 if TYPE_CHECKING:
@@ -86,11 +86,11 @@ def ask(
     """Which texts a person (or a model) should label next; or read their labels back as one more voter."""
     from factory.denoise import stage
 
-    warehouse = open_warehouse(where, folder)
     if answers is not None:
-        result = stage.read_answers(warehouse, answers, annotator=annotator)
+        with held_warehouse(where, folder) as warehouse:
+            result = stage.read_answers(warehouse, answers, annotator=annotator)
     else:
-        result = stage.ask(warehouse, budget=budget, strategy=strategy, out=out)
+        result = stage.ask(open_warehouse(where, folder), budget=budget, strategy=strategy, out=out)
 
     def person() -> None:
         for line in result.says:
@@ -283,7 +283,8 @@ def batch_read(
     """Store the results of a batch. Reading them twice does no harm."""
     from factory.llm.batch import read_results
 
-    done = read_results(open_warehouse(load(pipeline, set_).path or pipeline, folder), file)
+    with held_warehouse(load(pipeline, set_).path or pipeline, folder) as warehouse:
+        done = read_results(warehouse, file)
     give(done, as_json, lambda: say(_of_results(done)))
 
 

@@ -218,7 +218,7 @@ def run_verb(
     if out is not None:
         loaded = replace(loaded, steps=(*loaded.steps, make_step("export_data", {"path": str(out.absolute())})))
     with shown_progress(quiet=False) as (progress, told):
-        result = run_pipeline(loaded, folder=folder, budget=budget, alone=False, progress=progress, told=told)
+        result = run_pipeline(loaded, folder=folder, budget=budget, progress=progress, told=told)
     give(result.as_json(), as_json, lambda: None)
 
 

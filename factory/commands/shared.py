@@ -109,20 +109,27 @@ def open_warehouse(source: Path, folder: Path | None = None) -> Warehouse:
             )
         path = found[0]
     else:
-        from factory.pipeline.load import find_pipeline
+        from factory.pipeline.load import find_pipeline, run_name
 
-        name = _name_of(find_pipeline(source))
+        name = run_name(find_pipeline(source))
         path = (folder or Path("factory-runs") / name) / f"{name}.duckdb"
     if not path.is_file():
         raise InputError("no such warehouse", where=path, fix="Run the pipeline first: factory run PIPELINE")
     return Warehouse.open(path)
 
 
-def _name_of(pipeline: Path) -> str:
-    from factory.task import read_yaml
+@contextmanager
+def held_warehouse(source: Path, folder: Path | None = None) -> Iterator[Warehouse]:
+    """The same for a command that writes: nobody else is at work on the run meanwhile.
 
-    data, _ = read_yaml(pipeline)
-    return str(data.get("name") or pipeline.stem) if isinstance(data, Mapping) else pipeline.stem
+    Raises:
+        InputError: There is none, or somebody is.
+    """
+    from factory.pipeline.lock import alone_in
+
+    warehouse = open_warehouse(source, folder)
+    with alone_in(warehouse.folder):
+        yield warehouse
 
 
 def load(source: Path, settings: Sequence[str] | None) -> Pipeline:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import InputError, nearest
+from factory.names import plain_name
 from factory.pipeline.steps import STEPS, Step, make_step
 from factory.task import TaskCard, load_card, read_yaml
 from factory.validation import validated
@@ -73,7 +74,7 @@ def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -
             raise InputError(
                 f"unknown key `{key}`{nearest(str(key), _TOP_KEYS)}", where=f"{path}:{lines.get((key,), 1)}"
             )
-    variables = {str(k): str(v) for k, v in (data.get("variables") or {}).items()}
+    variables = _variables(data, path, lines)
     _reject_unknown_variables(settings or {}, {*variables, *_VARIABLE.findall(str(data))}, path)
     variables |= dict(settings or {})
     data = _fill(data, (), variables, lines, path)
@@ -94,7 +95,7 @@ def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -
         check_engine(engine, f"{path}:{lines.get(('engine',), 1)}")
     budget = data.get("budget")
     return Pipeline(
-        str(data.get("name") or path.stem),
+        _name(data, path, lines),
         card,
         engine,
         steps,
@@ -103,6 +104,25 @@ def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -
         path,
         variables,
     )
+
+
+def run_name(path: Path) -> str:
+    """The name of a pipeline's run, which is its folder's too, without a look at the rest of the file.
+
+    Raises:
+        InputError: The file cannot be read, or its name cannot be one.
+    """
+    data, lines = read_yaml(path)
+    if not isinstance(data, Mapping):
+        return _name({}, path, lines)
+    try:
+        return _name(
+            {"name": _fill(data.get("name"), ("name",), _variables(data, path, lines), lines, path)}, path, lines
+        )
+    except InputError as error:
+        if "has no value" not in error.what:
+            raise
+        raise InputError(error.what, where=error.where, fix="Name the run's folder instead of the pipeline") from error
 
 
 def find_pipeline(path: str | Path) -> Path:
@@ -145,6 +165,22 @@ def check_engine(engine: Any, where: str) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
+def _name(data: Mapping[str, Any], path: Path, lines: Mapping[tuple[Any, ...], int]) -> str:
+    """The name in the file, or the file's own: it becomes a folder, so it may not lead out of where runs are."""
+    given = data.get("name")
+    if given is None:
+        return plain_name(path.stem, "the name of a pipeline's file", where=str(path))
+    return plain_name(given, "a pipeline's name", where=f"{path}:{lines.get(('name',), 1)}")
+
+
+def _variables(data: Mapping[str, Any], path: Path, lines: Mapping[tuple[Any, ...], int]) -> dict[str, str]:
+    """The defaults that the file gives its variables."""
+    given = data.get("variables") or {}
+    if not isinstance(given, Mapping):
+        raise InputError("`variables` is a mapping of names to values", where=f"{path}:{lines.get(('variables',), 1)}")
+    return {str(name): str(value) for name, value in given.items()}
+
+
 def _card(task: Any, base: Path, where: str) -> TaskCard:
     if isinstance(task, Mapping):
         return load_card(task, where=where)

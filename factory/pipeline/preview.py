@@ -13,7 +13,8 @@ from factory.llm.engines.base import BulkEngine, Call, Fault, Pending, Reply
 from factory.pipeline.bounds import most_answers
 from factory.pipeline.context import Context
 from factory.pipeline.load import Pipeline
-from factory.pipeline.run import LINGER_S, call_step, refuse_to_do, still_to_do
+from factory.pipeline.lock import alone_in
+from factory.pipeline.run import call_step, refuse_to_do, still_to_do
 from factory.pipeline.steps import Step, make_step
 from factory.warehouse.file import Warehouse
 
@@ -88,7 +89,6 @@ def collect(
     context.use(collector)
     stopped = False
     unknown: list[str] = []
-    warehouse.linger_s = LINGER_S
     try:
         for step in pipeline.steps:
             if stopped and (not step.asks or not beyond or _hangs_on_answers(step)):
@@ -112,7 +112,6 @@ def collect(
                 collector.most[step.verb] = most
     finally:
         context.close()
-        warehouse.let_go()
     return collector, unknown
 
 
@@ -151,8 +150,9 @@ def write_missing(pipeline: Pipeline, out: Path, *, folder: Path | None = None, 
 
     refuse_to_do(pipeline)
     folder = (folder or Path("factory-runs") / pipeline.name).absolute()
-    warehouse = Warehouse.open(folder / f"{pipeline.name}.duckdb")
-    collector, unknown = collect(pipeline, warehouse, folder, beyond=beyond)
+    with alone_in(folder):
+        warehouse = Warehouse.open(folder / f"{pipeline.name}.duckdb")
+        collector, unknown = collect(pipeline, warehouse, folder, beyond=beyond)
     calls = [call for stage in collector.missing.values() for call in stage]
     count = write_calls(out, calls, collector.settings) if calls else 0
     stages = {stage: len(found) for stage, found in collector.missing.items()}

@@ -19,9 +19,6 @@ from factory.pipeline.steps import Step
 from factory.result import Progress, StageResult, no_progress
 from factory.warehouse.file import Warehouse
 
-LINGER_S = 0.05
-"""For how long a query of a run leaves the warehouse open for the next query, in seconds."""
-
 
 @dataclass(frozen=True)
 class RunResult:
@@ -90,7 +87,7 @@ def run_pipeline(
     """
     folder = (folder or Path("factory-runs") / pipeline.name).absolute()
     place = folder if warehouse is None else warehouse.folder
-    with alone_in(place) if alone and place is not None else nullcontext():
+    with alone_in(place) if alone else nullcontext():
         if warehouse is None:
             warehouse = Warehouse.open(folder / f"{pipeline.name}.duckdb")
         context = Context(pipeline.card, folder, pipeline.base, pipeline.engine, budget or pipeline.budget)
@@ -116,7 +113,6 @@ def _run_steps(
         need_ray()  # said before anything is asked or paid for
     results: list[StageResult] = []
     run_no: int | None = None
-    warehouse.linger_s = LINGER_S
     try:
         for number, step in enumerate(steps):
             started = datetime.now()
@@ -132,7 +128,6 @@ def _run_steps(
         raise
     finally:
         context.close()
-        warehouse.let_go()
     _end(warehouse, run_no, "finished")
     return RunResult(
         pipeline.name,
@@ -147,7 +142,13 @@ def _run_steps(
 
 def call_step(step: Step, warehouse: Warehouse, context: Context, progress: Progress = no_progress) -> StageResult:
     """Run one step with what the steps of a run share."""
-    return step.stage.run(warehouse, step.params, context.call(step.stage, progress))
+
+    def told(done: int, total: int, what: str) -> None:
+        warehouse.close_idle()  # while it computes, others may write
+        progress(done, total, what)
+
+    with warehouse.kept_open():
+        return step.stage.run(warehouse, step.params, context.call(step.stage, told))
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import jsonschema
 import pytest
 
 from factory.errors import InputError
-from factory.pipeline.load import check_engine, find_pipeline, load_pipeline
+from factory.pipeline.load import check_engine, find_pipeline, load_pipeline, run_name
 from factory.pipeline.schema import pipeline_schema
 from factory.pipeline.steps import STEPS, make_step, stage_of
 from factory.resources import shipped
@@ -239,3 +240,28 @@ def test_a_folder_of_data_is_read_by_the_names_of_its_files(tmp_path: Path) -> N
 def test_what_is_wrong_with_data_or_changes_is_said_with_its_line(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         load_pipeline(write(tmp_path, f"task: {CARD}\n{ENGINE}{text}"))
+
+
+@pytest.mark.parametrize("name", ["../../escaped/x", "/tmp/x", "a/b", "..", ".hidden", "con", "x" * 65, "a\\b", ""])
+def test_a_name_that_leads_out_of_the_runs_is_refused(tmp_path: Path, name: str) -> None:
+    text = f"name: {json.dumps(name)}\ntask: {CARD}\nsteps: [vote]\n"
+    with pytest.raises(InputError, match=r"p\.yaml:1: a pipeline's name cannot be"):
+        load_pipeline(write(tmp_path, text))
+
+
+def test_a_name_in_a_variable_is_checked_when_it_is_filled_in(tmp_path: Path) -> None:
+    path = write(tmp_path, f"name: run-${{which}}\nvariables: {{which: a}}\ntask: {CARD}\nsteps: [vote]\n")
+    assert load_pipeline(path).name == run_name(path) == "run-a"
+    with pytest.raises(InputError, match="a pipeline's name cannot be"):
+        load_pipeline(path, {"which": "../b"})
+
+
+def test_a_name_that_needs_a_value_says_what_to_name_instead(tmp_path: Path) -> None:
+    path = write(tmp_path, f"name: run-${{which}}\ntask: {CARD}\nsteps: [vote]\n")
+    with pytest.raises(InputError, match=r"`\$\{which\}` has no value\. Name the run's folder instead"):
+        run_name(path)
+
+
+def test_variables_that_are_no_mapping_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"p\.yaml:1: `variables` is a mapping"):
+        load_pipeline(write(tmp_path, f"variables: [a]\ntask: {CARD}\nsteps: [vote]\n"))
