@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from factory.commands import inspection, lines, models, programs
-from factory.commands.shared import runs_here, say
+from factory.commands.progress import say
+from factory.commands.shared import runs_here
 from factory.errors import FactoryError
 
 app = typer.Typer(

@@ -134,7 +134,7 @@ def annotate(warehouse: Warehouse, params: AnnotateParams, call: Call) -> StageR
             plan = plans.create(warehouse, key, config, card.revision, asked.version, nulls)
         added = plans.add(warehouse, plan, chosen)
         if added == 0 and plan.done:
-            return StageResult("annotate", skipped=True, did=_counts(warehouse, plan), says=("no new texts to ask",))
+            return StageResult("annotate", skipped=True, did=_counts(warehouse, plan), why="no new texts to ask")
     overlay = dict(config["sampling"])
     if params.calibrate:
         overlay = {"logprobs": True, "top_logprobs": 20, **overlay}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from factory.commands.shared import AsJson, Folder, Settings, give, held_warehouse, load, open_warehouse, say, table
+from factory.commands.progress import say
+from factory.commands.shared import AsJson, Folder, Settings, give, held_warehouse, load, open_warehouse, table
 from factory.errors import InputError
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from factory.commands.shared import AsJson, Folder, Settings, give, load, pairs, say, shown_progress, table, yaml_pairs
+from factory.commands.progress import say, shown_progress
+from factory.commands.shared import AsJson, Folder, Settings, give, load, pairs, table, yaml_pairs
 from factory.errors import InputError
 from factory.pipeline.verbs import STEPS
 
@@ -50,7 +51,7 @@ def run(
     from factory.pipeline.run import run_pipeline
 
     loaded = load(pipeline, set_)
-    with shown_progress(quiet=False) as (progress, told):
+    with shown_progress() as (progress, told):
         result = run_pipeline(loaded, folder=folder, only=only or (), budget=budget, progress=progress, told=told)
 
     def person() -> None:
@@ -217,7 +218,7 @@ def run_verb(
         loaded = replace(loaded, steps=changed, engine=_engine(engine) or loaded.engine)
     if out is not None:
         loaded = replace(loaded, steps=(*loaded.steps, make_step("export_data", {"path": str(out.absolute())})))
-    with shown_progress(quiet=False) as (progress, told):
+    with shown_progress() as (progress, told):
         result = run_pipeline(loaded, folder=folder, budget=budget, progress=progress, told=told)
     give(result.as_json(), as_json, lambda: None)
 

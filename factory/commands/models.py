@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from factory.commands.shared import AsJson, Folder, give, held_warehouse, open_warehouse, say, shown_alone
+from factory.commands.progress import say, shown_alone
+from factory.commands.shared import AsJson, Folder, give, held_warehouse, open_warehouse
 from factory.result import no_progress
 
 export = typer.Typer(

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from factory.commands.shared import AsJson, Folder, give, held_warehouse, open_warehouse, say, table
+from factory.commands.progress import say
+from factory.commands.shared import AsJson, Folder, give, held_warehouse, open_warehouse, table
 from factory.errors import InputError
 
 app = typer.Typer(

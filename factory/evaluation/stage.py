@@ -166,7 +166,7 @@ def evaluate(warehouse: Warehouse, params: EvaluateParams, call: Call) -> StageR
             f"`positive_label: {positive_label}` is not on the card", fix=f"Use one of {', '.join(card.label_names)}"
         )
     if not _has_gold(warehouse):
-        return StageResult("evaluate", True, {}, ("there is no test gold, so nothing is evaluated",))
+        return StageResult("evaluate", True, why="no test split: nothing to score")
     config = {
         "positive": positive_label, "equivalents": params.label_equivalents, "equivalents_draws": params.equivalents_draws,
         "draws": params.draws, "seed": params.seed, "version": _VERSION, "kind": card.kind, "card": card.revision,
@@ -181,9 +181,7 @@ def evaluate(warehouse: Warehouse, params: EvaluateParams, call: Call) -> StageR
             return StageResult("evaluate", True, in_short(found))
         scored, extra = score_all(warehouse, db, config, call.progress)
     if not scored:
-        return StageResult(
-            "evaluate", True, {}, ("test has no gold rows, or there is no system yet: nothing is evaluated",)
-        )
+        return StageResult("evaluate", True, why="no gold of test, or no system yet: nothing to score")
     put(warehouse, key, scored, extra)
     found = summary(warehouse) or {}
     from factory.evaluation.agreement import dev_agreement
