@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from factory.commands import inspection, lines, models, programs
+from factory.commands import inspection, lines, models, plan, programs
 from factory.commands.progress import say
 from factory.commands.shared import runs_here
 from factory.errors import FactoryError
@@ -42,6 +42,7 @@ def _options(
 
 
 lines.add_to(app)
+plan.add_to(app)
 models.add_to(app)
 inspection.add_to(app)
 app.add_typer(programs.app, name="programs")

@@ -59,6 +59,7 @@ class Call:
         folder: The run's folder; the working folder if None.
         settings: The engine's settings as the pipeline gives them.
         release: Frees what the engine holds (connections, a model in memory).
+        begin: A stage that asks no model calls it once it knows that there is something to compute. `factory plan` ends it there.
     """
 
     asked: Engine | None = None
@@ -69,6 +70,7 @@ class Call:
     folder: Path | None = None
     settings: Mapping[str, Any] | None = None
     release: Callable[[], None] = lambda: None
+    begin: Callable[[], None] = lambda: None
 
     @property
     def engine(self) -> Engine:

@@ -263,7 +263,7 @@ def batch_write(
 
     Answer them with `vllm run-batch` or a hosted batch API, read the results with `factory batch read`, and go on.
     """
-    from factory.pipeline.preview import write_missing
+    from factory.pipeline.missing import write_missing
 
     done = write_missing(load(pipeline, set_), out, folder=folder)
     give(
@@ -316,7 +316,7 @@ def batch_record(
 @engine.command(name="check")
 def engine_check(pipeline: PipelineFile, set_: Settings = None, as_json: AsJson = False) -> None:
     """Ask one of each kind of request the pipeline will make, and say what this engine cannot do."""
-    from factory.pipeline.preview import check_pipeline_engine
+    from factory.pipeline.missing import check_pipeline_engine
 
     found = check_pipeline_engine(load(pipeline, set_))
     give(

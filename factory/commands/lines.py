@@ -26,8 +26,6 @@ def add_to(app: typer.Typer) -> None:
     for verb, (_, summary) in STEPS.items():
         if verb not in OF_EXPORT:
             app.command(name=verb, cls=VerbCommand, help=summary)(_synthesize if verb == "synthesize" else _verb(verb))
-    app.command()(plan)
-    app.command()(schema)
 
 
 def run(
@@ -238,81 +236,3 @@ def _engine(text: str | None) -> Mapping[str, Any] | None:
     settings = settings.get("engine", settings)
     check_engine(settings, "--engine")
     return dict(settings)
-
-
-def plan(
-    pipeline: Annotated[Path, typer.Argument(help="A pipeline file, or the name of a ready one.")],
-    set_: Settings = None,
-    folder: Folder = None,
-    prompt: Annotated[bool, typer.Option(help="Show one rendered prompt.")] = True,
-    as_json: AsJson = False,
-) -> None:
-    """What the pipeline would still ask, before spending: requests, tokens, cost and time per stage, and one rendered prompt."""
-    from factory.pipeline.preview import plan_pipeline
-
-    planned = plan_pipeline(load(pipeline, set_), folder=folder)
-    give(planned, as_json, lambda: show_plan(planned, prompt=prompt))
-
-
-def show_plan(planned: Mapping[str, Any], *, prompt: bool = True) -> None:
-    """Print a plan for a person."""
-    for words in planned["to_do"]:
-        print(f"before a run: {words}")
-    if not planned["stages"]:
-        print("nothing left to ask")
-    told = [(stage["stage"], stage) for stage in planned["stages"]]
-    told += [(f"{step['step']}, later", step) for step in planned["later"] if "answers" in step]
-    if len(told) > 1:
-        told.append(("all", _summed([one for _, one in told])))
-    rows = [
-        [
-            name,
-            one["requests"],
-            _range(one["answers"], ",d"),
-            _range(one["tokens_in"], ",d") + ("" if one["tokens_counted"] else " (estimated)"),
-            _range(one["tokens_out"], ",d"),
-            "no price" if one["cost"] is None else _range(one["cost"], ",.2f"),
-            _range(one["seconds"], ",.0f"),
-        ]
-        for name, one in told
-    ]
-    if rows:
-        table(["stage", "requests now", "answers wanted", "tokens in", "tokens out", "cost", "seconds"], rows)
-        print(
-            "What is still to be asked. Lower ends: what can be rendered now, with short answers. Upper ends: every repair"
-            "\nand topping up that the steps' `candidates` and `repairs` allow, with answers as long as they may be, from a slow"
-            " server."
-        )
-        if any(one["cost"] is None for _, one in told):
-            print("For costs add `price: {input: 1.0, output: 3.0}` to `engine`: money per million tokens")
-    if planned["stages"] and prompt:
-        first = planned["stages"][0]
-        print(f"One rendered prompt ({first['stage']}):")
-        for message in first["prompt"]:
-            print(f"--- {message['role']}\n{message['content']}")
-    for step in planned["later"]:
-        more = ": what it asks, at most, stands above" if "answers" in step else ""
-        print(f"`{step['step']}` hangs on answers that are missing, or on what `tune` makes{more}")
-
-
-def _summed(stages: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """The line under all stages: one goes after the other."""
-    found: dict[str, Any] = {"requests": sum(one["requests"] for one in stages)}
-    for name in ("answers", "tokens_in", "tokens_out", "cost", "seconds"):
-        ends = [one[name] for one in stages]
-        found[name] = None if None in ends else [sum(end[0] for end in ends), sum(end[1] for end in ends)]
-    return {**found, "tokens_counted": all(one["tokens_counted"] for one in stages)}
-
-
-def _range(ends: Any, form: str) -> str:
-    low, high = ends
-    return f"{low:{form}}" if low == high else f"{low:{form}} to {high:{form}}"
-
-
-def schema(as_json: AsJson = True) -> None:
-    """Print the JSON schema of a pipeline file (for editors)."""
-    import json
-
-    from factory.pipeline.schema import pipeline_schema
-
-    print(json.dumps(pipeline_schema(), indent=None if as_json else 2))

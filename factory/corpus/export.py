@@ -87,6 +87,7 @@ def export_data(warehouse: Warehouse, params: ExportDataParams, call: Call) -> S
             raise InputError(
                 "there is nothing to export", fix="Run `synthesize`, or `author`, `vote` and `denoise`, first"
             )
+        call.begin()
         part = out.with_name(out.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)

@@ -105,6 +105,7 @@ def denoise(warehouse: Warehouse, params: DenoiseParams, call: Call) -> StageRes
     )
     if done:
         return StageResult("denoise", True, {"chosen": {name: json.loads(systems) for name, systems, _ in done}})
+    call.begin()
     programs = accepted_programs(warehouse)
     if not programs:
         raise InputError(

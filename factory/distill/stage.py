@@ -190,6 +190,7 @@ def distill(warehouse: Warehouse, params: DistillParams, call: Call) -> StageRes
         if done.get(system) == key and (artefacts(warehouse) / path_of(key) / "student.json").is_file():
             kept.append(system)
             continue
+        call.begin()
         trained[system] = _train(plan, system, wanted, key, progress)
         says.append(_line(system, trained[system]))
     progress(len(systems), len(systems), "systems")
@@ -318,6 +319,7 @@ def export(warehouse: Warehouse, params: ExportParams, call: Call) -> StageResul
     if row and json.loads(row[0][0])["digest"] == manifest_digest(out):
         facts = json.loads(row[0][0])
         return StageResult("export", True, {"path": str(out), "kind": facts["kind"], "megabytes": facts["megabytes"]})
+    call.begin()
     progress(0, 2, "the student's files")
     spec = _spec(warehouse, model, card)
     sample = warehouse.query(

@@ -179,6 +179,7 @@ def evaluate(warehouse: Warehouse, params: EvaluateParams, call: Call) -> StageR
         if latest and latest[0][0] == key:
             found = summary(warehouse) or {}
             return StageResult("evaluate", True, in_short(found))
+        call.begin()
         scored, extra = score_all(warehouse, db, config, call.progress)
     if not scored:
         return StageResult("evaluate", True, why="no gold of test, or no system yet: nothing to score")

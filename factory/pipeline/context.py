@@ -1,4 +1,4 @@
-"""What the steps of one run share: the card, the folders, one engine and one budget."""
+"""What the steps of one run share: the card, the folders, one engine and one budget; and running one of them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from factory.errors import InputError
 from factory.params import Call, Stage
-from factory.result import Progress, no_progress
+from factory.result import Progress, StageResult, no_progress
 from factory.task import TaskCard
 
 if TYPE_CHECKING:
     from factory.llm.budget import Budget
     from factory.llm.engines.base import Engine
+    from factory.pipeline.steps import Step
+    from factory.warehouse.file import Warehouse
 
 
 @dataclass
@@ -79,3 +81,14 @@ class Context:
         """End what the engine holds (connections, a model in memory)."""
         if self._engine is not None and hasattr(self._engine, "close"):
             self._engine.close()
+
+
+def call_step(step: Step, warehouse: Warehouse, context: Context, progress: Progress = no_progress) -> StageResult:
+    """Run one step with what the steps of a run share."""
+
+    def told(done: int, total: int, what: str) -> None:
+        warehouse.close_idle()  # while it computes, others may write
+        progress(done, total, what)
+
+    with warehouse.kept_open():
+        return step.stage.run(warehouse, step.params, context.call(step.stage, told))

@@ -14,7 +14,7 @@ from factory.pipeline.steps import STEPS, Step, make_step
 from factory.task import TaskCard, load_card, read_yaml
 from factory.validation import validated
 
-_TOP_KEYS = {
+TOP_KEYS = {
     "name": "a short name; the run's folder is called so",
     "task": "a task card: a path relative to this file, or the card itself",
     "engine": "whom to ask: {kind: server, url: ..., model: ...}",
@@ -70,16 +70,16 @@ def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -
     if not isinstance(data, dict):
         raise InputError("a pipeline is a YAML mapping with `task` and `steps`", where=path)
     for key in data:
-        if key not in _TOP_KEYS:
+        if key not in TOP_KEYS:
             raise InputError(
-                f"unknown key `{key}`{nearest(str(key), _TOP_KEYS)}", where=f"{path}:{lines.get((key,), 1)}"
+                f"unknown key `{key}`{nearest(str(key), TOP_KEYS)}", where=f"{path}:{lines.get((key,), 1)}"
             )
     variables = _variables(data, path, lines)
     _reject_unknown_variables(settings or {}, {*variables, *_VARIABLE.findall(str(data))}, path)
     variables |= dict(settings or {})
     data = _fill(data, (), variables, lines, path)
     if not data.get("task"):
-        raise InputError("`task` is missing", where=path, fix=f"Add {_TOP_KEYS['task']}")
+        raise InputError("`task` is missing", where=path, fix=f"Add {TOP_KEYS['task']}")
     base = path.parent
     card = _card(data["task"], base, f"{path}:{lines.get(('task',), 1)}")
     steps = _steps(data, base, path, lines)
@@ -123,6 +123,30 @@ def run_name(path: Path) -> str:
         if "has no value" not in error.what:
             raise
         raise InputError(error.what, where=error.where, fix="Name the run's folder instead of the pipeline") from error
+
+
+def still_to_do(pipeline: Pipeline) -> tuple[str, ...]:
+    """What is still as `factory init` wrote it, in words: the model is MODEL, or descriptions begin with TODO."""
+    found = ["the engine's `model` is still MODEL"] if (pipeline.engine or {}).get("model") == "MODEL" else []
+    open_labels = [f"`{label.name}`" for label in pipeline.card.labels if label.description.startswith("TODO")]
+    if open_labels:
+        found.append(f"the description of {', '.join(open_labels)} is still a TODO")
+    return tuple(found)
+
+
+def refuse_to_do(pipeline: Pipeline) -> None:
+    """Ask nothing while a person has something to fill in.
+
+    Raises:
+        InputError: See `still_to_do`.
+    """
+    found = still_to_do(pipeline)
+    if found:
+        raise InputError(
+            "; ".join(found),
+            where=pipeline.path,
+            fix="Name the model that the server serves, and say in one or two sentences what each label means",
+        )
 
 
 def find_pipeline(path: str | Path) -> Path:
@@ -197,7 +221,7 @@ def _steps(data: Mapping[str, Any], base: Path, path: Path, lines: Mapping[tuple
     given, where = data.get("steps"), f"{path}:{lines.get(('steps',), 1)}"
     if data.get("data") is None:
         if not given:
-            raise InputError("`steps` is missing", where=path, fix=f"Add {_TOP_KEYS['steps']}; or `data` alone")
+            raise InputError("`steps` is missing", where=path, fix=f"Add {TOP_KEYS['steps']}; or `data` alone")
         if not isinstance(given, list):
             raise InputError(
                 "`steps` is a list of steps",

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from factory.cluster.ray import need_ray
 from factory.errors import InputError
-from factory.pipeline.context import Context
-from factory.pipeline.load import Pipeline
+from factory.llm.engines.base import Pending
+from factory.pipeline.context import Context, call_step
+from factory.pipeline.load import Pipeline, refuse_to_do
 from factory.pipeline.lock import alone_in
+from factory.pipeline.missing import write_all
 from factory.pipeline.steps import Step
 from factory.result import Progress, StageResult, no_progress
 from factory.warehouse.file import Warehouse
@@ -123,8 +125,10 @@ def _run_steps(
                 run_no = _record(warehouse, run_no, pipeline, number, result, started)
             if told:
                 told(step, result)
-    except BaseException:
+    except BaseException as stop:
         _end(warehouse, run_no, "stopped")
+        if isinstance(stop, Pending) and (pipeline.engine or {}).get("kind") == "batch":
+            raise write_all(replace(pipeline, steps=tuple(steps)), warehouse, context, stop) from None
         raise
     finally:
         context.close()
@@ -140,42 +144,7 @@ def _run_steps(
     )
 
 
-def call_step(step: Step, warehouse: Warehouse, context: Context, progress: Progress = no_progress) -> StageResult:
-    """Run one step with what the steps of a run share."""
-
-    def told(done: int, total: int, what: str) -> None:
-        warehouse.close_idle()  # while it computes, others may write
-        progress(done, total, what)
-
-    with warehouse.kept_open():
-        return step.stage.run(warehouse, step.params, context.call(step.stage, told))
-
-
 # ----------------------------------------------------------------------------------------------------------------------
-def still_to_do(pipeline: Pipeline) -> tuple[str, ...]:
-    """What is still as `factory init` wrote it, in words: the model is MODEL, or descriptions begin with TODO."""
-    found = ["the engine's `model` is still MODEL"] if (pipeline.engine or {}).get("model") == "MODEL" else []
-    open_labels = [f"`{label.name}`" for label in pipeline.card.labels if label.description.startswith("TODO")]
-    if open_labels:
-        found.append(f"the description of {', '.join(open_labels)} is still a TODO")
-    return tuple(found)
-
-
-def refuse_to_do(pipeline: Pipeline) -> None:
-    """Ask nothing while a person has something to fill in.
-
-    Raises:
-        InputError: See `still_to_do`.
-    """
-    found = still_to_do(pipeline)
-    if found:
-        raise InputError(
-            "; ".join(found),
-            where=pipeline.path,
-            fix="Name the model that the server serves, and say in one or two sentences what each label means",
-        )
-
-
 def _record(
     warehouse: Warehouse, run_no: int | None, pipeline: Pipeline, number: int, result: StageResult, started: datetime
 ) -> int:

@@ -121,4 +121,6 @@ def vote(warehouse: Warehouse, params: VoteParams, call: Call) -> StageResult:
         SandboxError: No sandbox, or `strict` and a layer is missing, here or in a worker of Ray's.
         ClusterError: Ray is asked for and not installed, cannot be reached, or lost a worker for good.
     """
-    return vote_texts(warehouse, block=params.block, strict=params.strict, ray=params.ray, progress=call.progress)
+    return vote_texts(
+        warehouse, block=params.block, strict=params.strict, ray=params.ray, begin=call.begin, progress=call.progress
+    )

@@ -29,4 +29,5 @@ def report(warehouse: Warehouse, params: ReportParams, call: Call) -> StageResul
         InputError: The warehouse has no task yet.
         WarehouseError: The place cannot be written.
     """
+    call.begin()
     return page.write(warehouse, (call.folder or Path()) / params.path)

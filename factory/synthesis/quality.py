@@ -50,6 +50,7 @@ def measure(warehouse: Warehouse, params: MeasureParams, call: Call) -> StageRes
     """
     from factory.encoders.encoder import load_encoder, vectors_of
 
+    call.begin()
     most, random_seed = params.most, params.random_seed
     texts = _texts(warehouse)
     real = _real(warehouse, most, random_seed)

@@ -139,6 +139,7 @@ def tune(warehouse: Warehouse, params: TuneParams, call: Call) -> StageResult:
     if there is not None:
         done = {"adapter": there.name, "path": str(there.folder), **store.params_of(warehouse, there.adapter_no)}
         return StageResult("tune", skipped=True, did=done)
+    call.begin()
     call.release()  # an engine in this process may hold the memory that training needs
     return _train(
         warehouse, card, key, config, version, kept, left, recipe, where=where, alias=name, prompt=prompt,
