@@ -11,31 +11,36 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from factory.errors import FactoryError
+
 HEAD = """# Reference
 
 Written from the code by `python -m factory.commands.reference > factory/REFERENCE.md`; a test compares both. The README says how
 to begin. A default that is not written as a value is said in words.
 """
 BATCH = """
-A line of the requests file is what the OpenAI batch API takes, and one of the results file what it gives; `custom_id` joins them
-(`request_key:first-last`, the samples that are asked for). A results file may have its lines in any order, may be partial, and may
-be read twice. The least that a line needs:
+A line of the requests file is what the OpenAI batch API takes, and one of the results file what it gives; `custom_id` joins
+them (`request_key:first-last`, the samples that are asked for). A results file may have its lines in any order, may be partial,
+and may be read twice. A line (it is one line in the file):
 
 ```json
-{"custom_id": "0f3a...:0-0", "response": {"status_code": 200, "body": {"choices": [{"index": 0, "message": {"content": "billing"}}], "usage": {"prompt_tokens": 412, "completion_tokens": 2}}}}
+{"custom_id": "0f3a...:0-0", "response": {"status_code": 200, "body": {"choices": [{"index": 0, "message":
+ {"content": "billing"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 412, "completion_tokens": 2}}}}
 ```
 
-`run` with `engine: {kind: batch, model: NAME, requests: FILE, results: FILE}` writes everything that can be asked now, of all stages,
-into one file and ends with exit code 4; the model's name is part of each request, so it is needed even if a person answers.
+`run` with `engine: {kind: batch, model: NAME, requests: FILE, results: FILE}` writes everything that can be asked now, of all
+stages, into one file and ends with exit code 4. The model's name is part of each request, so it is needed whoever answers.
 """
+SHARED = ("--set", "--folder", "--json")
+"""Options that are described once."""
 EXIT_CODES = {
-    0: "done",
-    1: "`factory doctor` found that something is missing",
-    2: "a mistake of the user, in one line on stderr",
-    3: "the budget ended the run; everything answered so far is stored",
-    4: "answers are pending that come by file",
-    130: "stopped (Ctrl-C); run the same command again to go on",
+    0: "Done.",
+    1: "`factory doctor` found that something is missing.",
+    130: "Stopped (Ctrl-C); run the same command again to go on.",
 }
+"""Those that no error has."""
+NOT_OPTIONS = {"votes", "classes", "balance", "dev", "features", "keys", "people"}
+"""Arguments of label models that are given by the stage."""
 VARIABLES = {
     "LABEL_FACTORY_ENCODER": "the sentence encoder that `encoder: auto` means: a folder or a hub name",
     "LABEL_FACTORY_PROMPTS": "a folder of prompt files that are taken before the shipped ones of the same name",
@@ -53,25 +58,48 @@ def _commands() -> Iterator[str]:
     import typer
 
     from factory.cli import app
+    from factory.commands.lines import VerbCommand
 
-    yield "## Commands\n"
-    yield "Every command has `--help`. `factory VERB PIPELINE` runs one step of a pipeline, with `-p NAME=YAML` for its parameters.\n"
-    for path, command in commands_of(typer.main.get_command(app)):
-        arguments = [p for p in command.params if p.param_type_name == "argument"]
-        usage = " ".join([path, *(_argument(argument) for argument in arguments)])
-        yield f"### `{usage}`\n"
-        yield f"{_words(inspect.cleandoc(command.help or ''))}\n"
-        rows = [(f"`{a.name.upper()}`", "", _words(a.help or "")) for a in arguments]
-        for option in command.params:
-            if option.param_type_name == "option" and "--help" not in option.opts:
-                default = option.default
-                shown = (
-                    ""
-                    if default in (None, False, []) or callable(default)
-                    else f"`{getattr(default, 'value', default)}`"
-                )
-                rows.append((f"`{', '.join(option.opts)}`", shown, _words(option.help or "")))
-        yield from _table(("argument or option", "default", "what it does"), rows)
+    found = dict(commands_of(typer.main.get_command(app)))
+    verbs = {path: command for path, command in found.items() if isinstance(command, VerbCommand)}
+    yield "## Commands\n\nEvery command has `--help`. Options that several commands have:\n"
+    yield from _table(("option", "what it does"), [(_called(option), _words(option.help)) for option in _shared(found)])
+    yield f"### One step: {', '.join(f'`{path}`' for path in verbs)}\n"
+    yield "`factory VERB PIPELINE` runs one step of a pipeline (or of a task card alone); its parameters stand below.\n"
+    yield from _options([option for command in verbs.values() for option in command.params], _shared(found), verbs)
+    for path, command in found.items():
+        if path not in verbs:
+            arguments = [p for p in command.params if p.param_type_name == "argument"]
+            yield f"### `{' '.join([path, *map(_argument, arguments)])}`\n"
+            yield f"{_words(inspect.cleandoc(command.help or ''))}\n"
+            yield from _options(command.params, _shared(found), {})
+
+
+def _shared(commands: Mapping[str, Any]) -> list[Any]:
+    """Options that mean the same in many commands."""
+    first = {option.opts[0]: option for command in commands.values() for option in command.params}
+    return [first[name] for name in SHARED]
+
+
+def _options(params: Sequence[Any], shared: Sequence[Any], verbs: Mapping[str, Any]) -> Iterator[str]:
+    """A table of arguments and options; of several verbs, with the verbs that have an option where not all do."""
+    rows: dict[str, tuple[str, str, str]] = {}
+    left_out = {"--help", *(option.opts[0] for option in shared)}
+    for option in params:
+        if option.opts[0] in left_out:
+            continue
+        default = getattr(option.default, "value", option.default)
+        shown = "" if default in (None, False, []) or callable(default) else f"`{default}`"
+        have = [path.split()[-1] for path, verb in verbs.items() if any(o.opts == option.opts for o in verb.params)]
+        some = f" ({', '.join(have)})" if len(have) < len(verbs) else ""
+        rows[option.opts[0]] = (_called(option), shown, f"{_words(option.help or '')}{some}")
+    yield from _table(("argument or option", "default", "what it does"), list(rows.values()))
+
+
+def _called(option: Any) -> str:
+    if option.param_type_name == "argument":
+        return f"`{option.name.upper()}`"
+    return f"`{', '.join([*option.opts, *option.secondary_opts])}`"
 
 
 def commands_of(group: Any, path: str = "factory") -> Iterator[tuple[str, Any]]:
@@ -146,7 +174,7 @@ def _members() -> Iterator[str]:
     rows = []
     for name, fit in MODELS.items():
         function = getattr(fit, "func", fit)
-        skipped = {"votes", "classes", "balance", "dev", *getattr(fit, "keywords", {})}
+        skipped = {*NOT_OPTIONS, *getattr(fit, "keywords", {})}
         options = [
             f"`{p.name}={p.default}`" for p in inspect.signature(function).parameters.values() if p.name not in skipped
         ]
@@ -166,8 +194,8 @@ def _warehouse() -> Iterator[str]:
     from factory.warehouse.file import Warehouse
 
     yield "## The warehouse\n"
-    yield "One DuckDB file per run, `factory-runs/NAME/NAME.duckdb`; gold of `test` and `reference` lies in `NAME.gold.duckdb`. While a"
-    yield "run is at work, open it with `duckdb -readonly`. Views and macros:\n"
+    yield "One DuckDB file per run, `factory-runs/NAME/NAME.duckdb`; gold of `test` and `reference` lies in `NAME.gold.duckdb`."
+    yield "While a run is at work, open it with `duckdb -readonly`. Views and macros:\n"
     text = (shipped("warehouse") / "views.sql").read_text(encoding="utf-8")
     warehouse = Warehouse.memory()
     rows = []
@@ -181,9 +209,23 @@ def _warehouse() -> Iterator[str]:
     yield from _table(("view", "what it tells", "columns"), rows)
 
 
+def _errors(base: type[FactoryError]) -> Iterator[type[FactoryError]]:
+    """The errors that a person can see."""
+    for error in base.__subclasses__():
+        if error.__module__.startswith("factory."):
+            yield error
+            yield from _errors(error)
+
+
 def _outside() -> Iterator[str]:
+    importlib.import_module("factory.llm.engines.base")  # has errors of its own
+
     yield "## Exit codes\n"
-    yield from _table(("code", "meaning"), [(f"`{code}`", words) for code, words in EXIT_CODES.items()])
+    told = dict(EXIT_CODES)
+    for error in _errors(FactoryError):
+        told[error.exit_code] = " ".join(filter(None, [told.get(error.exit_code), _words(inspect.getdoc(error) or "")]))
+    yield "A mistake is one line on stderr, without a traceback.\n"
+    yield from _table(("code", "meaning"), [(f"`{code}`", words) for code, words in sorted(told.items())])
     yield "## Environment variables\n"
     yield from _table(("name", "meaning"), [(f"`{name}`", words) for name, words in VARIABLES.items()])
 
