@@ -11,11 +11,11 @@ import pytest
 import typer
 
 from factory.cli import app
-from factory.commands.reference import commands_of
 from factory.denoise.models.table import MODELS
 from factory.llm.settings import EngineSettings
 from factory.pipeline.load import TOP_KEYS
 from factory.pipeline.steps import STEPS, stage_of
+from factory.reference import commands_of
 from factory.students.base import STUDENTS, student_class
 from factory.warehouse.file import Warehouse
 from tests.kills.harness import environment
@@ -31,14 +31,14 @@ def page() -> str:
 
 def test_the_page_is_what_the_code_writes(page: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "factory.commands.reference"],
+        [sys.executable, "-m", "factory.reference"],
         capture_output=True,
         text=True,
         env=environment(),
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == page, "write it anew: python -m factory.commands.reference > factory/REFERENCE.md"
+    assert done.stdout == page, "write it anew: python -m factory.reference > factory/REFERENCE.md"
 
 
 def section(page: str, heading: str) -> str:

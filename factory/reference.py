@@ -1,4 +1,4 @@
-"""The reference page, written from the code: `python -m factory.commands.reference > factory/REFERENCE.md`."""
+"""The reference page, written from the code: `python -m factory.reference > factory/REFERENCE.md`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from factory.errors import FactoryError
 
 HEAD = """# Reference
 
-Written from the code by `python -m factory.commands.reference > factory/REFERENCE.md`; a test compares both. The README says how
+Written from the code by `python -m factory.reference > factory/REFERENCE.md`; a test compares both. The README says how
 to begin. A default that is not written as a value is said in words.
 """
 BATCH = """
