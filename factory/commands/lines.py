@@ -65,23 +65,19 @@ def run(
 
 
 def show_evaluation(evaluation: Mapping[str, Any]) -> None:
-    """The table of systems."""
+    """The table of systems: the headline figure with its own interval, and the others beside it."""
+    key = evaluation["metric"]
+    several, name = key != "accuracy", key.replace("_f1", " F1")
     rows = []
-    for name, system in evaluation["systems"].items():
-        low, high = system.get("ci95") or (None, None)
+    for system, found in evaluation["systems"].items():
+        low, high = found.get("ci95") or (None, None)
         interval = "" if low is None else f"{low:.3f}-{high:.3f}"
-        rows.append(
-            [
-                name,
-                system.get("accuracy"),
-                interval,
-                system.get("macro_f1"),
-                system.get("coverage"),
-                system.get("n_scored"),
-            ]
-        )
+        exact = [found.get("accuracy")] if several else []
+        figures = [found["metrics"].get(key), interval, found.get("macro_f1"), *exact]
+        rows.append([system, *figures, found.get("coverage"), found.get("n_scored")])
+    exact_name = ["all labels right"] if several else []
     table(
-        ["system", "accuracy", "95% interval", "macro F1", "coverage", "scored"],
+        ["system", name, f"95% interval of {name}", "macro F1", *exact_name, "coverage", "scored"],
         rows,
         title=f"{evaluation['split']}: {evaluation['n']} texts",
     )

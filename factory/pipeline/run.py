@@ -33,7 +33,7 @@ class RunResult:
         nothing_to_do: True when every step was done already.
         export: The exported model's folder, or None.
         report: The report's HTML page, or None.
-        evaluation: `{split, n, systems: {...}}`, or None.
+        evaluation: `{metric, split, n, systems: {...}}`, or None; each system's `ci95` is the interval of its `metric`.
     """
 
     name: str
@@ -140,7 +140,7 @@ def _run_steps(
         all(result.skipped for result in results),
         _path(results, "export"),
         _path(results, "report"),
-        _evaluation(warehouse, pipeline.steps),
+        _evaluation(warehouse, pipeline),
     )
 
 
@@ -184,13 +184,14 @@ def _path(results: Sequence[StageResult], stage: str) -> Path | None:
     return Path(paths[-1]) if paths and paths[-1] else None
 
 
-def _evaluation(warehouse: Warehouse, steps: Sequence[Step]) -> Mapping[str, Any] | None:
-    if not any(step.verb == "evaluate" for step in steps):
+def _evaluation(warehouse: Warehouse, pipeline: Pipeline) -> Mapping[str, Any] | None:
+    if not any(step.verb == "evaluate" for step in pipeline.steps):
         return None
     from factory.evaluation import stage
 
     summary: Mapping[str, Any] | None = stage.summary(warehouse)
-    return None if summary is None else {name: summary[name] for name in ("split", "n", "systems")}
+    metric = "micro_f1" if pipeline.card.kind == "multi" else "accuracy"
+    return None if summary is None else {"metric": metric, **{key: summary[key] for key in ("split", "n", "systems")}}
 
 
 def _plain(value: Any) -> Any:

@@ -296,11 +296,9 @@ def insert(db: duckdb.DuckDBPyConnection, table: str, columns: Mapping[str, Any]
     if rows.num_rows == 0:
         return 0
     db.register("incoming_rows", rows)
-    try:
-        names = ", ".join(f'"{name}"' for name in rows.column_names)
-        db.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM incoming_rows")
-    finally:
-        db.unregister("incoming_rows")
+    names = ", ".join(f'"{name}"' for name in rows.column_names)
+    db.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM incoming_rows")
+    db.unregister("incoming_rows")  # not where it fails: that would hide why
     return int(rows.num_rows)
 
 
