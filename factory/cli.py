@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from factory.commands import inspection, lines, models, plan, programs
+from factory.commands import engines, inspection, lines, models, plan, programs
 from factory.commands.progress import say
 from factory.commands.shared import runs_here
 from factory.errors import FactoryError
@@ -46,8 +46,7 @@ plan.add_to(app)
 models.add_to(app)
 inspection.add_to(app)
 app.add_typer(programs.app, name="programs")
-app.add_typer(inspection.batch, name="batch")
-app.add_typer(inspection.engine, name="engine")
+engines.add_to(app)
 
 
 def main() -> None:

@@ -45,6 +45,10 @@ class Params(BaseModel):
         """What was said; the others have their defaults."""
         return {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
 
+    def extras(self) -> dict[str, str]:
+        """Packages of an extra that these parameters ask for (see `factory.extras`), and what needs each, in words."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Call:

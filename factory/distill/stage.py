@@ -18,6 +18,7 @@ from factory.distill.system import Plan
 from factory.distill.write import forget, path_of, store, write_folder
 from factory.encoders.encoder import Encoder, load_encoder
 from factory.errors import InputError, nearest
+from factory.extras import need
 from factory.params import Call, Params, stage
 from factory.result import Progress, StageResult
 from factory.students.base import STUDENTS, Student, make_config, student_class
@@ -113,6 +114,10 @@ class DistillParams(Params):
         " For tasks of one label per text.",
     )
 
+    def extras(self) -> dict[str, str]:
+        kinds = self.try_students if self.student == "auto" else [self.student]
+        return {"setfit": "the student `setfit`"} if "setfit" in kinds or "student_setfit" in self.systems else {}
+
     @field_validator("student")
     @classmethod
     def _known(cls, student: str) -> str:
@@ -146,6 +151,8 @@ def distill(warehouse: Warehouse, params: DistillParams, call: Call) -> StageRes
         InputError: Unknown student or option, or nothing to learn from.
     """
     student, systems, options, progress = params.student, params.systems, params.options, call.progress
+    for package, what in params.extras().items():
+        need(package, what)
     card = current_card(warehouse)
     classes = reading.classes_of(warehouse, card)
     says: list[str] = []

@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from factory.cluster.ray import need_ray
 from factory.errors import InputError
+from factory.extras import need
 from factory.llm.engines.base import Pending
 from factory.pipeline.context import Context, call_step
 from factory.pipeline.load import Pipeline, refuse_to_do
@@ -111,8 +111,9 @@ def _run_steps(
         raise InputError(f"the pipeline has no step `{unknown[0]}`", where=pipeline.path)
     if any(step.asks for step in steps):
         refuse_to_do(pipeline)
-    if any(getattr(step.params, "ray", False) for step in steps):
-        need_ray()  # said before anything is asked or paid for
+    for step in steps:  # said before anything is asked or paid for
+        for package, what in step.params.extras().items():
+            need(package, what)
     results: list[StageResult] = []
     run_no: int | None = None
     try:

@@ -90,6 +90,9 @@ class VoteParams(Params):
         " machine is enough for some ten million texts. This process alone reads and writes the warehouse either way.",
     )
 
+    def extras(self) -> dict[str, str]:
+        return {"ray": "`vote: {ray: true}`"} if self.ray else {}
+
 
 @stage("author", AuthorParams, asks=True)
 def author(warehouse: Warehouse, params: AuthorParams, call: Call) -> StageResult:

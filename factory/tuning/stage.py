@@ -16,6 +16,7 @@ from factory.annotation.shots import demonstrations as shots
 from factory.canonical import digest
 from factory.corpus.decontaminate import decontaminate
 from factory.errors import InputError
+from factory.extras import need
 from factory.llm.adapters import adapters
 from factory.params import Call, Params, stage
 from factory.result import Progress, StageResult
@@ -94,6 +95,9 @@ class TuneParams(Params):
     )
     random_seed: int = Field(0, ge=0, description="Of the adapter's start and of the order of the pairs.")
 
+    def extras(self) -> dict[str, str]:
+        return {"peft": "`tune`"}
+
 
 @stage("tune", TuneParams)
 def tune(warehouse: Warehouse, params: TuneParams, call: Call) -> StageResult:
@@ -140,6 +144,7 @@ def tune(warehouse: Warehouse, params: TuneParams, call: Call) -> StageResult:
         done = {"adapter": there.name, "path": str(there.folder), **store.params_of(warehouse, there.adapter_no)}
         return StageResult("tune", skipped=True, did=done)
     call.begin()
+    need("peft", "`tune`")
     call.release()  # an engine in this process may hold the memory that training needs
     return _train(
         warehouse, card, key, config, version, kept, left, recipe, where=where, alias=name, prompt=prompt,
