@@ -1,0 +1,158 @@
+"""What a model said in the end: its answer without the reasoning before it and without the tokens of its chat template.
+
+Every function here takes time linear in the length of the answer.
+"""
+
+from __future__ import annotations
+
+import re
+
+from factory.prompts.failure import ParseFailure
+
+LONGEST = 1 << 17
+"""Characters of an answer, apart from its reasoning, beyond which it is refused: far more than any prompt asks for."""
+
+_PAIRED = (
+    r"think|thinking|thoughts?|reasoning|reflection|analysis|scratchpad|rationale|chain_of_thought|cot|antthinking"
+    r"|[a-z_]{1,20}:think|[a-z_]{1,20}_think"
+)
+_MARKS = re.compile(
+    rf"<(?P<close>/)?(?P<tag>{_PAIRED})>"
+    r"|(?P<open_square>\[THINK\])|(?P<close_square>\[/THINK\])"
+    r"|(?P<open_kimi>◁think▷)|(?P<close_kimi>◁/think▷)"
+    r"|(?P<open_thought><\|begin_of_thought\|>)|(?P<close_thought><\|end_of_thought\|>)"
+    r"|(?P<open_start><\|START_THINKING\|>)|(?P<close_start><\|END_THINKING\|>)"
+    r"|(?P<open_prefix><\|inner_prefix\|>)|(?P<close_prefix><\|inner_suffix\|>)"
+    r"|(?P<open_unused><unused94>)|(?P<close_unused><unused95>)"
+    r"|(?P<open_turn><\|channel>)|(?P<close_turn><channel\|>)"
+    r"|^(?P<open_granite>\W{0,4}here(?: is|['’]s) my thought process:?\W{0,4}$|\W{0,4}here(?: is|['’]s) my thought process:)"
+    r"|^(?P<close_granite>\W{0,4}here(?: is|['’]s) my (?:final )?(?:response|answer):\W{0,4})",
+    re.IGNORECASE | re.MULTILINE,
+)
+_WORDS_ALONE = "granite"
+"""The one pair made of ordinary words: its closing words end a reasoning that was opened, and nothing else."""
+
+_CHANNEL = "<|channel|>"
+_CHANNEL_ENDS = re.compile(r"<\|(?:end|return|start|call|channel)\|>")
+
+_TURN_ENDS = re.compile(
+    r"<\|(?:im_end|eot_id|eom_id|endoftext|end_of_text|end|return|call|eos|end_of_turn_token|end_of_solution|end_response|user"
+    r"|im_start|start_header_id|system|assistant|observation)\|>|<｜end▁of▁sentence｜>|<(?:end_of_turn|end_of_utterance|turn\||eos)>"
+    r"|\[/?INST\]|\[EOS\]",
+    re.IGNORECASE,
+)
+_TURN_STARTS = re.compile(
+    r"\s*+(?:<\|im_start\|>\s*+(?:assistant\b)?|<\|start_header_id\|>\s*+assistant\s*+<\|end_header_id\|>|<start_of_turn>\s*+model\b"
+    r"|<\|turn>\s*+model\b|<\|?assistant\|?>|<｜Assistant｜>|\[/INST\]|<bos>|<s>|<\|(?:begin_of_text|start_of_text|begin_of_solution"
+    r"|start_response|chatbot_token|start_of_turn_token)\|>|<｜begin▁of▁sentence｜>)",
+    re.IGNORECASE,
+)
+_LAST_TOKEN = re.compile(r"(?:</s>|<s>|<pad>|<unk>|<0x0A>)\Z", re.IGNORECASE)
+_BLANK_LINES = re.compile(r"(?:[^\S\n]*+\n)++")
+_WRAPPED = re.compile(r"\s*+<(?P<tag>answer|final_answer|final|response|output|result|solution)>", re.IGNORECASE)
+
+INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad\x00"
+"""Characters that show nothing: left out around an answer, and wherever names are compared."""
+
+
+def final_answer(text: str) -> str:
+    """The answer that stands after the model's reasoning, as one text.
+
+    What stands between reasonings is part of it. Line ends become `\\n`; the tokens that open and end a turn, a tag such as
+    `<answer>` around all of it, and invisible characters at its ends are left out.
+
+    Raises:
+        ParseFailure: `truncated` if the reasoning never ends, `too_long` beyond `LONGEST` characters.
+    """
+    return "\n".join(answer_pieces(text)).strip()
+
+
+def answer_pieces(text: str) -> list[str]:
+    """Like `final_answer`, as what stands before, between and after reasonings; empty pieces are left out, the indentation of the
+    first line of a piece is kept.
+
+    An end of reasoning that was never begun (a chat template begins it in the prompt) ends all that stands before it.
+    """
+    text = _last_channel(text.replace("\r\n", "\n").replace("\r", "\n"))
+    pieces: list[str] = []
+    inside: str | None = None
+    at = 0
+    for mark in _MARKS.finditer(text):
+        kind, opens = _kind(mark)
+        if inside is None and opens:
+            pieces.append(text[at : mark.start()])
+            inside = kind
+        elif inside is None and kind != _WORDS_ALONE:
+            pieces.clear()
+        elif inside is None or inside != kind or opens:
+            continue
+        else:
+            inside = None
+        at = mark.end()
+    if inside is not None:
+        raise ParseFailure("truncated", "The answer ended before the reasoning did.")
+    pieces.append(text[at:])
+    found = [piece for piece in map(_said, pieces) if piece]
+    if sum(map(len, found)) > LONGEST:
+        raise ParseFailure("too_long", "The answer is far too long.")
+    return found
+
+
+def _kind(mark: re.Match[str]) -> tuple[str, bool]:
+    """Which kind of reasoning a mark belongs to, and whether it opens it."""
+    if mark["tag"] is not None:
+        tag = mark["tag"].lower()
+        return "think" if tag.startswith(("think", "thought")) else tag, mark["close"] is None
+    side, _, kind = str(mark.lastgroup).partition("_")
+    return kind, side == "open"
+
+
+def _last_channel(text: str) -> str:
+    """What was said on the channel `final` of a Harmony answer (gpt-oss); any other answer as it is.
+
+    Raises:
+        ParseFailure: The answer never came to that channel.
+    """
+    if _CHANNEL not in text:
+        bare = text.lstrip()
+        # The same answer from a server that drops special tokens.
+        if bare.startswith("analysis") and "assistantfinal" in bare:
+            return bare.rpartition("assistantfinal")[2]
+        if not re.match(r"analysis[A-Z]", bare):
+            return text
+    final: list[str] = []
+    for part in text.split(_CHANNEL)[1:]:
+        name, found, said = part.partition("<|message|>")
+        if found and name.split(None, 1)[:1] == ["final"]:
+            final.append(_CHANNEL_ENDS.split(said, maxsplit=1)[0])
+    if not final:
+        raise ParseFailure("truncated", "The answer ended before the reasoning did.")
+    return final[-1]
+
+
+def _said(text: str) -> str:
+    """One turn without what opens it, without the token that ends it and whatever follows, and without a tag around it."""
+    at = 0
+    while (start := _TURN_STARTS.match(text, at)) is not None:
+        at = start.end()
+    end = _TURN_ENDS.search(text, at)
+    stop = len(text) if end is None else end.start()
+    while True:
+        while stop > at and (text[stop - 1].isspace() or text[stop - 1] in INVISIBLE):
+            stop -= 1
+        last = _LAST_TOKEN.search(text, max(at, stop - 8), stop)
+        if last is None:
+            break
+        stop = last.start()
+    said = _unwrapped(text[at:stop].lstrip(INVISIBLE)).rstrip()
+    blank = _BLANK_LINES.match(said)
+    return said if blank is None else said[blank.end() :]
+
+
+def _unwrapped(text: str) -> str:
+    """What stands in a tag around the whole answer; a tag that a stop sequence left open counts."""
+    tag = _WRAPPED.match(text)
+    if tag is None:
+        return text
+    inner, _, rest = text[tag.end() :].partition(f"</{tag['tag']}>")
+    return text if rest.strip() else inner
