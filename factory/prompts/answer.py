@@ -12,25 +12,28 @@ from factory.prompts.failure import ParseFailure
 LONGEST = 1 << 17
 """Characters of an answer, apart from its reasoning, beyond which it is refused: far more than any prompt asks for."""
 
-_PAIRED = (
-    r"think|thinking|thoughts?|reasoning|reflection|analysis|scratchpad|rationale|chain_of_thought|cot|antthinking"
-    r"|[a-z_]{1,20}:think|[a-z_]{1,20}_think"
+_MARK = re.compile(
+    r"</?[a-z_:]{2,32}>|\[/?THINK\]|◁/?think▷|<\|\w{6,20}\|>|<unused9[45]>|<\|channel>|<channel\|>", re.IGNORECASE
 )
-_MARKS = re.compile(
-    rf"<(?P<close>/)?(?P<tag>{_PAIRED})>"
-    r"|(?P<open_square>\[THINK\])|(?P<close_square>\[/THINK\])"
-    r"|(?P<open_kimi>◁think▷)|(?P<close_kimi>◁/think▷)"
-    r"|(?P<open_thought><\|begin_of_thought\|>)|(?P<close_thought><\|end_of_thought\|>)"
-    r"|(?P<open_start><\|START_THINKING\|>)|(?P<close_start><\|END_THINKING\|>)"
-    r"|(?P<open_prefix><\|inner_prefix\|>)|(?P<close_prefix><\|inner_suffix\|>)"
-    r"|(?P<open_unused><unused94>)|(?P<close_unused><unused95>)"
-    r"|(?P<open_turn><\|channel>)|(?P<close_turn><channel\|>)"
-    r"|^(?P<open_granite>\W{0,4}here(?: is|['’]s) my thought process:?\W{0,4}$|\W{0,4}here(?: is|['’]s) my thought process:)"
-    r"|^(?P<close_granite>\W{0,4}here(?: is|['’]s) my (?:final )?(?:response|answer):\W{0,4})",
-    re.IGNORECASE | re.MULTILINE,
+_TAG = re.compile(
+    r"think(?:ing)?|thoughts?|reasoning|reflection|analysis|scratchpad|rationale|chain_of_thought|cot|antthinking"
+    r"|[a-z_]{1,20}[:_]think"
 )
-_WORDS_ALONE = "granite"
-"""The one pair made of ordinary words: its closing words end a reasoning that was opened, and nothing else."""
+_TOKENS = {
+    "[think]": ("square", True), "[/think]": ("square", False),
+    "◁think▷": ("triangle", True), "◁/think▷": ("triangle", False),
+    "<|begin_of_thought|>": ("thought", True), "<|end_of_thought|>": ("thought", False),
+    "<|start_thinking|>": ("thinking", True), "<|end_thinking|>": ("thinking", False),
+    "<|inner_prefix|>": ("inner", True), "<|inner_suffix|>": ("inner", False),
+    "<unused94>": ("unused", True), "<unused95>": ("unused", False),
+    "<|channel>": ("channel", True), "<channel|>": ("channel", False),
+}  # fmt: skip
+"""Marks of reasoning that are no tags: `(kind, whether it opens)`."""
+
+_OPENING_WORDS = re.compile(r"^\W{0,4}here(?: is|['’]s) my thought process\b:?", re.IGNORECASE | re.MULTILINE)
+_CLOSING_WORDS = re.compile(
+    r"^\W{0,4}here(?: is|['’]s) my (?:final )?(?:response|answer):", re.IGNORECASE | re.MULTILINE
+)
 
 _CHANNEL = "<|channel|>"
 _CHANNEL_ENDS = re.compile(r"<\|(?:end|return|start|call|channel)\|>")
@@ -73,19 +76,19 @@ def answer_pieces(text: str) -> list[str]:
 
     An end of reasoning that was never begun (a chat template begins it in the prompt) ends all that stands before it.
     """
-    text = _last_channel(text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = _with_tags(_last_channel(text.replace("\r\n", "\n").replace("\r", "\n")))
     pieces: list[str] = []
     inside: str | None = None
     at = 0
-    for mark in _MARKS.finditer(text):
-        kind, opens = _kind(mark)
-        if inside is None and opens:
+    for mark in _MARK.finditer(text):
+        kind, opens = _kind(mark[0].lower())
+        if kind is None or (inside is not None and (opens or kind != inside)):
+            continue
+        if opens:
             pieces.append(text[at : mark.start()])
             inside = kind
-        elif inside is None and kind != _WORDS_ALONE:
+        elif inside is None:
             pieces.clear()
-        elif inside is None or inside != kind or opens:
-            continue
         else:
             inside = None
         at = mark.end()
@@ -98,13 +101,23 @@ def answer_pieces(text: str) -> list[str]:
     return found
 
 
-def _kind(mark: re.Match[str]) -> tuple[str, bool]:
-    """Which kind of reasoning a mark belongs to, and whether it opens it."""
-    if mark["tag"] is not None:
-        tag = mark["tag"].lower()
-        return "think" if tag.startswith(("think", "thought")) else tag, mark["close"] is None
-    side, _, kind = str(mark.lastgroup).partition("_")
-    return kind, side == "open"
+def _kind(mark: str) -> tuple[str | None, bool]:
+    """Which kind of reasoning a mark belongs to, and whether it opens it; no kind where it is no such mark."""
+    if mark in _TOKENS:
+        return _TOKENS[mark]
+    tag = mark[1:-1].removeprefix("/")
+    if _TAG.fullmatch(tag) is None:
+        return None, False
+    return "think" if tag.startswith(("think", "thought")) else tag, not mark.startswith("</")
+
+
+def _with_tags(text: str) -> str:
+    """An answer that frames its reasoning by words ("Here is my thought process:"), framed by tags instead."""
+    begins = _OPENING_WORDS.search(text)
+    if begins is None:
+        return text
+    rest = _CLOSING_WORDS.sub("</granite:think>", text[begins.end() :], count=1)
+    return f"{text[: begins.start()]}<granite:think>{rest}"
 
 
 def _last_channel(text: str) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from factory.prompts.answer import final_answer
 from factory.prompts.failure import ParseFailure
@@ -18,9 +17,10 @@ _NOUN = (
     r"|etiqueta|respuesta|标签|类别|分类|答案|ラベル)s?"
 )
 _STATED = re.compile(
-    rf"(?:(?:so|therefore|thus|hence) ?,? ?)?(?:my |the )?"
-    rf"(?:(?:correct|best|right|final|overall|most likely|most fitting|appropriate|predicted|best fitting|assigned|chosen) )*+"
-    rf"{_NOUN} ?(?:for (?:this|the) \w+ ?)?(?:(?:is|are) ?[:：]|would be|should be|is|are|:|：|=|->|→|-) ?(?P<rest>.+)",
+    r"(?:(?:so|therefore|thus|hence) ?,? ?)?(?:my |the )?"
+    r"(?:(?:correct|best|right|final|overall|most likely|most fitting|appropriate|predicted|best fitting|assigned|chosen) )*+"
+    rf"{_NOUN} ?(?:for (?:this|the) \w+ ?|(?:that|which) appl(?:y|ies) ?)?"
+    r"(?:(?:is|are) ?[:：]|would be|should be|is|are|:|：|=|->|→|-) ?(?P<rest>.+)",
     re.IGNORECASE,
 )
 _TEXT = (
@@ -52,10 +52,14 @@ _REASONED = re.compile(
 _CONCLUDED = re.compile(
     r"\W{0,4}(?:my |the )?(?:final |overall )?(?:label|answer|category|class|classification)\W{0,4}:", re.I
 )
+_INTRODUCES = re.compile(r".*:|(?:sure|certainly|of course|okay|ok)[!.]?", re.IGNORECASE)
 _NONE = re.compile(
     r"(?:none|none of (?:them|these|the labels)(?: appl(?:y|ies))?|no labels?(?: appl(?:y|ies))?)", re.IGNORECASE
 )
 _YES_OR_NO = re.compile(r"(?P<name>.+?) ?[:=] ?(?:(?P<yes>yes|true)|no|false)\.?", re.IGNORECASE)
+_LONGEST = 20_000
+"""Characters of an answer, apart from its reasoning, beyond which it is no answer with the name of a label."""
+
 _LONGEST_LINE = 600
 """Characters beyond which a line states nothing; what it mentions still counts."""
 
@@ -75,7 +79,7 @@ def parse_label(text: str, labels: Sequence[str], *, abstain: str | None = None)
         >>> parse_label("The label is **spam**.", ["spam", "ham"])
         'spam'
     """
-    answer = final_answer(text)
+    answer = _short_answer(text)
     own = label_names(tuple(labels))
     names = own if abstain is None or own.known(abstain) else label_names((*labels, abstain))
     name = _explicit(answer, names) or _concluded(answer, names) or _in_words(answer, names)
@@ -91,27 +95,38 @@ def parse_labels(text: str, labels: Sequence[str]) -> list[str]:
         ParseFailure: `unknown_label`, `no_label`, `ambiguous`, or `truncated` (a list that stops in the middle).
     """
     names = label_names(tuple(labels))
-    answer = unfenced(final_answer(text))
+    answer = unfenced(_short_answer(text))
     values = None if names.find(answer) is not None else stated_values(answer, names)
     if values is not None:
-        return _ordered(values.labels, names)
+        found = _ordered(values.labels, names)
+        around = values.after if values.decides else f"{values.before}\n{values.after}"
+        if names.mentions(around) - set(found) or _retracted(around, names):
+            raise ParseFailure("ambiguous", "The answer names more labels beside its list, or takes it back.")
+        return found
     if answer.startswith(("{", "[")) and names.find(answer) is None:
         raise ParseFailure("no_label", "The JSON has no list of labels.")
     items: list[str] = []
     lines = [" ".join(line.split()) for line in _without_tail(answer, names).splitlines() if line.strip()]
-    if len(lines) > 1 and lines[0].endswith(":") and names.find(lines[0][:-1]) is None:
+    if len(lines) > 1 and _INTRODUCES.fullmatch(lines[0]) and names.find(lines[0].rstrip(":!.")) is None:
         lines = lines[1:]
     if not lines:
         raise ParseFailure("no_label", "The answer is empty.")
     verdicts = [_YES_OR_NO.fullmatch(line) for line in lines]
     if all(verdict and names.find(verdict["name"]) for verdict in verdicts):
         return _ordered([verdict["name"] for verdict in verdicts if verdict and verdict["yes"]], names)
-    for line in lines:
+    for line in dict.fromkeys(lines):
         items.extend(_items(line, names))
     return _ordered(items, names)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
+def _short_answer(text: str) -> str:
+    answer = final_answer(text)
+    if len(answer) > _LONGEST:
+        raise ParseFailure("too_long", "The answer is far too long.")
+    return answer
+
+
 def _explicit(answer: str, names: LabelNames) -> str | None:
     """The label of a JSON value or of a tag; None where the answer holds neither.
 
@@ -156,13 +171,12 @@ def _in_words(answer: str, names: LabelNames) -> str:
     return stated.pop()
 
 
-def _lines(text: str) -> Iterator[str]:
-    """The lines of an answer, outside and inside of its fences, with single blanks."""
+def _lines(text: str) -> list[str]:
+    """The different lines of an answer, outside and inside of its fences, with single blanks."""
     blocks, outside, _ = fences(text)
-    for part in (outside, *(content for _, content in blocks)):
-        for line in part.splitlines():
-            if line.strip():
-                yield " ".join(line.split())
+    parts = (outside, *(content for _, content in blocks))
+    lines = (" ".join(line.split()) for part in parts for line in part.splitlines() if line.strip())
+    return list(dict.fromkeys(lines))
 
 
 def _stated(line: str, names: LabelNames) -> str | None:
@@ -218,10 +232,15 @@ def _retracted(text: str, names: LabelNames) -> bool:
     return _RETRACTION.search(text) is not None and not any(_RETRACTION.search(name) for name in names.names)
 
 
-def _ordered(items: Sequence[Any], names: LabelNames) -> list[str]:
-    if len(items) == 1 and _NONE.fullmatch(plain(str(items[0])).rstrip(". ")) and not names.known("none"):
-        return []
+def _ordered(items: Sequence[str], names: LabelNames) -> list[str]:
     found = {names.find(item) for item in items}
+    if (
+        found == {None}
+        and len(items) == 1
+        and _NONE.fullmatch(plain(items[0]).rstrip(". "))
+        and not names.known("none")
+    ):
+        return []
     if None in found:
         raise ParseFailure("unknown_label", "The answer names something that is no label of the list.")
     return [name for name in names.names if name in found]

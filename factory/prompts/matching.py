@@ -1,6 +1,6 @@
 """Which label a piece of an answer means: exactly, or apart from case, form of accents, quotation marks, separators and numbers.
 
-Names are compared at four levels, from the strictest to the loosest, labels and answers alike. The first level at which the
+Names are compared at several levels, from the strictest to the loosest, labels and answers alike. The first level at which the
 answer equals a label decides; where it equals two, neither is meant.
 """
 
@@ -18,7 +18,7 @@ from factory.prompts.parse import unquoted
 _UNSEEN = str.maketrans("", "", f"{INVISIBLE}\ufe0e\ufe0f")
 _BRACKETS = {"[": "]", "(": ")", "<": ">", "{": "}", "|": "|"}
 _GAP = r"[\s_\-\u2010-\u2015]+"
-_BETWEEN = re.compile(rf"(?<=[^\W_]){_GAP}(?=[^\W_])|(?<=[^\W\d_A-Z])(?=[A-Z])")
+_BETWEEN = re.compile(rf"(?<=\S){_GAP}(?=\S)|(?<=[^\W\d_A-Z])(?=[A-Z])")
 _NUMBER = re.compile(r"\(?(\d{1,3}|[a-z])[.):]\)?\s+(?=\S)")
 _LONGEST_NAME = 400
 """Characters beyond which a piece of an answer is no label; a card's names have at most half as many."""
@@ -39,7 +39,7 @@ class LabelNames:
         """Index the names; without any, nothing is a label."""
         self.names = tuple(names)
         self._levels: list[tuple[Callable[[str], str], dict[str, str | None]]] = []
-        for key in (str, plain, _bare, _loose):
+        for key in (str, _seen, _peeled, plain, _bare, _loose):
             table: dict[str, str | None] = {}
             for name in self.names:
                 if spelled := key(name):
@@ -73,7 +73,7 @@ class LabelNames:
 
     def known(self, text: str) -> bool:
         """Whether a text is one of the names, apart from case."""
-        return plain(text) in self._levels[1][1]
+        return plain(text) in {plain(name) for name in self.names}
 
     def leading(self, text: str) -> tuple[str, str] | None:
         """The longest name that a text (as `plain` gives it) begins with, as a whole word, and the rest of the text."""
@@ -117,8 +117,11 @@ def label_names(names: tuple[str, ...]) -> LabelNames:
 
 def plain(text: str) -> str:
     """Case folded and composed, with single blanks and without what cannot be seen."""
-    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text.translate(_UNSEEN)).casefold())
-    return " ".join(folded.split())
+    return unicodedata.normalize("NFC", _seen(text).casefold())
+
+
+def _seen(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text.translate(_UNSEEN)).split())
 
 
 def _spaced(text: str) -> str:
@@ -126,21 +129,29 @@ def _spaced(text: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """`plain`, without quotation marks, emphasis, brackets and a full stop around it."""
     return plain(_peeled(text))
 
 
 def _peeled(text: str) -> str:
-    text = text.translate(_UNSEEN).strip()
+    """A name without quotation marks, emphasis, brackets and a full stop around it."""
+    text = _seen(text)
     for _ in range(6):
         before = text
-        text = unquoted(text.rstrip(".!, \t\n"))
-        close = _BRACKETS.get(text[:1])
-        if close is not None and len(text) > 2 and text.endswith(close) and close not in text[1:-1]:
+        text = unquoted(text.rstrip(".!, "))
+        if len(text) > 2 and _BRACKETS.get(text[0]) == text[-1] and _balanced(text[1:-1], text[0], text[-1]):
             text = text[1:-1].strip()
         if text == before:
             break
     return text
+
+
+def _balanced(text: str, opens: str, closes: str) -> bool:
+    depth = 0
+    for mark in text:
+        depth += (mark == opens) - (mark == closes)
+        if depth < 0 or (opens == closes and depth):
+            return False
+    return depth == 0
 
 
 def _loose(text: str) -> str:

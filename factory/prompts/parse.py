@@ -46,7 +46,7 @@ def fences(text: str) -> tuple[list[tuple[str, str]], str, bool]:
     """The fenced blocks of an answer.
 
     Returns:
-        The closed blocks as `(language, content)`, what stands outside of all blocks, and whether the last block never closes.
+        The closed blocks as `(language, content)`, what stands outside of these, and whether a last block never closes.
     """
     found: list[tuple[str, str]] = []
     outside: list[str] = []
@@ -65,7 +65,7 @@ def fences(text: str) -> tuple[list[tuple[str, str]], str, bool]:
             inside, opened = [], None
         else:
             inside.append(line)
-    return found, "".join(outside), opened is not None
+    return found, "".join([*outside, *inside]), opened is not None
 
 
 def unfenced(text: str) -> str:

@@ -55,11 +55,15 @@ def stated_values(answer: str, names: LabelNames) -> Stated | None:
             return Stated(_values(value, names))
     objects, around = _objects(answer)
     if objects:
+        if any(found != objects[0] for found in objects[1:]):
+            raise ParseFailure("ambiguous", "The answer holds several different JSON objects; give one.")
         labels = [item for found in objects for item in _values(found, names)]
         return Stated(tuple(dict.fromkeys(labels)), False, "", around)
     tags = list(_TAGGED.finditer(answer))
     if not tags:
         return None
+    if len({tag[0].lower() for tag in tags if (tag["tag"] or "").lower() != "label"}) > 1:
+        raise ParseFailure("ambiguous", "The answer holds several different answers; give one.")
     labels = []
     for tag in tags:
         inside = (tag["inside"] if tag["boxed"] is None else tag["boxed"]).strip()
@@ -95,7 +99,13 @@ def _whole(text: str) -> Any:
     if len(text) > _LONGEST_LITERAL:
         return None
     try:
-        return ast.literal_eval(text)
+        tree = ast.parse(text, mode="eval")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Dict):
+                keys_once(
+                    [(ast.dump(key), ast.dump(value)) for key, value in zip(node.keys, node.values, strict=True) if key]
+                )
+        return ast.literal_eval(tree)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return None
 
