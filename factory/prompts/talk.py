@@ -28,7 +28,7 @@ _QUOTED_PREAMBLE = re.compile(
     rf"(?:{_SURE}\b|{_HERE})[^\n\"“]{{0,160}}:[ \t]*+(?=[\"“][^\"“”]++[\"”]\s*+\Z)", re.IGNORECASE
 )
 _HEADING = re.compile(
-    rf"(?:#{{1,6}}[ \t]++|\*\*|__)?{MADE}{KIND}(?: \d{{1,2}})?[ \t]*+:?(?:\*\*|__)?[ \t]*+:?[ \t]*+\n\s*+",
+    rf"(?:#{{1,6}}[ \t]++)?(?:\*\*|__)?{MADE}{KIND}(?: \d{{1,2}})?[ \t]*+:?(?:\*\*|__)?[ \t]*+:?[ \t]*+\n\s*+",
     re.IGNORECASE,
 )
 _LEAD = re.compile(
@@ -40,16 +40,26 @@ _CLOSING = re.compile(
     re.IGNORECASE,
 )
 
-_ABOUT = (
-    r"labels?|categor(?:y|ies)|class(?:es|ification)?|topics?|sentiment|intent|tags?|notes?|explanations?|reason(?:s|ing)?"
-    r"|rationale|justification|thoughts?|thinking|analysis|word count|length|tone|style|changes"
-)
+_LABEL_FIELD = r"labels?|categor(?:y|ies)|class(?:ification)?|sentiment|intent"
+_TALK_FIELD = r"explanations?|reason(?:s|ing)?|rationale|justification|thoughts?|thinking|word count"
 _FIELD = re.compile(
-    rf"\W{{0,4}}(?:(?P<about>{_ABOUT})|(?P<text>{MADE}{KIND}))(?: \d{{1,2}})?\W{{0,4}}?[:=]\W{{0,2}}(?P<value>.*)",
+    rf"\W{{0,4}}(?:(?P<label>{_LABEL_FIELD})|(?P<talk>{_TALK_FIELD})|(?P<about>topics?|tags?|notes?|analysis|length|tone|style|changes)"
+    rf"|(?P<text>{MADE}{KIND}))(?: \d{{1,2}})?\W{{0,4}}?[:=]\W{{0,2}}(?P<value>.*)",
     re.IGNORECASE,
 )
 _LABELLED = re.compile(
     r"\b(?:label|category|classification)(?:led|ed)? ?(?:[:=]|is\b|as\b)|\bunder the (?:label|category)\b",
+    re.IGNORECASE,
+)
+_ASSISTS = re.compile(
+    rf"\W{{0,4}}(?:(?:{_SURE}\b[!,.:]{{0,3}} )?(?:{_HERE} (?:the|an?|your|some|one|two|three|four|five|\d+)(?: \w+){{0,2}} {KIND}\b"
+    r"|i(?:['’]ll|['’]d| will| would| can) (?:be happy|gladly|happily|help|write|rewrite|create|provide)"
+    r"|please (?:provide|share|give)(?: me)? (?:with )?(?:the|a|some|more) (?:passage|text|label|message|detail|information)"
+    r"|what (?:kind|type|sort) of (?:text|message|content|label|topic|passage)\b)"
+    r"|(?:certainly|of course|absolutely|sure)\W{0,3}$"
+    r"|i hope (?:this|that|it) (?:helps|works|meets|fits)"
+    r"|(?:please )?let me know if (?:you(?:['’]d| would)? (?:need|like|want|have) (?:any|more|another|further|other|changes|me to)|this )"
+    r"|(?:please )?feel free to (?:ask|let me know|modify|adjust|use)|would you like (?:me to|another|more|any)\b)",
     re.IGNORECASE,
 )
 _CHATTY = re.compile(
@@ -64,16 +74,20 @@ _EXPLAINS = re.compile(
     rf"(?:labell?ed|classified|label|category|class|example|rewrit\w+|{KIND})\b",
     re.IGNORECASE,
 )
-_THINKS = re.compile(
-    r"\W{0,4}(?:(?:okay|ok|alright|hmm+|so|well|first|now|wait|right|got it)[,.!]? +)*+(?:"
-    r"the user (?:want|ask|is ask|need|gave|provid|has|said|request)"
-    r"|(?:i|we)(?:['’]ll| will| need to| have to| should| must| want to| am going to|['’]m going to| could| can| might)"
-    r" (?:write|rewrite|create|craft|draft|produce|generate|compose|come up|think|mention|include|use the"
-    r"|make (?:it|this|sure|up)|start)"
-    r"|let(?: me|['’]s) (?:think|write|rewrite|try|create|draft|craft|come up|start|make (?:it|this|sure|up)|see|analy[sz]e)"
-    r"|(?:my|the) task\b|to (?:write|rewrite|create) (?:a|an|the|this)\b"
-    r"|the (?:passage|source|label|instructions?|guidelines?|prompt|request|goal) "
+_SO = r"\W{0,4}(?:(?:okay|ok|alright|hmm+|so|well|first|now|wait|right|got it)[,.!]? +)*+"
+_WILL = r"(?:i|we)(?:['’]ll| will| need to| have to| should| must| want to| am going to|['’]m going to| are going to| could| can| might)"
+_PLANS = re.compile(
+    rf"{_SO}(?:the user (?:want|ask|is ask|need|gave|provid|has|said|request)"
+    rf"|(?:{_WILL}|let(?: me|['’]s)|(?:my|the) task is to|i am asked to|to) (?:write|rewrite|create|craft|draft|produce|generate|compose"
+    rf"|come up with|think of|make up)\b[^.!?\n]{{0,60}}\b(?:{KIND}|label|scenario|customer|story)\b"
+    r"|(?:my|the) task\b|let(?: me|['’]s) (?:think|try|start|analy[sz]e)\b"
+    r"|the (?:given |source |original )?(?:passage|label|instructions?|guidelines?|prompt) "
     r"(?:is|are|says?|talks?|describes?|should|must|needs?|mentions?|has|could|can|does|asks?|wants?|requires?)\b)",
+    re.IGNORECASE,
+)
+_THINKS = re.compile(
+    rf"{_SO}(?:{_WILL} (?:mention|include|use the|make (?:it|this|sure)|avoid|keep (?:it|the)|focus on|think)|let(?: me|['’]s) (?:see|make)"
+    r"|(?:the )?(?:source|request|goal) (?:is|says?|talks?|should|must|mentions?|asks?)\b)",
     re.IGNORECASE,
 )
 _RULED = re.compile(r"[ \t]*+(?:-{3,}|\*{3,}|={3,}|_{3,})[ \t]*+")
@@ -93,7 +107,7 @@ _CANNOT = (
 )
 _REFUSES = re.compile(
     rf"\W{{0,4}}(?:{_SORRY}[\s,.;:!–—-]{{0,4}}(?:but |however,? |that )?)?{_CANNOT} (?:"
-    r"(?:help|assist|comply|continue|proceed|engage|do|fulfil+) ?(?:you )?(?:with )?(?:that|this|your|such|it)? ?"
+    r"(?:help|assist|comply|continue|proceed|engage|do|fulfil+) ?(?:you )?(?:with )?(?:that|this|your|such)? ?"
     r"(?:request|question|task|one|topic|content|matter)?(?:[.!,;]|$| (?:because|as|since)\b)"
     r"|(?:write|rewrite|create|generate|produce|provide|compose|fulfil+|complete|answer) (?:content\b"
     rf"|(?:an?|any|the|this|that|such|your|new|more)\b[^.!?\n]{{0,40}}?\b(?:request|task|content|{KIND})\b))"
@@ -149,11 +163,15 @@ def is_talk(text: str, *, listed: bool = False) -> bool:
             begins = True
             continue
         field = _FIELD.fullmatch(line)
-        if (field and field["about"]) or _LEFTOVER.search(line) or _LABELLED.search(line) or _THINKS.match(line):
+        if field and (field["label"] or field["talk"] or (field["about"] and several) or _PLANS.match(field["value"])):
             return True
-        if several and (_RULED.fullmatch(line) or _TITLED.fullmatch(line) or (number and _EXPLAINS.match(line))):
+        if _LEFTOVER.search(line) or _LABELLED.search(line) or _PLANS.match(line) or (begins and _ASSISTS.match(line)):
             return True
-        if (_LISTED.match(line) and not listed) or (begins and _CHATTY.match(line)):
+        if _LISTED.match(line) and not listed:
+            return True
+        if several and (_RULED.fullmatch(line) or _TITLED.fullmatch(line) or _THINKS.match(line)):
+            return True
+        if several and ((number and _EXPLAINS.match(line)) or (begins and _CHATTY.match(line))):
             return True
         begins = False
     return False
@@ -163,7 +181,7 @@ def _without_fields(text: str) -> str:
     """The text of an answer that is a block of fields (`Text: ...`, `Label: ...`) with exactly one for a text."""
     lines = text.splitlines()
     fields: Sequence[re.Match[str] | None] = [_FIELD.fullmatch(line) for line in lines]
-    if not fields or fields[0] is None or not any(field and field["about"] for field in fields):
+    if not fields or fields[0] is None or all(field is None or field["text"] for field in fields):
         return text
     at = [(number, field) for number, field in enumerate(fields) if field and field["text"]]
     if len(at) != 1:
