@@ -117,6 +117,10 @@ def synthesize(
     Raises:
         InputError: An unknown label or filter, no seeds where the method needs them, nothing to retrieve from.
     """
+    _refuse_ignored(
+        method, texts_per_answer=texts_per_answer > 1, attributes=attributes, passages=passages, bands=bands,
+        passage_tokens=passage_tokens, first_passage=first_passage, label_check=label_check == "programs",
+    )  # fmt: skip
     card = current_card(warehouse)
     wanted = _labels(card, labels)
     demos = DEFAULT_DEMOS[method] if demos is None else demos
@@ -129,8 +133,6 @@ def synthesize(
         raise InputError(
             "the model's label check knows tasks of kind `single` alone", fix="Use `label_check: programs`"
         )
-    if method == "synthesizrr":
-        texts_per_answer = 1
     goal = Goal(
         per_label=per_label,
         candidates=candidates,
@@ -173,6 +175,35 @@ def synthesize(
     plan = store.find_plan(warehouse, key)
     assert plan is not None
     return _result(warehouse, plan, goal, skipped=False)
+
+
+_TAKEN_BY = {
+    "texts_per_answer": ("few_shot", "self_guide"),
+    "attributes": ("few_shot",),
+    "passages": ("synthesizrr",),
+    "passage_tokens": ("synthesizrr",),
+    "first_passage": ("synthesizrr",),
+    "bands": ("synthesizrr",),
+    "label_check": ("synthesizrr", "few_shot"),
+}
+"""Parameters that change what is asked for, and the methods that take them."""
+
+
+def _refuse_ignored(method: str, **given: Any) -> None:
+    """Refuse a parameter that the method would ignore.
+
+    Raises:
+        InputError: Naming the methods that take it.
+    """
+    for name, value in given.items():
+        if value and method not in _TAKEN_BY[name]:
+            methods = " or ".join(f"`{other}`" for other in _TAKEN_BY[name])
+            why = "always checks labels by the model" if name == "label_check" else "does not take it"
+            raise InputError(
+                f"the method `{method}` {why}",
+                where=f"synthesize.{name}",
+                fix=f"Leave it out, or choose the method {methods}",
+            )
 
 
 def _labels(card: TaskCard, labels: Sequence[str] | None) -> list[str]:
