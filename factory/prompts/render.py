@@ -10,7 +10,10 @@ from typing import Any
 from factory.errors import InputError
 from factory.prompts.files import FieldSpec, Form, PromptFile
 
-_TAGS = re.compile(r"<(?=\s*+/?\s*+(?:text|passage)\b)", re.IGNORECASE)
+_UNSEEN = "[\\s\u200b-\u200f\u2060\ufeff\u00ad\\x00]*+"
+_TAGS = re.compile(
+    rf"[<＜](?={_UNSEEN}[/／]?{_UNSEEN}(?:{_UNSEEN.join('text')}|{_UNSEEN.join('passage')})(?!\w))", re.IGNORECASE
+)
 _HEADING = re.compile(
     r"((?:^|[\r\x0b\x0c\x85\u2028\u2029])[ \t\xa0\u200b-\u200d\u2060\ufeff]{0,8})#(?=#{0,5}[ \t\xa0])", re.MULTILINE
 )
@@ -28,7 +31,7 @@ _CONTROL = re.compile(
     r"|◁(?=/?\w{1,20}▷)",
     re.IGNORECASE,
 )
-_ENTITY = {"<": "&lt;", "[": "&#91;", "◁": "&#9665;"}
+_ENTITY = {"<": "&lt;", "＜": "&#65308;", "[": "&#91;", "◁": "&#9665;"}
 
 
 def neutral(text: str) -> str:
@@ -43,7 +46,7 @@ def neutral(text: str) -> str:
         >>> neutral("# Labels\\n#1 in the charts")
         '&#35; Labels\\n#1 in the charts'
     """
-    return neutral_turns(_HEADING.sub(r"\1&#35;", _TAGS.sub("&lt;", text)))
+    return neutral_turns(_HEADING.sub(r"\1&#35;", _TAGS.sub(lambda match: _ENTITY[match[0]], text)))
 
 
 def neutral_turns(text: str) -> str:
