@@ -78,6 +78,11 @@ class PromptFile(BaseModel):
     json_schema: Mapping[str, Any] | None = Field(default=None, alias="schema")
     instructions: str = Field(min_length=1)
 
+    @property
+    def signature_output(self) -> str:
+        """What the output is called in DSPy, where an input cannot have the same name."""
+        return "answer" if self.output.name in self.inputs else self.output.name
+
     @field_validator("inputs", mode="before")
     @classmethod
     def _short_form(cls, value: Any) -> Any:
@@ -159,7 +164,8 @@ def save_state(name: str, program: Any, *, folder: Path) -> Path:
         dumped = predictors[0].dump_state()
         state = {"instructions": dumped["signature"]["instructions"], "demos": dumped["demos"]}
     wanted = [key for key, spec in file.inputs.items() if not spec.shared] + [file.output.name]
-    demos = [{key: demo[key] for key in wanted if demo.get(key) is not None} for demo in state.get("demos", ())]
+    given = [{**demo, file.output.name: demo.get(file.signature_output)} for demo in state.get("demos", ())]
+    demos = [{key: demo[key] for key in wanted if demo.get(key) is not None} for demo in given]
     instructions = state.get("instructions")
     content = {
         "instructions": None if instructions is None or instructions.strip() == file.instructions else instructions,

@@ -1,48 +1,30 @@
-"""Answers -> values, one parser for each form. Forgiving about form, strict about content: a parser never guesses."""
+"""Answers -> values: JSON, programs, words. Forgiving about form, strict about content: a parser never guesses.
+
+All parsers take time linear in the length of the answer.
+"""
 
 from __future__ import annotations
 
 import ast
 import json
 import re
+import textwrap
 import warnings
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
-_THOUGHT = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
-_OPEN_THOUGHT = re.compile(r"<(think|thinking|reasoning)>", re.IGNORECASE)
-_FENCE = re.compile(
-    r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+.#-]*)[^\n`]*\n(.*?)(?:^[ \t]*\1[`~]*[ \t]*$)", re.DOTALL | re.MULTILINE
-)
-_OPEN_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
+from factory.prompts.answer import answer_pieces, final_answer
+from factory.prompts.failure import ParseFailure
+
+_FENCE_OPENS = re.compile(r"[ \t]*+(?P<mark>`{3,}+|~{3,}+)[ \t]*+(?P<language>[\w+.#-]*+)[^`\n]*+")
+_FENCE_CLOSES = re.compile(r"[ \t]*+(?P<mark>`{3,}+|~{3,}+)[`~]*+[ \t]*+")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "`": "`", "„": "“"}
+_MOST_STARTS = 16
+"""JSON objects of one answer that are looked at; one with more is not read."""
 
-
-class ParseFailure(Exception):
-    """An answer that cannot be read as what was asked for.
-
-    Attributes:
-        code: For the warehouse: `no_label`, `ambiguous`, `unknown_label`, `refusal`, `truncated`, `no_program`,
-            `not_python`, `not_json`, `wrong_shape`, `empty`.
-        words: For the model, when it is asked again; ours, never those of Python.
-    """
-
-    def __init__(self, code: str, words: str) -> None:
-        self.code = code
-        self.words = words
-        super().__init__(f"{code}: {words}")
-
-
-def without_thoughts(text: str) -> str:
-    """The answer without the reasoning that some models write before it.
-
-    Raises:
-        ParseFailure: The reasoning never ends (`truncated`).
-    """
-    rest = _THOUGHT.sub("", text.replace("\r\n", "\n"))
-    if _OPEN_THOUGHT.search(rest):
-        raise ParseFailure("truncated", "The answer ended before the reasoning did.")
-    return rest.strip()
+_MOST_ERRORS = 100
+_LONGEST_PROGRAM = 40_000
 
 
 def unquoted(text: str) -> str:
@@ -60,15 +42,39 @@ def unquoted(text: str) -> str:
             text = text[1:-1].strip()
 
 
-def fences(text: str) -> list[tuple[str, str]]:
-    """All closed fenced blocks as `(language, content)`."""
-    return [(match[2].lower(), match[3]) for match in _FENCE.finditer(text)]
+def fences(text: str) -> tuple[list[tuple[str, str]], str, bool]:
+    """The fenced blocks of an answer.
+
+    Returns:
+        The closed blocks as `(language, content)`, what stands outside of these, and whether a last block never closes.
+    """
+    found: list[tuple[str, str]] = []
+    outside: list[str] = []
+    inside: list[str] = []
+    opened: re.Match[str] | None = None
+    for line in text.splitlines(keepends=True):
+        bare = line.rstrip("\n")
+        if opened is None:
+            opened = _FENCE_OPENS.fullmatch(bare)
+            if opened is None:
+                outside.append(line)
+            continue
+        closed = _FENCE_CLOSES.fullmatch(bare)
+        if closed is not None and closed["mark"].startswith(opened["mark"]):
+            found.append((opened["language"].lower(), "".join(inside)))
+            inside, opened = [], None
+        else:
+            inside.append(line)
+    return found, "".join([*outside, *inside]), opened is not None
 
 
 def unfenced(text: str) -> str:
     """The content of the one fence if the whole text is fenced, else the text."""
-    found = _FENCE.fullmatch(text.strip())
-    return found[3].strip() if found else text.strip()
+    text = text.strip()
+    if not text.startswith(("```", "~~~")):
+        return text
+    found, outside, open_ = fences(text)
+    return found[0][1].strip() if len(found) == 1 and not open_ and not outside.strip() else text
 
 
 def json_value(text: str) -> Any:
@@ -80,18 +86,51 @@ def json_value(text: str) -> Any:
     bare = text.strip()
     for candidate in (bare, unfenced(bare)):
         try:
-            value = json.loads(candidate, strict=False)
+            value = json.loads(candidate, strict=False, object_pairs_hook=keys_once)
         except (ValueError, RecursionError):
             continue
         if isinstance(value, dict | list):
             return value
         raise ParseFailure("not_json", "The answer is not a JSON object.")
-    found = _embedded(bare)
+    found, _ = json_objects(bare)
     if not found:
         raise ParseFailure("not_json", "The answer holds no complete JSON object.")
     if any(value != found[0] for value in found[1:]):
         raise ParseFailure("ambiguous", "The answer holds several different JSON objects; give one.")
     return found[0]
+
+
+def json_objects(text: str) -> tuple[list[dict[str, Any]], str]:
+    """Every JSON object in a text, outermost alone, in order, and the text around them; none if one of them is not whole."""
+    decoder = json.JSONDecoder(strict=False, object_pairs_hook=keys_once)
+    found: list[dict[str, Any]] = []
+    around: list[str] = []
+    at, start = 0, text.find("{")
+    while start != -1:
+        if len(found) == _MOST_STARTS:
+            return [], text
+        try:
+            value, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            return [], text
+        found.append(value)
+        around.append(text[at:start])
+        at, start = end, text.find("{", end)
+    return found, "".join([*around, text[at:]])
+
+
+def keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, for `object_pairs_hook`.
+
+    Raises:
+        ParseFailure: A key stands twice, with different values (`ambiguous`).
+    """
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found and found[key] != value:
+            raise ParseFailure("ambiguous", "A key of the JSON object stands twice.")
+        found[key] = value
+    return found
 
 
 def parse_json(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,9 +141,10 @@ def parse_json(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     """
     import jsonschema
 
-    value = json_value(without_thoughts(text))
+    value = json_value(final_answer(text))
     checker = jsonschema.Draft202012Validator(dict(schema))
-    error = min(checker.iter_errors(value), key=lambda e: (len(e.absolute_path), str(e.absolute_path)), default=None)
+    errors = islice(checker.iter_errors(value), _MOST_ERRORS)
+    error = min(errors, key=lambda e: (len(e.absolute_path), str(e.absolute_path)), default=None)
     if error is not None:
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path).lstrip(
             "."
@@ -123,16 +163,17 @@ def parse_program(text: str) -> str:
         ParseFailure: `truncated` (a fence that never closes), `no_program`, `not_python`, or `ambiguous` (two different
             programs).
     """
-    text = without_thoughts(text)
-    if text.lstrip().startswith("{"):
+    text = "\n".join(answer_pieces(text))
+    if unfenced(text).startswith("{"):
         value = json_value(text)
         if not isinstance(value, dict) or not isinstance(value.get("program"), str):
             raise ParseFailure("no_program", 'The JSON object has no "program".')
         text = value["program"].strip()
-    found = [content for _, content in fences(text) if _mentions_label(content)]
-    if _OPEN_FENCE.search(_FENCE.sub("", text)):
+    blocks, _, open_ = fences(text)
+    if open_:
         raise ParseFailure("truncated", "The answer ended before the fenced block did.")
-    if not found and _mentions_label(text) and not fences(text):
+    found = [content for _, content in blocks if _mentions_label(content)]
+    if not found and _mentions_label(text) and not blocks:
         found = [text]
     if not found:
         raise ParseFailure("no_program", "The answer holds no function named label.")
@@ -145,40 +186,10 @@ def parse_program(text: str) -> str:
     return source
 
 
-def parse_texts(text: str, *, refusal: str | None = None) -> list[str]:
-    """Form `texts`: every text between tags; without tags, the one text that the answer is, freed of its frame.
-
-    Raises:
-        ParseFailure: `refusal`, `truncated` (a tag that never closes), `ambiguous` (a frame that cannot be told from the
-            text), or `empty`.
-    """
-    text = without_thoughts(text)
-    bare = unfenced(text)
-    if _refuses(bare, refusal):
-        raise ParseFailure("refusal", "You answered that you cannot.")
-    if bare.startswith(("{", "[")):
-        try:
-            value = json_value(bare)
-        except ParseFailure:
-            value = None
-        items = value.get("texts") if isinstance(value, dict) else value
-        if isinstance(items, list) and all(isinstance(item, str) for item in items):
-            return _kept([item.strip() for item in items], refusal)
-        if isinstance(value, dict) or bare.startswith('{"texts"'):
-            raise ParseFailure("wrong_shape", "The JSON has no list of texts.")
-    opened, closed = len(re.findall(r"<text>", bare, re.IGNORECASE)), len(re.findall(r"</text>", bare, re.IGNORECASE))
-    if opened or closed:
-        found = re.findall(r"<text>((?:(?!<text>).)*?)</text>", bare, re.DOTALL | re.IGNORECASE)
-        if opened != closed or len(found) != opened:
-            raise ParseFailure("truncated", "A text is not closed with </text>.")
-        return _kept([unquoted(item) for item in found], refusal)
-    return _kept(_bare_texts(bare), refusal)
-
-
 def parse_chat(text: str) -> str:
     """Form `chat`: any words at all; a JSON object of notes is joined to lines."""
-    text = without_thoughts(text)
-    if text.startswith("{"):
+    text = final_answer(text)
+    if unfenced(text).startswith("{"):
         try:
             value = json_value(text)
         except ParseFailure:
@@ -193,79 +204,6 @@ def parse_chat(text: str) -> str:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-_PREAMBLE = re.compile(
-    r"^(?:sure|certainly|of course|okay|ok|absolutely|here(?:'s| is| are)|below is|the (?:new |rewritten )?(?:text|comment|"
-    r"example|message|article|question|sentence|passage|headline|review))\b[^\n]{0,160}:[ \t]*(?:\n+|$)",
-    re.IGNORECASE,
-)
-_LEAD = re.compile(
-    r"^(?:(?:new |rewritten |generated )?(?:text|output|answer|example|rewrite|result)\s*:\s+|[-*•]\s+)",
-    re.IGNORECASE,
-)
-_CHATTY = re.compile(
-    r"^\s*(?:sure|certainly|of course|absolutely|here(?:'s| is| are)\b|i hope|let me know|note:|note that|this (?:text|rewrite|"
-    r"example|version|comment)\b|would you like|feel free|explanation)",
-    re.IGNORECASE,
-)
-_APOLOGY = re.compile(
-    r"^\W*(?:i(?:'m| am) (?:really |very |so )?sorry|i apologi[sz]e|sorry|unfortunately)?[\s,.;:!]*(?:but\s+)?"
-    r"(?:i (?:can(?:not|'t|’t)|am unable|am not able|'m unable|'m not able|won't|will not)\s+(?:to\s+)?"
-    r"(?:help|assist|fulfil|fulfill|comply|provide|create|generate|write|rewrite|produce|complete|do that|answer|continue)|"
-    r"as an ai\b|as a language model\b)",
-    re.IGNORECASE,
-)
-_UNABLE = re.compile(r"^\W*(?:<text>\W*)?unable to (?:re)?write\b", re.IGNORECASE)
-
-
-def _refuses(text: str, refusal: str | None) -> bool:
-    if refusal is not None and refusal in text:
-        return True
-    if re.search(r"\bUNABLE TO\b", text) or _APOLOGY.match(text):
-        return True
-    return bool(_UNABLE.match(text))
-
-
-def _kept(items: list[str], refusal: str | None) -> list[str]:
-    if any(_refuses(item, refusal) for item in items):
-        raise ParseFailure("refusal", "You answered that you cannot.")
-    if not items or not all(items):
-        raise ParseFailure("empty", "A text is empty.")
-    return list(dict.fromkeys(items))
-
-
-def _bare_texts(text: str) -> list[str]:
-    """The text in an answer without tags, or those of a numbered list. What may be talk is never taken for a text."""
-    rest = _PREAMBLE.sub("", text.strip(), count=1).strip()
-    numbered = [line for line in rest.splitlines() if line.strip()]
-    if len(numbered) > 1 and all(
-        line.lstrip().startswith((f"{at}. ", f"{at}) ")) for at, line in enumerate(numbered, 1)
-    ):
-        return [unquoted(line.split(maxsplit=1)[1]) for line in numbered]
-    paragraphs = [part for part in re.split(r"\n\s*\n", rest) if part.strip()]
-    if any(_CHATTY.match(part) for part in paragraphs) or re.search(r"^\s*(?:[12][.)]|[-*•])\s+", rest, re.MULTILINE):
-        raise ParseFailure(
-            "ambiguous", "It is unclear where the text begins and ends; put it between <text> and </text>."
-        )
-    quote = rest[:1]
-    if quote in ('"', "“") and rest.count('"') + rest.count("”") + rest.count("“") == 1:
-        raise ParseFailure("truncated", "The text is not closed.")
-    return [unquoted(_LEAD.sub("", rest, count=1)).strip()]
-
-
-def _embedded(text: str) -> list[Any]:
-    """Every whole JSON object in a text, outermost only, in order."""
-    decoder = json.JSONDecoder()
-    found, at = [], text.find("{")
-    while at != -1:
-        try:
-            value, end = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError):
-            return []
-        found.append(value)
-        at = text.find("{", end)
-    return found
-
-
 def _rule(error: Any) -> str:
     """Our words for a broken rule of JSON Schema."""
     kind = error.validator
@@ -285,16 +223,16 @@ def _rule(error: Any) -> str:
 
 
 def _mentions_label(source: str) -> bool:
-    return re.search(r"^[ \t]*def[ \t]+label[ \t]*\(", source, re.MULTILINE) is not None
+    return re.search(r"^[ \t]*+def[ \t]++label[ \t]*+\(", source, re.MULTILINE) is not None
 
 
 def _tidy(source: str) -> str:
-    import textwrap
-
     return textwrap.dedent(source.expandtabs(4)).strip() + "\n"
 
 
 def _defines_label(source: str) -> bool:
+    if len(source) > _LONGEST_PROGRAM:
+        return False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

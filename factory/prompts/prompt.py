@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import InputError
 from factory.llm.request import Message, ModelRef, Request
 from factory.prompts import files, render
-from factory.prompts.adapter import make_adapter, make_signature
+from factory.prompts.failure import ParseFailure
 from factory.prompts.files import Form, PromptFile, PromptState
 from factory.prompts.labels import parse_label, parse_labels
-from factory.prompts.parse import ParseFailure, parse_chat, parse_json, parse_program, parse_texts
+from factory.prompts.parse import parse_chat, parse_json, parse_program
+from factory.prompts.texts import parse_texts
 
 if TYPE_CHECKING:
     import dspy
@@ -22,6 +23,7 @@ NULL_TEXTS = ("N/A", "[MASK]", "-")
 """Texts without content, for contextual calibration (Zhao et al. 2021, "Calibrate Before Use", section 5)."""
 
 _LONGEST_ECHO = 8000
+_LONGEST_WORDS = 1000
 
 
 class Prompt:
@@ -40,26 +42,28 @@ class Prompt:
         self.version = version
         self.name: str = file.name
         self.form: Form = file.form
-        self._adapters: dict[bool, Any] = {}
 
     @property
     def instructions(self) -> str:
         """The optimiser's instructions if there are any, else the body of the file."""
         return (self.state.instructions if self.state else None) or self.file.instructions
 
-    @cached_property
     def signature(self) -> type[dspy.Signature]:
-        """The DSPy signature, for any DSPy program or optimiser."""
-        return make_signature(self.file, self.instructions)
+        """The DSPy signature, for any DSPy program or optimiser; needs dspy."""
+        from factory.prompts.signature import make_signature
 
-    def adapter(self, *, labels: Sequence[str] | None = None, structured: bool = False) -> Any:
-        """The DSPy adapter, for `dspy.context(adapter=...)`. It never calls a second time on its own.
+        return make_signature(self)
+
+    def adapter(self, *, labels: Sequence[str] | None = None, structured: bool = False) -> dspy.Adapter:
+        """The DSPy adapter that renders and reads as the stages do, for `dspy.context(adapter=...)`; needs dspy.
 
         Args:
             labels: The names that an answer may give (forms `label` and `labels`).
             structured: For models that answer in the structured form.
         """
-        return make_adapter(self.file, lambda text: self.parse(text, labels=labels), structured=structured)
+        from factory.prompts.signature import make_adapter
+
+        return make_adapter(self, labels=labels, structured=structured)
 
     def messages(
         self, values: Mapping[str, Any], demos: Sequence[Mapping[str, Any]] = (), *, structured: bool = False
@@ -76,12 +80,26 @@ class Prompt:
             InputError: An input is unknown, missing, or does not fit its kind.
         """
         render.check_values(self.file, values)
-        if structured not in self._adapters:
-            self._adapters[structured] = self.adapter(structured=structured)
-        given = {name: value for name, value in values.items() if not render.is_empty(value)}
         every = [*(self.state.demos if self.state else ()), *demos]
-        chat = self._adapters[structured].format(self.signature, every, given)
-        return tuple(Message(role=turn["role"], content=turn["content"]) for turn in chat)
+        return self.chat(self.instructions, values, every, structured=structured)
+
+    def chat(
+        self, instructions: str, values: Mapping[str, Any], demos: Sequence[Mapping[str, Any]], *, structured: bool
+    ) -> tuple[Message, ...]:
+        """The chat under any instructions, with these demonstrations alone (those without an output are left out)."""
+        blocks = render.blocks
+        system = "\n\n".join([instructions.strip(), *blocks(self.file, values, shared=True)])
+        turns = [Message(role="system", content=system)]
+        for demo in demos:
+            shown = demo.get(self.file.output.name)
+            if shown is None:
+                continue
+            said = render.output(self.file.form, shown, structured=structured)
+            turns.append(Message(role="user", content="\n\n".join(blocks(self.file, demo, shared=False))))
+            turns.append(Message(role="assistant", content=said))
+        last = [*blocks(self.file, values, shared=False), render.reminder(self.file, structured=structured)]
+        turns.append(Message(role="user", content="\n\n".join(part for part in last if part)))
+        return tuple(turns)
 
     def request(
         self,
@@ -159,10 +177,12 @@ class Prompt:
         Args:
             request: The request that was answered; if it was itself a second asking, the chat grows.
             answer: The answer; beyond 8,000 characters its middle is left out.
-            failure: What is wrong, from a parser or from a caller's own check.
+            failure: What is wrong, from a parser or from a caller's own check. Its words may quote a text of the corpus or the
+                model's own answer, so they are neutralised and cut like these.
         """
         last = render.reminder(self.file, structured=request.schema is not None)
-        words = f"That answer cannot be used. {failure.words.strip()}\n\nAnswer again, in full. {last}".strip()
+        fault = render.neutral(render.clip(failure.words.strip(), _LONGEST_WORDS))
+        words = f"That answer cannot be used. {fault}\n\nAnswer again, in full. {last}".strip()
         return Request(
             model=request.model,
             messages=(
@@ -193,7 +213,7 @@ def load(name: str, *, folder: Path | None = None) -> Prompt:
 
 @lru_cache(maxsize=64)
 def _cached(version: str, file: str, state: str | None) -> Prompt:
-    """Equal content gives the same object, so that signatures and adapters are built once."""
+    """Equal content gives the same object."""
     return Prompt(
         PromptFile.model_validate_json(file), None if state is None else PromptState.model_validate_json(state), version
     )

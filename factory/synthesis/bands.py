@@ -73,7 +73,7 @@ def band(values: Mapping[str, Any] | None, default: Band) -> Band:
         raise ValueError("quantiles are [lowest, highest], between 0 and 1")
     if len(similarity) != 2:
         raise ValueError("similarity is [lowest, highest]; either may be null")
-    return Band(ranks, quantiles, similarity)  # type: ignore[arg-type]
+    return Band(ranks, quantiles, similarity)
 
 
 def pick(

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from factory.synthesis.values import Part
+
 
 @dataclass(frozen=True)
 class Cartography:
@@ -67,6 +69,22 @@ def cartography(
         belief[epoch] = probs[np.arange(len(y)), y]
         right[epoch] = probs.argmax(1) == y
     return Cartography(belief.mean(0), belief.std(0), right.mean(0))
+
+
+def confidences(parts: Sequence[Part], encoder: str, random_seed: int) -> dict[tuple[int, int], float]:
+    """The confidence of each text in its own label, by `(slot_no, part_no)`.
+
+    Args:
+        parts: Texts and their labels.
+        encoder: Name of the encoder that makes their vectors.
+        random_seed: As for `cartography`.
+    """
+    from factory.encoders.encoder import load_encoder
+
+    names = sorted({part.label for part in parts})
+    vectors = load_encoder(encoder).encode([part.text for part in parts])
+    found = cartography(vectors, [names.index(part.label) for part in parts], len(names), random_seed)
+    return {(part.slot_no, part.part_no): float(score) for part, score in zip(parts, found.confidence, strict=True)}
 
 
 def _softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:

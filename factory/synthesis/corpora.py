@@ -8,7 +8,7 @@ everything else.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,12 +177,13 @@ def _outside_pieces(sources: Sequence[Mapping[str, Any]], cutting: Cutting, base
         cleaner = item.get("clean", "none")
         if cleaner not in CLEANERS:
             raise InputError(f"unknown cleaner {cleaner!r}", where="passages", fix=f"There are {', '.join(CLEANERS)}")
+        clean: Callable[[str], str] = CLEANERS[cleaner]
         spec = SourceSpec.model_validate({key: value for key, value in item.items() if key != "clean"})
         _, source = open_source(spec, base)
         column = choose_columns(spec, source.columns, (), gold=False).text[0]
         for batch in source.batches([column]):
             for row_no, raw in zip(batch.row_nos, batch.columns[column], strict=True):
-                text = CLEANERS[cleaner](raw) if isinstance(raw, str) else ""
+                text = clean(raw) if isinstance(raw, str) else ""
                 for piece in cut(text, budget=cutting.budget, minimum=cutting.minimum, first_only=cutting.first_only):
                     yield Piece(piece.text, None, spec.name, row_no, piece.first, piece.last)
 

@@ -7,14 +7,17 @@ label check and the quota are decided by the loop.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from factory.corpus.near import normalise, words
+from factory.prompts.matching import label_names
+from factory.prompts.talk import refuses
+
 ORDER = (
-    "unreadable", "refusal", "boilerplate", "placeholder", "noise", "too_short", "too_long", "language",
+    "unreadable", "refusal", "boilerplate", "label_field", "placeholder", "noise", "too_short", "too_long", "language",
     "copy_of_passage", "duplicate", "duplicate_of_seed", "duplicate_of_held_out",
     "near_duplicate", "near_seed", "near_held_out", "label_check", "surplus", "cartography",
 )  # fmt: skip
@@ -23,23 +26,27 @@ ORDER = (
 Verdict = tuple[str, str] | None
 """`(drop_reason, detail)`, or None to keep."""
 
-_REFUSAL = re.compile(
-    r"\b(?:as an ai\b|as a language model|i(?:'m| am) (?:sorry|unable|not able)|i apologi[sz]e"
-    r"|i can(?:no|')t (?:assist|help|fulfil|comply|write|create|provide|generate)|i won't"
-    r"|unable to (?:rewrite|write)|cannot comply|not able to (?:write|rewrite|comply))",
-    re.IGNORECASE,
-)
+_LONGEST_REFUSAL = 300
 _BOILERPLATE = re.compile(
-    r"^(?:sure\b|certainly\b|of course\b|here(?:'s| is| are)\b.{0,60}:|thank you for|okay,? here|the rewritten text"
-    r"|rewritten text:|(?:text|example) ?\d* ?:|(?:output|answer|label|note) ?:)"
-    r"|(?:let me know if|i hope this (?:helps|meets)|feel free to"
-    r"|this (?:text|example) (?:is|clearly|has been) (?:classified|labell?ed|about the label))",
+    r"(?:(?:sure|certainly|of course|absolutely|okay|ok)\b[!,. ]{1,3})?here(?:['’]s| is| are)"
+    r" (?:the|an?|some|one|two|three|four|five|\d+)(?: (?:new|more|rewritten|generated|possible|sample))*+"
+    r" (?:texts?|examples?|rewrites?|rewritten|versions?)\b"
+    r"|(?:the )?(?:rewritten|generated|synthetic|new) (?:text|message|comment|review|question|example|version|sentence) ?:"
+    r"|(?:text|example) \d+ ?:",
     re.IGNORECASE,
 )
+_EXPLAINED = re.compile(
+    r"\bthis (?:text|example) (?:is|clearly|has been) (?:classified|labell?ed|about the label)\b", re.IGNORECASE
+)
+_FIELD = re.compile(
+    r"^[ \t*_#>-]{0,8}(?:label|category|class|classification|topic|sentiment|intent)[ \t*_]{0,4}[:=][ \t*_\"'“]{0,4}"
+    r"([^\n]{1,200})$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_THING = "(?:Name|Date|City|Company|Product|Team|Player|Person|Number|Country|Place|Topic|Address|Amount)"
 _PLACEHOLDER = re.compile(
-    r"\[(?:insert|your|name|company|city|date|team|player|number|country)\b[^\]]*\]|\{\w+\}"
-    r"|</?(?:text|passage|label)>|lorem ipsum|\bXX+\b",
-    re.IGNORECASE,
+    rf"\[(?i:(?:insert|your)(?: [a-z]{{1,20}}){{0,2}} {_THING}\b)[^\]\n]{{0,30}}\]|\[(?:[A-Z][a-z]{{1,15}} ){{0,2}}{_THING}\]"
+    rf"|\{{\{{?(?i:(?:(?:insert|your)[ _])?(?:[a-z]{{1,20}}_)?{_THING})\}}|(?i:</?(?:text|passage|label)>|\blorem ipsum\b)"
 )
 
 
@@ -52,20 +59,35 @@ class Bounds:
 
 
 def refusal(text: str) -> Verdict:
-    """A model that says it cannot or will not.
+    """A text that is, as a whole, a model's stock phrase for what it cannot or will not write.
+
+    A model that must answer in tags or in JSON has no other place for it. Customers who are "unable to log in" are left alone.
 
     Example:
         >>> refusal("I'm sorry, but I can't help with that.")
-        ('refusal', "I'm sorry")
+        ('refusal', "I'm sorry, but I can't help with that.")
+        >>> refusal("I'm unable to log in, and I won't be renewing.") is None
+        True
     """
-    found = _REFUSAL.search(text)
-    return None if found is None else ("refusal", found[0])
+    return ("refusal", text[:60]) if len(text) <= _LONGEST_REFUSAL and refuses(text) else None
 
 
 def boilerplate(text: str) -> Verdict:
-    """An introduction, a closing remark or a field name instead of a text of the corpus."""
-    found = _BOILERPLATE.search(text.strip())
+    """A model's introduction or explanation of a text instead of a text of the corpus."""
+    found = _BOILERPLATE.match(text.strip()) or _EXPLAINED.search(text)
     return None if found is None else ("boilerplate", found[0][:60])
+
+
+def label_field(text: str, labels: Sequence[str]) -> Verdict:
+    """A line such as `Label: X` where X is a label of the task: its name would teach the class by itself.
+
+    Example:
+        >>> label_field("My parcel never came.\\nLabel: **delivery**", ["delivery", "praise"])
+        ('label_field', 'Label: **delivery**')
+    """
+    names = label_names(tuple(labels))
+    found = next((match for match in _FIELD.finditer(text) if names.find(match[1]) is not None), None)
+    return None if found is None else ("label_field", found[0].strip()[:60])
 
 
 def placeholder(text: str) -> Verdict:
@@ -163,23 +185,9 @@ def copy_of_passage(text: str, passage: str | None, *, share: float = 0.7, n: in
     return ("copy_of_passage", f"{copied:.2f} of its word {n}-grams") if copied >= share else None
 
 
-def normalise(text: str) -> str:
-    """What two texts are compared by: NFKC, case folded, words and digits alone, single blanks.
-
-    Example:
-        >>> normalise("Hello,  WORLD!")
-        'hello world'
-    """
-    return " ".join(words(text))
-
-
-def words(text: str) -> list[str]:
-    """The words of a text, case folded, without punctuation."""
-    return re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())
-
-
 def text_filters(
     *,
+    labels: Sequence[str] = (),
     noise_words: Sequence[str] = (),
     bounds: Bounds | None = None,
     expected: str | None = None,
@@ -193,6 +201,7 @@ def text_filters(
         return (
             refusal(text)
             or boilerplate(text)
+            or label_field(text, labels)
             or placeholder(text)
             or noise(text, noise_words)
             or length(text, bounds)

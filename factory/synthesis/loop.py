@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from factory.synthesis.judge import Judge
+from factory.synthesis.screen import TextScreen
 from factory.synthesis.values import Answer, Checked, Dropped, Goal, Kind, Method, Part, Slot
 
 REMEMBERED = frozenset({None, "label_check", "surplus", "cartography"})
@@ -71,7 +71,7 @@ class Loop:
         method: What to ask.
         goal: What is wanted.
         labels: The labels to write for, in order.
-        judge: The filters, with the memory of the texts that came before `state`.
+        screen: The filters, with the memory of the texts that came before `state`.
         passages: Text of a passage by its number, for the copy filter.
         check: The label check, or None for none.
     """
@@ -81,7 +81,7 @@ class Loop:
         method: Method,
         goal: Goal,
         labels: Sequence[str],
-        judge: Judge,
+        screen: TextScreen,
         *,
         passages: Mapping[int, str] | None = None,
         check: Check | None = None,
@@ -89,7 +89,7 @@ class Loop:
         self.method = method
         self.goal = goal
         self.labels = list(labels)
-        self.judge = judge
+        self.screen = screen
         self.passages = passages or {}
         self.check = check
 
@@ -117,10 +117,10 @@ class Loop:
         return self._plan(state)
 
     def begin(self, state: State) -> State:
-        """Make the judge remember the texts of a state that was read back."""
+        """Remember the texts of a state that was read back."""
         for part in state.parts:
             if part.drop_reason in REMEMBERED:
-                self.judge.remember(part.text)
+                self.screen.remember(part.text)
         return state
 
     # ------------------------------------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ class Loop:
                 raise TypeError(f"slot {slot_no} writes texts, and its answer is no list of them")
             passage = self.passages.get(slot.parents.get("passage", -1))
             for part_no, text in enumerate(answer):
-                verdict = self.judge.screen(text, passage)
+                verdict = self.screen.screen(text, passage)
                 part = Part(slot_no, part_no, text, slot.label, *(verdict or (None, "")))
                 (parts if verdict else pending).append(part)
         return replace(state, failed=failed, parts=tuple(parts)), pending

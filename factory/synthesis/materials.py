@@ -96,6 +96,11 @@ def length_words(texts: Sequence[str]) -> str:
     return f"usually about {low} words" if low == high else f"usually {low} to {high} words"
 
 
+def longest_usual(texts: Sequence[str]) -> int:
+    """Characters of a long real text: 1.5 times what nine in ten stay below; 0 if there is nothing to measure."""
+    return int(1.5 * float(np.quantile([len(text) for text in texts], 0.9))) if texts else 0
+
+
 def retrieve(
     warehouse: Warehouse,
     queries: Sequence[tuple[str, int | None, str]],

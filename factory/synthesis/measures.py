@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from factory.synthesis.filters import words
+from factory.corpus.near import words
 
 
 def self_bleu(texts: Sequence[str], *, most: int = 5, epsilon: float = 0.1) -> list[float]:
@@ -32,7 +32,7 @@ def self_bleu(texts: Sequence[str], *, most: int = 5, epsilon: float = 0.1) -> l
     if len(tokens) < 2:
         return [math.nan] * most
     lengths = np.array([len(item) for item in tokens])
-    penalties = [_brevity(lengths, at) for at in range(len(tokens))]
+    penalties = _brevity_penalties(lengths)
     logs = np.zeros((most, len(tokens)))
     for n in range(1, most + 1):
         counts = [Counter(tuple(item[at : at + n]) for at in range(len(item) - n + 1)) for item in tokens]
@@ -52,7 +52,7 @@ def self_bleu(texts: Sequence[str], *, most: int = 5, epsilon: float = 0.1) -> l
             total = max(1, sum(count.values()))
             logs[n - 1, at] = math.log((hit or epsilon) / total)
     zero = np.exp(logs[0]) * np.maximum(lengths, 1) < 0.5
-    values = np.exp(np.cumsum(logs, axis=0) / np.arange(1, most + 1)[:, None]) * np.array(penalties)
+    values = np.exp(np.cumsum(logs, axis=0) / np.arange(1, most + 1)[:, None]) * penalties
     values[:, zero] = 0.0
     return [float(value) for value in values.mean(1)]
 
@@ -148,23 +148,17 @@ def diversity(texts: Sequence[str], vectors: NDArray[np.float32] | None = None) 
     return values
 
 
-def equal_sample(sets: Mapping[str, Sequence[int]], size: int, random_seed: int) -> dict[str, list[int]]:
-    """`size` members of each set, drawn by one generator in the order of the names; smaller sets are left out."""
-    rng = np.random.default_rng([random_seed, 6])
-    return {
-        name: [members[at] for at in sorted(rng.permutation(len(members))[:size])]
-        for name, members in sorted(sets.items())
-        if len(members) >= size
-    }
-
-
-def _brevity(lengths: NDArray[np.int64], at: int) -> float:
-    own = int(lengths[at])
-    if own == 0:
-        return 0.0
-    others = np.delete(lengths, at)
-    closest = int(min(others, key=lambda other: (abs(int(other) - own), other)))
-    return 1.0 if own > closest else math.exp(1 - closest / own)
+def _brevity_penalties(lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+    """BLEU's penalty of each text against the other one that is nearest to it in length (of two as near, the shorter)."""
+    different, counts = np.unique(lengths, return_counts=True)
+    penalties = {}
+    for at, (own, count) in enumerate(zip(different.tolist(), counts.tolist(), strict=True)):
+        others = different[
+            [*([at - 1] if at else []), *([at] if count > 1 else []), *([at + 1] if at + 1 < len(different) else [])]
+        ]
+        closest = min(others.tolist(), key=lambda other: (abs(other - own), other))
+        penalties[own] = 0.0 if own == 0 else 1.0 if own > closest else math.exp(1 - closest / own)
+    return np.array([penalties[length] for length in lengths.tolist()])
 
 
 def _entropy(counts: Counter[str]) -> float:

@@ -17,6 +17,10 @@ WRITE_PROMPTS = {"synthesizrr": "rewrite_passage", "few_shot": "write_example", 
 CHECK_PROMPT = "self_guide_output"
 ATTRIBUTES_PROMPT = "propose_attributes"
 
+_TAG_TOKENS = 12
+_MOST_TOKENS = 16_000
+"""Tokens of an answer beyond which no more room is made: fewer texts per answer are the way then."""
+
 
 @dataclass
 class Renderer:
@@ -29,6 +33,7 @@ class Renderer:
         structured: Whether the engine forces structured output.
         texts: Texts by number: seeds, demonstrations, passages.
         length: How long real texts are, as a phrase, or nothing.
+        longest: How many characters a text may have; room for as many tokens is asked for where the prompt's own is too small.
         style: A few unlabelled texts of the corpus, the same in every prompt.
         contrast: Whether prompts show all labels.
         demonstrations: `(text, label)` of the seeds, for checks.
@@ -42,6 +47,7 @@ class Renderer:
     structured: bool = False
     texts: Mapping[int, str] = field(default_factory=dict)
     length: str = ""
+    longest: int = 0
     style: Sequence[str] = ()
     contrast: bool = True
     demonstrations: Sequence[tuple[str, str]] = ()
@@ -75,13 +81,20 @@ class Renderer:
         return prompt.request(
             values,
             self.model,
-            sampling={**self.engine_sampling, **(self.sampling or {})}
-            if slot.kind == "write"
-            else self.engine_sampling,
+            sampling=self._sampling(slot, prompt),
             structured=self.structured,
             labels=self.card.label_names,
             demos=demos,
         )
+
+    def _sampling(self, slot: Slot, prompt: Prompt) -> Mapping[str, Any]:
+        """Over the prompt's own; room for all texts of an answer is made unless somebody has set `max_tokens`."""
+        if slot.kind != "write":
+            return self.engine_sampling
+        given = {**self.engine_sampling, **(self.sampling or {})}
+        room = min(_MOST_TOKENS, int(slot.spec.get("count") or 1) * (self.longest // 3 + _TAG_TOKENS))
+        own = prompt.file.sampling.get("max_tokens")
+        return given if "max_tokens" in given or own is None or room <= own else {**given, "max_tokens": room}
 
     def _writing(self, label: str) -> dict[str, Any]:
         from factory.prompts import writing_values

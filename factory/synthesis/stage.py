@@ -196,6 +196,10 @@ def synthesize(warehouse: Warehouse, params: SynthesizeParams, call: Call) -> St
     Raises:
         InputError: An unknown label or filter, no seeds where the method needs them, nothing to retrieve from.
     """
+    _refuse_ignored(
+        method, texts_per_answer=texts_per_answer > 1, attributes=attributes, passages=passages, bands=bands,
+        passage_tokens=passage_tokens, first_passage=first_passage, label_check=label_check == "programs",
+    )  # fmt: skip
     card = current_card(warehouse)
     method, seeds, label_check = params.method, params.seeds, params.label_check
     if seeds == "all" and not warehouse.scalar("SELECT count(*) FROM occurrences WHERE split = 'seed' AND kept"):
@@ -250,6 +254,35 @@ def synthesize(warehouse: Warehouse, params: SynthesizeParams, call: Call) -> St
     plan = store.find_plan(warehouse, key)
     assert plan is not None
     return _result(warehouse, plan, goal, skipped=False)
+
+
+_TAKEN_BY = {
+    "texts_per_answer": ("few_shot", "self_guide"),
+    "attributes": ("few_shot",),
+    "passages": ("synthesizrr",),
+    "passage_tokens": ("synthesizrr",),
+    "first_passage": ("synthesizrr",),
+    "bands": ("synthesizrr",),
+    "label_check": ("synthesizrr", "few_shot"),
+}
+"""Parameters that change what is asked for, and the methods that take them."""
+
+
+def _refuse_ignored(method: str, **given: Any) -> None:
+    """Refuse a parameter that the method would ignore.
+
+    Raises:
+        InputError: Naming the methods that take it.
+    """
+    for name, value in given.items():
+        if value and method not in _TAKEN_BY[name]:
+            methods = " or ".join(f"`{other}`" for other in _TAKEN_BY[name])
+            why = "always checks labels by the model" if name == "label_check" else "does not take it"
+            raise InputError(
+                f"the method `{method}` {why}",
+                where=f"synthesize.{name}",
+                fix=f"Leave it out, or choose the method {methods}",
+            )
 
 
 def _labels(card: TaskCard, labels: Sequence[str] | None) -> list[str]:

@@ -208,8 +208,10 @@ def save_round(
     }
     insert(db, "synthetic", columns)
     ends = dict(checks)
-    for slot_no in {part.slot_no for part in fresh}:
-        own = [part for part in fresh if part.slot_no == slot_no]
+    by_slot: dict[int, list[Part]] = {}
+    for part in fresh:
+        by_slot.setdefault(part.slot_no, []).append(part)
+    for slot_no, own in by_slot.items():
         good = any(part.drop_reason is None for part in own)
         ends[slot_no] = (None, "") if good else (own[0].drop_reason, "none of its texts was kept")
     for slot_no, failure in state.failed.items():

@@ -387,13 +387,13 @@ def filtered(
 ) -> tuple[list[tuple[str, str]], Mapping[str, int]]:
     """What the stage's own filters keep of a published set, and how often each dropped a text."""
     from factory.synthesis.filters import count_reasons, expected_language, length_bounds, text_filters
-    from factory.synthesis.judge import Judge
+    from factory.synthesis.screen import TextScreen
 
     check: Callable[[str, str | None], Any] = text_filters(
         bounds=length_bounds(real[:200]), expected=expected_language(real[:50])
     )
-    judge = Judge(held_out=test, check_text=check)
-    verdicts = [judge.screen(text, None) for text, _ in rows]
+    screen = TextScreen(held_out=test, check_text=check)
+    verdicts = [screen.screen(text, None) for text, _ in rows]
     kept = [row for row, verdict in zip(rows, verdicts, strict=True) if verdict is None]
     return kept, dict(count_reasons([verdict[0] if verdict else None for verdict in verdicts]))
 

@@ -125,7 +125,7 @@ def compile_once(given: Any, warehouse: Warehouse, folder: Path) -> Any:
             max_labeled_demos=4,
             max_rounds=2,
         )
-        compiled = optimiser.compile(dspy.Predict(prompt.signature), trainset=trainset)
+        compiled = optimiser.compile(dspy.Predict(prompt.signature()), trainset=trainset)
     save_state("annotate", compiled, folder=folder)
     return compiled
 

@@ -32,7 +32,7 @@ def _all() -> dict[str, list[tuple[str, str]]]:
 
 
 @lru_cache
-def _labels(pipeline: str) -> tuple[str, ...]:
+def labels_of_pipeline(pipeline: str) -> tuple[str, ...]:
     """The labels that the model chose from."""
     folder = shipped("pipelines")
     task = yaml.safe_load((folder / f"{pipeline}.yaml").read_text(encoding="utf-8"))["task"]
@@ -47,7 +47,7 @@ def answers(prompt: str) -> list[str]:
 def pick_label(prompt: str, rng: random.Random) -> tuple[Sequence[str], str, str]:
     """The labels of a task, a recorded answer that is one of them or abstains, and another label."""
     pipeline, right = rng.choice(_all()[STANDS_FOR.get(prompt, prompt)])
-    names = _labels(pipeline)
+    names = labels_of_pipeline(pipeline)
     return names, right, rng.choice([name for name in names if name != right])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,8 +58,33 @@ def test_a_dspy_program_renders_and_parses_as_the_stages_do() -> None:
 
     prompt = prompts.load("annotate")
     adapter = prompt.adapter(labels=CARD.label_names)
-    chat = adapter.format(prompt.signature, [], dict(VALUES))
-    assert tuple(chat) == prompt.messages(VALUES)
-    assert adapter.parse(prompt.signature, "Praise.") == {"label": "praise"}
+    signature = prompt.signature()
+    assert list(signature.input_fields) == list(prompt.file.inputs)
+    assert list(signature.output_fields) == ["label"]
+    assert tuple(adapter.format(signature, [], dict(VALUES))) == prompt.messages(VALUES)
+    demos = [{"text": "shown", "label": "praise"}]
+    tuned = adapter.format(signature.with_instructions("Label well."), demos, dict(VALUES))
+    assert tuned[0]["content"].startswith("Label well.")
+    assert tuple(tuned[1:]) == prompt.messages(VALUES, demos)[1:]
+    assert adapter.parse(signature, "Praise.") == {"label": "praise"}
     with pytest.raises(dspy.utils.exceptions.AdapterParseError):
-        adapter.parse(prompt.signature, "praise or question")
+        adapter.parse(signature, "praise or question")
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_every_prompt_has_a_signature(name: str) -> None:
+    prompt = prompts.load(name)
+    signature = prompt.signature()
+    assert [*signature.input_fields, *signature.output_fields] == [*prompt.file.inputs, prompt.file.signature_output]
+    assert signature.instructions.strip() == prompt.instructions
+
+
+def test_rendering_and_reading_import_no_dspy() -> None:
+    code = (
+        "import sys; from factory import prompts; from tests.prompts.cases import CARD, CASES\n"
+        "for name, case in CASES.items():\n"
+        "    prompts.load(name).messages(case['values'], case['demos'])\n"
+        "prompts.load('annotate').parse('praise', labels=CARD.label_names)\n"
+        "assert not {'dspy', 'litellm'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

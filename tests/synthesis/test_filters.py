@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factory.corpus.near import NearIndex, jaccard, near_in_space, shingles
+from factory.corpus.near import NearIndex, jaccard, shingles
 from factory.synthesis import filters
 
 REAL = [
@@ -39,6 +39,44 @@ def test_what_is_no_text_of_the_corpus_is_dropped_with_its_reason(text: str, rea
     verdict = check(text, None)
     assert verdict is not None
     assert verdict[0] == reason
+
+
+CUSTOMERS = (
+    "I'm unable to log in since I bought the winter coat; the page with the form stays blank.",
+    "My yearly plan runs out in December. Please let it expire, I won't be renewing.",
+    "Thank you for sending the desk fan so fast; it is lovely and quiet.",
+    "I am sorry to say that the parcel never came. Let me know if you need the number.",
+    "I hope this helps others: the charger gets hot. Feel free to call me.",
+    "Of course it rained on the day the parcel came. Here is my number: 555 0100.",
+    "Love you xxx see you at 6 xx",
+    "Oh, [NAME]... call me, my number ends in XXXX.",
+    "Sure hope the fan comes soon, I certainly cannot complete the room without it.",
+    "Note: the lamp flickers. Answer: send a new one.",
+)
+
+
+@pytest.mark.parametrize("text", CUSTOMERS)
+def test_what_customers_say_passes(text: str) -> None:
+    assert filters.text_filters(labels=("praise", "delivery"))(text, None) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("My parcel never came.\nLabel: delivery", "label_field"),
+        ("**Category:** Praise\nThe fan is lovely.", "label_field"),
+        ("The fan is lovely.\nSentiment = praise.", "label_field"),
+        ("The fan is lovely.\nTopic: fans", None),
+        ("The label: it came off. Delivery was quick.", None),
+        ("Dear [Company Name], the fan is lovely.", "placeholder"),
+        ("Dear [insert name here], the fan is lovely.", "placeholder"),
+        ("Dear {{customer_name}}, the fan is lovely.", "placeholder"),
+        ("Hello <text>, the fan is lovely.", "placeholder"),
+    ],
+)
+def test_a_label_as_a_field_and_a_blank_to_be_filled_in_are_dropped(text: str, reason: str | None) -> None:
+    verdict = filters.text_filters(labels=("praise", "delivery"))(text, None)
+    assert (None if verdict is None else verdict[0]) == reason
 
 
 @pytest.mark.parametrize(
@@ -107,11 +145,3 @@ def test_the_index_finds_what_comparing_with_all_finds(texts: list[list[str]], q
         if jaccard(shingles(" ".join(words)), shingles(" ".join(query))) >= index.threshold
     }
     assert dict(index.find_all(" ".join(query))) == wanted
-
-
-def test_near_in_space_is_a_cosine_threshold() -> None:
-    import numpy as np
-
-    vectors = np.array([[1, 0], [0, 1]], np.float32)
-    assert near_in_space(vectors, np.array([[0.9, 0.1]], np.float32), 0.8).tolist() == [True, False]
-    assert near_in_space(vectors, np.zeros((0, 2), np.float32), 0.8).tolist() == [False, False]

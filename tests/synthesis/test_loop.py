@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from factory.corpus.near import THRESHOLD, jaccard, shingles
-from factory.synthesis.judge import Judge
 from factory.synthesis.loop import Check, Loop, State, diagnosis, trim
+from factory.synthesis.screen import TextScreen
 from factory.synthesis.values import Answer, Checked, Draw, Dropped, Goal, Part, Slot
 
 LABELS = ("ham", "spam")
@@ -70,7 +70,7 @@ def test_yields_are_exact_whatever_the_model_does(
 ) -> None:
     goal = Goal(per_label, candidates=400, texts_per_answer=per_answer, patience=10**6)
     check = Check(relabel=bool(seed % 2), share=0.3, uncertain="drop") if checked else None
-    loop = Loop(Endless(), goal, LABELS, Judge(held_out=[], check_text=_no_refusals), check=check)
+    loop = Loop(Endless(), goal, LABELS, TextScreen(held_out=[], check_text=_no_refusals), check=check)
     state = run(loop, lambda slot: answer(slot, per_answer, broken=broken, repeats=repeats, seed=seed))
     for label in LABELS:
         assert sum(part.label == label for part in state.accepted) == per_label
@@ -82,7 +82,7 @@ def test_yields_are_exact_whatever_the_model_does(
 @given(per_label=st.integers(2, 12), broken=st.floats(0.3, 1.0), seed=st.integers(0, 1000))
 def test_never_more_is_asked_than_the_budget(per_label: int, broken: float, seed: int) -> None:
     goal = Goal(per_label, candidates=2, patience=10**6)
-    loop = Loop(Endless(), goal, LABELS, Judge(held_out=[]))
+    loop = Loop(Endless(), goal, LABELS, TextScreen(held_out=[]))
     state = run(loop, lambda slot: answer(slot, 1, broken=broken, repeats=0, seed=seed))
     for label in LABELS:
         asked = sum(slot.label == label for slot in state.slots)
@@ -101,7 +101,9 @@ def test_beginning_again_from_what_was_decided_changes_nothing(
     check = Check(share=0.3, uncertain="drop") if checked else None
 
     def fresh() -> Loop:
-        return Loop(Endless(), Goal(8, candidates=40), LABELS, Judge(held_out=[], check_text=_no_refusals), check=check)
+        return Loop(
+            Endless(), Goal(8, candidates=40), LABELS, TextScreen(held_out=[], check_text=_no_refusals), check=check
+        )
 
     def say(slot: Slot) -> Answer:
         return answer(slot, 1, broken=0.4, repeats=0.3, seed=seed)
@@ -131,7 +133,7 @@ def test_beginning_again_from_what_was_decided_changes_nothing(
 
 def test_a_collapsed_yield_ends_early_with_the_reason() -> None:
     goal = Goal(100, candidates=50, patience=40, min_yield=0.05)
-    loop = Loop(Endless(), goal, LABELS, Judge(held_out=[]))
+    loop = Loop(Endless(), goal, LABELS, TextScreen(held_out=[]))
     state = run(
         loop,
         lambda slot: (
@@ -146,7 +148,7 @@ def test_a_collapsed_yield_ends_early_with_the_reason() -> None:
 
 
 def test_exhausted_materials_are_said() -> None:
-    loop = Loop(Endless(at_most=3), Goal(5), LABELS, Judge(held_out=[]))
+    loop = Loop(Endless(at_most=3), Goal(5), LABELS, TextScreen(held_out=[]))
     state = run(loop, lambda slot: answer(slot, 1, broken=0, repeats=0, seed=1))
     assert state.ended == {"ham": "exhausted", "spam": "exhausted"}
 
@@ -166,7 +168,10 @@ def test_nothing_near_a_held_out_text_is_accepted(seed: int, n_held_out: int) ->
         return [text(own)]
 
     loop = Loop(
-        Endless(), Goal(6, candidates=100, patience=10**6), LABELS, Judge(held_out=held_out, exempt=["near_held_out"])
+        Endless(),
+        Goal(6, candidates=100, patience=10**6),
+        LABELS,
+        TextScreen(held_out=held_out, exempt=["near_held_out"]),
     )
     state = run(loop, say)
     for part in state.accepted:
@@ -181,7 +186,7 @@ def test_trimming_keeps_the_most_confident_of_each_label() -> None:
 
 
 def test_a_slot_without_an_answer_is_an_error() -> None:
-    loop = Loop(Endless(), Goal(2), LABELS, Judge(held_out=[]))
+    loop = Loop(Endless(), Goal(2), LABELS, TextScreen(held_out=[]))
     state, slots = loop.step(State(), {})
     with pytest.raises(KeyError):
         loop.step(state, {slots[0].slot_no: ["one"]})

@@ -11,7 +11,6 @@ from factory.synthesis.measures import (
     compression_ratio,
     distinct_n,
     diversity,
-    equal_sample,
     mean_distance,
     self_bleu,
     separability,
@@ -71,9 +70,3 @@ def test_separability_tells_apart_what_can_be_told_apart() -> None:
 def test_too_few_texts_give_no_figure() -> None:
     assert math.isnan(self_bleu(["one"])[0])
     assert diversity(["one"])["self_bleu"] == [None] * 5
-
-
-def test_equal_sample_leaves_out_what_is_too_small() -> None:
-    drawn = equal_sample({"a": range(10), "b": range(3), "c": range(100, 110)}, 5, 0)
-    assert list(drawn) == ["a", "c"]
-    assert all(len(set(members)) == 5 for members in drawn.values())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import pytest
 
 from factory.corpus.decontaminate import decontaminate
 from factory.corpus.stage import ingest
+from factory.errors import InputError
 from factory.llm.request import Request
 from factory.synthesis.stage import synthesize
 from factory.warehouse.file import Warehouse
-from tests.synthesis.conftest import CARD, ScriptedEngine, sentence, writer
+from tests.synthesis.conftest import CARD, ScriptedEngine, sentence, wanted_label, writer
 
 
 def tables(warehouse: Warehouse) -> list[list[tuple]]:
@@ -179,3 +181,62 @@ def test_outside_passages_are_cut_and_named_as_parents(corpus: Callable[..., War
     )
     assert {row[0] for row in rows} == {"passage"}
     assert all("a@b" not in row[2] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "taken_by"),
+    [
+        ("synthesizrr", {"texts_per_answer": 5}, "`few_shot` or `self_guide`"),
+        ("synthesizrr", {"attributes": True}, "`few_shot`"),
+        ("few_shot", {"passages": [{"path": "x.jsonl"}]}, "`synthesizrr`"),
+        ("self_guide", {"bands": {"sources": {"ranks": [1, 20]}}}, "`synthesizrr`"),
+        ("self_guide", {"label_check": "programs"}, "`synthesizrr` or `few_shot`"),
+    ],
+)
+def test_a_parameter_that_the_method_would_ignore_is_refused_with_the_methods_that_take_it(
+    corpus: Callable[..., Warehouse], method: str, given: dict[str, object], taken_by: str
+) -> None:
+    engine = ScriptedEngine(writer())
+    with pytest.raises(InputError, match=f"{next(iter(given))}.*{method}.*{taken_by}") as caught:
+        synthesize(corpus(), engine, method=method, per_label=3, **given)
+    assert "\n" not in str(caught.value)
+    assert engine.asked == 0
+
+
+def test_untagged_answers_give_texts_without_their_frame_or_none(corpus: Callable[..., Warehouse]) -> None:
+    def say(request: Request, sample: int) -> str:
+        label, rng = wanted_label(request), random.Random(f"{request.content_key}/{sample}")
+        text = sentence(rng, label)
+        forms = (
+            f"The user wants a message about {label}, so I mention it.\n</think>\n\n{text}",
+            f"Text: {text}\nLabel: {label}",
+            f"**Rewritten message:**\n\n{text}",
+            f"{text}\n\nThis message is about {label} because it says so.",
+            f"Okay, I need to write a message about {label}.\n\n{text}",
+            json.dumps([{"text": text, "label": label}]),
+            f"<text>{text}\nLabel: {label}</text>",
+            f"```\n{text}\n```",
+        )
+        return rng.choice(forms)
+
+    warehouse = corpus()
+    result = synthesize(warehouse, ScriptedEngine(say), method="few_shot", per_label=20, candidates=10, demos=0)
+    assert result.did["accepted"] == {"cars": 20, "pets": 20}
+    for (text,) in warehouse.query("SELECT text FROM synthetic WHERE state = 'accepted'"):
+        assert re.fullmatch(r"[A-Z][^\n:]+\.", text), text
+        assert not re.search(r"\b(?:pets|cars|label|message|user)\b", text, re.IGNORECASE), text
+    assert result.did["dropped"]["label_field"] > 0
+    assert result.did["failed"]["ambiguous"] > 0
+
+
+def test_texts_of_customers_who_are_unable_and_thankful_are_kept(corpus: Callable[..., Warehouse]) -> None:
+    def say(request: Request, sample: int) -> str:
+        rng = random.Random(f"{request.content_key}/{sample}")
+        begin = {"pets": "I'm unable to say whether my", "cars": "Thank you for the repair of the"}[
+            wanted_label(request)
+        ]
+        return f"<text>{begin} {sentence(rng, wanted_label(request))}</text>"
+
+    result = synthesize(corpus(), ScriptedEngine(say), method="few_shot", per_label=6, candidates=2, demos=0)
+    assert result.did["accepted"] == {"cars": 6, "pets": 6}
+    assert "refusal" not in result.did["dropped"]

@@ -1,4 +1,4 @@
-"""The judge: what is remembered of held-out texts, seeds and texts so far, and what it says of a new one."""
+"""The screen: what is remembered of held-out texts, seeds and texts so far, and why a new text is dropped."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from factory.corpus.near import THRESHOLD, NearIndex
 from factory.synthesis.filters import Verdict
 
 
-class Judge:
+class TextScreen:
     """Filters a sequence of texts, each against those before it.
 
     The held-out index is not optional: give an empty sequence only where there are no dev and test texts.
 
     Example:
-        >>> judge = Judge(held_out=["The council met on Monday to vote on the budget"])
-        >>> judge.screen("The council met on Monday to vote on the budget!", None)[0]
+        >>> texts = TextScreen(held_out=["The council met on Monday to vote on the budget"])
+        >>> texts.screen("The council met on Monday to vote on the budget!", None)[0]
         'duplicate_of_held_out'
-        >>> judge.screen("A new goalkeeper signed for the club", None) is None
+        >>> texts.screen("A new goalkeeper signed for the club", None) is None
         True
-        >>> judge.screen("A new goalkeeper signed for the club.", None)[0]
+        >>> texts.screen("A new goalkeeper signed for the club.", None)[0]
         'duplicate'
     """
 
