@@ -15,7 +15,8 @@ stage        `author` and `vote`: read the warehouse, call the core, write
 
 from __future__ import annotations
 
-from factory.programs.sandbox.host.pool import Pool, ProgramRun, run_programs
+from factory.programs.sandbox.host.pool import Pool, run_programs
 from factory.programs.sandbox.host.process import Layers
+from factory.programs.sandbox.host.result import ProgramRun
 
 __all__ = ["Layers", "Pool", "ProgramRun", "run_programs"]

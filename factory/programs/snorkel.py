@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from factory.errors import InputError
-from factory.programs.sandbox.host.pool import Pool, shared_pool, vote_dtype
+from factory.programs.sandbox.host.pool import Pool, shared_pool
+from factory.programs.sandbox.host.result import vote_dtype
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse

@@ -26,8 +26,10 @@ def author(
     knowledge_kind: str = "keywords",
     repairs: int = 2,
     probe: int = 1000,
-    form: Literal["program", "rules"] = "program",
+    form: Literal["python", "rules", "both"] = "python",
+    varied: bool = True,
     strict: bool = False,
+    sandbox: Literal["kernel", "process"] = "kernel",
     budget: Any = None,
     progress: Progress = no_progress,
 ) -> StageResult:
@@ -45,14 +47,18 @@ def author(
         knowledge_kind: `heuristics`, `keywords`, `descriptions` or `examples`.
         repairs: How often an answer that fails its checks may be repaired.
         probe: Texts of `train` that every program is tried on.
-        form: `program` asks for Python; `rules` for a list of simple rules, which we turn into Python (for weak models).
-        strict: Refuse to run without every layer of the sandbox.
+        form: `python` asks for functions, which can say anything and run in the sandbox; `rules` for lists of words and patterns
+            with weights, which people can read and edit, and which run faster and on any system; `both` takes turns.
+        varied: Every program has example texts of its own, and no approach comes twice with the same evidence while others are
+            left. False asks as the ready pipelines were recorded.
+        strict: Refuse to run Python without every layer of the sandbox.
+        sandbox: `process` lets Python run where the system has no kernel layers (not Linux), in a process of its own.
         budget: Most to spend.
         progress: Told how far it is.
 
     Raises:
         InputError: No task, no training texts, or an unknown kind of knowledge.
-        SandboxError: No sandbox, or `strict` and a layer is missing.
+        SandboxError: Python cannot run on this system, or `strict` and a layer is missing.
     """
     config = {
         "programs": programs,
@@ -64,8 +70,9 @@ def author(
         "repairs": repairs,
         "probe": probe,
         "form": form,
+        "varied": varied,
     }
-    return author_programs(warehouse, engine, config, strict=strict, budget=budget, progress=progress)
+    return author_programs(warehouse, engine, config, strict=strict, sandbox=sandbox, budget=budget, progress=progress)
 
 
 def vote(
@@ -73,6 +80,7 @@ def vote(
     *,
     block: int = 20_000,
     strict: bool = False,
+    sandbox: Literal["kernel", "process"] = "kernel",
     ray: bool = False,
     progress: Progress = no_progress,
 ) -> StageResult:
@@ -83,13 +91,14 @@ def vote(
     Args:
         warehouse: Needs a task, texts and accepted programs.
         block: Texts in one transaction.
-        strict: Refuse to run without every layer of the sandbox.
+        strict: Refuse to run Python without every layer of the sandbox.
+        sandbox: `process` lets Python run where the system has no kernel layers (not Linux), in a process of its own.
         ray: Run the blocks on Ray: on the cluster that `RAY_ADDRESS` names, or on this machine's processors. This process alone
             reads and writes the warehouse, and the votes are the same.
         progress: Told how far it is.
 
     Raises:
-        SandboxError: No sandbox, or `strict` and a layer is missing, here or in a worker of Ray's.
+        SandboxError: Python cannot run on this system, or `strict` and a layer is missing, here or in a worker of Ray's.
         ClusterError: Ray is asked for and not installed, cannot be reached, or lost a worker for good.
     """
-    return vote_texts(warehouse, block=block, strict=strict, ray=ray, progress=progress)
+    return vote_texts(warehouse, block=block, strict=strict, sandbox=sandbox, ray=ray, progress=progress)

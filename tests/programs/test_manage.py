@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from factory.errors import InputError
-from factory.programs import manage as lifecycle
-from factory.programs import stage
+from factory.programs import analysis, manage, stage, view
 from factory.programs.snorkel import add_trusted, as_labeling_function
 from factory.task import load_card, register
 from factory.warehouse.file import Warehouse
@@ -22,40 +21,40 @@ def warehouse() -> Warehouse:
 
 
 def test_an_edit_is_a_new_version_and_costs_its_own_votes_alone(warehouse: Warehouse) -> None:
-    first = lifecycle.add_program(warehouse, program("win", "spam"), name="win")
-    lifecycle.add_program(warehouse, program("song", "ham"), name="song")
+    first = manage.add_program(warehouse, program("win", "spam"), name="win")
+    manage.add_program(warehouse, program("song", "ham"), name="song")
     assert stage.vote(warehouse).did["votes"] == 120
-    edited = lifecycle.edit_program(warehouse, first["program_no"], program("prize 3", "spam"))
-    old = lifecycle.show_program(warehouse, first["program_no"])
+    edited = manage.edit_program(warehouse, first["program_no"], program("prize 3", "spam"))
+    old = view.show_program(warehouse, first["program_no"])
     assert old["state"] == "superseded"
     result = stage.vote(warehouse)
     assert result.did["votes"] == warehouse.scalar("SELECT count(*) FROM votes WHERE program_no = 3")
-    diff = lifecycle.diff_program(warehouse, edited["program_no"])
+    diff = view.diff_program(warehouse, edited["program_no"])
     assert "-WORDS" in diff["diff"]
     assert diff["votes_changed"] > 0
-    assert [row["program_no"] for row in lifecycle.list_programs(warehouse)] == [2, 3]
-    assert len(lifecycle.list_programs(warehouse, every=True)) == 3
+    assert [row["program_no"] for row in view.list_programs(warehouse)] == [2, 3]
+    assert len(view.list_programs(warehouse, every=True)) == 3
 
 
 def test_a_program_that_does_not_run_is_not_added(warehouse: Warehouse) -> None:
     with pytest.raises(InputError, match="may not be imported"):
-        lifecycle.add_program(warehouse, "import os\ndef label(text): return None", name="bad.py")
+        manage.add_program(warehouse, "import os\ndef label(text): return None", name="bad.py")
     with pytest.raises(InputError, match="speaks of all labels"):
-        lifecycle.add_program(warehouse, program("win", "spam"), name="x", target="spam")
-    lifecycle.add_program(warehouse, program("win", "spam"), name="x")
+        manage.add_program(warehouse, program("win", "spam"), name="x", target="spam")
+    manage.add_program(warehouse, program("win", "spam"), name="x")
     with pytest.raises(InputError, match="this very source"):
-        lifecycle.add_program(warehouse, program("win", "spam"), name="y")
+        manage.add_program(warehouse, program("win", "spam"), name="y")
     with pytest.raises(InputError, match="no program 9"):
-        lifecycle.show_program(warehouse, 9)
+        view.show_program(warehouse, 9)
 
 
 def test_rejecting_and_approving_are_kept_as_events(warehouse: Warehouse) -> None:
-    number = lifecycle.add_program(warehouse, program("win", "spam"), name="win")["program_no"]
-    lifecycle.reject_program(warehouse, number, reason="too broad")
+    number = manage.add_program(warehouse, program("win", "spam"), name="win")["program_no"]
+    manage.reject_program(warehouse, number, reason="too broad")
     assert stage.vote(warehouse).did["programs"] == 0
-    lifecycle.approve_program(warehouse, number)
+    manage.approve_program(warehouse, number)
     assert stage.vote(warehouse).did["votes"] == 40
-    events = lifecycle.show_program(warehouse, number)["events"]
+    events = view.show_program(warehouse, number)["events"]
     assert [(e["state"], e["reason"]) for e in events] == [
         ("accepted", None),
         ("rejected", "too broad"),
@@ -64,16 +63,16 @@ def test_rejecting_and_approving_are_kept_as_events(warehouse: Warehouse) -> Non
 
 
 def test_a_trial_shows_votes_and_statuses(warehouse: Warehouse) -> None:
-    number = lifecycle.add_program(warehouse, program("win", "spam"), name="win")["program_no"]
-    rows = lifecycle.test_program(warehouse, number, texts=["win", "x"])
+    number = manage.add_program(warehouse, program("win", "spam"), name="win")["program_no"]
+    rows = view.test_program(warehouse, number, texts=["win", "x"])
     assert rows == [{"text": "win", "vote": "spam", "status": "ok"}, {"text": "x", "vote": None, "status": "abstain"}]
 
 
 def test_the_analysis_reads_the_warehouse(warehouse: Warehouse) -> None:
-    lifecycle.add_program(warehouse, program("win", "spam"), name="win")
-    lifecycle.add_program(warehouse, program("win a", "ham"), name="wrong")
+    manage.add_program(warehouse, program("win", "spam"), name="win")
+    manage.add_program(warehouse, program("win a", "ham"), name="wrong")
     stage.vote(warehouse)
-    found = lifecycle.analyse(warehouse)
+    found = analysis.analyse(warehouse)
     assert found["rows"][0]["Coverage"] == pytest.approx(1 / 3)
     assert found["rows"][0]["Conflicts"] == pytest.approx(1 / 3)
     assert found["disagreements"][0]["texts"] == 40

@@ -11,6 +11,16 @@ from __future__ import annotations
 
 from factory.programs.rules.engine import RuleVoter, rule_votes
 from factory.programs.rules.lists import Cue, Rule, RuleList
-from factory.programs.rules.read import RulesRefused, read_rules
+from factory.programs.rules.read import RulesRefused, in_words, read_rules, usable_rules
 
-__all__ = ["Cue", "Rule", "RuleList", "RuleVoter", "RulesRefused", "read_rules", "rule_votes"]
+__all__ = [
+    "Cue",
+    "Rule",
+    "RuleList",
+    "RuleVoter",
+    "RulesRefused",
+    "in_words",
+    "read_rules",
+    "rule_votes",
+    "usable_rules",
+]

@@ -28,7 +28,7 @@ class RulesRefused(Exception):
     """A list cannot be used as it is.
 
     Attributes:
-        code: `bad_rules` (the shape), `bad_rule` (some rules of it), `no_rules`.
+        code: `bad_rules` (the shape), `bad_rule` (some rules), `no_rules` (there is none that can be used).
         words: What is wrong, in our words.
     """
 
@@ -53,6 +53,25 @@ def read_rules(source: str | Mapping[str, Any] | Sequence[Any], labels: Sequence
         >>> read_rules([{"kind": "word", "value": "win", "label": "spam"}], ["ham", "spam"], None).source
         '{"rules":[{"kind":"word","label":"spam","value":"win"}]}'
     """
+    found, faults = usable_rules(source, labels, target)
+    if faults:
+        raise RulesRefused("bad_rule", in_words(faults))
+    return found
+
+
+def usable_rules(
+    source: str | Mapping[str, Any] | Sequence[Any], labels: Sequence[str], target: str | None
+) -> tuple[RuleList, list[str]]:
+    """The rules of a list that can be used, and what is wrong with each of the others.
+
+    Args:
+        source: As for `read_rules`.
+        labels: As for `read_rules`.
+        target: As for `read_rules`.
+
+    Raises:
+        RulesRefused: It is not a list of rules, or none of them can be used.
+    """
     found = _parsed(source) if isinstance(source, str) else source
     if isinstance(found, Mapping):
         unknown = sorted(set(map(str, found)) - {"rules"})
@@ -70,12 +89,14 @@ def read_rules(source: str | Mapping[str, Any] | Sequence[Any], labels: Sequence
             kept[_rule(row, labels, target)] = None
         except ValueError as error:
             faults.append(f"rule {number}: {error}")
-    if faults:
-        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise RulesRefused("bad_rule", "; ".join(faults[:5]) + more)
     if not kept:
-        raise RulesRefused("no_rules", "the list is empty")
-    return RuleList(tuple(kept))
+        raise RulesRefused("no_rules", in_words(faults) or "the list is empty")
+    return RuleList(tuple(kept)), faults
+
+
+def in_words(faults: Sequence[str]) -> str:
+    """Up to five faults, and how many more there are."""
+    return "; ".join([*faults[:5], *([f"and {len(faults) - 5} more"] if len(faults) > 5 else [])])
 
 
 def _rule(row: Any, labels: Sequence[str], target: str | None) -> Rule:
