@@ -181,7 +181,8 @@ def _checked(
         return source, {"remark": trial.fault.words}
     if trial.run.refusals:
         raise InputError("the program is refused ({}): {}".format(*trial.run.refusals[0]), where=name, fix=_MEND)
-    raise InputError(failures_in_words(trial, texts) or trial.fault.words, where=name, fix=_MEND)
+    words = trial.fault.words if trial.fault.code == "state" else failures_in_words(trial, texts) or trial.fault.words
+    raise InputError(words, where=name, fix=_MEND)
 
 
 def _insert(

@@ -214,8 +214,8 @@ class Process:
 
         with contextlib.suppress(psutil.Error):
             mine = psutil.Process(self.pid)
-            if self._has_namespaces:  # the worker proper is our child's child
-                mine = mine.children()[0]
+            if self._has_namespaces:  # what remained outside, and the first process inside, wait for the worker proper
+                mine = mine.children()[0].children()[0]
             base = mine.memory_info().rss
             for child in mine.children():
                 with contextlib.suppress(psutil.Error):

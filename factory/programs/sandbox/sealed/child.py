@@ -250,7 +250,7 @@ def _describe(value: Any, task: Mapping[str, Any]) -> str:
         if task["target"] is None:
             return no_label(text, task["labels"])
         return f"returned the text `{''.join(c for c in text[:40] if c.isprintable())}`, and not True, False or None"
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         return "returned a number that is not a label's index"
     return f"returned a value of type {type(value).__name__}"
 

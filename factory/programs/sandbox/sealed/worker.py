@@ -64,15 +64,16 @@ class Worker:
         self._put_on("limits", lambda: None)
 
     def _enter_namespaces(self) -> str | None:
-        """Go on as the first process of a new process namespace; the one that remains outside waits for it and ends with it."""
+        """Go on as the second process of a new process namespace; its first, and what remains outside, end when we do."""
         reason = layers.seal_namespaces()
         if reason is not None:
             return reason
-        pid = os.fork()
-        if pid:
-            os.closerange(0, 3)
-            os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 0xFF)
-        layers.die_with_parent()
+        for _ in range(2):
+            pid = os.fork()
+            if pid:
+                os.closerange(0, 3)
+                os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 0xFF)
+            layers.die_with_parent()
         self.statm = _open_statm()
         return layers.seal_root()
 
