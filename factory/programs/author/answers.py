@@ -11,13 +11,25 @@ from factory.programs.author.loop import Candidate
 from factory.programs.blocks import AcceptedProgram
 from factory.programs.rules import RulesRefused, in_words, usable_rules
 from factory.programs.trial import Trial, try_program
-from factory.prompts import ParseFailure
+from factory.prompts import ParseFailure, load
 
 if TYPE_CHECKING:
     from factory.llm.request import Request
     from factory.programs.author.loop import Slot
     from factory.programs.sandbox.host.pool import Pool
     from factory.prompts import Prompt
+
+
+def prompts_of(form: str, kind: str) -> dict[str, Prompt]:
+    """The prompt for each form that is asked for.
+
+    Args:
+        form: `python`, `rules` or `both`.
+        kind: Of the task.
+    """
+    names = {"python": "author_program", "rules": "author_rule_list"}
+    ending = "_multi" if kind == "multi" else ""
+    return {each: load(name + ending) for each, name in names.items() if form in (each, "both")}
 
 
 class Reader:

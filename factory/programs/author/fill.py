@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
 from factory.errors import InputError
+from factory.programs.author.knowledge import KNOWLEDGE, ask_knowledge
 from factory.programs.author.material import sample, seed_texts, texts_by_number
 from factory.result import Progress, StageResult, no_progress
 from factory.task import current_card, label_names
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from factory.prompts import Prompt
     from factory.task import TaskCard
     from factory.warehouse.file import Warehouse
-
-KNOWLEDGE = ("heuristics", "keywords", "descriptions", "examples")
 
 
 def program_key(kind: str, target: str | None, source: str) -> str:
@@ -42,6 +41,7 @@ def author_programs(
 ) -> StageResult:
     """See `factory.programs.stage.author`."""
     from factory import prompts
+    from factory.programs.author.answers import prompts_of
     from factory.programs.sandbox.host.pool import shared_pool
 
     card = current_card(warehouse)
@@ -50,34 +50,14 @@ def author_programs(
     version = "+".join(prompt.version for prompt in asking.values())
     if config["knowledge"]:
         version += "+" + prompts.load("author_knowledge").version
-    model = engine.model
-    whole = {
-        "config": dict(config),
-        "card": card.revision,
-        "prompt": version,
-        "model": [model.name, model.revision, model.adapter],
-    }
-    key = digest({"stage": "author", **whole})
+    model = [engine.model.name, engine.model.revision, engine.model.adapter]
+    key = digest({"stage": "author", "config": dict(config), "card": card.revision, "prompt": version, "model": model})
     found = warehouse.query("SELECT plan_no, done FROM plans WHERE stage = 'author' AND key = ?", [key])
     if found and found[0][1]:
         return _result(warehouse, found[0][0], config, skipped=True, says=())
     plan_no = found[0][0] if found else _freeze(warehouse, card, config, key, version)
     pool = shared_pool(strict, sandbox)
     return _fill(warehouse, engine, card, asking, plan_no, config, pool=pool, budget=budget, progress=progress)
-
-
-def prompts_of(form: str, kind: str) -> dict[str, Prompt]:
-    """The prompt for each form that is asked for.
-
-    Args:
-        form: `python`, `rules` or `both`.
-        kind: Of the task.
-    """
-    from factory import prompts
-
-    names = {"python": "author_program", "rules": "author_rule_list"}
-    ending = "_multi" if kind == "multi" else ""
-    return {each: prompts.load(name + ending) for each, name in names.items() if form in (each, "both")}
 
 
 def _check(config: Mapping[str, Any]) -> None:
@@ -198,7 +178,7 @@ def _fill(
         sorted({no for spec in spec_of.values() for no in [*spec["examples"], *[s[0] for s in spec["seeds"]]]}),
     )
     card_values = prompts.card_values(card)
-    knowledge = _knowledge(warehouse, engine, config, card_values, planned, shown, budget, progress)
+    knowledge = ask_knowledge(warehouse, engine, config, card_values, planned, shown, budget, progress)
     live = warehouse.query(
         "SELECT source, kind FROM programs WHERE state = 'accepted' AND kind IN ('python', 'rules')"
         " AND plan_no IS DISTINCT FROM ?",
@@ -230,40 +210,6 @@ def _fill(
     versions = {form: prompt.version for form, prompt in asking.items()}
     _store(warehouse, plan_no, state.decided, labels, versions)
     return _result(warehouse, plan_no, config, skipped=False, says=())
-
-
-def _knowledge(
-    warehouse: Warehouse,
-    engine: Engine,
-    config: Mapping[str, Any],
-    card_values: Mapping[str, Any],
-    planned: list[tuple[Slot, dict[str, Any]]],
-    shown: Mapping[int, str],
-    budget: Any,
-    progress: Progress,
-) -> str:
-    """What the model says it knows of the labels, asked once; empty if it is not wanted or gave nothing."""
-    if not config["knowledge"]:
-        return ""
-    from factory import prompts
-    from factory.llm import ask_parsed
-    from factory.llm.request import Failure
-
-    prompt = prompts.load("author_knowledge")
-    values = {**card_values, "kind": config["knowledge"], "examples": [shown[no] for no in planned[0][1]["examples"]]}
-    request = prompt.request(values, engine.model, structured=engine.structured)
-    found = ask_parsed(
-        warehouse,
-        engine,
-        [(request, 0)],
-        lambda _, text: str(prompt.parse(text)),
-        again=prompt.ask_again,
-        tries=2,
-        stage="author",
-        budget=budget,
-        progress=progress,
-    )[0]
-    return "" if isinstance(found, Failure) else found.value
 
 
 def _ask(
@@ -303,9 +249,8 @@ def _ask(
         if isinstance(outcome, Failure):
             candidates.append(reader.unrepaired(slot, request, outcome.reason, outcome.detail))
         else:
-            source, votes = outcome.value
             key, sample_no = outcome.request_key, outcome.sample_no
-            candidates.append(Candidate(slot, source, votes, request_key=key, sample_no=sample_no))
+            candidates.append(Candidate(slot, *outcome.value, request_key=key, sample_no=sample_no))
     return candidates
 
 
