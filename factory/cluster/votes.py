@@ -13,34 +13,29 @@ from dataclasses import replace
 from typing import Any
 
 from factory.cluster.ray import plain_errors, processors, session
-from factory.programs.blocks import Block, Live, Voted, run_live
-from factory.programs.sandbox.host.pool import Pool, ProgramRun
-from factory.programs.sandbox.host.process import Layers
+from factory.programs.blocks import AcceptedProgram, Block, Voted, run_accepted
+from factory.programs.sandbox.host.pool import Pool, Sandbox
+from factory.programs.sandbox.host.result import ProgramRun
 
-AHEAD = 2
+BLOCKS_READ_AHEAD = 2
 """Blocks for each actor that may have been read and not yet been committed."""
 
 RESTARTS = 2
 """How often a lost actor is started again; its block is run again with it."""
 
 
-class Seat:
+class VoteActor:
     """The actor: one processor, with a sandbox of its own."""
 
-    def __init__(self, labels: Sequence[str], strict: bool, refuse: Sequence[str]) -> None:
-        self._pool, self._labels = Pool(workers=1, strict=strict, refuse=refuse), labels
+    def __init__(self, labels: Sequence[str], strict: bool, sandbox: Sandbox, refuse: Sequence[str]) -> None:
+        self._pool, self._labels = Pool(workers=1, strict=strict, sandbox=sandbox, refuse=refuse), labels
 
-    def ready(self) -> Layers:
-        """Start the sandbox.
+    def ready(self) -> None:
+        """Nothing: that it answers says that it has started. Its sandbox starts with the first Python program."""
 
-        Raises:
-            SandboxError: No sandbox here, or `strict` and a layer is missing.
-        """
-        return self._pool.layers
-
-    def run(self, programs: Sequence[Live], texts: Sequence[str]) -> ProgramRun:
-        """See `run_live`."""
-        return run_live(self._pool, programs, texts, self._labels)
+    def run(self, programs: Sequence[AcceptedProgram], texts: Sequence[str]) -> ProgramRun:
+        """See `run_accepted`."""
+        return run_accepted(self._pool, programs, texts, self._labels)
 
 
 def votes_on_ray(
@@ -49,6 +44,7 @@ def votes_on_ray(
     labels: Sequence[str],
     *,
     strict: bool = False,
+    sandbox: Sandbox = "kernel",
     refuse: Sequence[str] = (),
 ) -> Iterator[Voted]:
     """Run blocks on Ray's actors, one for each processor, and give them back in the order in which they were read.
@@ -56,11 +52,12 @@ def votes_on_ray(
     An actor gets its first block when it has started: one that finds no processor free holds nothing up.
 
     Args:
-        blocks: Read by this process, at most `AHEAD` for each actor beyond the last one that was given back. So a block may have
-            programs that a block before it retired: the caller leaves out their columns.
+        blocks: Read by this process, at most `BLOCKS_READ_AHEAD` for each actor beyond the last one that was given back. So a
+            block may have programs that a block before it retired: the caller leaves out their columns.
         count: How many blocks there are.
         labels: Label names; votes are their indices.
         strict: Refuse unless every actor's sandbox has every layer.
+        sandbox: As `Pool` takes it.
         refuse: Kernel layers to leave out, for tests, as `Pool` takes them.
 
     Yields:
@@ -71,22 +68,22 @@ def votes_on_ray(
         ClusterError: Ray is not there, or lost an actor for good.
     """
     with session() as ray:
-        kind = ray.remote(num_cpus=1, max_restarts=RESTARTS, max_task_retries=RESTARTS)(Seat)
-        given = list(labels), strict, tuple(refuse)
-        seats = [kind.remote(*given) for _ in range(min(count, processors(ray)))]
+        kind = ray.remote(num_cpus=1, max_restarts=RESTARTS, max_task_retries=RESTARTS)(VoteActor)
+        given = list(labels), strict, sandbox, tuple(refuse)
+        actors = [kind.remote(*given) for _ in range(min(count, processors(ray)))]
         try:
-            yield from in_order(ray, seats, blocks)
+            yield from in_order(ray, actors, blocks)
         finally:
-            for seat in seats:
-                ray.kill(seat)
+            for actor in actors:
+                ray.kill(actor)
 
 
-def in_order(ray: Any, seats: Sequence[Any], blocks: Iterator[Block]) -> Iterator[Voted]:
+def in_order(ray: Any, actors: Sequence[Any], blocks: Iterator[Block]) -> Iterator[Voted]:
     """Hand a block to whichever actor is free, and give the blocks back in their order.
 
     Args:
         ray: The module, or what can `wait` and `get` as it does.
-        seats: The actors.
+        actors: The actors.
         blocks: What to hand out.
 
     Yields:
@@ -95,20 +92,20 @@ def in_order(ray: Any, seats: Sequence[Any], blocks: Iterator[Block]) -> Iterato
     Raises:
         FactoryError: As `plain_errors`.
     """
-    busy: dict[Any, tuple[int | None, Any]] = {seat.ready.remote(): (None, seat) for seat in seats}
+    busy: dict[Any, tuple[int | None, Any]] = {actor.ready.remote(): (None, actor) for actor in actors}
     free: list[Any] = []
     kept: dict[int, Block] = {}
     runs: dict[int, ProgramRun] = {}
     sent = given = 0
     more = True
     while more or given < sent:
-        while more and free and sent - given < AHEAD * len(seats):
+        while more and free and sent - given < BLOCKS_READ_AHEAD * len(actors):
             block = next(blocks, None)
             if block is None:
                 more = False
                 break
-            seat = free.pop()
-            busy[seat.run.remote(block.programs, block.texts)] = (sent, seat)
+            actor = free.pop()
+            busy[actor.run.remote(block.programs, block.texts)] = (sent, actor)
             kept[sent] = replace(block, texts=())
             sent += 1
         if given in runs:
@@ -116,9 +113,9 @@ def in_order(ray: Any, seats: Sequence[Any], blocks: Iterator[Block]) -> Iterato
             given += 1
         elif more or given < sent:
             done = ray.wait(list(busy), num_returns=1)[0][0]
-            number, seat = busy.pop(done)
+            number, actor = busy.pop(done)
             with plain_errors(ray):
                 value = ray.get(done)
             if number is not None:
                 runs[number] = value
-            free.append(seat)
+            free.append(actor)

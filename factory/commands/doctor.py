@@ -121,9 +121,15 @@ def _gpu() -> tuple[str, bool | None, str | None]:
 
 def _sandbox() -> list[tuple[str, str, bool | None, str | None]]:
     """The layers that are on, proved by an attempt at each forbidden thing inside a sealed worker."""
+    from factory.errors import SandboxError
     from factory.programs import run_programs
 
-    layers = run_programs(["def label(text):\n    return None\n"], ["a text"], ["yes", "no"]).layers
+    try:
+        run = run_programs(["def label(text):\n    return None\n"], ["a text"], ["yes", "no"], sandbox="process")
+    except SandboxError as error:
+        return [("sandbox", error.what, None, error.fix)]
+    layers = run.layers
+    assert layers is not None, "a Python program has run"
     weaker = "Programs still run in a process of their own with the other layers; `strict: true` refuses to"
     rows: list[tuple[str, str, bool | None, str | None]] = [
         (f"sandbox layer {name}", "on", True, None) for name in layers.installed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -15,6 +15,9 @@ app = typer.Typer(
     help="Label programs: look at them, change them, decide about them.", no_args_is_help=True, rich_markup_mode=None
 )
 
+Sandboxed = Annotated[
+    str, typer.Option("--sandbox", help="`process` runs Python where the system has no kernel layers (not Linux).")
+]
 Where = Annotated[Path, typer.Argument(help="A pipeline, a run's folder, or a .duckdb file.")]
 Number = Annotated[int, typer.Argument(help="The program's number (from `factory programs list`).")]
 
@@ -27,10 +30,12 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Every program with its state, coverage, overlaps and conflicts."""
-    from factory.programs import manage as lifecycle
+    from factory.programs import view
 
-    rows = lifecycle.list_programs(open_warehouse(where, folder), every=every)
-    columns = ["program_no", "name", "state", "origin", "target", "coverage", "overlaps", "conflicts", "drop_reason"]
+    rows = view.list_programs(open_warehouse(where, folder), every=every)
+    columns = [
+        "program_no", "name", "kind", "state", "origin", "target", "coverage", "overlaps", "conflicts", "failures", "drop_reason"
+    ]  # fmt: skip
 
     def person() -> None:
         if not rows:
@@ -47,9 +52,9 @@ def list_(
 @app.command()
 def show(where: Where, program_no: Number, folder: Folder = None, as_json: AsJson = False) -> None:
     """A program's source, where it comes from, and what happened to it."""
-    from factory.programs import manage as lifecycle
+    from factory.programs import view
 
-    shown = lifecycle.show_program(open_warehouse(where, folder), program_no)
+    shown = view.show_program(open_warehouse(where, folder), program_no)
 
     def person() -> None:
         for key, value in shown.items():
@@ -65,22 +70,34 @@ def show(where: Where, program_no: Number, folder: Folder = None, as_json: AsJso
 @app.command()
 def add(
     where: Where,
-    file: Annotated[Path, typer.Argument(help="A .py file that defines label(text).")],
+    file: Annotated[
+        Path, typer.Argument(help="A .py file that defines label(text), or a .yaml or .json file of rules.")
+    ],
     target: Annotated[str | None, typer.Option(help="multi tasks: the label the program speaks of.")] = None,
     name: Annotated[str | None, typer.Option(help="Its name; the file's by default.")] = None,
+    sandbox: Sandboxed = "kernel",
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a program written by hand. It is checked and probed like any other."""
-    from factory.programs import manage as lifecycle
+    from factory.programs import manage
 
     with held_warehouse(where, folder) as warehouse:
-        added = lifecycle.add_program(warehouse, _source(file), name=name or file.stem, target=target)
-    give(
-        added,
-        as_json,
-        lambda: say(f"program {added['program_no']} is {added['state']}; run the pipeline again to let it vote"),
-    )
+        added = manage.add_program(
+            warehouse,
+            _source(file),
+            name=name or file.stem,
+            target=target,
+            kind=manage.kind_of_file(file),
+            sandbox=as_sandbox(sandbox),
+        )
+
+    def person() -> None:
+        say(f"program {added['program_no']} is {added['state']}; run the pipeline again to let it vote")
+        if "remark" in added:
+            say(added["remark"])
+
+    give(added, as_json, person)
 
 
 @app.command()
@@ -88,24 +105,25 @@ def edit(
     where: Where,
     program_no: Number,
     file: Annotated[Path | None, typer.Option("--file", help="The new source; without it, $EDITOR opens.")] = None,
+    sandbox: Sandboxed = "kernel",
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
     """Give a program a new version. The old one is superseded; only the new one's votes are computed anew."""
-    from factory.programs import manage as lifecycle
+    from factory.programs import manage, view
 
     if file is None:
-        old = lifecycle.show_program(open_warehouse(where, folder), program_no)["source"]
         import click
 
-        source = click.edit(old, extension=".py")
-        if source is None or source == old:
+        old = view.show_program(open_warehouse(where, folder), program_no)
+        source = click.edit(old["source"], extension=".json" if old["kind"] == "rules" else ".py")
+        if source is None or source == old["source"]:
             say("nothing was changed")
             return
     else:
         source = _source(file)
     with held_warehouse(where, folder) as warehouse:
-        edited = lifecycle.edit_program(warehouse, program_no, source)
+        edited = manage.edit_program(warehouse, program_no, source, sandbox=as_sandbox(sandbox))
     give(
         edited, as_json, lambda: say(f"program {edited['program_no']} supersedes {program_no}; run the pipeline again")
     )
@@ -132,9 +150,9 @@ def reject(
 @app.command()
 def diff(where: Where, program_no: Number, folder: Folder = None, as_json: AsJson = False) -> None:
     """How a version differs from its parent: the source, and the texts whose vote changed."""
-    from factory.programs import manage as lifecycle
+    from factory.programs import view
 
-    found = lifecycle.diff_program(open_warehouse(where, folder), program_no)
+    found = view.diff_program(open_warehouse(where, folder), program_no)
 
     def person() -> None:
         print(found["diff"] or "the sources are equal")
@@ -151,26 +169,48 @@ def test(
     text: Annotated[
         list[str] | None, typer.Argument(help="Texts to run it on; a sample of the corpus without any.")
     ] = None,
+    sandbox: Sandboxed = "kernel",
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a program in the sandbox on some texts and show what it says."""
-    from factory.programs import manage as lifecycle
+    """Run a program on some texts and show what it says."""
+    from factory.programs import view
 
-    rows: list[dict[str, Any]] = lifecycle.test_program(open_warehouse(where, folder), program_no, texts=text or None)
+    rows: list[dict[str, Any]] = view.test_program(
+        open_warehouse(where, folder), program_no, texts=text or None, sandbox=as_sandbox(sandbox)
+    )
     give(
         {"results": rows},
         as_json,
-        lambda: table(["vote", "status", "text"], [[r["vote"], r["status"], r["text"][:100]] for r in rows]),
+        lambda: table(
+            ["vote", "status", "text"],
+            [
+                [r["vote"], f"{r['status']}: {r['detail']}" if "detail" in r else r["status"], r["text"][:100]]
+                for r in rows
+            ],
+        ),
     )
 
 
 def _decide(function: str, where: Path, program_no: int, folder: Path | None, as_json: bool, **more: Any) -> None:
-    from factory.programs import manage as lifecycle
+    from factory.programs import manage
 
     with held_warehouse(where, folder) as warehouse:
-        decided = getattr(lifecycle, function)(warehouse, program_no, **more)
+        decided = getattr(manage, function)(warehouse, program_no, **more)
     give(decided, as_json, lambda: say(f"program {program_no} is {decided['state']}; run the pipeline again"))
+
+
+def as_sandbox(word: str) -> Literal["kernel", "process"]:
+    """The option `--sandbox`.
+
+    Raises:
+        InputError: Another word.
+    """
+    if word == "process":
+        return "process"
+    if word != "kernel":
+        raise InputError(f"cannot read {word!r} as a sandbox", where="--sandbox", fix="It is `kernel` or `process`")
+    return "kernel"
 
 
 def _source(file: Path) -> str:

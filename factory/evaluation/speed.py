@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
-from factory.errors import FactoryError
+from factory.errors import FactoryError, SandboxError
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -175,30 +175,31 @@ def _zero_shot(system: str, models: Mapping[str, Any], measured: _Measured) -> C
 
 
 def _programs(warehouse: Warehouse, system: str, measured: _Measured) -> Cost:
+    from factory.programs.blocks import accepted_programs, run_accepted
+
     names = dict(warehouse.query("SELECT label_no, name FROM labels ORDER BY label_no"))
-    rows = warehouse.query(
-        "SELECT source, target_label_no FROM programs WHERE state = 'accepted' AND kind = 'python' ORDER BY program_no"
-    )
-    if not rows:
+    programs = accepted_programs(warehouse, list(names.values()))
+    if not programs:
         return Cost(system, None, None, None, None, "there is no program to run")
-    sources = [source for source, _ in rows]
-    targets = [None if target is None else names[target] for _, target in rows]
+    told = [[program.kind, program.source, program.target] for program in programs]
 
     def answer() -> Callable[[Sequence[str]], Any]:
         from factory.programs.sandbox.host.pool import shared_pool
 
-        pool = shared_pool()
-        return lambda texts: pool.run(sources, texts, list(names.values()), target=targets)
+        return lambda texts: run_accepted(shared_pool(), programs, texts, list(names.values()))
 
-    speed = measured.of(["programs", sources, targets], answer)
-    how = f"{len(sources)} programs in the sandbox; the label model itself costs next to nothing"
+    try:
+        speed = measured.of(["programs", told], answer)
+    except SandboxError as error:
+        return Cost(system, None, None, None, None, f"not measured: {error.what}")
+    how = f"{len(programs)} programs; the label model itself costs next to nothing"
     if system.startswith("joint"):  # it joins votes with vectors of the texts
         from factory.encoders.encoder import load_encoder
 
         row = warehouse.query("SELECT config::VARCHAR FROM label_models WHERE name = ?", [system])[0]
         encoder = load_encoder(json.loads(row[0]).get("encoder") or "auto")
         vectors = measured.of(["encoder", encoder.key], lambda: encoder.encode)
-        speed, how = 1 / (1 / speed + 1 / vectors), f"{len(sources)} programs in the sandbox, and {encoder.name}"
+        speed, how = 1 / (1 / speed + 1 / vectors), f"{len(programs)} programs, and {encoder.name}"
     return _at(system, float(f"{speed:.3g}"), how)
 
 

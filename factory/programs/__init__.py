@@ -1,21 +1,21 @@
-"""Label programs: authored by a model, checked, run in a sandbox, applied to every text, analysed.
+"""Label programs of two forms: Python functions, run in a sandbox, and lists of rules, matched in this process.
 
-sandbox/     the sealed side: static policy, facades, kernel layers, worker and child (standard library alone)
-pool         worker processes, and `run_programs`
-author       the authoring loop as a pure core: plan, ask, check, probe, repair, accept
-similar      functional hashes and near-copies
-blocks       blocks of texts and the programs that vote on them
-voting       the stage `vote` against the warehouse, block by block
-spread       blocks run on Ray
+author/      the model writes and repairs them: plan, prompts, answers, acceptance
+rules/       what a list of rules is, and how it is matched
+sandbox/     host/ (worker processes as we see them) and sealed/ (what runs in them: the standard library alone)
+trial        a program tried on texts before it may vote
+blocks       blocks of texts, accepted programs, and one run of both forms
+vote         the stage `vote` against the warehouse, block by block
+view         list, show, diff, test           manage   add, edit, approve, reject
 analysis     coverage, overlaps, conflicts, accuracy, correlation
-lifecycle    list, show, add, edit, approve, reject, diff, test
-interop      Snorkel labelling functions, in and out
-stage        `author` and `vote`: read the warehouse, call the core, write
+snorkel      Snorkel's labelling functions, in and out
+stage        `author` and `vote`: the parameters, and the calls
 """
 
 from __future__ import annotations
 
-from factory.programs.sandbox.host.pool import Pool, ProgramRun, run_programs
+from factory.programs.sandbox.host.pool import Pool, run_programs
 from factory.programs.sandbox.host.process import Layers
+from factory.programs.sandbox.host.result import ProgramRun
 
 __all__ = ["Layers", "Pool", "ProgramRun", "run_programs"]

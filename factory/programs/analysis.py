@@ -1,16 +1,22 @@
 """What a label matrix says of its programs: coverage, overlaps, conflicts, accuracy, correlation, disagreements.
 
 Column names are those of Snorkel's `LFAnalysis.lf_summary` (snorkel 0.10, `snorkel/labeling/analysis.py`) and the figures
-equal its own, with intervals, correlation and the value of each program beside them. Pure: arrays in, tables out.
+equal its own, with intervals and correlation beside them. Arrays in, tables out; `analyse` does so for a warehouse.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from factory.programs.sandbox.host.result import vote_dtype
+from factory.task import label_names
+
+if TYPE_CHECKING:
+    from factory.warehouse.file import Warehouse
 
 
 @dataclass(frozen=True)
@@ -140,25 +146,6 @@ def correlations(votes: np.ndarray) -> np.ndarray:
     return result
 
 
-def marginal_values(
-    votes: np.ndarray, score: Callable[[np.ndarray], float], *, names: Sequence[str] | None = None
-) -> list[tuple[str, float]]:
-    """What a score of the label model loses without each program.
-
-    Args:
-        votes: `[n, m]`.
-        score: From a label matrix to a figure (say, accuracy on dev of the label model fitted on it).
-        names: `[m]`.
-
-    Returns:
-        `(name, loss)` in column order; positive where the program helps.
-    """
-    m = votes.shape[1]
-    names = [f"lf{j}" for j in range(m)] if names is None else list(names)
-    whole = score(votes)
-    return [(names[j], whole - score(np.delete(votes, j, axis=1))) for j in range(m)]
-
-
 def disagreements(
     votes: np.ndarray, names: Sequence[str], *, examples: int = 3, kinds: int = 20
 ) -> list[tuple[str, str, int, int, int, list[int]]]:
@@ -181,3 +168,94 @@ def disagreements(
                 found.append((names[a], names[b], int(left), int(right), len(rows), shown))
     found.sort(key=lambda item: (-item[4], item[0], item[1], item[2], item[3]))
     return found[:kinds]
+
+
+# Of a warehouse --------------------------------------------------------------------------------------------------------------
+def analyse(warehouse: Warehouse, *, split: str = "train", target: str | None = None) -> dict[str, Any]:
+    """Summary, correlations and disagreements of the accepted programs on a split, accuracy where there is dev gold.
+
+    Args:
+        warehouse: The warehouse.
+        split: Whose texts; the accuracy is measured on the split `dev` in any case.
+        target: In a `multi` task, the label whose programs are meant.
+
+    Returns:
+        `rows` (columns as Snorkel's `lf_summary`, with `low` and `high`), `correlation` `[m][m]`, `disagreements`.
+    """
+    numbers, names, texts, votes = label_matrix(warehouse, split, target=target)
+    rows = summarize(votes, names=names)
+    judged: dict[int, Any] = {}
+    _, _, dev_texts, dev_votes = label_matrix(warehouse, "dev", target=target)
+    gold = _dev_gold(warehouse, dev_texts, target)
+    if gold is not None:
+        judged = {row.j: row for row in summarize(dev_votes, gold, names)}
+    shown = dict(
+        warehouse.query(
+            "SELECT text_no, text FROM texts WHERE text_no IN (SELECT unnest(?::INTEGER[]))", [[int(t) for t in texts]]
+        )
+    )
+    table = []
+    for row in rows:
+        line = row.as_snorkel() | {"program_no": numbers[row.j], "name": row.name}
+        if row.j in judged:
+            dev = judged[row.j]
+            line |= dev.as_snorkel() | row.as_snorkel() | {"low": dev.low, "high": dev.high}
+        table.append(line)
+    apart = [
+        {
+            "a": a,
+            "b": b,
+            "vote_a": left,
+            "vote_b": right,
+            "texts": n,
+            "examples": [shown[int(texts[i])] for i in rows_of],
+        }
+        for a, b, left, right, n, rows_of in disagreements(votes, names)
+    ]
+    kappa = [[None if value != value else float(value) for value in line] for line in correlations(votes)]
+    return {"rows": table, "correlation": kappa, "disagreements": apart}
+
+
+def label_matrix(
+    warehouse: Warehouse, split: str, *, target: str | None = None
+) -> tuple[list[int], list[str], np.ndarray, np.ndarray]:
+    """Numbers and names of the accepted programs, the split's text numbers `[n]` and the votes `[n, m]`."""
+    labels = label_names(warehouse)
+    wanted = None if target is None else labels.index(target)
+    programs = warehouse.query(
+        "SELECT program_no, name FROM programs WHERE state = 'accepted' AND target_label_no IS NOT DISTINCT FROM ? ORDER BY 1",
+        [wanted],
+    )
+    texts = np.array(
+        [row[0] for row in warehouse.query("SELECT text_no FROM split_texts WHERE split = ? ORDER BY 1", [split])],
+        dtype=np.int64,
+    )
+    votes = np.full((len(texts), len(programs)), -1, dtype=vote_dtype(len(labels)))
+    column = {number: at for at, (number, _) in enumerate(programs)}
+    found = warehouse.arrow(
+        "SELECT program_no, text_no, vote FROM votes WHERE text_no IN (SELECT text_no FROM split_texts WHERE split = ?)",
+        [split],
+    )
+    if len(texts) and found.num_rows and programs:
+        owners = found.column("program_no").to_numpy()
+        rows = np.searchsorted(texts, found.column("text_no").to_numpy())
+        table = np.full(int(owners.max()) + 1, -1)
+        for number, at in column.items():
+            if number < len(table):
+                table[number] = at
+        keep = table[owners] >= 0
+        votes[rows[keep], table[owners[keep]]] = found.column("vote").to_numpy()[keep]
+    return [row[0] for row in programs], [row[1] for row in programs], texts, votes
+
+
+def _dev_gold(warehouse: Warehouse, texts: np.ndarray, target: str | None) -> np.ndarray | None:
+    """`[n]` dev gold of the texts (1 or 0 with a target), -1 where there is none; None without any."""
+    rows = warehouse.query(
+        "SELECT g.text_no, list(DISTINCT g.label_no) FROM gold g"
+        " JOIN split_texts s ON s.text_no = g.text_no AND s.split = 'dev' GROUP BY 1"
+    )
+    if not rows:
+        return None
+    wanted = None if target is None else label_names(warehouse).index(target)
+    of = {number: (min(found) if wanted is None else int(wanted in found)) for number, found in rows}
+    return np.array([of.get(int(number), -1) for number in texts])

@@ -1,4 +1,4 @@
-"""Programs as people handle them: list, show, add, edit, approve, reject, diff, test, analyse.
+"""What people do with programs: add, edit, approve, reject.
 
 A program's version is its content; an edit is a new version with the old one as its parent, so its votes alone are computed anew.
 """
@@ -6,108 +6,91 @@ A program's version is its content; an edit is a new version with the old one as
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import InputError
+from factory.programs.blocks import RUNNABLE, AcceptedProgram
+from factory.programs.rules import RulesRefused, read_rules
+from factory.programs.sandbox.host.pool import Sandbox, shared_pool
+from factory.programs.trial import MOST_FAILURES, failures_in_words, try_program
+from factory.programs.view import program_row, sample_texts
 from factory.task import current_card, label_names
 from factory.warehouse.file import insert, next_no
 
 if TYPE_CHECKING:
     import duckdb
-    import numpy as np
 
     from factory.warehouse.file import Warehouse
 
-_COLUMNS = (
-    "program_no, name, kind, origin, state, target_label_no, source, parent_no, plan_no, slot_no, request_key,"
-    " sample_no, prompt_version, drop_reason, detail, created_at::VARCHAR AS created_at"
-)
+_KINDS = {".py": "python", ".yaml": "rules", ".yml": "rules", ".json": "rules"}
+_MEND = "Mend it and try again"
+_SAMPLE = 200
+"""Texts that a program written by hand is tried on."""
 
 
-def list_programs(warehouse: Warehouse, *, every: bool = False) -> list[dict[str, Any]]:
-    """Programs with their coverage, overlaps and conflicts on the split `train`.
-
-    Args:
-        warehouse: The warehouse.
-        every: Rejected and superseded ones too.
-    """
-    labels = label_names(warehouse)
-    figures = {
-        row[0]: row[1:]
-        for row in warehouse.query('SELECT program_no, coverage, "overlaps", conflicts FROM program_summary')
-    }
-    rows = []
-    for number, name, kind, origin, state, target, reason, detail in warehouse.query(
-        "SELECT program_no, name, kind, origin, state, target_label_no, drop_reason, detail FROM programs ORDER BY program_no"
-    ):
-        if not every and state in ("rejected", "superseded"):
-            continue
-        coverage, overlaps, conflicts = figures.get(number, (None, None, None))
-        rows.append(
-            {
-                "program_no": number,
-                "name": name,
-                "kind": kind,
-                "origin": origin,
-                "state": state,
-                "target": None if target is None else labels[target],
-                "coverage": coverage,
-                "overlaps": overlaps,
-                "conflicts": conflicts,
-                "drop_reason": reason,
-                "detail": detail,
-            }
-        )
-    return rows
-
-
-def show_program(warehouse: Warehouse, program_no: int) -> dict[str, Any]:
-    """Everything stored about a program, its events in order.
+def kind_of_file(path: Path) -> str:
+    """What a file holds by its ending: `python` (.py) or `rules` (.yaml, .yml, .json).
 
     Raises:
-        InputError: There is no such program.
+        InputError: Another ending.
     """
-    row = _row(warehouse, program_no)
-    labels = label_names(warehouse)
-    target = row.pop("target_label_no")
-    row["target"] = None if target is None else labels[target]
-    row["events"] = [
-        {"state": state, "reason": reason, "actor": actor, "at": at}
-        for state, reason, actor, at in warehouse.query(
-            "SELECT state, reason, actor, happened_at::VARCHAR FROM program_events WHERE program_no = ? ORDER BY happened_at",
-            [program_no],
+    if path.suffix.lower() not in _KINDS:
+        raise InputError(
+            f"cannot tell from {path.suffix!r} what kind of program this is",
+            where=path,
+            fix="Name it .py, .yaml or .json",
         )
-    ]
-    return row
+    return _KINDS[path.suffix.lower()]
 
 
 def add_program(
-    warehouse: Warehouse, source: str, *, name: str, target: str | None = None, actor: str = "hand"
+    warehouse: Warehouse,
+    source: str,
+    *,
+    name: str,
+    target: str | None = None,
+    kind: str = "python",
+    sandbox: Sandbox = "kernel",
+    actor: str = "hand",
 ) -> dict[str, Any]:
-    """Add a program written by hand; it is checked and probed in the sandbox like any other.
+    """Add a program written by hand; it is checked, and tried on texts of the corpus, like any other.
+
+    Args:
+        warehouse: The warehouse.
+        source: Python that defines `label(text)`; or rules, as JSON or YAML.
+        name: Its name.
+        target: In a task of kind `multi`, the label that it speaks of.
+        kind: `python` or `rules`.
+        sandbox: See `factory.programs.sandbox.host.pool.Sandbox`.
+        actor: Who adds it.
+
+    Returns:
+        Its number, and a `remark` if it votes on none of the texts tried, or the same on all.
 
     Raises:
-        InputError: It does not run, it exists already, or the target is missing or unknown.
+        InputError: It is refused or fails on more than a few texts, it exists already, or the target is missing or unknown.
     """
     target_no = _target_no(warehouse, target)
-    _check(warehouse, source, target, name)
+    source, remark = _checked(warehouse, source, target, name, kind, sandbox)
     with warehouse.lease() as db:
-        number = _insert(db, source, name, target, target_no, parent=None)
+        number = _insert(db, source, name, target, target_no, parent=None, kind=kind)
         _event(db, number, "accepted", None, actor)
-    return {"program_no": number, "name": name, "state": "accepted", "target": target}
+    return {"program_no": number, "name": name, "kind": kind, "state": "accepted", "target": target} | remark
 
 
-def edit_program(warehouse: Warehouse, program_no: int, source: str, *, actor: str = "hand") -> dict[str, Any]:
-    """Give a program a new version; the old one is superseded.
+def edit_program(
+    warehouse: Warehouse, program_no: int, source: str, *, sandbox: Sandbox = "kernel", actor: str = "hand"
+) -> dict[str, Any]:
+    """Give a program a new version of the same kind; the old one is superseded.
 
     Raises:
-        InputError: No such program, or the new source does not run or exists already.
+        InputError: No such program, or the new source is refused, fails, or exists already.
     """
-    old = _row(warehouse, program_no)
-    if old["kind"] != "python":
-        raise InputError(
-            f"program {program_no} is of kind {old['kind']!r} and has no source to edit", where=warehouse.path
-        )
+    old = program_row(warehouse, program_no)
+    kind = old["kind"]
+    if kind not in RUNNABLE:
+        raise InputError(f"program {program_no} is of kind {kind!r} and has no source to edit", where=warehouse.path)
     if old["state"] == "superseded":
         raise InputError(
             f"program {program_no} is superseded already", where=warehouse.path, fix="Edit its newest version"
@@ -115,12 +98,13 @@ def edit_program(warehouse: Warehouse, program_no: int, source: str, *, actor: s
     labels = label_names(warehouse)
     target_no = old["target_label_no"]
     target = None if target_no is None else labels[target_no]
-    _check(warehouse, source, target, old["name"])
+    source, remark = _checked(warehouse, source, target, old["name"], kind, sandbox)
     with warehouse.lease() as db:
-        number = _insert(db, source, old["name"], target, target_no, parent=program_no)
+        number = _insert(db, source, old["name"], target, target_no, parent=program_no, kind=kind)
         _set_state(db, program_no, "superseded", f"edited: program {number}", actor)
         _event(db, number, "accepted", None, actor)
-    return {"program_no": number, "name": old["name"], "state": "accepted", "parent_no": program_no, "target": target}
+    edited = {"program_no": number, "name": old["name"], "kind": kind, "state": "accepted", "parent_no": program_no}
+    return edited | {"target": target} | remark
 
 
 def approve_program(warehouse: Warehouse, program_no: int, *, actor: str = "hand") -> dict[str, Any]:
@@ -129,7 +113,7 @@ def approve_program(warehouse: Warehouse, program_no: int, *, actor: str = "hand
     Raises:
         InputError: No such program, or it is superseded.
     """
-    row = _row(warehouse, program_no)
+    row = program_row(warehouse, program_no)
     if row["state"] == "superseded":
         raise InputError(f"program {program_no} is superseded", where=warehouse.path, fix="Approve its newest version")
     with warehouse.lease() as db:
@@ -145,188 +129,13 @@ def reject_program(
     Raises:
         InputError: No such program.
     """
-    _row(warehouse, program_no)
+    program_row(warehouse, program_no)
     with warehouse.lease() as db:
         _set_state(db, program_no, "rejected", reason, actor)
     return {"program_no": program_no, "state": "rejected", "reason": reason}
 
 
-def diff_program(warehouse: Warehouse, program_no: int) -> dict[str, Any]:
-    """How a version differs from its parent: a unified diff, and on how many stored texts its vote differs.
-
-    `votes_changed` is None as long as one of the two has not voted.
-
-    Raises:
-        InputError: No such program, or it has no parent.
-    """
-    new = _row(warehouse, program_no)
-    if new["parent_no"] is None:
-        raise InputError(f"program {program_no} has no earlier version", where=warehouse.path)
-    old = _row(warehouse, new["parent_no"])
-    lines = difflib.unified_diff(
-        old["source"].splitlines(),
-        new["source"].splitlines(),
-        f"program {old['program_no']}",
-        f"program {program_no}",
-        lineterm="",
-    )
-    voted = warehouse.scalar(
-        "SELECT count(DISTINCT program_no) FROM vote_blocks WHERE program_no IN (?, ?)", [old["program_no"], program_no]
-    )
-    changed = warehouse.scalar(
-        "WITH a AS (SELECT text_no, vote FROM votes WHERE program_no = ?),"
-        " b AS (SELECT text_no, vote FROM votes WHERE program_no = ?)"
-        " SELECT count(*) FROM a FULL JOIN b USING (text_no) WHERE a.vote IS DISTINCT FROM b.vote",
-        [old["program_no"], program_no],
-    )
-    return {
-        "program_no": program_no,
-        "parent_no": old["program_no"],
-        "diff": "\n".join(lines),
-        "votes_changed": int(changed) if voted == 2 else None,
-    }
-
-
-def test_program(
-    warehouse: Warehouse,
-    program_no: int,
-    *,
-    texts: list[str] | None = None,  # noqa: PT028
-    count: int = 20,  # noqa: PT028
-) -> list[dict[str, Any]]:
-    """Run a program in the sandbox and show what it says.
-
-    Args:
-        warehouse: The warehouse.
-        program_no: Which.
-        texts: Texts to run it on; a fixed sample of the corpus by default.
-        count: Size of that sample.
-    """
-    from factory.programs.sandbox.host.pool import run_programs
-
-    row = _row(warehouse, program_no)
-    labels = label_names(warehouse)
-    target = None if row["target_label_no"] is None else labels[row["target_label_no"]]
-    shown = texts if texts is not None else _sample(warehouse, count)
-    run = run_programs([row["source"]], shown, labels, target=target)
-    return [
-        {"text": text, "vote": _words(int(vote), labels, target), "status": status}
-        for text, vote, status in zip(shown, run.votes[:, 0], run.status[:, 0], strict=True)
-    ]
-
-
-test_program.__test__ = False  # type: ignore[attr-defined]
-
-
-def analyse(warehouse: Warehouse, *, split: str = "train", target: str | None = None) -> dict[str, Any]:
-    """Summary, correlations and disagreements of the accepted programs on a split, accuracy where there is dev gold.
-
-    Args:
-        warehouse: The warehouse.
-        split: Whose texts; the accuracy is measured on the split `dev` in any case.
-        target: In a `multi` task, the label whose programs are meant.
-
-    Returns:
-        `rows` (columns as Snorkel's `lf_summary`, with `low` and `high`), `correlation` `[m][m]`, `disagreements`.
-    """
-    from factory.programs.analysis import correlations, disagreements, summarize
-
-    numbers, names, texts, votes = label_matrix(warehouse, split, target=target)
-    rows = summarize(votes, names=names)
-    judged: dict[int, Any] = {}
-    _, _, dev_texts, dev_votes = label_matrix(warehouse, "dev", target=target)
-    gold = _dev_gold(warehouse, dev_texts, target)
-    if gold is not None:
-        judged = {row.j: row for row in summarize(dev_votes, gold, names)}
-    shown = dict(
-        warehouse.query(
-            "SELECT text_no, text FROM texts WHERE text_no IN (SELECT unnest(?::INTEGER[]))", [[int(t) for t in texts]]
-        )
-    )
-    table = []
-    for row in rows:
-        line = row.as_snorkel() | {"program_no": numbers[row.j], "name": row.name}
-        if row.j in judged:
-            dev = judged[row.j]
-            line |= dev.as_snorkel() | row.as_snorkel() | {"low": dev.low, "high": dev.high}
-        table.append(line)
-    apart = [
-        {
-            "a": a,
-            "b": b,
-            "vote_a": left,
-            "vote_b": right,
-            "texts": n,
-            "examples": [shown[int(texts[i])] for i in rows_of],
-        }
-        for a, b, left, right, n, rows_of in disagreements(votes, names)
-    ]
-    kappa = [[None if value != value else float(value) for value in line] for line in correlations(votes)]
-    return {"rows": table, "correlation": kappa, "disagreements": apart}
-
-
-def label_matrix(
-    warehouse: Warehouse, split: str, *, target: str | None = None
-) -> tuple[list[int], list[str], np.ndarray, np.ndarray]:
-    """Numbers and names of the accepted programs, the split's text numbers `[n]` and the votes `[n, m]`."""
-    import numpy as np
-
-    from factory.programs.sandbox.host.pool import vote_dtype
-
-    labels = label_names(warehouse)
-    wanted = None if target is None else labels.index(target)
-    programs = warehouse.query(
-        "SELECT program_no, name FROM programs WHERE state = 'accepted' AND target_label_no IS NOT DISTINCT FROM ? ORDER BY 1",
-        [wanted],
-    )
-    texts = np.array(
-        [row[0] for row in warehouse.query("SELECT text_no FROM split_texts WHERE split = ? ORDER BY 1", [split])],
-        dtype=np.int64,
-    )
-    votes = np.full((len(texts), len(programs)), -1, dtype=vote_dtype(len(labels)))
-    column = {number: at for at, (number, _) in enumerate(programs)}
-    found = warehouse.arrow(
-        "SELECT program_no, text_no, vote FROM votes WHERE text_no IN (SELECT text_no FROM split_texts WHERE split = ?)",
-        [split],
-    )
-    if len(texts) and found.num_rows and programs:
-        owners = found.column("program_no").to_numpy()
-        rows = np.searchsorted(texts, found.column("text_no").to_numpy())
-        table = np.full(int(owners.max()) + 1, -1)
-        for number, at in column.items():
-            if number < len(table):
-                table[number] = at
-        keep = table[owners] >= 0
-        votes[rows[keep], table[owners[keep]]] = found.column("vote").to_numpy()[keep]
-    return [row[0] for row in programs], [row[1] for row in programs], texts, votes
-
-
 # ----------------------------------------------------------------------------------------------------------------------------
-def _dev_gold(warehouse: Warehouse, texts: np.ndarray, target: str | None) -> np.ndarray | None:
-    """`[n]` dev gold of the texts (1 or 0 with a target), -1 where there is none; None without any."""
-    import numpy as np
-
-    rows = warehouse.query(
-        "SELECT g.text_no, list(DISTINCT g.label_no) FROM gold g"
-        " JOIN split_texts s ON s.text_no = g.text_no AND s.split = 'dev' GROUP BY 1"
-    )
-    if not rows:
-        return None
-    wanted = None if target is None else label_names(warehouse).index(target)
-    of = {number: (min(found) if wanted is None else int(wanted in found)) for number, found in rows}
-    return np.array([of.get(int(number), -1) for number in texts])
-
-
-def _row(warehouse: Warehouse, program_no: int) -> dict[str, Any]:
-    names = [part.strip().split()[-1] for part in _COLUMNS.split(",")]
-    rows = warehouse.query(f"SELECT {_COLUMNS} FROM programs WHERE program_no = ?", [program_no])
-    if not rows:
-        raise InputError(
-            f"there is no program {program_no}", where=warehouse.path, fix="`factory programs list` shows them"
-        )
-    return dict(zip(names, rows[0], strict=True))
-
-
 def _target_no(warehouse: Warehouse, target: str | None) -> int | None:
     card = current_card(warehouse)
     if card.kind == "multi":
@@ -343,29 +152,37 @@ def _target_no(warehouse: Warehouse, target: str | None) -> int | None:
     return None
 
 
-def _check(warehouse: Warehouse, source: str, target: str | None, name: str) -> None:
-    """Run the source on a sample in the sandbox and refuse what does not run."""
+def _checked(
+    warehouse: Warehouse, source: str, target: str | None, name: str, kind: str, sandbox: Sandbox
+) -> tuple[str, dict[str, str]]:
+    """The source as it is kept, and a remark; what is refused or fails on a sample is not taken."""
     from factory.programs.author.fill import program_key
-    from factory.programs.sandbox.host.pool import run_programs
 
-    key = program_key("python", target, source)
+    labels = label_names(warehouse)
+    if kind == "rules":
+        try:
+            source = read_rules(source, labels, target).source
+        except RulesRefused as refused:
+            raise InputError(
+                f"the rules are refused: {refused.words}", where=name, fix="Mend them and try again"
+            ) from None
+    key = program_key(kind, target, source)
     found = warehouse.query("SELECT program_no FROM programs WHERE program_key = ? AND state <> 'superseded'", [key])
     if found:
         raise InputError(
             f"program {found[0][0]} has this very source", where=name, fix=f"Approve program {found[0][0]} instead"
         )
-    run = run_programs([source], _sample(warehouse, 200) or ["a text"], label_names(warehouse), target=target)
-    if 0 in run.refusals:
-        code, words = run.refusals[0]
-        raise InputError(f"the program is refused ({code}): {words}", where=name, fix="Mend it and add it again")
-
-
-def _sample(warehouse: Warehouse, count: int) -> list[str]:
-    rows = warehouse.query(
-        "SELECT text FROM texts WHERE origin <> 'passage' ORDER BY sha256('probe' || hex(content_hash)), content_hash LIMIT ?",
-        [count],
-    )
-    return [row[0] for row in rows]
+    texts = sample_texts(warehouse, _SAMPLE) or ["a text"]
+    program = AcceptedProgram(0, source, target, kind, name)
+    trial = try_program(shared_pool(sandbox=sandbox), program, texts, labels, allowed=MOST_FAILURES)
+    if trial.fault is None:
+        return source, {}
+    if trial.fault.code in ("never_votes", "constant"):
+        return source, {"remark": trial.fault.words}
+    if trial.run.refusals:
+        raise InputError("the program is refused ({}): {}".format(*trial.run.refusals[0]), where=name, fix=_MEND)
+    words = trial.fault.words if trial.fault.code == "state" else failures_in_words(trial, texts) or trial.fault.words
+    raise InputError(words, where=name, fix=_MEND)
 
 
 def _insert(
@@ -376,6 +193,7 @@ def _insert(
     target_no: int | None,
     *,
     parent: int | None,
+    kind: str,
 ) -> int:
     from factory.programs.author.fill import program_key
 
@@ -385,9 +203,9 @@ def _insert(
         "programs",
         {
             "program_no": [number],
-            "program_key": [program_key("python", target, source)],
+            "program_key": [program_key(kind, target, source)],
             "name": [name],
-            "kind": ["python"],
+            "kind": [kind],
             "origin": ["hand"],
             "target_label_no": [target_no],
             "source": [source],
@@ -409,11 +227,3 @@ def _set_state(db: duckdb.DuckDBPyConnection, program_no: int, state: str, reaso
 def _event(db: duckdb.DuckDBPyConnection, program_no: int, state: str, reason: str | None, actor: str) -> None:
     columns = {"program_no": [program_no], "state": [state], "reason": [reason], "actor": [actor]}
     insert(db, "program_events", columns)
-
-
-def _words(vote: int, labels: list[str], target: str | None) -> str | None:
-    if vote < 0:
-        return None
-    if target is not None:
-        return "yes" if vote else "no"
-    return labels[vote]

@@ -1,8 +1,8 @@
 """Snorkel's `LabelingFunction`, in and out.
 
-In: a function object runs in our own process, so it is trusted by whoever passes it and runs on request only. Out: a program is
-wrapped as a `LabelingFunction` that any Snorkel applier can apply; each call goes through the sandbox, whole columns at once when
-`prepare` is given the texts first.
+Out: a program of either form is wrapped as a `LabelingFunction` that any Snorkel applier can apply; Python runs in the sandbox,
+whole columns at once when `prepare` is given the texts first. In: what was wrapped here comes back as the program that it is. Any
+other function object runs in our own process, so it is trusted by whoever passes it and runs on request only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from factory.errors import InputError
-from factory.programs.sandbox.host.pool import Pool, shared_pool, vote_dtype
+from factory.programs.blocks import AcceptedProgram, run_accepted
+from factory.programs.rules import read_rules
+from factory.programs.sandbox.host.pool import Pool, shared_pool
+from factory.programs.sandbox.host.result import vote_dtype
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -33,7 +36,7 @@ def apply_trusted(functions: Sequence[Any], texts: Sequence[str], classes: int, 
         `[n, m]` votes, -1 abstains.
 
     Raises:
-        InputError: `trust` is false, or a function returns no label's number.
+        InputError: `trust` is false, or a function returns something other than a label's number.
     """
     if not trust:
         raise InputError(
@@ -48,7 +51,7 @@ def apply_trusted(functions: Sequence[Any], texts: Sequence[str], classes: int, 
             vote = int(function(row))
             if not -1 <= vote < classes:
                 raise InputError(
-                    f"{getattr(function, 'name', 'a function')} returned {vote}, which is no label's number",
+                    f"{getattr(function, 'name', 'a function')} returned {vote}, which is not a label's number",
                     where="votes",
                 )
             votes[at, j] = vote
@@ -60,11 +63,35 @@ def add_trusted(
 ) -> list[dict[str, Any]]:
     """Apply Snorkel labelling functions to every text of a warehouse and store their votes, marked as trusted.
 
-    They run now and here; later stages never run them again, and texts that come later need this call again.
+    They run now and here; later stages never run them again, and texts that come later need this call again. A function that
+    `as_labeling_function` made is added as the program that it wraps instead, and votes with all others.
 
     Raises:
-        InputError: `trust` is false, or a function returns no label's number.
+        InputError: `trust` is false, a function returns something other than a label's number, or a wrapped program is refused.
     """
+    wrapped = [function for function in functions if _wrapped(function) is not None]
+    added = [_add_wrapped(warehouse, function) for function in wrapped]
+    others = [function for function in functions if _wrapped(function) is None]
+    return added + (_add_votes(warehouse, others, trust=trust, target=target) if others else [])
+
+
+def _wrapped(function: Any) -> ProgramVotes | None:
+    found = (getattr(function, "_resources", None) or {}).get("votes")
+    return found if isinstance(found, ProgramVotes) else None
+
+
+def _add_wrapped(warehouse: Warehouse, function: Any) -> dict[str, Any]:
+    from factory.programs.manage import add_program
+
+    program = function._resources["votes"].program
+    return add_program(
+        warehouse, program.source, name=program.name, target=program.target, kind=program.kind, actor="snorkel"
+    )
+
+
+def _add_votes(
+    warehouse: Warehouse, functions: Sequence[Any], *, trust: bool, target: str | None
+) -> list[dict[str, Any]]:
     from factory.programs.author.fill import program_key
     from factory.task import label_names
     from factory.warehouse.file import insert, next_no
@@ -115,39 +142,48 @@ def as_labeling_function(
     labels: Sequence[str],
     *,
     name: str,
+    kind: str = "python",
+    target: str | None = None,
     text_of: Callable[[Any], str] | None = None,
     pool: Pool | None = None,
 ) -> Any:
-    """A program as a `snorkel.labeling.LabelingFunction`; it runs in the sandbox and returns a label's number or -1.
+    """A program as a `snorkel.labeling.LabelingFunction`; it returns a label's number, or -1 to abstain.
 
     Args:
-        source: The program.
+        source: The program: Python, or rules as JSON or YAML.
         labels: Label names by number.
         name: The function's name.
+        kind: `python` or `rules`.
+        target: The one label that it speaks of; it then returns 1 or 0.
         text_of: From a data point to its text; its attribute `text` by default.
-        pool: The sandbox; the process's own by default.
+        pool: The sandbox for Python; the process's own by default.
 
     Returns:
-        The labelling function. Its `resources["votes"]` has `prepare(texts)`, which runs the program over many texts at once, so
-        that an applier's calls are look-ups.
+        The labelling function. Its resource `votes` has `prepare(texts)`, which runs the program over many texts at once, so that
+        an applier's calls are look-ups.
+
+    Raises:
+        RulesRefused: The rules cannot be used.
     """
     from snorkel.labeling import LabelingFunction
 
-    votes = SandboxedVotes(source, labels, pool)
+    if kind == "rules":
+        source = read_rules(source, labels, target).source
+    votes = ProgramVotes(AcceptedProgram(0, source, target, kind, name), labels, pool)
     read = text_of or (lambda x: x.text)
 
-    def call(x: Any, votes: SandboxedVotes) -> int:
+    def call(x: Any, votes: ProgramVotes) -> int:
         return votes.of(read(x))
 
     return LabelingFunction(name=name, f=call, resources={"votes": votes})
 
 
-class SandboxedVotes:
-    """A program's votes, computed in the sandbox and remembered by text."""
+class ProgramVotes:
+    """A program's votes, computed as they are asked for and remembered by text."""
 
-    def __init__(self, source: str, labels: Sequence[str], pool: Pool | None = None) -> None:
-        self.source = source
-        self.labels = list(labels)
+    def __init__(self, program: AcceptedProgram, labels: Sequence[str], pool: Pool | None = None) -> None:
+        self.program = program
+        self._labels = list(labels)
         self._pool = pool
         self._known: dict[str, int] = {}
 
@@ -155,7 +191,7 @@ class SandboxedVotes:
         """Run the program over many texts at once."""
         wanted = [text for text in dict.fromkeys(texts) if text not in self._known]
         if wanted:
-            run = (self._pool or shared_pool()).run([self.source], wanted, self.labels)
+            run = run_accepted(self._pool or shared_pool(), [self.program], wanted, self._labels)
             self._known.update(zip(wanted, (int(vote) for vote in run.votes[:, 0]), strict=True))
 
     def of(self, text: str) -> int:
@@ -164,5 +200,5 @@ class SandboxedVotes:
             self.prepare([text])
         return self._known[text]
 
-    def __deepcopy__(self, memo: Any) -> SandboxedVotes:
+    def __deepcopy__(self, memo: Any) -> ProgramVotes:
         return self

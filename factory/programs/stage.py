@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
 
 STRICT = (
-    "Refuse to run without every layer of the sandbox. Off: a process with the other layers still holds, and the run names the"
-    " layer that is missing."
+    "Refuse to run Python without every layer of the sandbox. Off: a process with the other layers still holds, and the run names"
+    " the layer that is missing."
 )
+SANDBOX = "`process` lets Python run where the system has no kernel layers (not Linux), in a process of its own; rules need no sandbox."
 
 
 class AuthorParams(Params):
@@ -67,12 +68,18 @@ class AuthorParams(Params):
         ge=1,
         description="Texts of `train` that every program is tried on: enough to see a share of 1% of the texts.",
     )
-    form: Literal["program", "rules"] = Field(
-        "program",
-        description="`program` asks for Python; `rules` for a list of simple rules, which we turn into Python (for"
-        " weak models).",
+    form: Literal["python", "rules", "both"] = Field(
+        "python",
+        description="`python` asks for functions, which can say anything and run in the sandbox; `rules` for lists of words and"
+        " patterns with weights, which people can read and edit, and which run faster and on any system; `both` takes turns.",
+    )
+    varied: bool = Field(
+        True,
+        description="Every program has example texts of its own, and no approach comes twice with the same evidence while others"
+        " are left. False asks as the ready pipelines were recorded.",
     )
     strict: bool = Field(False, description=STRICT)
+    sandbox: Literal["kernel", "process"] = Field("kernel", description=SANDBOX)
 
 
 class VoteParams(Params):
@@ -84,6 +91,7 @@ class VoteParams(Params):
         description="Texts in one transaction: a kill costs one block, and a block fits in memory with long texts.",
     )
     strict: bool = Field(False, description=STRICT)
+    sandbox: Literal["kernel", "process"] = Field("kernel", description=SANDBOX)
     ray: bool = Field(
         False,
         description="Run the blocks on Ray: on the cluster that `RAY_ADDRESS` names, or on this machine's processors. Off: one"
@@ -102,15 +110,21 @@ def author(warehouse: Warehouse, params: AuthorParams, call: Call) -> StageResul
 
     Raises:
         InputError: No task, or no training texts.
-        SandboxError: No sandbox, or `strict` and a layer is missing.
+        SandboxError: Python cannot run on this system, or `strict` and a layer is missing.
     """
     config = {
-        **params.model_dump(exclude={"strict", "knowledge_kind"}),
+        **params.model_dump(exclude={"strict", "sandbox", "knowledge_kind"}),
         "candidates": params.candidates if params.candidates is not None else 2 * params.programs,
         "knowledge": params.knowledge_kind if params.knowledge else None,
     }
     return author_programs(
-        warehouse, call.engine, config, strict=params.strict, budget=call.budget, progress=call.progress
+        warehouse,
+        call.engine,
+        config,
+        strict=params.strict,
+        sandbox=params.sandbox,
+        budget=call.budget,
+        progress=call.progress,
     )
 
 
@@ -121,9 +135,15 @@ def vote(warehouse: Warehouse, params: VoteParams, call: Call) -> StageResult:
     A new program costs its column, new texts cost their rows, a deleted vote costs its block; nothing else is computed again.
 
     Raises:
-        SandboxError: No sandbox, or `strict` and a layer is missing, here or in a worker of Ray's.
+        SandboxError: Python cannot run on this system, or `strict` and a layer is missing, here or in a worker of Ray's.
         ClusterError: Ray is asked for and not installed, cannot be reached, or lost a worker for good.
     """
     return vote_texts(
-        warehouse, block=params.block, strict=params.strict, ray=params.ray, begin=call.begin, progress=call.progress
+        warehouse,
+        block=params.block,
+        strict=params.strict,
+        sandbox=params.sandbox,
+        ray=params.ray,
+        begin=call.begin,
+        progress=call.progress,
     )

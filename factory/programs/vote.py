@@ -11,20 +11,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from factory.cluster.ray import need_ray
-from factory.programs.blocks import Block, Gap, Live, Voted, run_live
+from factory.programs.blocks import AcceptedProgram, Block, Gap, Voted, accepted_programs, run_accepted
+from factory.programs.sandbox.host.pool import Sandbox, shared_pool
+from factory.programs.sandbox.host.result import STATUS
 from factory.result import Progress, StageResult, no_progress
 from factory.task import label_names
 from factory.warehouse.file import insert
 
 if TYPE_CHECKING:
-    from factory.programs.sandbox.host.pool import ProgramRun
+    from factory.programs.sandbox.host.result import ProgramRun
     from factory.warehouse.file import Warehouse
 
 FAILURES_KEPT = 1000
 """Rows of `vote_failures` for one program and block; the counts are in `vote_blocks` in any case."""
 
-TIRED = 3
+MAX_RETIRED_BLOCKS = 3
 """Blocks in which a program may retire before it is left out of all that follow."""
+
+FAILING_SHOWN = 5
+"""Programs whose failures are told by name."""
 
 _ROW_FAILURES = ("exception", "bad value", "timeout", "memory", "crash")
 
@@ -34,6 +39,7 @@ def vote_texts(
     *,
     block: int = 20_000,
     strict: bool = False,
+    sandbox: Sandbox = "kernel",
     ray: bool = False,
     begin: Callable[[], None] = lambda: None,
     progress: Progress = no_progress,
@@ -42,13 +48,7 @@ def vote_texts(
     if ray:
         need_ray()
     labels = label_names(warehouse)
-    programs = [
-        Live(number, source, None if target is None else labels[target])
-        for number, source, target in warehouse.query(
-            "SELECT program_no, source, target_label_no FROM programs WHERE state = 'accepted' AND kind = 'python'"
-            " ORDER BY program_no"
-        )
-    ]
+    programs = accepted_programs(warehouse, labels)
     stale = _forget_stale(warehouse, [program.number for program in programs])
     gaps = find_gaps(warehouse, programs, block)
     if not gaps:
@@ -56,54 +56,71 @@ def vote_texts(
     begin()
     total = sum(len(gap.programs) for gap in gaps)
     done = n_votes = n_texts = 0
-    counts: Counter[str] = Counter()
-    tired: Counter[int] = Counter()
+    counts: dict[int, Counter[str]] = {program.number: Counter() for program in programs}
+    retired_blocks: Counter[int] = Counter()
     layers: dict[str, None] = {}
-    blocks = _blocks(warehouse, gaps, tired)
-    with closing(_runs(blocks, len(gaps), labels, strict=strict, ray=ray)) as runs:
+    blocks = _blocks(warehouse, gaps, retired_blocks)
+    with closing(_runs(blocks, len(gaps), labels, strict=strict, sandbox=sandbox, ray=ray)) as runs:
         for voted, run in runs:
             # a block that was read ahead may have been run with programs that have retired since
-            running = [(at, p) for at, p in enumerate(voted.programs) if tired[p.number] < TIRED]
+            running = [(at, p) for at, p in enumerate(voted.programs) if retired_blocks[p.number] < MAX_RETIRED_BLOCKS]
             for at, program in running:
-                tired[program.number] += any("retired" in note for note in run.notes[at])
+                retired_blocks[program.number] += any("retired" in note for note in run.notes[at])
             n_votes += _write(warehouse, voted, running, run, counts)
             n_texts += len(voted.numbers)
             done += len(voted.gap.programs)
-            layers[run.layers.says()] = None
+            if run.layers is not None:
+                layers[run.layers.says()] = None
             progress(done, total, "blocks of votes")
-    says = [f"{n_votes} votes of {len(programs)} programs, {n_texts} texts read", *layers]
-    failed = {name: n for name, n in sorted(counts.items()) if name not in ("ok", "abstain")}
-    if failed:
-        says.append("failed calls: " + ", ".join(f"{n} {name}" for name, n in failed.items()))
+    says = [f"{n_votes} votes of {len(programs)} programs, {n_texts} texts read", *layers, *_failing(programs, counts)]
     did = {
         "programs": len(programs),
         "votes": n_votes,
         "texts": n_texts,
         "stale_blocks": stale,
-        "counts": dict(sorted(counts.items())),
+        "counts": dict(sorted(sum(counts.values(), Counter[str]()).items())),
     }
     return StageResult("vote", False, did, tuple(says))
 
 
-def _runs(blocks: Iterator[Block], count: int, labels: list[str], *, strict: bool, ray: bool) -> Generator[Voted]:
+def _failing(programs: list[AcceptedProgram], counts: dict[int, Counter[str]]) -> list[str]:
+    """A line on each of the programs that failed most often, and one on the others."""
+    failed = {
+        number: Counter({k: n for k, n in tally.items() if k not in ("ok", "abstain")})
+        for number, tally in counts.items()
+    }
+    worst = sorted((p for p in programs if failed[p.number]), key=lambda p: -failed[p.number].total())
+    lines = []
+    for program in worst[:FAILING_SHOWN]:
+        said = ", ".join(f"{n:,} {name}" for name, n in sorted(failed[program.number].items()))
+        asked = counts[program.number].total()
+        lines.append(f"program {program.number} ({program.name}) lost votes on {asked:,} texts: {said}")
+    if len(worst) > FAILING_SHOWN:
+        lines.append(f"{len(worst) - FAILING_SHOWN} other programs failed too; `factory programs list` shows how often")
+    return lines
+
+
+def _runs(
+    blocks: Iterator[Block], count: int, labels: list[str], *, strict: bool, sandbox: Sandbox, ray: bool
+) -> Generator[Voted]:
     """The blocks in order with what their programs said of them, run here or on Ray."""
     if ray:
         from factory.cluster.votes import votes_on_ray
 
-        yield from votes_on_ray(blocks, count, labels, strict=strict)
+        yield from votes_on_ray(blocks, count, labels, strict=strict, sandbox=sandbox)
     else:
-        from factory.programs.sandbox.host.pool import shared_pool
-
-        pool = shared_pool(strict)
+        pool = shared_pool(strict, sandbox)
         for block in blocks:
-            yield block, run_live(pool, block.programs, block.texts, labels)
+            yield block, run_accepted(pool, block.programs, block.texts, labels)
 
 
-def _blocks(warehouse: Warehouse, gaps: list[Gap], tired: Counter[int]) -> Iterator[Block]:
-    """Read the gaps one by one, each with the programs that are not tired when it is read."""
+def _blocks(warehouse: Warehouse, gaps: list[Gap], retired_blocks: Counter[int]) -> Iterator[Block]:
+    """Read the gaps one by one, each with the programs that have not retired too often when it is read."""
     for gap in gaps:
         numbers, texts = _read(warehouse, gap)
-        yield Block(gap, tuple(p for p in gap.programs if tired[p.number] < TIRED), numbers, texts)
+        yield Block(
+            gap, tuple(p for p in gap.programs if retired_blocks[p.number] < MAX_RETIRED_BLOCKS), numbers, texts
+        )
 
 
 def _forget_stale(warehouse: Warehouse, programs: list[int]) -> int:
@@ -154,7 +171,7 @@ def _forget_stale(warehouse: Warehouse, programs: list[int]) -> int:
     return len(bad)
 
 
-def find_gaps(warehouse: Warehouse, programs: list[Live], block: int) -> list[Gap]:
+def find_gaps(warehouse: Warehouse, programs: list[AcceptedProgram], block: int) -> list[Gap]:
     """Ranges of at most `block` text numbers, aligned to multiples of it, with the programs that lack each, in order."""
     last = warehouse.scalar("SELECT max(text_no) FROM texts WHERE origin <> 'passage'")
     if last is None or not programs:
@@ -166,7 +183,7 @@ def find_gaps(warehouse: Warehouse, programs: list[Live], block: int) -> list[Ga
     ):
         if number in done:
             done[number].append((start, end))
-    wanting: dict[tuple[int, int], list[Live]] = {}
+    wanting: dict[tuple[int, int], list[AcceptedProgram]] = {}
     for program in programs:
         for start, end in _missing(done[program.number], first, int(last)):
             while start <= end:
@@ -198,7 +215,11 @@ def _read(warehouse: Warehouse, gap: Gap) -> tuple[np.ndarray, list[str]]:
 
 
 def _write(
-    warehouse: Warehouse, block: Block, running: list[tuple[int, Live]], run: ProgramRun, counts: Counter[str]
+    warehouse: Warehouse,
+    block: Block,
+    running: list[tuple[int, AcceptedProgram]],
+    run: ProgramRun,
+    counts: dict[int, Counter[str]],
 ) -> int:
     """Votes, blocks and failures of one range, in one transaction; returns the number of votes.
 
@@ -207,10 +228,8 @@ def _write(
         block: The range.
         running: The columns of the run that count, with their programs; the others retired.
         run: What was said of the texts.
-        counts: Statuses, added to.
+        counts: Statuses by program, added to.
     """
-    from factory.programs.sandbox.host.pool import STATUS
-
     gap, numbers, ran = block.gap, block.numbers, {program.number for _, program in running}
     program_nos, text_nos, votes, blocks = [], [], [], []
     failures: dict[str, list[Any]] = {"program_no": [], "text_no": [], "status": [], "detail": []}
@@ -223,13 +242,13 @@ def _write(
         tally = {
             STATUS[code]: int(n) for code, n in enumerate(np.bincount(run.codes[:, at], minlength=len(STATUS))) if n
         }
-        counts.update(tally)
+        counts[program.number].update(tally)
         blocks.append((program.number, len(given), json.dumps(tally)))
         _failed(program.number, at, numbers, run, failures)
     for program in gap.programs:
         if program.number not in ran:
             tally = {"retired": len(numbers)}
-            counts.update(tally)
+            counts[program.number].update(tally)
             blocks.append((program.number, 0, json.dumps(tally)))
     with warehouse.lease() as db:
         if program_nos:
@@ -257,8 +276,6 @@ def _write(
 
 def _failed(number: int, at: int, numbers: np.ndarray, run: ProgramRun, failures: dict[str, list[Any]]) -> None:
     """Add a program's failed rows, with words where there are some."""
-    from factory.programs.sandbox.host.pool import STATUS
-
     wanted = [STATUS.index(name) for name in _ROW_FAILURES]
     words = {note["row"]: note.get("words") or None for note in run.notes[at] if "status" in note}
     for row in np.flatnonzero(np.isin(run.codes[:, at], wanted))[:FAILURES_KEPT]:

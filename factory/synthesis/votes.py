@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from factory.errors import InputError
-from factory.task import TaskCard
+from factory.task import TaskCard, label_names
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -20,24 +20,20 @@ def programs_say(warehouse: Warehouse, card: TaskCard, texts: Sequence[str]) -> 
     Raises:
         InputError: The task is `multi`, or there is no accepted program.
     """
-    from factory.programs.sandbox.host.pool import run_programs
+    from factory.programs.blocks import accepted_programs, run_accepted
+    from factory.programs.sandbox.host.pool import shared_pool
 
     if card.kind == "multi":
         raise InputError("the programs' label check knows tasks of kind `single` alone", fix="Use `label_check: none`")
-    sources = [
-        row[0]
-        for row in warehouse.query(
-            "SELECT source FROM programs WHERE state = 'accepted' AND kind = 'python' ORDER BY program_key"
-        )
-    ]
-    if not sources:
+    names = label_names(warehouse)
+    programs = accepted_programs(warehouse, names)
+    if not programs:
         raise InputError(
             "there is no accepted program to check labels with", fix="Run `author` first, or use `label_check: none`"
         )
     if not texts:
         return []
-    names = card.label_names
-    return majority(run_programs(sources, texts, names).votes, names)
+    return majority(run_accepted(shared_pool(), programs, texts, names).votes, names)
 
 
 def majority(votes: np.ndarray, names: Sequence[str]) -> list[str | None]:

@@ -1,4 +1,4 @@
-"""Label programs that a model wrote, on four public sets: what was asked, what it cost, and what it is worth.
+"""Label programs that a model wrote, on public sets: what was asked, what it cost, and what it is worth.
 
     python tests/benchmarks/programs.py --only youtube
     python tests/benchmarks/programs.py --runs factory-runs      # reads runs that are there, makes those that are not
@@ -8,6 +8,7 @@ refused, tokens per accepted program (failures and repairs included), coverage, 
 vote and Snorkel, the teacher, the student, human rules, dev gold only; from how many texts on programs are cheaper than a label
 for each, and how much cheaper at 100,000. Published figures of ScriptoriumWS (its tables for programs that a model wrote; on
 AG News with human heuristics in the prompt) stand beside majority vote. Scores are accuracy, on SMS the F1 of spam.
+`programs_trec_rules` and `programs_emotion_rules` put lists of rules by the same author beside its Python functions.
 """
 
 from __future__ import annotations
@@ -22,7 +23,13 @@ from typing import Any
 
 from _harness import ROOT, Options, Row, Skip, case, main, row
 
-SETS = {"youtube": "wrench_youtube", "sms": "wrench_sms", "trec": "wrench_trec", "agnews": "agnews"}
+SETS = {
+    "youtube": "wrench_youtube",
+    "sms": "wrench_sms",
+    "trec": "wrench_trec",
+    "agnews": "agnews",
+    "emotion": "emotion",
+}
 SCRIPTORIUM = {
     "youtube": {"n": 8, "accuracy": 0.793, "coverage": 0.534, "majority": 0.868, "snorkel": 0.888},
     "sms": {"n": 8, "accuracy": 0.897, "coverage": 0.815, "majority": 0.672, "snorkel": 0.632},
@@ -31,7 +38,7 @@ SCRIPTORIUM = {
 """Published: programs, their mean accuracy and coverage, majority vote and Snorkel on test."""
 
 TEXTS = 100_000
-ROWS = ("majority", "snorkel", "teacher", "student", "human_lfs", "dev_only", "full_gold")
+ROWS = ("majority", "snorkel", "programs_only", "teacher", "student", "human_lfs", "dev_only", "full_gold")
 
 
 def made(options: Options, name: str) -> Path:
@@ -39,7 +46,11 @@ def made(options: Options, name: str) -> Path:
     folder = Path(options.extra.get("runs") or Path(tempfile.gettempdir()) / "label-factory-programs") / name
     command = [sys.executable, "-m", "factory.cli", "run", name, "--folder", str(folder)]
     done = subprocess.run(
-        [*command, "--set", f"data={options.data / SETS[name]}"], cwd=ROOT, capture_output=True, text=True, check=False
+        [*command, "--set", f"data={options.data / SETS[name.removesuffix('_rules')]}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise Skip(f"the pipeline {name} did not end: {done.stderr.strip().splitlines()[-1:]}")
@@ -52,7 +63,9 @@ def programs_of(path: Path) -> dict[str, Any]:
 
     with duckdb.connect(str(path), read_only=True) as db:
         db.execute(f"ATTACH '{path.with_suffix('')}.gold.duckdb' AS kept (READ_ONLY)")
-        states = dict(db.execute("SELECT state, count(*) FROM programs WHERE kind = 'python' GROUP BY 1").fetchall())
+        states = dict(
+            db.execute("SELECT state, count(*) FROM programs WHERE kind IN ('python', 'rules') GROUP BY 1").fetchall()
+        )
         asked = db.execute("SELECT count(*) FROM slots JOIN plans USING (plan_no) WHERE stage = 'author'").fetchone()
         spent = {
             stage: (requests, tokens)
@@ -66,7 +79,7 @@ def programs_of(path: Path) -> dict[str, Any]:
                     each AS (SELECT p.program_no, sum(t.n) FILTER (WHERE v.vote = t.gold) / sum(t.n) AS accuracy,
                                     sum(t.n) / (SELECT sum(n) FROM test) AS coverage
                              FROM programs p JOIN votes v USING (program_no) JOIN test t USING (text_no)
-                             WHERE p.state = 'accepted' AND p.kind = 'python' GROUP BY 1)
+                             WHERE p.state = 'accepted' AND p.kind IN ('python', 'rules') GROUP BY 1)
                SELECT avg(accuracy), avg(coverage) FROM each"""
         ).fetchone()
     accepted = int(states.get("accepted", 0))
@@ -87,8 +100,8 @@ def programs_of(path: Path) -> dict[str, Any]:
     }
 
 
-def measured(options: Options, name: str) -> Row:
-    """One set."""
+def scored(options: Options, name: str) -> tuple[dict[str, Any], dict[str, float], dict[str, Any]]:
+    """What a finished run says: the summary of its evaluation, its scores, and its programs."""
     from factory.evaluation.record import summary
     from factory.warehouse.file import Warehouse
 
@@ -97,8 +110,14 @@ def measured(options: Options, name: str) -> Row:
     if found is None:
         raise Skip(f"the run in {path.parent} was not evaluated")
     scores = {system: _score(found["systems"][system], name) for system in ROWS if system in found["systems"]}
-    sizes: dict[str, Any] = {**programs_of(path), "n_test": found["n"], "scores": scores}
+    sizes = {**programs_of(path), "n_test": found["n"], "scores": scores, "evaluations_of_test": found["evaluations"]}
     sizes["coverage"] = _rounded(found["systems"]["majority"]["coverage"])
+    return found, scores, sizes
+
+
+def measured(options: Options, name: str) -> Row:
+    """One set."""
+    _, scores, sizes = scored(options, name)
     teacher = scores.get("teacher")
     if teacher is not None:
         sizes["label_model_behind_teacher"] = _rounded(teacher - max(scores["majority"], scores.get("snorkel", 0.0)))
@@ -112,9 +131,28 @@ def measured(options: Options, name: str) -> Row:
         peer_name="ScriptoriumWS, majority vote (published)" if published else None,
         unit="F1 of spam" if name == "sms" else "accuracy",
         published=published,
-        evaluations_of_test=found["evaluations"],
         **sizes,
     )
+
+
+def rules_beside_python(options: Options, name: str) -> list[Row]:
+    """Lists of rules and Python functions by the same author: the label models, and the student of programs alone."""
+    _, rules, sizes = scored(options, f"{name}_rules")
+    _, python, peer = scored(options, name)
+    print(_lines(f"{name}_rules", sizes, None) + "\n" + _lines(name, peer, None), file=sys.stderr)
+    return [
+        row(
+            f"programs_{name}_rules_{system}",
+            rules[system],
+            python[system],
+            peer_name="Python functions by the same author",
+            unit="accuracy",
+            peer={key: value for key, value in peer.items() if key != "scores"},
+            **sizes,
+        )
+        for system in ("majority", "snorkel", "programs_only")
+        if system in rules and system in python
+    ]
 
 
 def _score(entry: dict[str, Any], name: str) -> float:
@@ -155,6 +193,16 @@ def trec(options: Options) -> Row:
 @case("programs_agnews")
 def agnews(options: Options) -> Row:
     return measured(options, "agnews")
+
+
+@case("programs_trec_rules")
+def trec_rules(options: Options) -> list[Row]:
+    return rules_beside_python(options, "trec")
+
+
+@case("programs_emotion_rules")
+def emotion_rules(options: Options) -> list[Row]:
+    return rules_beside_python(options, "emotion")
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,8 +19,8 @@ from factory.cluster import votes as spread
 from factory.errors import ClusterError, SandboxError
 from factory.programs import stage
 from factory.programs import vote as voting
-from factory.programs.blocks import Block, Gap, Live, Voted
-from factory.programs.sandbox.host.pool import ProgramRun
+from factory.programs.blocks import AcceptedProgram, Block, Gap, Voted
+from factory.programs.sandbox.host.result import ProgramRun
 from factory.programs.sandbox.host.process import Layers
 from factory.task import load_card, register
 from factory.warehouse.file import Warehouse
@@ -92,7 +92,7 @@ def test_blocks_come_back_in_order_and_few_are_read_ahead(seed: int, actors: int
     def blocks() -> Iterator[Block]:
         for number in range(12):
             read.append(number)
-            assert len(read) - len(given) <= spread.AHEAD * actors
+            assert len(read) - len(given) <= spread.BLOCKS_READ_AHEAD * actors
             yield Block(Gap(number, number, ()), (), np.array([number]), [str(number)])
 
     for block, run in spread.in_order(FakeRay(seed), [FakeActor() for _ in range(actors)], blocks()):
@@ -107,7 +107,7 @@ def test_a_program_that_retires_is_left_out_of_the_same_blocks_however_far_was_r
 ) -> None:
     """Program 2 retires in every block: it counts in the first three, and in none after them."""
 
-    def run(_: Any, programs: Sequence[Live], texts: Sequence[str], labels: Sequence[str]) -> ProgramRun:
+    def run(_: Any, programs: Sequence[AcceptedProgram], texts: Sequence[str], labels: Sequence[str]) -> ProgramRun:
         votes = np.array([[p.number % 2 for p in programs]] * len(texts), dtype=np.int8)
         notes: list[list[dict[str, Any]]] = [
             [{"retired": "crash", "row": 0}] if p.number == 2 else [] for p in programs
@@ -118,7 +118,7 @@ def test_a_program_that_retires_is_left_out_of_the_same_blocks_however_far_was_r
         for block in list(blocks):
             yield replace(block, texts=()), run(None, block.programs, block.texts, [])
 
-    monkeypatch.setattr(voting, "run_live", run)
+    monkeypatch.setattr(voting, "run_accepted", run)
     monkeypatch.setattr(voting, "need_ray", lambda: None)
     monkeypatch.setattr(spread, "votes_on_ray", all_ahead)
     here, elsewhere = filled(Warehouse.memory(), 60), filled(Warehouse.memory(), 60)
@@ -126,7 +126,10 @@ def test_a_program_that_retires_is_left_out_of_the_same_blocks_however_far_was_r
     other = stage.vote(elsewhere, block=10, ray=True)
     assert tables(here) == tables(elsewhere)
     assert one == other
-    assert here.scalar("SELECT count(*) FROM vote_blocks WHERE program_no = 2 AND n_votes > 0") == voting.TIRED
+    assert (
+        here.scalar("SELECT count(*) FROM vote_blocks WHERE program_no = 2 AND n_votes > 0")
+        == voting.MAX_RETIRED_BLOCKS
+    )
 
 
 @pytest.mark.slow
@@ -143,7 +146,7 @@ def test_votes_on_ray_equal_those_here_row_by_row(ray: Any) -> None:
 
 @pytest.mark.slow
 def test_a_layer_that_is_missing_in_a_worker_is_said_and_strict_refuses(ray: Any) -> None:
-    block = Block(Gap(0, 0, ()), (Live(1, "def label(text):\n    return 0", None),), np.array([0]), ["a"])
+    block = Block(Gap(0, 0, ()), (AcceptedProgram(1, "def label(text):\n    return 0", None),), np.array([0]), ["a"])
     [(_, run)] = spread.votes_on_ray(iter([block]), 1, ["x", "y"], refuse=["seccomp"])
     assert run.votes.tolist() == [[0]]
     assert "seccomp" in run.layers.says()

@@ -55,6 +55,32 @@ _BODIES: dict[str, str] = {
     "proc_fork": "import os\npid = os.fork()\nif pid == 0:\n    os._exit(0)\nreturn 'breach'",
     "proc_fork_bomb": "import os\nwhile True:\n    os.fork()",
     "proc_exec": "import os\nos.execv('/bin/touch', ['touch', '{canary}.exec'])",
+    "proc_limit_victim": _CTYPES + (
+        "b = ctypes.create_string_buffer(bytes([1, 0, 0, 0, 0, 0, 0, 0]) * 2)\n"
+        "return 'breach' if libc.syscall(302, {victim}, 0, b, None) == 0 else None"
+    ),
+    "proc_read_victims_limit": _CTYPES + (
+        "b = ctypes.create_string_buffer(16)\nreturn 'breach' if libc.syscall(302, {victim}, 7, None, b) == 0 else None"
+    ),
+    "proc_slow_victim": _CTYPES + "return 'breach' if libc.setpriority(0, {victim}, 19) == 0 else None",
+    "proc_slow_user": _CTYPES + "import os\nlibc.setpriority(2, os.getuid(), 19)",
+    "proc_io_priority_victim": _CTYPES + "return 'breach' if libc.syscall(251, 1, {victim}, 0x6000) == 0 else None",
+    "proc_affinity_victim": _CTYPES + (
+        "b = ctypes.create_string_buffer(b'\\x01' + b'\\0' * 127)\nreturn 'breach' if libc.syscall(203, {victim}, 128, b) == 0 else None"
+    ),
+    "proc_scheduler_victim": _CTYPES + (
+        "b = ctypes.create_string_buffer(4)\nreturn 'breach' if libc.syscall(144, {victim}, 5, b) == 0 else None"
+    ),
+    "proc_scheduler_attributes_victim": _CTYPES + (
+        "b = ctypes.create_string_buffer(bytes([48, 0, 0, 0, 5]) + bytes(43))\nreturn 'breach' if libc.syscall(314, {victim}, b, 0) == 0 else None"
+    ),
+    "proc_pidfd_victim": _CTYPES + "return 'breach' if libc.syscall(434, {victim}, 0) >= 0 else None",
+    "proc_tgkill_victim": _CTYPES + "return 'breach' if libc.syscall(234, {victim}, {victim}, 0) == 0 else None",
+    "proc_limit_parent": _CTYPES + (
+        "import os\nb = ctypes.create_string_buffer(16)\nlibc.syscall(302, os.getppid(), 6, b, None)\n"
+        "libc.syscall(302, os.getppid(), 9, b, None)\nlibc.syscall(302, os.getppid(), 0, b, None)\nreturn None"
+    ),
+    "proc_slow_parent": _CTYPES + "import os\nlibc.setpriority(0, os.getppid(), 19)\nlibc.syscall(144, os.getppid(), 5, ctypes.create_string_buffer(4))",
     "proc_kill_victim": "import os\nos.kill({victim}, 9)\nreturn 'breach'",
     "proc_kill_parent": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nreturn 'breach'",
     "proc_kill_all": "import os\nos.kill(-1, 9)\nreturn 'breach'",

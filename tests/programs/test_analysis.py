@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from factory.programs.analysis import correlations, disagreements, marginal_values, summarize, wilson
+from factory.programs.analysis import correlations, disagreements, summarize, wilson
 
 
 @pytest.mark.parametrize("classes", [2, 6, 151])
@@ -44,12 +44,6 @@ def test_kappa_is_one_for_a_copy_and_near_none_for_chance() -> None:
     assert kappa[0, 1] == 1.0
     assert abs(kappa[0, 2]) < 0.06
     assert np.isnan(kappa[0, 3])
-
-
-def test_the_marginal_value_is_what_the_score_loses() -> None:
-    votes = np.array([[0, -1], [1, 1]])
-    values = marginal_values(votes, lambda v: float((v >= 0).any(axis=1).mean()), names=["a", "b"])
-    assert values == [("a", 0.5), ("b", 0.0)]
 
 
 def test_disagreements_name_the_commonest_pair_with_texts() -> None:

@@ -17,7 +17,9 @@ SOURCE = "def label(text):\n    return 0"
 def test_the_probe_can_do_nothing_here() -> None:
     layers = run_programs([SOURCE], ["a"], ["x", "y"]).layers
     assert "executable_memory" in layers
-    assert list(layers) == ["open_read", "open_write", "list_folder", "socket", "fork", "kill", "executable_memory"]
+    assert {"open_read", "socket", "fork", "kill", "limit", "priority", "io_priority", "affinity", "scheduler"} < set(
+        layers
+    )
     assert layers.possible == ()
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from factory.errors import InputError
 from factory.programs import run_programs
-from factory.programs.sandbox.host.pool import vote_dtype
+from factory.programs.sandbox.host.result import vote_dtype
 
 LABELS = ["ham", "spam"]
 GOOD = (

@@ -150,14 +150,62 @@ def test_programs_that_vote_alike_or_never_are_dropped_and_the_bound_holds(
     assert "used up" in result.says[-1]
 
 
-def test_lists_of_rules_become_programs(warehouse: Warehouse, tmp_path: Path) -> None:
+def rules(word: str, label: str) -> str:
+    return json.dumps({"rules": [{"kind": "word", "value": word, "label": label}]})
+
+
+def test_lists_of_rules_are_kept_as_rules_and_vote(warehouse: Warehouse, tmp_path: Path) -> None:
     def answer(_: int, messages: list[dict[str, str]]) -> str:
-        word, label = ("win", "spam") if "for all labels" in str(messages) else ("song", "ham")
-        return json.dumps({"rules": [{"kind": "word", "value": word, "label": label}]})
+        return rules("win", "spam") if "for all labels" in str(messages) else rules("song", "ham")
 
     result = Recorder(tmp_path, answer).run(warehouse, programs=2, examples=2, form="rules")
     assert result.did["accepted"] == 2
+    found = warehouse.query("SELECT kind, source, prompt_version IS NOT NULL FROM programs ORDER BY program_no")
+    assert found[0] == ("rules", '{"rules":[{"kind":"word","label":"spam","value":"win"}]}', True)
     assert stage.vote(warehouse).did["votes"] == 120
+
+
+def test_a_list_is_repaired_and_what_cannot_be_repaired_is_left_out(warehouse: Warehouse, tmp_path: Path) -> None:
+    bad = {"kind": "regex", "value": "(?!x)y", "label": "spam"}
+
+    def answer(_: int, messages: list[dict[str, str]]) -> str:
+        if "for all labels" in str(messages):
+            if len(messages) > 2:
+                assert "rule 2: RE2 does not take the pattern '(?!x)y'" in messages[-1]["content"]
+                assert "use `with` and `unless`" in messages[-1]["content"]
+                return rules("win", "spam")
+            return json.dumps({"rules": [json.loads(rules("nothing", "spam"))["rules"][0], bad]})
+        return json.dumps({"rules": [json.loads(rules("song", "ham"))["rules"][0], {**bad, "label": "ham"}]})
+
+    result = Recorder(tmp_path, answer).run(warehouse, programs=2, candidates=2, examples=2, form="rules")
+    assert result.did["accepted"] == 2
+    sources = dict(warehouse.query("SELECT source, detail FROM programs"))
+    assert sources == {
+        '{"rules":[{"kind":"word","label":"spam","value":"win"}]}': None,
+        '{"rules":[{"kind":"word","label":"ham","value":"song"}]}': next(d for d in sources.values() if d),
+    }
+    assert "1 rules were left out: rule 2: RE2" in str(sources)
+
+
+def test_both_forms_take_turns_and_vote_together(warehouse: Warehouse, tmp_path: Path) -> None:
+    words = iter(["win", "song", "prize", "great"])
+
+    def answer(_: int, messages: list[dict[str, str]]) -> str:
+        word = next(words)
+        label = "spam" if word in ("win", "prize") else "ham"
+        return (
+            rules(word + " a" if word == "win" else word, label)
+            if "lists of rules" in str(messages)
+            else fenced(program(word, label))
+        )
+
+    result = Recorder(tmp_path, answer).run(warehouse, programs=2, candidates=4, examples=2, form="both")
+    assert result.did["accepted"] == 2
+    assert {row[0] for row in warehouse.query("SELECT DISTINCT json_extract_string(spec, 'form') FROM slots")} == {
+        "python",
+        "rules",
+    }
+    assert stage.vote(warehouse).did["votes"] > 0
 
 
 def test_votes_come_once_and_new_texts_and_programs_cost_their_part(warehouse: Warehouse) -> None:

@@ -55,10 +55,17 @@ CASES: dict[str, dict[str, Any]] = {
         "answer": PROGRAM,
     },
     "author_program_multi": {"values": {**_AUTHOR, "target": _TASK["labels"][:1]}, "demos": [], "answer": PROGRAM},
-    "author_rules": {
-        "values": _AUTHOR,
+    "author_rule_list": {
+        "values": {**_AUTHOR, "focus": _TASK["labels"][:1]},
         "demos": [],
-        "answer": {"rules": [{"kind": "word", "value": "how", "label": "question"}]},
+        "answer": {
+            "rules": [{"kind": "word", "value": "how", "label": "question", "weight": 2, "unless": ["know how"]}]
+        },
+    },
+    "author_rule_list_multi": {
+        "values": {**_AUTHOR, "target": _TASK["labels"][:1]},
+        "demos": [],
+        "answer": {"rules": [{"kind": "regex", "value": "^wh", "label": "yes", "with": ["oven"]}]},
     },
     "rewrite_passage": {
         "values": {**_WRITE, "style": TEXTS[:1], "passage": "The oven was invented in 1826. It changed baking."},

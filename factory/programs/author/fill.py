@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
 from factory.errors import InputError
+from factory.programs.author.knowledge import KNOWLEDGE, ask_knowledge
+from factory.programs.author.material import sample, seed_texts, texts_by_number
 from factory.result import Progress, StageResult, no_progress
 from factory.task import current_card, label_names
 from factory.warehouse.file import insert, next_no
@@ -16,10 +18,10 @@ if TYPE_CHECKING:
     from factory.llm import Engine
     from factory.llm.request import Request
     from factory.programs.author.loop import Candidate, Slot
+    from factory.programs.sandbox.host.pool import Pool, Sandbox
+    from factory.prompts import Prompt
     from factory.task import TaskCard
     from factory.warehouse.file import Warehouse
-
-KNOWLEDGE = ("heuristics", "keywords", "descriptions", "examples")
 
 
 def program_key(kind: str, target: str | None, source: str) -> str:
@@ -33,32 +35,29 @@ def author_programs(
     config: Mapping[str, Any],
     *,
     strict: bool = False,
+    sandbox: Sandbox = "kernel",
     budget: Any = None,
     progress: Progress = no_progress,
 ) -> StageResult:
     """See `factory.programs.stage.author`."""
     from factory import prompts
+    from factory.programs.author.answers import prompts_of
+    from factory.programs.sandbox.host.pool import shared_pool
 
     card = current_card(warehouse)
     _check(config)
-    name = "author_rules" if config["form"] == "rules" else "author_program"
-    prompt = prompts.load("author_program_multi" if card.kind == "multi" and name == "author_program" else name)
-    version = prompt.version
+    asking = prompts_of(str(config["form"]), card.kind)
+    version = "+".join(prompt.version for prompt in asking.values())
     if config["knowledge"]:
         version += "+" + prompts.load("author_knowledge").version
-    model = engine.model
-    whole = {
-        "config": dict(config),
-        "card": card.revision,
-        "prompt": version,
-        "model": [model.name, model.revision, model.adapter],
-    }
-    key = digest({"stage": "author", **whole})
+    model = [engine.model.name, engine.model.revision, engine.model.adapter]
+    key = digest({"stage": "author", "config": dict(config), "card": card.revision, "prompt": version, "model": model})
     found = warehouse.query("SELECT plan_no, done FROM plans WHERE stage = 'author' AND key = ?", [key])
     if found and found[0][1]:
         return _result(warehouse, found[0][0], config, skipped=True, says=())
     plan_no = found[0][0] if found else _freeze(warehouse, card, config, key, version)
-    return _fill(warehouse, engine, card, prompt, plan_no, config, strict=strict, budget=budget, progress=progress)
+    pool = shared_pool(strict, sandbox)
+    return _fill(warehouse, engine, card, asking, plan_no, config, pool=pool, budget=budget, progress=progress)
 
 
 def _check(config: Mapping[str, Any]) -> None:
@@ -86,12 +85,15 @@ def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key
         candidates=config["candidates"],
         variants=config["variants"],
         programs=config["programs"],
+        form=config["form"],
+        varied=config["varied"],
     )
     per_slot = int(config["examples"])
-    shown = _sample(warehouse, per_slot * max(1, config["variants"]), salt="examples")
+    windows = len(slots) if config["varied"] else max(1, config["variants"])
+    shown = sample(warehouse, per_slot * windows, salt="examples")
     if not shown:
         raise InputError("there are no training texts", where=warehouse.path, fix="Ingest the split `train` first")
-    seeds = _seed_texts(warehouse, card, int(config["seeds"]))
+    seeds = seed_texts(warehouse, card, int(config["seeds"]))
     with warehouse.lease() as db:
         plan_no = next_no(db, "plans", "plan_no")
         db.execute(
@@ -101,7 +103,7 @@ def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key
         )
         specs, parents = [], []
         for slot in slots:
-            first = slot.variant * per_slot
+            first = (slot.number if config["varied"] else slot.variant) * per_slot
             window = [shown[(first + i) % len(shown)] for i in range(min(per_slot, len(shown)))]
             specs.append(
                 json.dumps(
@@ -110,6 +112,7 @@ def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key
                         "variant": slot.variant,
                         "focus": list(slot.focus),
                         "target": slot.target,
+                        "form": slot.form,
                         "examples": window,
                         "seeds": seeds,
                     }
@@ -132,48 +135,19 @@ def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key
     return plan_no
 
 
-def _sample(warehouse: Warehouse, count: int, *, salt: str) -> list[int]:
-    """Text numbers of the split `train`, drawn by the hash of their content: the same texts wherever they were ingested."""
-    if count <= 0:
-        count = 1
-    rows = warehouse.query(
-        "SELECT text_no FROM texts WHERE text_no IN (SELECT text_no FROM split_texts WHERE split = 'train')"
-        " ORDER BY sha256(? || hex(content_hash)), content_hash LIMIT ?",
-        [salt, count],
-    )
-    return [row[0] for row in rows]
-
-
-def _seed_texts(warehouse: Warehouse, card: TaskCard, per_label: int) -> list[tuple[int, list[str]]]:
-    """Text numbers and label names of the gold seeds to show, so many for each label, in the card's order."""
-    if per_label <= 0:
-        return []
-    names = label_names(warehouse)
-    rows = warehouse.query(
-        "SELECT g.text_no, list_sort(list(DISTINCT g.label_no)), min(hex(t.content_hash)) AS h FROM gold g"
-        " JOIN texts t USING (text_no) JOIN split_texts s ON s.text_no = g.text_no AND s.split = 'seed' GROUP BY 1 ORDER BY h"
-    )
-    chosen: dict[int, list[str]] = {}
-    for name in card.label_names:
-        number = names.index(name)
-        having = [row for row in rows if number in row[1]][:per_label]
-        for text_no, numbers, _ in having:
-            chosen.setdefault(text_no, [names[i] for i in numbers if i >= 0])
-    return list(chosen.items())
-
-
 def _slots(warehouse: Warehouse, plan_no: int) -> list[tuple[Slot, dict[str, Any]]]:
     """The plan's slots as stored, with their specifications."""
     from factory.programs.author.loop import Slot
-    from factory.programs.author.rubrics import BROAD, FOCUSED, TARGETED
+    from factory.programs.author.rubrics import rubrics
 
     found = []
     rows = warehouse.query("SELECT slot_no, spec FROM slots WHERE plan_no = ? ORDER BY slot_no", [plan_no])
     for number, text in rows:
         spec = json.loads(text)
-        table = TARGETED if spec["target"] is not None else FOCUSED if spec["focus"] else BROAD
-        approach = next(rubric for rubric in table if rubric.name == spec["approach"])
-        found.append((Slot(number, approach, spec["variant"], tuple(spec["focus"]), spec["target"]), spec))
+        scope = "targeted" if spec["target"] is not None else "focused" if spec["focus"] else "broad"
+        approach = next(rubric for rubric in rubrics(scope, spec["form"]) if rubric.name == spec["approach"])
+        slot = Slot(number, approach, spec["variant"], tuple(spec["focus"]), spec["target"], spec["form"])
+        found.append((slot, spec))
     return found
 
 
@@ -182,11 +156,11 @@ def _fill(
     warehouse: Warehouse,
     engine: Engine,
     card: TaskCard,
-    prompt: Any,
+    asking: Mapping[str, Prompt],
     plan_no: int,
     config: Mapping[str, Any],
     *,
-    strict: bool,
+    pool: Pool,
     budget: Any,
     progress: Progress,
 ) -> StageResult:
@@ -197,22 +171,23 @@ def _fill(
     labels = label_names(warehouse)
     planned = _slots(warehouse, plan_no)
     spec_of = {slot.number: spec for slot, spec in planned}
-    probe_texts = _texts(warehouse, _sample(warehouse, int(config["probe"]), salt="probe"))
+    probe_texts = texts_by_number(warehouse, sample(warehouse, int(config["probe"]), salt="probe"))
     probe = list(probe_texts.values())
-    shown = _texts(
+    shown = texts_by_number(
         warehouse,
         sorted({no for spec in spec_of.values() for no in [*spec["examples"], *[s[0] for s in spec["seeds"]]]}),
     )
     card_values = prompts.card_values(card)
-    knowledge = _knowledge(warehouse, engine, config, card_values, planned, shown, budget, progress)
+    knowledge = ask_knowledge(warehouse, engine, config, card_values, planned, shown, budget, progress)
     live = warehouse.query(
-        "SELECT source FROM programs WHERE state = 'accepted' AND kind = 'python' AND plan_no IS DISTINCT FROM ?",
+        "SELECT source, kind FROM programs WHERE state = 'accepted' AND kind IN ('python', 'rules')"
+        " AND plan_no IS DISTINCT FROM ?",
         [plan_no],
     )
     state = AuthorState(
         tuple(slot for slot, _ in planned),
         int(config["programs"]),
-        known_sources=tuple(plain_source(row[0]) for row in live),
+        known_sources=tuple(plain_source(*row) for row in live),
     )
     state, wanted = step(state, [])
     while wanted:
@@ -227,98 +202,43 @@ def _fill(
                 seeds=[{"text": shown[no], "label": ", ".join(names)} for no, names in spec["seeds"]],
                 knowledge=knowledge,
             )
-            if config["form"] == "rules" and slot.target is not None:
-                values["focus"] = values.pop("target")
-            names = [slot.target] if slot.target is not None else card.label_names
-            requests.append(prompt.request(values, engine.model, structured=engine.structured, labels=names))
-        answers = _ask(warehouse, engine, prompt, wanted, requests, probe, labels, config, strict, budget, progress)
+            names = [slot.target] if slot.target is not None else list(slot.focus) or card.label_names
+            request = asking[slot.form].request(values, engine.model, structured=engine.structured, labels=names)
+            requests.append(request)
+        answers = _ask(warehouse, engine, asking, wanted, requests, probe, labels, config, pool, budget, progress)
         state, wanted = step(state, answers)
-    _store(warehouse, plan_no, state.decided, labels, prompt.version)
+    versions = {form: prompt.version for form, prompt in asking.items()}
+    _store(warehouse, plan_no, state.decided, labels, versions)
     return _result(warehouse, plan_no, config, skipped=False, says=())
-
-
-def _knowledge(
-    warehouse: Warehouse,
-    engine: Engine,
-    config: Mapping[str, Any],
-    card_values: Mapping[str, Any],
-    planned: list[tuple[Slot, dict[str, Any]]],
-    shown: Mapping[int, str],
-    budget: Any,
-    progress: Progress,
-) -> str:
-    """What the model says it knows of the labels, asked once; empty if it is not wanted or gave nothing."""
-    if not config["knowledge"]:
-        return ""
-    from factory import prompts
-    from factory.llm import ask_parsed
-    from factory.llm.request import Failure
-
-    prompt = prompts.load("author_knowledge")
-    values = {**card_values, "kind": config["knowledge"], "examples": [shown[no] for no in planned[0][1]["examples"]]}
-    request = prompt.request(values, engine.model, structured=engine.structured)
-    found = ask_parsed(
-        warehouse,
-        engine,
-        [(request, 0)],
-        lambda _, text: str(prompt.parse(text)),
-        again=prompt.ask_again,
-        tries=2,
-        stage="author",
-        budget=budget,
-        progress=progress,
-    )[0]
-    return "" if isinstance(found, Failure) else found.value
 
 
 def _ask(
     warehouse: Warehouse,
     engine: Engine,
-    prompt: Any,
+    asking: Mapping[str, Prompt],
     slots: list[Slot],
     requests: list[Request],
     probe: list[str],
     labels: list[str],
     config: Mapping[str, Any],
-    strict: bool,
+    pool: Pool,
     budget: Any,
     progress: Progress,
 ) -> list[Candidate]:
-    """Ask for a round of slots; parse, check and probe every answer, and have it repaired within bounds."""
-    from factory import prompts
+    """Ask for a round of slots; parse, check and try every answer, and have it repaired within bounds."""
     from factory.llm import ask_parsed
     from factory.llm.request import Failure
-    from factory.programs.author.loop import Candidate, fault_of
-    from factory.programs.sandbox.host.pool import shared_pool
+    from factory.programs.author.answers import Reader
+    from factory.programs.author.loop import Candidate
 
-    pool = shared_pool(strict)
-    targets: dict[str, str | None] = {}
-    for slot, request in zip(slots, requests, strict=True):
-        targets[request.key] = slot.target
-    last: dict[str, tuple[str, str]] = {}
-    origin = {request.key: request.key for request in requests}
-
-    def parse(request: Request, text: str) -> tuple[str, Any]:
-        first = origin[request.key]
-        source = _source(prompt, text, labels, targets[first])
-        last[first] = (request.key, source)
-        run = pool.run([source], probe, labels, target=targets[first])
-        fault = fault_of(run.votes[:, 0], run.status[:, 0], run.refusals.get(0), run.notes[0])
-        if fault is not None and not (config["form"] == "rules" and fault.code in ("never_votes", "constant")):
-            raise prompts.ParseFailure(fault.code, fault.words)
-        return source, run.votes[:, 0].copy()
-
-    def again(request: Request, answer: str, failure: Any) -> Request:
-        following: Request = prompt.ask_again(request, answer, failure)
-        origin[following.key] = origin[request.key]
-        return following
-
+    slot_of = {request.key: slot for slot, request in zip(slots, requests, strict=True)}
+    reader = Reader(pool, probe, labels, asking, slot_of)
     found = ask_parsed(
         warehouse,
         engine,
         [(request, 0) for request in requests],
-        parse,
-        again=again,
+        reader.parse,
+        again=reader.again,
         tries=1 + int(config["repairs"]),
         stage="author",
         budget=budget,
@@ -327,46 +247,19 @@ def _ask(
     candidates = []
     for slot, request, outcome in zip(slots, requests, found, strict=True):
         if isinstance(outcome, Failure):
-            key, source = last.get(request.key, (request.key, None))
-            candidates.append(Candidate(slot, source, None, outcome.reason, outcome.detail, key, 0))
+            candidates.append(reader.unrepaired(slot, request, outcome.reason, outcome.detail))
         else:
-            source, votes = outcome.value
-            candidates.append(
-                Candidate(slot, source, votes, request_key=outcome.request_key, sample_no=outcome.sample_no)
-            )
+            key, sample_no = outcome.request_key, outcome.sample_no
+            candidates.append(Candidate(slot, *outcome.value, request_key=key, sample_no=sample_no))
     return candidates
 
 
-def _source(prompt: Any, text: str, labels: list[str], target: str | None) -> str:
-    """The Python source of an answer; a list of rules becomes one.
-
-    Raises:
-        ParseFailure: There is none.
-    """
-    from factory import prompts
-    from factory.programs.rules import rules_to_python
-
-    if prompt.form != "json":
-        return str(prompt.parse(text))
-    names = labels if target is None else [target]
-    source, dropped = rules_to_python(prompt.parse(text, labels=names).get("rules") or [], names, target=target)
-    if source is None:
-        raise prompts.ParseFailure("no_rules", "None of the rules can be used: " + "; ".join(dropped[:5]) + ".")
-    return source
-
-
-def _texts(warehouse: Warehouse, numbers: list[int]) -> dict[int, str]:
-    """Texts by number, in the order of the numbers given."""
-    rows = dict(
-        warehouse.query("SELECT text_no, text FROM texts WHERE text_no IN (SELECT unnest(?::INTEGER[]))", [numbers])
-    )
-    return {number: rows[number] for number in numbers}
-
-
 # Writing ----------------------------------------------------------------------------------------------------------------------
-def _store(warehouse: Warehouse, plan_no: int, decided: tuple[Candidate, ...], labels: list[str], version: str) -> None:
+def _store(
+    warehouse: Warehouse, plan_no: int, decided: tuple[Candidate, ...], labels: list[str], versions: Mapping[str, str]
+) -> None:
     """Programs, slots and events of a finished plan, in one transaction."""
-    from factory.programs.author.loop import coverage_flag
+    from factory.programs.trial import coverage_flag
 
     with warehouse.lease() as db:
         known = {
@@ -377,7 +270,7 @@ def _store(warehouse: Warehouse, plan_no: int, decided: tuple[Candidate, ...], l
             slot = candidate.slot
             reason, detail = candidate.drop_reason, candidate.detail
             if reason is None and candidate.votes is not None:
-                detail = coverage_flag(candidate.votes)
+                detail = detail or coverage_flag(candidate.votes)
             accepted = reason is None
             db.execute(
                 "UPDATE slots SET state = ?, drop_reason = ?, detail = ?, request_key = ?, sample_no = ?"
@@ -394,7 +287,7 @@ def _store(warehouse: Warehouse, plan_no: int, decided: tuple[Candidate, ...], l
             )
             if candidate.source is None:
                 continue
-            key = program_key("python", slot.target, candidate.source)
+            key = program_key(slot.form, slot.target, candidate.source)
             if key in known:
                 continue
             known.add(key)
@@ -405,7 +298,7 @@ def _store(warehouse: Warehouse, plan_no: int, decided: tuple[Candidate, ...], l
                     "program_no": [number],
                     "program_key": [key],
                     "name": [slot.name],
-                    "kind": ["python"],
+                    "kind": [slot.form],
                     "origin": ["model"],
                     "target_label_no": [None if slot.target is None else labels.index(slot.target)],
                     "source": [candidate.source],
@@ -413,7 +306,7 @@ def _store(warehouse: Warehouse, plan_no: int, decided: tuple[Candidate, ...], l
                     "slot_no": [slot.number],
                     "request_key": [candidate.request_key],
                     "sample_no": [candidate.sample_no],
-                    "prompt_version": [version],
+                    "prompt_version": [versions[slot.form]],
                     "state": ["accepted" if accepted else "rejected"],
                     "drop_reason": [reason],
                     "detail": [detail],

@@ -1,23 +1,21 @@
 """The authoring loop as a pure core: the plan of slots, what each prompt is given, and what becomes of the answers.
 
 Alchemist (arXiv 2407.11004) asks for ten programs with one prompt and keeps whatever comes. Here a plan of approaches x variants
-makes programs differ by design; every answer is probed in the sandbox, repaired by showing the model our own words about its
-error, and accepted in slot order, never in order of arrival.
+makes programs differ by design; every answer is tried on texts, repaired by showing the model our own words about its error, and
+accepted in slot order, never in order of arrival.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from factory.programs.author.rubrics import BROAD, FOCUSED, TARGETED, VARIANTS, Rubric
+from factory.programs.author.rubrics import VARIANTS, Rubric, rubrics
 from factory.programs.author.similar import functional_hash, near_copy, plain_source
-
-NEARLY_ALL = 0.98
-"""A coverage from which a program is flagged: it hardly ever abstains."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,7 @@ class Slot:
         variant: Index into `VARIANTS`.
         focus: Labels it speaks of; empty for all.
         target: The one label of a `multi` task, or None.
+        form: `python` or `rules`.
     """
 
     number: int
@@ -37,12 +36,13 @@ class Slot:
     variant: int
     focus: tuple[str, ...] = ()
     target: str | None = None
+    form: str = "python"
 
     @property
     def name(self) -> str:
         """A name for people: `"vocabulary-common-1"`, `"spam-sure-names-4"`."""
         about = self.target or (self.focus[0] if len(self.focus) == 1 else "group" if self.focus else "")
-        slug = "".join(c if c.isalnum() else "_" for c in about.lower())[:40]
+        slug = re.sub(r"[\W_]+", "_", about.lower()).strip("_")[:40]
         parts = [slug] if slug else []
         return "-".join([*parts, self.approach.name, VARIANTS[self.variant][0], str(self.number + 1)])
 
@@ -53,12 +53,20 @@ class Slot:
 
 
 def plan_slots(
-    labels: Sequence[str], *, kind: str, candidates: int, variants: int = 4, programs: int | None = None
+    labels: Sequence[str],
+    *,
+    kind: str,
+    candidates: int,
+    variants: int = 4,
+    programs: int | None = None,
+    form: str = "python",
+    varied: bool = True,
 ) -> list[Slot]:
     """The slots of a plan; a longer plan begins with a shorter one.
 
     A `single` task alternates programs that speak of all labels with programs that speak of one label (of a few, where there are
-    more labels than programs to give them). A `multi` task goes round the labels, approach by approach.
+    more labels than programs to give them). A `multi` task goes round the labels, approach by approach. No approach comes twice
+    with the same variant for the same labels, as long as there are others.
 
     Args:
         labels: Label names in the card's order.
@@ -66,29 +74,39 @@ def plan_slots(
         candidates: How many slots.
         variants: How many of `VARIANTS` to use, 1 to 4.
         programs: How many accepted programs are wanted (decides the size of label groups); `candidates` by default.
+        form: `python`, `rules`, or `both`, which takes turns so that every approach is asked for in either.
+        varied: False repeats the variants of programs that speak of one label, as the pipelines were recorded.
     """
     variants = max(1, min(variants, len(VARIANTS)))
+
+    def form_at(place: int, round_no: int) -> str:
+        return form if form != "both" else ("python", "rules")[(place + round_no) % 2]
+
     slots: list[Slot] = []
     if kind == "multi":
         for number in range(candidates):
             round_no, at = divmod(number, len(labels))
-            approach = TARGETED[round_no % len(TARGETED)]
-            slots.append(Slot(number, approach, (round_no // len(TARGETED)) % variants, target=labels[at]))
+            mine = form_at(at, round_no)
+            table = rubrics("targeted", mine)
+            variant = (round_no // len(table)) % variants
+            slots.append(Slot(number, table[round_no % len(table)], variant, target=labels[at], form=mine))
         return slots
     wanted = programs or candidates
     per_group = -(-len(labels) // max(1, min(len(labels), wanted // 2)))
     groups = [tuple(labels[i : i + per_group]) for i in range(0, len(labels), per_group)]
-    broad = focused = 0
+    size = {scope: len(rubrics(scope, "python")) for scope in ("broad", "focused")}
     for number in range(candidates):
+        count = number // 2
         if number % 2 == 0:
-            round_no, at = divmod(broad, len(BROAD))
-            slots.append(Slot(number, BROAD[at], (round_no + at) % variants))
-            broad += 1
+            round_no, at = divmod(count, size["broad"])
+            mine = form_at(at, round_no)
+            slots.append(Slot(number, rubrics("broad", mine)[at], (round_no + at) % variants, form=mine))
         else:
-            round_no, at = divmod(focused, len(groups))
-            approach = FOCUSED[round_no % len(FOCUSED)]
-            slots.append(Slot(number, approach, (round_no // len(FOCUSED) + round_no) % variants, focus=groups[at]))
-            focused += 1
+            round_no, at = divmod(count, len(groups))
+            turn, place = divmod(round_no, size["focused"])
+            mine = form_at(at, round_no)
+            variant = (turn + (place if varied else round_no)) % variants
+            slots.append(Slot(number, rubrics("focused", mine)[place], variant, focus=groups[at], form=mine))
     return slots
 
 
@@ -107,7 +125,7 @@ def values_of(
     seeds: Sequence[Mapping[str, str]] = (),
     knowledge: str = "",
 ) -> dict[str, Any]:
-    """The inputs of the prompt `author_program` (or `author_program_multi` for a slot with a target)."""
+    """The inputs of the slot's prompt."""
     described = {item["name"]: item for item in card_values["labels"]}
     values = {
         **card_values,
@@ -123,77 +141,6 @@ def values_of(
     else:
         values["focus"] = [described[name] for name in slot.focus]
     return values
-
-
-# Judging ----------------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Fault:
-    """Why a program cannot be taken as it is: a code, and our words to the model."""
-
-    code: str
-    words: str
-
-
-def fault_of(
-    votes: np.ndarray, status: np.ndarray, refusal: tuple[str, str] | None, notes: Sequence[Mapping[str, Any]]
-) -> Fault | None:
-    """What is wrong with a program, from one run over the probe texts.
-
-    Args:
-        votes: `[n]`.
-        status: `[n]` words as in `pool.STATUS`.
-        refusal: Code and words if it never ran.
-        notes: Its failures, as `ProgramRun.notes` has them.
-    """
-    if refusal is not None:
-        return Fault(f"refused_{refusal[0]}", f"The program is not accepted: {refusal[1]}.")
-    n = max(len(votes), 1)
-    failed = {
-        name: int((status == name).sum())
-        for name in ("exception", "bad value", "timeout", "memory", "crash", "retired")
-    }
-    words = next(
-        (str(note.get("words", "")) for note in notes if note.get("status") in failed and note.get("words")), ""
-    )
-    if failed["timeout"] or failed["retired"]:
-        return Fault(
-            "too_slow",
-            "The program takes too long on some texts: a loop that does not end, or a pattern that backtracks.",
-        )
-    if failed["memory"] or failed["crash"]:
-        return Fault("breaks", "The program uses up the memory or crashes on some texts.")
-    if failed["exception"] > 0:
-        return Fault(
-            "raises", f"The program raises an exception on some texts: {words}." if words else "The program raises."
-        )
-    if failed["bad value"] > 0:
-        return Fault(
-            "bad_value",
-            f"The program {words}. Return one of the label names exactly, or None." if words else "Wrong value.",
-        )
-    given = votes[votes >= 0]
-    if len(given) == 0 and n >= 50:
-        return Fault(
-            "never_votes",
-            "The program returned None for every one of many texts of the corpus. Its cues are too narrow.",
-        )
-    if n >= 50 and len(given) == n and len(np.unique(given)) == 1:
-        return Fault(
-            "constant", "The program returned the same label for every one of many texts. Return None without evidence."
-        )
-    return None
-
-
-def coverage_flag(votes: np.ndarray) -> str | None:
-    """A remark on a program that covers nearly everything or next to nothing, or None."""
-    if len(votes) < 50:
-        return None
-    coverage = float((votes >= 0).mean())
-    if coverage >= NEARLY_ALL:
-        return f"hardly ever abstains: votes on {coverage:.1%} of the probe texts"
-    if coverage <= 0.002:
-        return f"hardly ever votes: on {coverage:.2%} of the probe texts"
-    return None
 
 
 # Accepting in slot order ---------------------------------------------------------------------------------------------------
@@ -271,13 +218,13 @@ def step(state: AuthorState, answers: Sequence[Candidate]) -> tuple[AuthorState,
                 candidate = replace(
                     candidate, drop_reason="votes_alike", detail="votes exactly as another program on the probe texts"
                 )
-            elif near_copy(source, [*state.known_sources, *sources]) is not None:
+            elif near_copy(plain_source(source, candidate.slot.form), [*state.known_sources, *sources]) is not None:
                 candidate = replace(
                     candidate, drop_reason="near_copy", detail="nearly the same text as another program"
                 )
             else:
                 hashes.append(seen)
-                sources.append(plain_source(source))
+                sources.append(plain_source(source, candidate.slot.form))
         decided.append(candidate)
     state = replace(state, decided=tuple(decided), _hashes=tuple(hashes), _sources=tuple(sources))
     if state.finished:

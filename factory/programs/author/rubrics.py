@@ -112,3 +112,92 @@ TARGETED = (
     ),
 )
 """Approaches of programs for one label of a task where a text has any number of labels."""
+
+RULE_BROAD = (
+    Rubric(
+        "vocabulary",
+        "many words for every label",
+        "Vocabulary, for all labels. The words that texts of each label typically use, as `word` rules, with `contains` for"
+        " beginnings that occur inside no other word. Many rules of weight 1, about as many for each label, so that the label"
+        " with the most of its words wins.",
+    ),
+    Rubric(
+        "phrases",
+        "fixed phrases and patterns, the more telling the heavier",
+        "Phrases and patterns, for all labels. Fixed expressions of two to four words as `word` rules; words in sequence with"
+        " small gaps, amounts, numbers, links and addresses as `regex` rules. The more telling a phrase, the larger its weight.",
+    ),
+    Rubric(
+        "form",
+        "how the text is built: first words, punctuation, length, digits, capitals",
+        "Form, for all labels that have one. How the text is built rather than its subject: its first words (`starts_with`),"
+        " question words and what follows them, punctuation, digits, capitals (`(?-i)`), links, repeated characters, length as"
+        " a pattern. Vote only where the form really tells the labels apart.",
+    ),
+    Rubric(
+        "weighing",
+        "evidence of several kinds with weights, and what takes it back",
+        "Weighing, for all labels. Evidence of different kinds and strength: weight 3 or 5 for what is nearly sure, 1 for a"
+        " hint that needs others beside it, and `unless` wherever a neighbouring label uses the same words.",
+    ),
+)
+"""Approaches of lists of rules that speak of all labels."""
+
+RULE_FOCUSED = (
+    Rubric(
+        "sure",
+        "sure signs, any one of which is enough",
+        "Sure signs of the one label (or the few labels) named above. Words, phrases and patterns that hardly ever occur in"
+        " texts of any other label, in as many forms as you can think of; any one of them is enough.",
+    ),
+    Rubric(
+        "together",
+        "two weaker signs that occur together",
+        "Weaker signs together, for the one label (or the few labels) named above. Every rule has a `with`: a cue that is not"
+        " enough by itself, and the cues of another kind of which one must be there too.",
+    ),
+    Rubric(
+        "apart",
+        "cues for the label unless cues of the labels it is confused with occur",
+        "What sets the one label (or the few labels) named above apart from those that it is most easily confused with. Broad"
+        " cues for it, each with an `unless` that lists the cues of the neighbouring labels that speak against it.",
+    ),
+)
+"""Approaches of lists that speak of one label, or of a few where there are many."""
+
+RULE_TARGETED = (
+    Rubric(
+        "sure",
+        "sure signs, and plain signs of other subjects",
+        "Sure signs. Rules for `yes` on words, phrases and patterns that hardly occur in texts without the label, weight 3."
+        " Rules for `no`, weight 1, on words that show plainly that the text is about something else: several other subjects.",
+    ),
+    Rubric(
+        "counting",
+        "counting cues, and where they stand",
+        "Counting. Many cues of the label for `yes`, weight 1 each, 2 where the text begins with one (`starts_with`); cues of"
+        " other subjects for `no` likewise. The larger sum wins.",
+    ),
+    Rubric(
+        "apart",
+        "telling a passing mention from the subject",
+        "Subject or passing mention. Cues of the label `with` words that make it the subject (actions, amounts, units, actors"
+        " that belong to it) for `yes`; cues of neighbouring labels, `unless` this label's cues are there, for `no`.",
+    ),
+)
+"""Approaches of lists for one label of a task where a text has any number of labels."""
+
+_TABLES = {
+    ("broad", "python"): BROAD, ("focused", "python"): FOCUSED, ("targeted", "python"): TARGETED,
+    ("broad", "rules"): RULE_BROAD, ("focused", "rules"): RULE_FOCUSED, ("targeted", "rules"): RULE_TARGETED,
+}  # fmt: skip
+
+
+def rubrics(scope: str, form: str) -> tuple[Rubric, ...]:
+    """The approaches of a form, in the same places for either.
+
+    Args:
+        scope: `broad` (of programs that speak of all labels), `focused` (of some), or `targeted` (of one, in a `multi` task).
+        form: `python` or `rules`.
+    """
+    return _TABLES[scope, form]

@@ -11,56 +11,28 @@ import json
 import marshal
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from factory.errors import InputError, SandboxError
 from factory.programs.sandbox.host.process import Layers, Process
+from factory.programs.sandbox.host.result import ProgramRun, note, seconds, take, vote_dtype
+
+Sandbox = Literal["kernel", "process"]
+"""What Python programs may run in. On Linux it is always a process that the kernel seals. Other systems cannot, and run them only
+where `process` says that a process of their own, with the static check and limits on time, is enough."""
+
+SANDBOX_VARIABLE = "LABEL_FACTORY_SANDBOX"
+"""Environment variable that says `process` for all that this process runs."""
 
 CHUNK = 10_000
 """Texts per task. Fixed: what a program with hidden state says must not depend on the number of workers."""
-
-STATUS = (
-    "ok", "abstain", "exception", "bad value", "timeout", "memory", "crash", "retired", "rejected"
-)  # fmt: skip
-"""Status by code. `retired`: the program was taken out after five timeouts or four deaths; `rejected`: it never ran."""
-
-
-@dataclass(frozen=True)
-class ProgramRun:
-    """What programs said of texts.
-
-    Attributes:
-        votes: `[n, m]`, label index, -1 abstains or failed; int8 up to 127 classes, int16 up to 32,767, int32 beyond. With a
-            `target`: 1 yes, 0 no, -1 abstains or failed.
-        codes: `[n, m]` uint8, index into `STATUS`.
-        layers: What the kernel refuses, as proved.
-        refusals: Program index to `(code, words)` for each that was rejected.
-        notes: For each program, some failures: `{"row", "status", "words"}`, and `{"retired": ...}` where it was retired.
-    """
-
-    votes: np.ndarray
-    codes: np.ndarray
-    layers: Layers
-    refusals: dict[int, tuple[str, str]]
-    notes: list[list[dict[str, Any]]]
-
-    @property
-    def status(self) -> np.ndarray:
-        """`[n, m]`, the status in words."""
-        words: np.ndarray = np.array(STATUS, dtype=object)[self.codes]
-        return words
-
-
-def vote_dtype(classes: int) -> type[np.signedinteger]:
-    """The narrowest signed integer that holds every class index and -1."""
-    return np.int8 if classes <= 127 else np.int16 if classes <= 32_767 else np.int32
 
 
 class Pool:
@@ -75,7 +47,13 @@ class Pool:
     """
 
     def __init__(
-        self, workers: int | None = None, *, memory_mb: int = 256, strict: bool = False, refuse: Sequence[str] = ()
+        self,
+        workers: int | None = None,
+        *,
+        memory_mb: int = 256,
+        strict: bool = False,
+        sandbox: Sandbox = "kernel",
+        refuse: Sequence[str] = (),
     ) -> None:
         """Describe the pool; nothing is started yet.
 
@@ -83,10 +61,12 @@ class Pool:
             workers: Processes; the machine's cores by default, at most 8.
             memory_mb: Address space a program may add, in MiB.
             strict: Refuse to run unless every layer is on and the probe could do nothing.
+            sandbox: See `Sandbox`.
             refuse: Kernel layers to leave out, for tests of what still holds.
         """
         self.workers = workers or max(1, min(8, _cores()))
         self.strict = strict
+        self._accepts_process = sandbox == "process" or os.environ.get(SANDBOX_VARIABLE) == "process"
         self.memory_mb = memory_mb
         self._settings = json.dumps({"memory": memory_mb << 20, "refuse": sorted(refuse)})
         self._processes: list[Process] = []
@@ -121,6 +101,7 @@ class Pool:
     def _start(self) -> None:
         if self._processes and all(process.alive for process in self._processes):
             return
+        _check_system(self._accepts_process)
         self._processes = [p for p in self._processes if p.alive]
         while len(self._processes) < self.workers:
             self._processes.append(Process(self._settings))
@@ -153,6 +134,7 @@ class Pool:
         codes = np.zeros((n, m), dtype=np.uint8, order="F")
         refusals: dict[int, tuple[str, str]] = {}
         notes: list[list[dict[str, Any]]] = [[] for _ in sources]
+        cpu_s = [0.0] * m
         jobs: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
         starts = range(0, n, CHUNK) or [0]
         for place in product(starts, range(m)):
@@ -184,8 +166,9 @@ class Pool:
                         held = -1
                     classes = 2 if targets[at] is not None else len(labels)
                     with guard:
-                        _take(raw, votes[start:end, at], codes[start:end, at], classes)
-                        _note(said, at, start, refusals, notes)
+                        take(raw, votes[start:end, at], codes[start:end, at], classes)
+                        note(said, at, range(start, end), refusals, notes)
+                        cpu_s[at] += seconds(said)
             except BaseException as error:
                 errors.append(error)
 
@@ -194,7 +177,7 @@ class Pool:
             self._drive(work, m * len(starts), errors)
         for said in notes:
             said.sort(key=lambda note: int(note.get("row", -1)))
-        return ProgramRun(votes, codes, layers, dict(sorted(refusals.items())), notes)
+        return ProgramRun(votes, codes, layers, dict(sorted(refusals.items())), notes, cpu_s)
 
     def _drive(self, work: Callable[[Process], None], jobs: int, errors: list[BaseException]) -> None:
         """Have every worker, or one for a single job, do the work until it is done; the first of the errors is raised."""
@@ -223,6 +206,7 @@ def run_programs(
     *,
     target: str | None = None,
     strict: bool = False,
+    sandbox: Sandbox = "kernel",
     static_checks: bool = True,
 ) -> ProgramRun:
     """Run label programs over texts in the sandbox.
@@ -234,6 +218,7 @@ def run_programs(
         labels: Label names; votes are indices into them.
         target: The one label the programs speak of (tasks of kind `multi`).
         strict: Refuse unless every layer is on and proved.
+        sandbox: See `Sandbox`.
         static_checks: Whether the static allow-list applies. Without it the kernel layers hold alone.
 
     Returns:
@@ -251,44 +236,37 @@ def run_programs(
     for text in texts:
         if not isinstance(text, str):
             raise InputError(f"a text is a string, not {type(text).__name__}", where="run_programs")
-    return shared_pool(strict).run(sources, texts, labels, target=target, static_checks=static_checks)
+    return shared_pool(strict, sandbox).run(sources, texts, labels, target=target, static_checks=static_checks)
 
 
-_SHARED: dict[bool, Pool] = {}
+_SHARED: dict[tuple[bool, Sandbox], Pool] = {}
 _SHARED_LOCK = threading.Lock()
 
 
-def shared_pool(strict: bool = False) -> Pool:
-    """The process's pool: one worker per core, ended at exit."""
+def shared_pool(strict: bool = False, sandbox: Sandbox = "kernel") -> Pool:
+    """The process's pool: one worker per core, ended at exit. Nothing starts before a program runs."""
     with _SHARED_LOCK:
-        if strict not in _SHARED:
-            _SHARED[strict] = Pool(strict=strict)
-            atexit.register(_SHARED[strict].close)
-        return _SHARED[strict]
+        if (strict, sandbox) not in _SHARED:
+            pool = _SHARED[strict, sandbox] = Pool(strict=strict, sandbox=sandbox)
+            atexit.register(pool.close)
+        return _SHARED[strict, sandbox]
 
 
-def _take(raw: np.ndarray | None, votes: np.ndarray, codes: np.ndarray, classes: int) -> None:
-    """Check a worker's integers and put them into the columns. What is no known code is a bad value."""
-    if raw is None:
-        codes[:] = STATUS.index("crash")
+def _check_system(accepts_process: bool) -> None:
+    if sys.platform == "linux":
         return
-    is_vote = (raw >= 0) & (raw < classes)
-    votes[:] = np.where(is_vote, raw, -1)
-    known = (raw < 0) & (raw >= -8)
-    codes[:] = np.where(is_vote, 0, np.where(known, -raw, np.where(raw == -128, 6, 3)))
-
-
-def _note(
-    said: dict[str, Any], at: int, start: int, refusals: dict[int, tuple[str, str]], notes: list[list[dict[str, Any]]]
-) -> None:
-    if said.get("refused"):
-        refusals.setdefault(at, (str(said["refused"])[:40], str(said.get("words", ""))[:300]))
-    if said.get("retired"):
-        notes[at].append({"retired": str(said["retired"])[:40], "row": start})
-    for item in said.get("rows") or []:
-        if isinstance(item, dict) and isinstance(item.get("row"), int) and len(notes[at]) < 64:
-            words = "".join(c for c in str(item.get("words", "")) if c.isprintable())[:120]
-            notes[at].append({"row": start + item["row"], "status": str(item.get("status", ""))[:20], "words": words})
+    if not hasattr(os, "fork"):
+        raise SandboxError(
+            "Python programs need a system that can fork, and this one cannot",
+            where="sandbox",
+            fix="Run them on Linux or macOS; lists of rules (`author: {form: rules}`) run everywhere",
+        )
+    if not accepts_process:
+        raise SandboxError(
+            "this system's kernel cannot seal Python programs: they would run with your rights, held by the static check alone",
+            where="sandbox",
+            fix="Write `sandbox: process` into the step (or `--sandbox process`) if you trust them; lists of rules need nothing",
+        )
 
 
 def _checked_labels(labels: Sequence[str]) -> list[str]:

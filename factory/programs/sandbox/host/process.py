@@ -34,7 +34,7 @@ class Layers:
     Iterating gives `denied`: the attempts that failed.
 
     Attributes:
-        denied: Attempts that failed (`open_read`, `open_write`, `list_folder`, `socket`, `fork`, `kill`, `executable_memory`).
+        denied: Attempts that failed (`sealed.layers.ATTEMPTS` names them).
         possible: Attempts that worked.
         installed: Kernel layers that are on.
         missing: Kernel layer to why it is not on.
@@ -60,12 +60,23 @@ class Layers:
         return not self.possible and not self.missing
 
     def says(self) -> str:
-        """One line for a person."""
+        """One line for a person: what is on, or what is missing, what that means, and how to refuse it."""
         if self.complete:
             return f"sandbox: all layers on ({', '.join(self.installed)})"
-        gone = "; ".join(f"{name} ({why})" for name, why in self.missing.items()) or "none"
-        still = ", ".join(self.possible) or "nothing"
-        return f"sandbox: layers missing: {gone}; by raw system call a program could still do: {still}"
+        gone = "; ".join(f"{name} ({why})" for name, why in self.missing.items()) or "no layer"
+        still = list(dict.fromkeys(_MEANS[name] for name in self.possible))
+        means = (
+            f"a program that gets past the static check could {', '.join(still)}" if still else "the others still hold"
+        )
+        return f"sandbox: missing is {gone}; {means}; `strict: true` refuses to run without it"
+
+
+_MEANS = {
+    "open_read": "read files", "open_write": "write files", "list_folder": "list folders", "socket": "use the network",
+    "fork": "start processes", "kill": "send signals to processes of the same user", "executable_memory": "make machine code",
+} | dict.fromkeys(
+    ("limit", "priority", "io_priority", "affinity", "scheduler"), "slow or limit processes of the same user"
+)  # fmt: skip
 
 
 class Process:
@@ -73,6 +84,7 @@ class Process:
 
     def __init__(self, settings: str) -> None:
         self._settings = settings
+        self._has_namespaces = False
         self.watch_bytes = 0
         self._spawn()
 
@@ -128,6 +140,7 @@ class Process:
 
         possible = tuple(name for name in ATTEMPTS if name in said["possible"])
         missing = {str(name): str(why) for name, why in said["refused"].items()}
+        self._has_namespaces = "namespaces" not in missing
         if not said["tried"]:
             missing["probe"] = "the probe did not come back"
         return Layers(
@@ -201,6 +214,8 @@ class Process:
 
         with contextlib.suppress(psutil.Error):
             mine = psutil.Process(self.pid)
+            if self._has_namespaces:  # what remained outside, and the first process inside, wait for the worker proper
+                mine = mine.children()[0].children()[0]
             base = mine.memory_info().rss
             for child in mine.children():
                 with contextlib.suppress(psutil.Error):

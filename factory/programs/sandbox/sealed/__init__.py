@@ -1,6 +1,9 @@
 """The sealed side of the sandbox: everything here runs in worker processes and imports the standard library alone.
 
 policy    the static allow-list over the syntax tree
+returned  the texts that a program returns by name
+refused   how the static check says no
+state     what a program holds between two calls
 facades   the builtins and module members a program may use
 layers    kernel layers (seccomp, Landlock, namespaces, limits) and the probe that proves them
 child     one program over one chunk of texts, in a sealed process of its own

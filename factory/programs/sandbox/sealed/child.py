@@ -8,6 +8,10 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .refused import Refused
+from .returned import no_label
+from .state import HoldsIterator, changed, snapshot
+
 ABSTAIN, EXCEPTION, BAD_VALUE, TIMEOUT, MEMORY, CRASH, RETIRED, REJECTED, UNREACHED = (
     -1,
     -2,
@@ -65,7 +69,7 @@ def run(
     out: memoryview,
     status_fd: int,
     builtins: Mapping[str, Any],
-    compile_program: Callable[[str], Any],
+    compile_program: Callable[[str], tuple[Any, list[tuple[str, int]]]],
 ) -> None:
     """Load the program and write a code for every text from `start` on. Never returns to the worker's code.
 
@@ -78,7 +82,6 @@ def run(
         builtins: A program's builtins when it is checked.
         compile_program: The static check and compiler.
     """
-    from .policy import Refused
 
     def say(**what: Any) -> None:
         os.write(status_fd, (json.dumps(what)[:600] + "\n").encode())
@@ -86,19 +89,24 @@ def run(
     watch = Watch(texts)
     signal.signal(signal.SIGPROF, watch)
     signal.setitimer(signal.ITIMER_PROF, TICK_S, TICK_S)
+    namespace: dict[str, Any] = {"__name__": "program"}
+    texts_returned: list[tuple[str, int]] = []
     try:
-        namespace: dict[str, Any] = {"__name__": "program"}
         if task["static"]:
             namespace["__builtins__"] = dict(builtins)
-            code = compile_program(task["source"])
+            code, texts_returned = compile_program(task["source"])
         else:
             code = compile(task["source"], "<program>", "exec", dont_inherit=True)
         exec(code, namespace)
         label = namespace.get("label")
         if not callable(label):
             raise Refused("no_label", "there is no function `label(text)`")
+        held = snapshot(namespace) if task["static"] else None
     except Refused as refused:
         say(refused=refused.code, words=refused.words)
+        return
+    except HoldsIterator as error:
+        say(refused="state", words=f"`{error.args[0][:40]}` holds an iterator, which keeps its place between texts")
         return
     except RowTimeout:
         say(refused="slow", words="loading the program takes too long")
@@ -110,8 +118,31 @@ def run(
         code = "syntax" if isinstance(error, SyntaxError) else "raises"
         say(refused=code, words=f"loading the program raises {_name(error)}{_line(error)}")
         return
-    say(loaded=True)
-    _rows(label, task, texts, start, out, watch, say)
+    say(loaded=True, returns=_wrong_texts(texts_returned, task))
+    _rows(label, task, texts, start, out, watch, say, lambda: _state(namespace, held, watch))
+
+
+def _wrong_texts(found: list[tuple[str, int]], task: Mapping[str, Any]) -> str | None:
+    """Words on the first text that the program returns by name and that is not a label, or None."""
+    if task["target"] is not None:
+        return None
+    names = _numbers(task)
+    return next((f"in line {line} it {no_label(text, names)}" for text, line in found if text not in names), None)
+
+
+def _state(namespace: Mapping[str, Any], held: Mapping[str, Any] | None, watch: Watch) -> str | None:
+    """The name of what the program has changed since it was loaded, or None."""
+    if held is None:
+        return None
+    rows, watch.rows = watch.rows, None
+    try:
+        return changed(held, snapshot(namespace))
+    except HoldsIterator as error:
+        return str(error.args[0])
+    except (Exception, RowTimeout):
+        return "what it holds, too large to be looked at"
+    finally:
+        watch.rows = rows
 
 
 def _rows(
@@ -122,13 +153,14 @@ def _rows(
     out: memoryview,
     watch: Watch,
     say: Callable[..., None],
+    state: Callable[[], str | None],
 ) -> None:
-    names = {name: number for number, name in enumerate(task["labels"])}
-    code_of = names.get
-    slow = _yes_no(task["target"]) if task["target"] is not None else _index(len(names))
+    code_of = _numbers(task).get
+    slow = _yes_no(task["target"]) if task["target"] is not None else _index(_numbers(task))
     is_plain = task["target"] is None
     timeouts = memories = noted = 0
     position = start
+    looks = sorted({min(start + 1, len(texts)), min(start + 3, len(texts)), len(texts)})
     rows: Any = iter(texts)
     rows.__setstate__(start)
     watch.rows = rows
@@ -146,7 +178,17 @@ def _rows(
                     noted += 1
                     say(row=position, status="bad value", words=_describe(vote, task))
                 position += 1
-            break
+                if position >= looks[0]:
+                    break
+            while looks and position >= looks[0]:
+                looks.pop(0)
+                name = state()
+                if name is not None:
+                    say(retired="state", words="".join(c for c in name[:60] if c.isprintable()))
+                    return
+            if not looks:
+                break
+            continue
         except BaseException as error:
             if isinstance(error, RowTimeout):
                 if len(texts) - rows.__length_hint__() == position:
@@ -171,14 +213,18 @@ def _rows(
     say(done=True)
 
 
-def _index(count: int) -> Callable[[Any], int]:
+def _numbers(task: Mapping[str, Any]) -> dict[str, int]:
+    return {name: number for number, name in enumerate(task["labels"])}
+
+
+def _index(numbers: Mapping[str, int]) -> Callable[[Any], int]:
     """From what a program of a `single` task returned, if it is neither None nor a plain string, to a code."""
 
     def code(value: Any) -> int:
-        if type(value) is int or (isinstance(value, int) and not isinstance(value, bool)):
+        if isinstance(value, int) and not isinstance(value, bool):
             number = int.__index__(value)
-            return number if -1 <= number < count else BAD_VALUE
-        return BAD_VALUE
+            return number if -1 <= number < len(numbers) else BAD_VALUE
+        return numbers.get(str.__str__(value), BAD_VALUE) if isinstance(value, str) else BAD_VALUE
 
     return code
 
@@ -199,15 +245,13 @@ def _yes_no(target: str) -> Callable[[Any], int]:
 
 
 def _describe(value: Any, task: Mapping[str, Any]) -> str:
-    if type(value) is str:
-        shown = "".join(c for c in value[:40] if c.isprintable())
-        return (
-            f"returned the text `{shown}`, which is no label"
-            if task["target"] is None
-            else f"returned the text `{shown}`"
-        )
-    if type(value) is int:
-        return "returned a number that is no label's index"
+    if isinstance(value, str):
+        text = str.__str__(value)
+        if task["target"] is None:
+            return no_label(text, task["labels"])
+        return f"returned the text `{''.join(c for c in text[:40] if c.isprintable())}`, and not True, False or None"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return "returned a number that is not a label's index"
     return f"returned a value of type {type(value).__name__}"
 
 

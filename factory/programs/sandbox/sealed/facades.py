@@ -6,7 +6,12 @@ A real module is a way to every other (`re.enum.sys.modules`); a facade holds wh
 from __future__ import annotations
 
 import builtins
+import collections
+import decimal
+import enum
+import fractions
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -95,7 +100,8 @@ def build() -> dict[str, Any]:
         if name in _PACKAGES:
             continue
         module = importlib.import_module(name)
-        facades[name] = Facade(name, {member: getattr(module, member) for member in members if hasattr(module, member)})
+        found = {member: getattr(module, member) for member in members if hasattr(module, member)}
+        facades[name] = Facade(name, found | ({"Enum": _Enum, "IntEnum": _IntEnum} if name == "enum" else {}))
     for name, children in _PACKAGES.items():
         facades[name] = Facade(name, {child: facades[f"{name}.{child}"] for child in children})
     object.__setattr__(facades["collections"], "abc", facades["collections.abc"])
@@ -109,10 +115,33 @@ def _print(*values: Any, **options: Any) -> None:
     """Printing is allowed and shows nothing."""
 
 
+_PLAIN_TYPES = (
+    type(None), bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, range, slice, re.Pattern,
+    re.Match, collections.deque, Exception, enum.Enum, decimal.Decimal, fractions.Fraction,
+)  # fmt: skip
+
+
 def _type_of(value: Any, *rest: Any) -> type:
-    if rest:
-        raise TypeError("type() takes one argument here")
-    return type(value)
+    """The type of a plain value. That of a class or a function would make classes with any methods, and so read any attribute."""
+    found = type(value)
+    if rest or not issubclass(found, _PLAIN_TYPES):
+        raise TypeError("type() takes one plain value here")
+    return found
+
+
+class _ByValue(enum.EnumType):
+    """The metaclass of `Enum` here: a call finds a member, and never makes a class out of names given at run time."""
+
+    def __call__(cls, value: Any) -> Any:  # type: ignore[override]
+        return super().__call__(value)
+
+
+class _Enum(enum.Enum, metaclass=_ByValue):
+    pass
+
+
+class _IntEnum(enum.IntEnum, metaclass=_ByValue):
+    pass
 
 
 def _hasattr(value: Any, name: str) -> bool:

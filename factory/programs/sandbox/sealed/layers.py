@@ -19,8 +19,11 @@ from . import words
 LAYERS = ("unprivileged", "no_new_privs", "namespaces", "limits", "landlock", "seccomp")
 """The kernel layers, in the order they are put on."""
 
-ATTEMPTS = ("open_read", "open_write", "list_folder", "socket", "fork", "kill", "executable_memory")
-"""What the probe tries by raw system call."""
+ATTEMPTS = (
+    "open_read", "open_write", "list_folder", "socket", "fork", "kill", "limit", "priority", "io_priority", "affinity",
+    "scheduler", "executable_memory",
+)  # fmt: skip
+"""What the probe tries by raw system call; from `kill` to `scheduler` on another process of the same user."""
 
 NOBODY = 65534
 
@@ -41,6 +44,8 @@ _CALLS = {
     "set_robust_list": (273, 99), "rseq": (334, 293), "clock_gettime": (228, 113), "gettimeofday": (96, 169),
     "getrusage": (98, 165), "prlimit64": (302, 261), "getrandom": (318, 278), "seccomp": (317, 277),
     "close_range": (436, 436), "restart_syscall": (219, 128), "set_tid_address": (218, 96), "sched_getaffinity": (204, 123),
+    "sched_setaffinity": (203, 122), "sched_getscheduler": (145, 120), "sched_setscheduler": (144, 119),
+    "getpriority": (140, 141), "setpriority": (141, 140), "ioprio_get": (252, 31), "ioprio_set": (251, 30),
 }  # fmt: skip
 _CHILD = words(
     """
@@ -100,18 +105,23 @@ def seal_no_new_privs() -> str | None:
 
 
 def seal_namespaces() -> str | None:
-    """A network, IPC, host name and mount namespace of our own (through a user namespace where we are not root).
+    """A network, IPC, host name, mount and process namespace of our own (through a user namespace where we are not root).
 
-    The root of the new mount namespace is an empty read-only file system, so that no path leads anywhere.
+    Processes forked from now on are in the process namespace, and have no number for any process outside of it.
     """
     if not LINUX:
         return "this platform has none"
-    flags = 0x40000000 | 0x08000000 | 0x04000000 | 0x00020000
+    flags = 0x40000000 | 0x20000000 | 0x08000000 | 0x04000000 | 0x00020000
     if os.getuid() != 0:
         flags |= 0x10000000
     code = _call(272 if _X86 else 97, flags)
     if code != 0:
         return f"unshare: {_why(code)}"
+    return None
+
+
+def seal_root() -> str | None:
+    """An empty read-only file system as the root of our mount namespace, so that no path leads anywhere."""
     mount = 165 if _X86 else 40
     root, none, kind = (ctypes.c_char_p(word) for word in (b"/", b"none", b"tmpfs"))
     code = _call(mount, none, root, 0, 0x4000 | 0x40000, 0)
@@ -241,11 +251,24 @@ def die_with_parent() -> None:
         _libc.prctl(1, signal.SIGKILL, 0, 0, 0)
 
 
+def standing() -> list[object]:
+    """What another process of the same user can change of this one where seccomp is missing: limits, priorities, scheduling."""
+    if not LINUX:
+        return []
+    mask = ctypes.create_string_buffer(128)
+    limits: list[object] = [resource.getrlimit(number) for number in range(16)]
+    kept = [
+        _call(_number(name), *more)
+        for name, more in (("getpriority", (0, 0)), ("ioprio_get", (1, 0)), ("sched_getscheduler", (0,)))
+    ]
+    return [limits, kept, _call(_number("sched_getaffinity"), 0, 128, mask), mask.raw]
+
+
 def try_everything(victim: int) -> list[bool]:
     """Try, by raw system call, what no program may do.
 
     Args:
-        victim: The process that the signal 0 is sent to.
+        victim: Another process of the same user.
 
     Returns:
         For each of `ATTEMPTS` whether it worked.
@@ -264,5 +287,14 @@ def try_everything(victim: int) -> list[bool]:
         os._exit(0)
     results.append(child > 0)
     results.append(_call(_number("kill"), victim, 0) == 0)
+    nothing, mask = ctypes.create_string_buffer(16), ctypes.create_string_buffer(128)
+    _call(_number("sched_getaffinity"), 0, 128, mask)
+    results += [  # each sets what is set already
+        _call(_number("prlimit64"), victim, resource.RLIMIT_CORE, nothing, 0) == 0,
+        _call(_number("setpriority"), 0, victim, 20 - _call(_number("getpriority"), 0, 0)) == 0,
+        _call(_number("ioprio_set"), 1, victim, 0) == 0,
+        _call(_number("sched_setaffinity"), victim, 128, mask) == 0,
+        _call(_number("sched_setscheduler"), victim, 0, nothing) == 0,
+    ]
     results.append(_call(_number("mmap"), 0, 4096, 7, 0x22, -1, 0) > 0)
     return results

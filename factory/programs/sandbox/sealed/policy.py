@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import ast
 import string
+from typing import Any
 
 from . import words
 from .facades import BUILTIN_NAMES, MODULES
+from .refused import Refused, show
+from .returned import returned_texts
 
 MAX_BYTES = 40_000
 MAX_NODES = 12_000
@@ -38,36 +41,27 @@ _BLOCKED_ATTRIBUTES = frozenset(
     """
     )
 )
-_ENUM_BASES = frozenset({"Enum", "IntEnum", "StrEnum", "str", "int", "object"})
+_BASES = frozenset({"str", "int", "object"})
+_ENUMS = frozenset({("enum", "Enum"), ("enum", "IntEnum")})
+_SELF_MATCHING = frozenset(words("bool bytearray bytes dict float frozenset int list set str tuple"))
+"""Builtins whose class pattern `str(x)` gives the value itself; that of any other class reads attributes by computed names."""
+
 _DECORATORS = frozenset({"lru_cache", "cache"})
 
 
-class Refused(Exception):
-    """A program is refused.
-
-    Attributes:
-        code: `syntax`, `too_long`, `construct`, `import`, `member`, `attribute`, `name`, `no_label`.
-        words: What is wrong and where, in our words.
-    """
-
-    def __init__(self, code: str, words: str, line: int | None = None) -> None:
-        self.code = code
-        self.words = f"line {line}: {words}" if line else words
-        super().__init__(f"{code}: {self.words}")
-
-
-def compile_program(source: str) -> object:
+def compile_program(source: str) -> tuple[Any, list[tuple[str, int]]]:
     """Check a program and compile it.
 
     Returns:
-        The code object, annotations dropped and bare `except:` narrowed to `Exception`.
+        The code object, annotations dropped and bare `except:` narrowed to `Exception`; and the texts that it returns by name,
+        with their lines.
 
     Raises:
         Refused: The program leaves the allow-list.
     """
     tree = check(source)
     try:
-        return compile(tree, "<program>", "exec", dont_inherit=True, optimize=0)
+        return compile(tree, "<program>", "exec", dont_inherit=True, optimize=0), returned_texts(tree)
     except (SyntaxError, ValueError) as error:
         raise Refused("syntax", "not valid Python", getattr(error, "lineno", None)) from None
     except (RecursionError, MemoryError):
@@ -105,6 +99,9 @@ class _Checker:
 
     def __init__(self) -> None:
         self.bound: set[str] = set()
+        self.imported: dict[str, tuple[str, str]] = {}
+        self.changed: set[str] = set()
+        self.functions: set[str] = set()
         self.nodes = 0
 
     def run(self, tree: ast.Module) -> ast.Module:
@@ -126,33 +123,31 @@ class _Checker:
         return ast.fix_missing_locations(tree)
 
     def _bind(self, tree: ast.Module) -> None:
+        """Note every name that is bound anywhere, what is imported under it, and whether it is bound otherwise too."""
         for node in ast.walk(tree):
             self.nodes += 1
             if self.nodes > MAX_NODES:
                 raise Refused("too_long", f"the program has more than {MAX_NODES} syntax nodes")
-            if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-                self._take(node.id, node.lineno)
-            elif isinstance(node, ast.arg):
-                self._take(node.arg, node.lineno)
-            elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-                self._take(node.name, node.lineno)
-            elif isinstance(node, ast.alias):
-                self._take((node.asname or node.name).partition(".")[0], node.lineno)
-            elif (isinstance(node, ast.ExceptHandler) and node.name) or (
-                isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name
-            ):
-                self._take(node.name, node.lineno)
-            elif isinstance(node, ast.MatchMapping) and node.rest:
-                self._take(node.rest, node.lineno)
-            elif isinstance(node, (ast.Global, ast.Nonlocal)):
-                for name in node.names:
+            for name in _names_bound(node):
+                self._take(name, getattr(node, "lineno", None))
+                self.changed.add(name)
+            if isinstance(node, ast.FunctionDef):
+                self.functions.add(node.name)
+            elif isinstance(node, (ast.Import, ast.ImportFrom)):
+                for alias in node.names:
+                    whole = isinstance(node, ast.Import) and alias.asname is None
+                    name = alias.name.partition(".")[0] if whole else alias.asname or alias.name
+                    module = alias.name if isinstance(node, ast.Import) else node.module or ""
+                    found = (name if whole else module, "" if isinstance(node, ast.Import) else alias.name)
                     self._take(name, node.lineno)
+                    if self.imported.setdefault(name, found) != found:
+                        self.changed.add(name)
 
     def _take(self, name: str, line: int | None) -> None:
         if name.startswith("__"):
             if name == "__future__":
                 return
-            raise Refused("name", f"the name {_show(name)} begins with two underscores", line)
+            raise Refused("name", f"the name {show(name)} begins with two underscores", line)
         self.bound.add(name)
 
     def _visit(self, node: ast.AST, depth: int) -> None:
@@ -175,24 +170,24 @@ class _Checker:
     def _on_Import(self, node: ast.Import, line: int | None) -> None:
         for alias in node.names:
             if alias.name not in MODULES:
-                raise Refused("import", f"the module {_show(alias.name)} may not be imported", line)
+                raise Refused("import", f"the module {show(alias.name)} may not be imported", line)
 
     def _on_ImportFrom(self, node: ast.ImportFrom, line: int | None) -> None:
         if node.level or node.module is None or node.module not in MODULES:
-            raise Refused("import", f"the module {_show(node.module or '.')} may not be imported", line)
+            raise Refused("import", f"the module {show(node.module or '.')} may not be imported", line)
         for alias in node.names:
             if alias.name not in MODULES[node.module]:
-                raise Refused("member", f"{_show(node.module)} offers no {_show(alias.name)} here", line)
+                raise Refused("member", f"{show(node.module)} offers no {show(alias.name)} here", line)
 
     def _on_Name(self, node: ast.Name, line: int | None) -> None:
         if isinstance(node.ctx, ast.Load) and node.id not in self.bound and node.id not in BUILTIN_NAMES:
-            raise Refused("name", f"the name {_show(node.id)} is not known here", line)
+            raise Refused("name", f"the name {show(node.id)} is not known here", line)
 
     def _on_Attribute(self, node: ast.Attribute, line: int | None) -> None:
         if not isinstance(node.ctx, ast.Load):
             raise Refused("attribute", "setting an attribute is not allowed", line)
         if node.attr.startswith("_") or node.attr in _BLOCKED_ATTRIBUTES:
-            raise Refused("attribute", f"the attribute {_show(node.attr)} is not allowed", line)
+            raise Refused("attribute", f"the attribute {show(node.attr)} is not allowed", line)
         if node.attr == "format":
             value = node.value
             if not (isinstance(value, ast.Constant) and isinstance(value.value, str) and _plain_format(value.value)):
@@ -219,16 +214,34 @@ class _Checker:
     def _on_ClassDef(self, node: ast.ClassDef, line: int | None) -> None:
         if node.decorator_list or node.keywords:
             raise Refused("construct", "a class with decorators or keywords is not allowed", line)
-        for base in node.bases:
-            name = base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "")
-            if name not in _ENUM_BASES:
-                raise Refused("construct", "a class may only derive from Enum or IntEnum", line)
+        if not all(self._may_be_base(base) for base in node.bases):
+            raise Refused("construct", "a class may only derive from Enum or IntEnum", line)
         for item in node.body:
-            plain = isinstance(item, (ast.Assign, ast.AnnAssign, ast.Pass)) or (
-                isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant)
+            targets = (
+                item.targets
+                if isinstance(item, ast.Assign)
+                else [item.target]
+                if isinstance(item, ast.AnnAssign)
+                else []
             )
-            if not plain:
+            held = isinstance(item, ast.Pass) or (isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant))
+            plain = all(isinstance(target, ast.Name) and not target.id.startswith("_") for target in targets)
+            if not (held or targets) or not plain or any(map(self._is_function, ast.walk(item))):
                 raise Refused("construct", "a class may hold constants alone; use functions", line)
+
+    def _may_be_base(self, base: ast.expr) -> bool:
+        if isinstance(base, ast.Attribute):
+            module = base.value.id if isinstance(base.value, ast.Name) and base.value.id not in self.changed else ""
+            return (self.imported.get(module, ("", "?")) == ("enum", "")) and ("enum", base.attr) in _ENUMS
+        if not isinstance(base, ast.Name) or base.id in self.changed:
+            return False
+        return self.imported[base.id] in _ENUMS if base.id in self.imported else base.id in _BASES
+
+    def _is_function(self, node: ast.AST) -> bool:
+        return isinstance(node, ast.Lambda) or (isinstance(node, ast.Name) and node.id in self.functions)
+
+    def _on_Global(self, node: ast.Global, line: int | None) -> None:
+        raise Refused("state", "`global` keeps state between texts, and a vote may depend on its text alone", line)
 
     def _on_Try(self, node: ast.Try, line: int | None) -> None:
         for handler in node.handlers:
@@ -244,6 +257,29 @@ class _Checker:
     def _on_MatchClass(self, node: ast.MatchClass, line: int | None) -> None:
         if node.kwd_attrs:
             raise Refused("construct", "a class pattern with keywords is not allowed", line)
+        name = node.cls.id if isinstance(node.cls, ast.Name) and node.cls.id not in self.bound else ""
+        if node.patterns and name not in _SELF_MATCHING:
+            raise Refused(
+                "construct", "a class pattern with a part is allowed for builtin types such as `str(x)` alone", line
+            )
+
+
+def _names_bound(node: ast.AST) -> list[str]:
+    """The names that a node binds, imports apart."""
+    if isinstance(node, ast.Name):
+        return [] if isinstance(node.ctx, ast.Load) else [node.id]
+    if isinstance(node, ast.arg):
+        return [node.arg]
+    if isinstance(node, (ast.Global, ast.Nonlocal)):
+        return list(node.names)
+    named = (
+        ("name", "rest")
+        if isinstance(
+            node, (ast.FunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar, ast.MatchMapping)
+        )
+        else ()
+    )
+    return [name for key in named if (name := getattr(node, key, None))]
 
 
 def _plain_format(text: str) -> bool:
@@ -280,7 +316,3 @@ _PLAIN = {
 
 def _plain(kind: str) -> str:
     return _PLAIN.get(kind, f"the construct {kind}")
-
-
-def _show(name: str) -> str:
-    return "`" + "".join(c for c in name[:60] if c.isprintable()) + "`"

@@ -16,6 +16,7 @@ import signal
 import struct
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from . import child, facades, layers, policy
@@ -25,6 +26,8 @@ HARD_WALL_S = 15.0
 LOAD_S = 6.0
 MAX_DEATHS = 4
 MAX_NOTES = 8192
+RETIRED_FOR = ("timeout", "memory", "state")
+ROW_FAILURES = ("exception", "bad value", "timeout", "memory")
 
 
 class Worker:
@@ -38,36 +41,41 @@ class Worker:
         self.refused: dict[str, str] = {}
         self.statm = _open_statm()
         self._seal()
+        self.standing = layers.standing() if "seccomp" in self.refused else []
         gc.collect()
         gc.freeze()
         gc.disable()
 
-    def _put_on(self, layer: str, reason: str | None) -> None:
+    def _put_on(self, layer: str, seal: Callable[[], str | None]) -> None:
+        reason = "refused for a test" if layer in self.refuse else seal()
         if reason is not None:
             self.refused[layer] = reason
 
     def _seal(self) -> None:
         """What holds for the worker itself; a child adds limits and a narrower filter."""
-        if "namespaces" in self.refuse:
-            self._put_on("namespaces", "refused for a test")
-        else:
-            self._put_on("namespaces", layers.seal_namespaces())
-        if "unprivileged" in self.refuse:
-            self._put_on("unprivileged", "refused for a test")
-        else:
-            self._put_on("unprivileged", layers.seal_unprivileged())
+        self._put_on("namespaces", self._enter_namespaces)
+        self._put_on("unprivileged", layers.seal_unprivileged)
         layers.drop_capabilities()
-        self._put_on("no_new_privs", layers.seal_no_new_privs())
-        if "landlock" in self.refuse:
-            self._put_on("landlock", "refused for a test")
-        else:
-            self._put_on("landlock", layers.seal_landlock())
-        if "seccomp" in self.refuse:
-            self._put_on("seccomp", "refused for a test")
-        else:
-            self._put_on("seccomp", layers.seal_seccomp(None))
-        if "limits" in self.refuse:
-            self._put_on("limits", "refused for a test")
+        self._put_on("no_new_privs", layers.seal_no_new_privs)
+        if "namespaces" not in self.refused:  # changing the user has undone it
+            layers.die_with_parent()
+        self._put_on("landlock", layers.seal_landlock)
+        self._put_on("seccomp", lambda: layers.seal_seccomp(None))
+        self._put_on("limits", lambda: None)
+
+    def _enter_namespaces(self) -> str | None:
+        """Go on as the second process of a new process namespace; its first, and what remains outside, end when we do."""
+        reason = layers.seal_namespaces()
+        if reason is not None:
+            return reason
+        for _ in range(2):
+            pid = os.fork()
+            if pid:
+                os.closerange(0, 3)
+                os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 0xFF)
+            layers.die_with_parent()
+        self.statm = _open_statm()
+        return layers.seal_root()
 
     # ----------------------------------------------------------------------------------------------------------------------
     def serve(self, read_fd: int, write_fd: int) -> None:
@@ -125,6 +133,7 @@ class Worker:
             data += part
         os.close(read_fd)
         os.waitpid(pid, 0)
+        self.standing = layers.standing() if "seccomp" in self.refused else []
         possible = [name for name, worked in zip(layers.ATTEMPTS, data, strict=False) if worked]
         tried = len(data) == len(layers.ATTEMPTS)
         return {"refused": self.refused, "possible": possible if tried else list(layers.ATTEMPTS), "tried": tried}
@@ -157,6 +166,9 @@ class Worker:
                 notes["rows"].append({"row": reached, "status": end, "words": ""})
                 deaths += 1
             start = reached + 1
+            if notes.get("retired") == "state":  # no vote of the chunk depends on its text alone
+                _fill(codes, 0, n, child.RETIRED)
+                break
             if end in ("retired", "over") or deaths >= MAX_DEATHS:
                 notes.setdefault("retired", "timeout" if end != "crash" else "crash")
                 _fill(codes, _first_unreached(codes, n), n, child.RETIRED)
@@ -218,12 +230,19 @@ class Worker:
             if outcome:
                 _kill(pid)
         os.close(read_fd)
-        os.waitpid(pid, 0)
-        said = _notes(buffer, notes)
+        used = os.wait4(pid, 0)[2]
+        notes["cpu_s"] = notes.get("cpu_s", 0.0) + used.ru_utime + used.ru_stime
+        self._stand()
+        said = _notes(buffer, notes, n)
         return outcome or said or "crash"
 
+    def _stand(self) -> None:
+        """Where a child could change our limits or priority: end if one did, so that nothing but its own votes is lost."""
+        if self.standing and layers.standing() != self.standing:
+            os._exit(1)
 
-def _notes(buffer: bytes, notes: dict[str, Any]) -> str:
+
+def _notes(buffer: bytes, notes: dict[str, Any], n: int) -> str:
     """Take the child's JSON lines, distrusting every one of them; returns done, retired or nothing."""
     said = ""
     for line in buffer[:MAX_NOTES].splitlines():
@@ -235,15 +254,23 @@ def _notes(buffer: bytes, notes: dict[str, Any]) -> str:
             continue
         if note.get("loaded") is True:
             notes["loaded"] = True
+            notes["returns"] = str(note.get("returns") or "")[:300]
+            notes.pop("refused", None)
         elif note.get("done") is True:
             said = "done"
-        elif isinstance(note.get("retired"), str):
-            notes["retired"], said = note["retired"][:40], "retired"
+        elif note.get("retired") in RETIRED_FOR:
+            notes["retired"], said = note["retired"], "retired"
+            notes["words"] = str(note.get("words", ""))[:60]
         elif isinstance(note.get("refused"), str) and "loaded" not in notes:
             notes["refused"], notes["words"] = note["refused"][:40], str(note.get("words", ""))[:300]
-        elif isinstance(note.get("row"), int) and len(notes["rows"]) < 4 * child.NOTES:
+        elif (
+            type(note.get("row")) is int
+            and 0 <= note["row"] < n
+            and note.get("status") in ROW_FAILURES
+            and len(notes["rows"]) < 4 * child.NOTES
+        ):
             words = str(note.get("words", ""))[:120]
-            notes["rows"].append({"row": note["row"], "status": str(note.get("status", ""))[:20], "words": words})
+            notes["rows"].append({"row": note["row"], "status": note["status"], "words": words})
     return said
 
 
