@@ -18,7 +18,7 @@ STRICT = (
     "Refuse to run Python without every layer of the sandbox. Off: a process with the other layers still holds, and the run names"
     " the layer that is missing."
 )
-SANDBOX = "`process` lets Python run where the system has no kernel layers (not Linux), in a process of its own; rules need no sandbox."
+SANDBOX = "`process` lets Python run where the system has no kernel layers (not Linux), in a process of its own; rules need none."
 
 
 class AuthorParams(Params):

@@ -52,13 +52,15 @@ _LABELLED = re.compile(
     re.IGNORECASE,
 )
 _ASSISTS = re.compile(
-    rf"\W{{0,4}}(?:(?:{_SURE}\b[!,.:]{{0,3}} )?(?:{_HERE} (?:the|an?|your|some|one|two|three|four|five|\d+)(?: \w+){{0,2}} {KIND}\b"
+    rf"\W{{0,4}}(?:(?:{_SURE}\b[!,.:]{{0,3}} )?(?:{_HERE} "
+    rf"(?:the|an?|your|some|one|two|three|four|five|\d+)(?: \w+){{0,2}} {KIND}\b"
     r"|i(?:['’]ll|['’]d| will| would| can) (?:be happy|gladly|happily|help|write|rewrite|create|provide)"
     r"|please (?:provide|share|give)(?: me)? (?:with )?(?:the|a|some|more) (?:passage|text|label|message|detail|information)"
     r"|what (?:kind|type|sort) of (?:text|message|content|label|topic|passage)\b)"
     r"|(?:certainly|of course|absolutely|sure)\W{0,3}$"
     r"|i hope (?:this|that|it) (?:helps|works|meets|fits)"
-    r"|(?:please )?let me know if (?:you(?:['’]d| would)? (?:need|like|want|have) (?:any|more|another|further|other|changes|me to)|this )"
+    r"|(?:please )?let me know if (?:you(?:['’]d| would)? (?:need|like|want|have) "
+    r"(?:any|more|another|further|other|changes|me to)|this )"
     r"|(?:please )?feel free to (?:ask|let me know|modify|adjust|use)|would you like (?:me to|another|more|any)\b)",
     re.IGNORECASE,
 )
@@ -75,10 +77,14 @@ _EXPLAINS = re.compile(
     re.IGNORECASE,
 )
 _SO = r"\W{0,4}(?:(?:okay|ok|alright|hmm+|so|well|first|now|wait|right|got it)[,.!]? +)*+"
-_WILL = r"(?:i|we)(?:['’]ll| will| need to| have to| should| must| want to| am going to|['’]m going to| are going to| could| can| might)"
+_WILL = (
+    r"(?:i|we)(?:['’]ll| will| need to| have to| should| must| want to| am going to|['’]m going to| are going to| could| can"
+    r"| might)"
+)
 _PLANS = re.compile(
     rf"{_SO}(?:the user (?:want|ask|is ask|need|gave|provid|has|said|request)"
-    rf"|(?:{_WILL}|let(?: me|['’]s)|(?:my|the) task is to|i am asked to|to) (?:write|rewrite|create|craft|draft|produce|generate|compose"
+    rf"|(?:{_WILL}|let(?: me|['’]s)|(?:my|the) task is to|i am asked to|to) "
+    r"(?:write|rewrite|create|craft|draft|produce|generate|compose"
     rf"|come up with|think of|make up)\b[^.!?\n]{{0,60}}\b(?:{KIND}|label|scenario|customer|story)\b"
     r"|(?:my|the) task\b|let(?: me|['’]s) (?:think|try|start|analy[sz]e)\b"
     r"|the (?:given |source |original )?(?:passage|label|instructions?|guidelines?|prompt) "
@@ -86,7 +92,8 @@ _PLANS = re.compile(
     re.IGNORECASE,
 )
 _THINKS = re.compile(
-    rf"{_SO}(?:{_WILL} (?:mention|include|use the|make (?:it|this|sure)|avoid|keep (?:it|the)|focus on|think)|let(?: me|['’]s) (?:see|make)"
+    rf"{_SO}(?:{_WILL} (?:mention|include|use the|make (?:it|this|sure)|avoid|keep (?:it|the)|focus on|think)|"
+    rf"let(?: me|['’]s) (?:see|make)"
     r"|(?:the )?(?:source|request|goal) (?:is|says?|talks?|should|must|mentions?|asks?)\b)",
     re.IGNORECASE,
 )

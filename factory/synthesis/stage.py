@@ -196,12 +196,18 @@ def synthesize(warehouse: Warehouse, params: SynthesizeParams, call: Call) -> St
     Raises:
         InputError: An unknown label or filter, no seeds where the method needs them, nothing to retrieve from.
     """
-    _refuse_ignored(
-        method, texts_per_answer=texts_per_answer > 1, attributes=attributes, passages=passages, bands=bands,
-        passage_tokens=passage_tokens, first_passage=first_passage, label_check=label_check == "programs",
-    )  # fmt: skip
     card = current_card(warehouse)
     method, seeds, label_check = params.method, params.seeds, params.label_check
+    _refuse_ignored(
+        method,
+        texts_per_answer=params.texts_per_answer > 1,
+        attributes=params.attributes,
+        passages=params.passages,
+        bands=params.bands,
+        passage_tokens=params.passage_tokens,
+        first_passage=params.first_passage,
+        label_check=label_check == "programs",
+    )
     if seeds == "all" and not warehouse.scalar("SELECT count(*) FROM occurrences WHERE split = 'seed' AND kept"):
         seeds = "none"
     if method == "self_guide":

@@ -20,8 +20,8 @@ from factory.errors import ClusterError, SandboxError
 from factory.programs import stage
 from factory.programs import vote as voting
 from factory.programs.blocks import AcceptedProgram, Block, Gap, Voted
-from factory.programs.sandbox.host.result import ProgramRun
 from factory.programs.sandbox.host.process import Layers
+from factory.programs.sandbox.host.result import ProgramRun
 from factory.task import load_card, register
 from factory.warehouse.file import Warehouse
 from tests.programs import processes
