@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,7 @@ class Prompt:
         """The DSPy signature, for any DSPy program or optimiser; needs dspy."""
         from factory.prompts.signature import make_signature
 
-        return make_signature(self)
+        return make_signature(self.file, self.instructions)
 
     def adapter(self, *, labels: Sequence[str] | None = None, structured: bool = False) -> dspy.Adapter:
         """The DSPy adapter that renders and reads as the stages do, for `dspy.context(adapter=...)`; needs dspy.
@@ -63,7 +63,7 @@ class Prompt:
         """
         from factory.prompts.signature import make_adapter
 
-        return make_adapter(self, labels=labels, structured=structured)
+        return make_adapter(self.file, partial(self.chat, structured=structured), partial(self.parse, labels=labels))
 
     def messages(
         self, values: Mapping[str, Any], demos: Sequence[Mapping[str, Any]] = (), *, structured: bool = False
