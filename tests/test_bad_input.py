@@ -222,8 +222,7 @@ def test_what_asks_for_ray_says_how_to_install_it_before_anything_is_done(
     monkeypatch.setitem(sys.modules, "ray", None)
     prepare(tmp_path, {"pipeline.yaml": PIPELINE + "  - vote: {ray: true}\n"})
     monkeypatch.chdir(tmp_path)
-    said = told(*ON_RAY[name])
-    is_one_clear_line(said, 'needs ray, which is not installed. Run: pip install "label-factory[ray]"')
+    is_one_clear_line(*told(*ON_RAY[name]), 'not installed. Run: pip install "label-factory[ray]"')
     assert not (tmp_path / "out").exists()
 
 
