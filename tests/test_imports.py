@@ -56,18 +56,16 @@ POSIX = frozenset({"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty"})
 CHILD = ("factory.programs.sandbox.sealed.",)
 """What runs in the sealed process alone, where these modules are at hand."""
 
-KNOWN = frozenset(
+KNOWN: frozenset[str] = frozenset(
     {
         "circle of files: factory.export.card > factory.export.write",
         "circle of files: factory.predict.decide > factory.predict.load",
         "circle of folders: cluster > programs",
-        "circle of folders: corpus > synthesis",
         "circle of folders: denoise > review",
         "circle of folders: llm > prompts",
         "core factory.cluster.votes imports core factory.programs.blocks of another wing",
         "core factory.cluster.votes imports core factory.programs.sandbox.host.pool of another wing",
-        "core factory.cluster.votes imports core factory.programs.sandbox.host.process of another wing",
-        "core factory.corpus.near imports core factory.synthesis.filters of another wing",
+        "core factory.cluster.votes imports core factory.programs.sandbox.host.result of another wing",
         "core factory.evaluation.gold_sources imports core factory.corpus.file_stamps of another wing",
         "core factory.evaluation.gold_sources imports core factory.corpus.staging of another wing",
         "core factory.evaluation.speed imports core factory.predict.load of another wing",
@@ -86,9 +84,12 @@ KNOWN = frozenset(
         "core factory.review.pick imports core factory.denoise.models.joint of another wing",
         "core factory.review.pick imports core factory.denoise.votes of another wing",
         "core factory.synthesis.corpora imports core factory.corpus.passages of another wing",
-        "core factory.synthesis.fill imports core factory.corpus.decontaminate of another wing",
-        "core factory.synthesis.judge imports core factory.corpus.near of another wing",
+        "core factory.synthesis.filters imports core factory.corpus.near of another wing",
         "core factory.synthesis.materials imports core factory.corpus.retrieval of another wing",
+        "core factory.synthesis.measures imports core factory.corpus.near of another wing",
+        "core factory.synthesis.prepare imports core factory.corpus.decontaminate of another wing",
+        "core factory.synthesis.screen imports core factory.corpus.near of another wing",
+        "core factory.synthesis.votes imports core factory.programs.blocks of another wing",
         "core factory.synthesis.votes imports core factory.programs.sandbox.host.pool of another wing",
         "factory.llm.gateway imports factory.prompts, which stands above it",
         "factory.llm.journal imports fcntl of POSIX when it is loaded",
