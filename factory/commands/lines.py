@@ -106,13 +106,27 @@ def init(
     labels: Annotated[
         str | None, typer.Option(help="The labels, with commas between, where the file has none.")
     ] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="csv, jsonl, json, parquet, or lines: a text per line.")
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of a file that is not UTF-8; guessed otherwise.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Of a CSV file; guessed otherwise.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Names, with commas between, for a CSV file without a header line.")
+    ] = None,
+    label_separator: Annotated[
+        str | None, typer.Option(help="What stands between several labels in a cell; guessed otherwise.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a task card and a pipeline to start from, out of a file of texts."""
     from factory.corpus.init import write_start
 
     names = [name.strip() for name in (labels or "").split(",") if name.strip()]
-    written = write_start(csv, out, text=text, label=label, labels=names or None)
+    told = {"format": format_, "encoding": encoding, "delimiter": delimiter, "label_separator": label_separator}
+    told |= {"columns": [name.strip() for name in columns.split(",")] if columns else None}
+    given = {name: value for name, value in told.items() if value is not None}
+    written = write_start(csv, out, text=text, label=label, labels=names or None, told=given)
 
     def person() -> None:
         for line in written["says"]:

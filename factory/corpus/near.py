@@ -6,17 +6,30 @@ measured on the sets themselves, so what counts as a near-duplicate does not dep
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable
-
-import numpy as np
-
-from factory.synthesis.filters import normalise
 
 THRESHOLD = 0.8
 """Jaccard similarity from which two texts count as near-duplicates."""
 
 _PERMUTATIONS = 128
 _BANDS = (32, 4)
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, case folded, without punctuation."""
+    return re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())
+
+
+def normalise(text: str) -> str:
+    """What near-duplicates are compared by: NFKC, case folded, words and digits alone, single blanks.
+
+    Example:
+        >>> normalise("Hello,  WORLD!")
+        'hello world'
+    """
+    return " ".join(words(text))
 
 
 def shingles(text: str, n: int = 5) -> frozenset[str]:
@@ -89,22 +102,3 @@ def _minhash(parts: frozenset[str]) -> object:
     sketch = MinHash(num_perm=_PERMUTATIONS, seed=1)
     sketch.update_batch([part.encode("utf-8") for part in sorted(parts)])
     return sketch
-
-
-def near_in_space(vectors: np.ndarray, others: np.ndarray, threshold: float) -> np.ndarray:
-    """Whether each vector has a cosine similarity of at least `threshold` with one of the others.
-
-    Args:
-        vectors: float32 [n, d], unit length.
-        others: float32 [m, d], unit length.
-        threshold: -1 to 1.
-
-    Returns:
-        bool [n].
-    """
-    if len(others) == 0:
-        return np.zeros(len(vectors), bool)
-    return np.concatenate(
-        [(vectors[at : at + 1024] @ others.T).max(1) >= threshold for at in range(0, len(vectors), 1024)]
-        or [np.zeros(0, bool)]
-    )

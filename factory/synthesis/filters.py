@@ -7,11 +7,12 @@ label check and the quota are decided by the loop.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+from factory.corpus.near import normalise, words
 
 ORDER = (
     "unreadable", "refusal", "boilerplate", "placeholder", "noise", "too_short", "too_long", "language",
@@ -161,21 +162,6 @@ def copy_of_passage(text: str, passage: str | None, *, share: float = 0.7, n: in
     there = {tuple(source[at : at + n]) for at in range(len(source) - n + 1)}
     copied = sum(gram in there for gram in grams) / len(grams)
     return ("copy_of_passage", f"{copied:.2f} of its word {n}-grams") if copied >= share else None
-
-
-def normalise(text: str) -> str:
-    """What two texts are compared by: NFKC, case folded, words and digits alone, single blanks.
-
-    Example:
-        >>> normalise("Hello,  WORLD!")
-        'hello world'
-    """
-    return " ".join(words(text))
-
-
-def words(text: str) -> list[str]:
-    """The words of a text, case folded, without punctuation."""
-    return re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())
 
 
 def text_filters(

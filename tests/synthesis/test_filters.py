@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factory.corpus.near import NearIndex, jaccard, near_in_space, shingles
+from factory.corpus.near import NearIndex, jaccard, shingles
 from factory.synthesis import filters
 
 REAL = [
@@ -107,11 +107,3 @@ def test_the_index_finds_what_comparing_with_all_finds(texts: list[list[str]], q
         if jaccard(shingles(" ".join(words)), shingles(" ".join(query))) >= index.threshold
     }
     assert dict(index.find_all(" ".join(query))) == wanted
-
-
-def test_near_in_space_is_a_cosine_threshold() -> None:
-    import numpy as np
-
-    vectors = np.array([[1, 0], [0, 1]], np.float32)
-    assert near_in_space(vectors, np.array([[0.9, 0.1]], np.float32), 0.8).tolist() == [True, False]
-    assert near_in_space(vectors, np.zeros((0, 2), np.float32), 0.8).tolist() == [False, False]
