@@ -46,6 +46,7 @@ class ExportSpec:
         trust: Calibration to carry along: `temperature`, `conformal`, `abstain`, `scope`, and how many `texts` it is from.
         scope: Arrays that scope is judged by, from `factory.predict.scope.fit_scope`.
         facts: Name to value for the card: data, spend, choices.
+        text_columns: The columns that the texts were read from, one or more possibilities: where `predict` looks for texts.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ExportSpec:
     trust: Mapping[str, Any] = field(default_factory=dict)
     scope: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    text_columns: Sequence[Sequence[str]] = ()
 
 
 def write_export(
@@ -85,7 +87,7 @@ def write_export(
         draft.mkdir(parents=True)
         kind, inference = _write_model(student, encoder, draft)
         inference |= {"kind": kind, "labels": list(spec.labels), "multi": spec.multi, "fields": list(spec.fields)}
-        inference |= {"trust": dict(spec.trust)}
+        inference |= {"trust": dict(spec.trust), "text_columns": [list(names) for names in spec.text_columns]}
         write_json(draft / "inference.json", inference)
         write_json(draft / "labels.json", list(spec.labels))
         save_scope(spec.scope, draft)

@@ -13,6 +13,9 @@ from factory.files.open import open_source
 from factory.files.values import as_text, is_missing, surrogate_fault, text_fault
 
 
+_FIXES = {"not_utf8": "Say --encoding cp1252, or another", "lone_surrogate": "Mend the row, or take it out"}
+
+
 @dataclass(frozen=True)
 class Chunk:
     """Some rows of a file.
@@ -94,11 +97,8 @@ class TextFile:
             missing = is_missing(value, untyped=self.source.kind == "csv")
             fault = None if missing else text_fault(value, name, encoding=self.options.encoding, most=None)
             if fault is not None:
-                raise InputError(
-                    f"{fault[0]}: {fault[1]}",
-                    where=self._place(row_no),
-                    fix="Name another column with --text, or mend it",
-                )
+                fix = "Name another column with --text, or mend it"
+                raise InputError(f"{fault[0]}: {fault[1]}", where=self._place(row_no), fix=_FIXES.get(fault[0], fix))
             found.append("" if missing else as_text(value))
         if not any(text.strip() for text in found):
             return ""
@@ -111,7 +111,7 @@ class TextFile:
         for value in row.values():
             fault = surrogate_fault(value, self.options.encoding) if isinstance(value, str) else None
             if fault is not None:
-                raise InputError(f"{fault[0]}: {fault[1]}", where=self._place(row_no), fix="Try --encoding cp1252")
+                raise InputError(f"{fault[0]}: {fault[1]}", where=self._place(row_no), fix=_FIXES[fault[0]])
 
     def _place(self, row_no: int) -> str:
         return place(self.options.called, row_no, self.source.kind)

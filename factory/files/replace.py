@@ -28,7 +28,7 @@ def replaced(path: Path, *, private: bool = False, sync: bool = False) -> Iterat
         sync: Whether it must survive a power cut once it has its name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    draft = path.with_name(f".{path.name}.draft")  # one name, so that what a kill left is written over
     try:
         draft.unlink(missing_ok=True)
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_FILE if private else 0o666))

@@ -86,7 +86,7 @@ def surrogate_fault(value: str, encoding: str | None) -> tuple[str, str] | None:
         value.encode()
     except UnicodeEncodeError as error:
         if "\udc80" <= value[error.start] <= "\udcff":
-            fix = "name another `encoding:`" if encoding else "if the whole file is so, name its `encoding:`"
-            return "not_utf8", f"bytes that are not {encoding or 'UTF-8'}; {fix}"
+            more = "" if encoding else "; if the whole file is so, name its `encoding:`"
+            return "not_utf8", f"bytes that are not {encoding or 'UTF-8'}{more}"
         return "lone_surrogate", f"half of a surrogate pair at character {error.start + 1}"
     return None

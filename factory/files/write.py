@@ -237,6 +237,38 @@ def _is_output(names: Sequence[str]) -> bool:
     )
 
 
+def is_torn(path: Path) -> bool:
+    """Whether a Parquet file is there that was not written to its end."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        pq.read_metadata(path)
+    except (pa.ArrowException, OSError):
+        return path.is_file()
+    return False
+
+
+def check_output(path: Path, *, inputs: Sequence[Path] = (), force: bool = False) -> str:
+    """The kind of file that is written there.
+
+    Args:
+        path: Where to write.
+        inputs: What is read, and must not be written over.
+        force: Whether any file that is there may be replaced.
+
+    Raises:
+        InputError: An ending that cannot be written, one of the inputs, or a file that is no earlier output.
+    """
+    kind = KINDS.get(path.suffix.lower())
+    if kind is None:
+        raise InputError(
+            f"a file of kind {path.suffix!r} cannot be written", where=path, fix="Use .csv, .jsonl or .parquet"
+        )
+    refuse_to_replace(path, _is_output, "output of `predict`", inputs=inputs, force=force)
+    return kind
+
+
 @contextlib.contextmanager
 def open_writer(
     out: str | Path | None,
@@ -268,12 +300,7 @@ def open_writer(
         lines.end()
         return
     path = Path(out)
-    kind = KINDS.get(path.suffix.lower())
-    if kind is None:
-        raise InputError(
-            f"a file of kind {path.suffix!r} cannot be written", where=path, fix="Use .csv, .jsonl or .parquet"
-        )
-    refuse_to_replace(path, _is_output, "output of `predict`", inputs=inputs, force=force)
+    kind = check_output(path, inputs=inputs, force=force or (mark is not None and is_torn(path)))
     try:
         with replaced(path, sync=mark is not None) as draft:  # a later run takes the name alone for a whole file
             if kind == "parquet":

@@ -15,7 +15,7 @@ from factory.errors import ExportError, InputError
 from factory.files.base import ReadOptions
 from factory.files.manifest import checked, read_manifest
 from factory.files.records import open_texts
-from factory.files.write import open_writer
+from factory.files.write import check_output, open_writer
 from factory.predict.decide import Asked, Judge
 from factory.predict.predictors import make_predictor, read_safetensors
 
@@ -144,6 +144,8 @@ def predict_file(
         ExportError: The export cannot be used.
     """
     started = time.perf_counter()
+    if out is not None:
+        check_output(Path(out), inputs=[Path(file)], force=force)  # said before the export is opened
     labeller = Labeller(model, Asked(abstain_below, target_precision, sets, scope), text=text, precision=precision)
     options = ReadOptions(Path(file), format=format, encoding=encoding, delimiter=delimiter)
     counts = labeller.label(options, out, force=force)

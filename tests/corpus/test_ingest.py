@@ -260,7 +260,7 @@ def test_an_unusable_row_is_refused_by_line_or_reported_when_allowed(
     warehouse = Warehouse.memory()
     result = ingest(warehouse, CARD, {"dev": {"path": str(path), "bad_limit": 1}})
     assert warehouse.query("SELECT row_no, drop_reason FROM bad_rows") == [(2, reason)]
-    assert warehouse.query("SELECT item, drop_reason FROM dropped") == [("1:2", reason)]
+    assert warehouse.query("SELECT item, drop_reason FROM dropped") == [(f"{path}:2", reason)]
     assert any("1 of 2 rows cannot be used" in line for line in result.says)
 
 
