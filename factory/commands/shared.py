@@ -62,14 +62,14 @@ def yaml_pairs(values: Sequence[str] | None) -> dict[str, Any]:
     Raises:
         InputError: A value is not YAML.
     """
-    import yaml
+    from factory.yaml_reader import parse_yaml
 
     found = {}
     for name, text in pairs(values, "--param").items():
         try:
-            found[name] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(f"--param {name}: {text!r} is not YAML") from error
+            found[name], _ = parse_yaml(text, f"--param {name}")
+        except InputError as error:
+            raise InputError(f"--param {name}: {text[:80]!r} is not YAML ({error.what})") from error
     return found
 
 
@@ -108,20 +108,16 @@ def open_warehouse(source: Path, folder: Path | None = None) -> Warehouse:
             )
         path = found[0]
     else:
-        from factory.pipeline.load import find_pipeline
+        from factory.pipeline.load import find_pipeline, pipeline_name
+        from factory.task import read_yaml
 
-        name = _name_of(find_pipeline(source))
+        file = find_pipeline(source)
+        data, _ = read_yaml(file)
+        name = pipeline_name(data if isinstance(data, dict) else {}, file)
         path = (folder or Path("factory-runs") / name) / f"{name}.duckdb"
     if not path.is_file():
         raise InputError("no such warehouse", where=path, fix="Run the pipeline first: factory run PIPELINE")
     return Warehouse.open(path)
-
-
-def _name_of(pipeline: Path) -> str:
-    from factory.task import read_yaml
-
-    data, _ = read_yaml(pipeline)
-    return str(data.get("name") or pipeline.stem) if isinstance(data, Mapping) else pipeline.stem
 
 
 def load(source: Path, settings: Sequence[str] | None) -> Pipeline:

@@ -113,7 +113,7 @@ def _open(
     if "format" not in told and file.is_file() and format_by_name(file) is None:
         told["format"] = sniffed_format(file)
         says.append(f"{file}: read as {told['format']} (guessed; --format says another)")
-    spec = SourceSpec(path=str(file), text=text, label=label, bad_limit=ROWS, **told)
+    spec = SourceSpec(path=str(file), text=text, label=label, **told)
     source = open_source(spec.reading())
     if spec.encoding is None and source.kind in ("csv", "jsonl", "json", "lines"):
         encoding = _encoding(spec, source)

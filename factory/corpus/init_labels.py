@@ -13,7 +13,7 @@ from factory.files.labels import SEPARATORS, label_items, written_list
 from factory.files.rows import Cleaner, Row
 from factory.files.source import SourceSpec
 from factory.files.values import as_text, is_missing
-from factory.names import LabelNames, loose_label
+from factory.names import loose_label
 
 _SURE = (";", "|")
 """Separators that hardly ever stand in a label's own name."""
@@ -69,11 +69,16 @@ def find_labels(spec: SourceSpec, source: OpenSource, columns: Columns, *, most:
     separator = spec.label_separator
     if not listed and separator is None and not written:
         separator = _separator(values)
-    counts: Counter[str] = Counter()
+    written_so: Counter[str] = Counter()
     for text, count in values.items():
         for name in label_items(text, separator, lambda _: None) if not listed else [text]:
-            counts[" ".join(name.split())] += count
-    names, alike = _one_each(counts)
+            written_so[name] += count
+    counts: Counter[str] = Counter()
+    alike: list[tuple[str, str]] = []
+    for name, count in written_so.items():
+        key = loose_label(name)  # `1` and `1.0`, `True` and `true` are read as one
+        alike += [(key, name)] if key in counts and name != key else []
+        counts[key] += count
     says = []
     if written:
         says.append(
@@ -86,7 +91,7 @@ def find_labels(spec: SourceSpec, source: OpenSource, columns: Columns, *, most:
         )
     says += [f"{spec.path}: {one!r} and {other!r} are taken as one label" for one, other in alike]
     multi = listed or bool(written) or separator is not None
-    return FoundLabels(tuple(sorted(names)), counts, labelled, multi, separator, tuple(says))
+    return FoundLabels(tuple(sorted(counts)), counts, labelled, multi, separator, tuple(says))
 
 
 def _cells(spec: SourceSpec, source: OpenSource, columns: Columns, most: int) -> Iterator[tuple[int, Any]]:
@@ -121,19 +126,6 @@ def _separator(values: Mapping[str, int]) -> str | None:
         if all(part in whole or beside[part] > 1 for part in beside):
             return mark
     return None
-
-
-def _one_each(counts: Counter[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """One name for labels that are read as one (`1` and `1.0`, `True` and `true`), and those that were left out."""
-    by_key: dict[str, list[str]] = {}
-    for name in counts:
-        by_key.setdefault(loose_label(name), []).append(name)
-    names, alike = [], []
-    for key, group in by_key.items():
-        name = key if len(group) > 1 or LabelNames([key])(group[0]) == key else group[0]
-        names.append(name)
-        alike += [(name, other) for other in group if other != name and len(group) > 1]
-    return names, alike
 
 
 def _told(spec: SourceSpec, source: OpenSource, first_at: Mapping[str, int], text: str, what: str) -> str:

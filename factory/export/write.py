@@ -7,7 +7,6 @@ against the student it came from, and moved there only if both agree.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import numpy as np
 from factory.encoders.encoder import Encoder, load_sentence_transformer
 from factory.errors import ExportError
 from factory.files.manifest import write_manifest
+from factory.files.replace import take_place
 from factory.predict.load import load_export
 from factory.predict.scope import save_scope
 from factory.students.base import Student, write_json
@@ -99,12 +99,7 @@ def write_export(
         manifest = write_manifest(
             draft, {"kind": kind, "system": spec.system, "labels": list(spec.labels), "parity": parity}
         )
-        old = out.with_name(f".{out.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if out.exists():
-            os.replace(out, old)
-        os.replace(draft, out)
-        shutil.rmtree(old, ignore_errors=True)
+        take_place(draft, out)
     except OSError as error:
         raise ExportError(f"the export cannot be written: {error.strerror}", where=out) from error
     finally:

@@ -150,7 +150,7 @@ class Picker:
             raise InputError(
                 f"no column looks like the label (there are {self._list()})",
                 where=self._name,
-                fix=f"Name it with {self._say('label')}",
+                fix=f"Name it with {self._say('label')}; columns of yes and no, one for each label, must be made one first",
             )
         self.guessed.append(f"{self._name}: gold is read from column `{found}` (guessed)")
         return found
@@ -198,7 +198,8 @@ class Picker:
                     " is a text",
                 )
         if found is None:
-            header = f"; if the first line is not a header, say {self._say('columns', '[text, ...]')}"
+            names = "[text, ...]" if self._option == "{}:" else "text,..."
+            header = f"; if the first line is not a header, say {self._say('columns', names)}"
             raise InputError(
                 f"no column looks like the text (there are {self._list()})",
                 where=self._name,
@@ -212,7 +213,8 @@ class Picker:
         return next((lowered[name] for name in names if name in lowered), None)
 
     def _say(self, key: str, value: str = "") -> str:
-        return f"`{self._option.format(key)} {value}".rstrip() + "`"
+        quoted = f'"{value}"' if self._option.startswith("--") and " " in value else value
+        return f"`{self._option.format(key)} {quoted}".rstrip() + "`"
 
     def _list(self) -> str:
         shown = ", ".join(f"`{str(name)[:80]}`" for name in self._present[:12])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ def _load(options: ReadOptions) -> tuple[Any, list[str]]:
 
     says: list[str] = []
     path, where = options.path, options.called
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)  # it tells in its own words what we tell in one line
     try:
         if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
             found: Any = datasets.load_from_disk(str(path))

@@ -12,7 +12,6 @@ from factory.files.columns import Picker
 from factory.files.open import open_source
 from factory.files.values import as_text, is_missing, surrogate_fault, text_fault
 
-
 _FIXES = {"not_utf8": "Say --encoding cp1252, or another", "lone_surrogate": "Mend the row, or take it out"}
 
 

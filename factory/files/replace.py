@@ -44,33 +44,39 @@ def replaced(path: Path, *, private: bool = False, sync: bool = False) -> Iterat
 
 @contextlib.contextmanager
 def replaced_folder(path: Path, *, private: bool = False) -> Iterator[Path]:
-    """A draft folder beside a folder, moved to its place when the block ends, and removed if it raises.
-
-    The old folder stands until the new one is whole: it is moved aside, and moved back if the new one cannot take its place. A
-    kill between the two moves leaves the old one under `.NAME.old`, from where the next call fetches it.
-    """
+    """A draft folder beside a folder, moved to its place when the block ends, and removed if it raises; see `take_place`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft, old = path.with_name(f".{path.name}.draft"), path.with_name(f".{path.name}.old")
-    if old.exists() and not path.exists():
-        os.replace(old, path)
+    draft = path.with_name(f".{path.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
     try:
         draft.mkdir(mode=PRIVATE_FOLDER if private else 0o777)
         yield draft
-        if path.is_symlink():
-            path.unlink()
-        elif path.exists():
-            os.replace(path, old)
-        try:
-            os.replace(draft, path)
-        except OSError:
-            if old.exists():
-                os.replace(old, path)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+        take_place(draft, path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def take_place(draft: Path, path: Path) -> None:
+    """Move a whole folder to the place of another, which is moved aside first, and back if the new one cannot take its place.
+
+    Raises:
+        OSError: It cannot; the old folder stands.
+    """
+    old = path.with_name(f".{path.name}.old")
+    if old.exists() and not path.exists():
+        os.replace(old, path)  # a kill came between the two moves
+    shutil.rmtree(old, ignore_errors=True)
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        os.replace(path, old)
+    try:
+        os.replace(draft, path)
+    except OSError:
+        if old.exists():
+            os.replace(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def private_folder(path: Path) -> Path:
@@ -90,7 +96,7 @@ def refuse_to_replace(
     what: str,
     *,
     inputs: Sequence[Path] = (),
-    force: bool = False,
+    force: bool | None = None,
 ) -> None:
     """Refuse to write over what is read, or over a file that does not look like an earlier output of the same kind.
 
@@ -101,7 +107,7 @@ def refuse_to_replace(
         is_ours: Whether a file with these columns or keys is an earlier output.
         what: What an earlier output is called: "output of `predict`".
         inputs: What is read.
-        force: Whether the user said that it may be replaced.
+        force: Whether the user said that it may be replaced; None where there is no way to say so.
 
     Raises:
         InputError: It is one of the inputs, a folder, or something else.
@@ -118,7 +124,7 @@ def refuse_to_replace(
         raise InputError(
             f"this file is there already, and it is not an earlier {what}",
             where=path,
-            fix="Write to another one, or say --force to replace it",
+            fix=f"Write to another one, or {'take it away first' if force is None else 'say --force to replace it'}",
         )
 
 
@@ -133,7 +139,8 @@ def head_names(path: Path) -> list[str]:
                 return list(pq.read_schema(path).names)
             return []
         with path.open(encoding="utf-8-sig", newline="") as file:
-            head = file.read(1 << 16)
+            head = file.readline(1 << 24)
+            head += file.read(1 << 16) if head.strip() in ("[", "{", "") else ""
         if head.lstrip().startswith(("{", "[")):
             found, _ = json.JSONDecoder().raw_decode(head.lstrip().lstrip("[").lstrip())
             return list(found) if isinstance(found, dict) else []

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from factory.errors import InputError
+from factory.names import plain_name
 from factory.task import TaskCard, load_card, read_yaml
 
 STEPS: dict[str, str] = {
@@ -148,7 +149,7 @@ def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -
         check_engine(engine, f"{path}:{lines.get(('engine',), 1)}")
     budget = data.get("budget")
     return Pipeline(
-        str(data.get("name") or path.stem),
+        pipeline_name(data, path, lines.get(("name",), 1)),
         card,
         engine,
         steps,
@@ -157,6 +158,17 @@ def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -
         path,
         variables,
     )
+
+
+def pipeline_name(data: Mapping[str, Any], path: Path, line: int = 1) -> str:
+    """A pipeline's name: the one it gives itself, or its file's.
+
+    Raises:
+        InputError: It cannot be a folder's name.
+    """
+    if data.get("name") is None:
+        return plain_name(path.stem, f"the name of the file {path.name}, which has no `name:`,", where=f"{path}:1")
+    return plain_name(data["name"], "`name`", where=f"{path}:{line}")
 
 
 def find_pipeline(path: str | Path) -> Path:
