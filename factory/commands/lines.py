@@ -8,7 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
-from factory.commands.shared import AsJson, Folder, Settings, give, load, pairs, say, shown_progress, table, yaml_pairs
+from factory.commands.shared import (
+    AsJson,
+    Folder,
+    Settings,
+    give,
+    load,
+    pairs,
+    say,
+    shown_progress,
+    table,
+    tell,
+    yaml_pairs,
+)
 from factory.errors import InputError
 
 VERBS = {
@@ -268,7 +280,7 @@ def show_plan(planned: Mapping[str, Any], *, prompt: bool = True) -> None:
         first = planned["stages"][0]
         print(f"One rendered prompt ({first['stage']}):")
         for message in first["prompt"]:
-            print(f"--- {message['role']}\n{message['content']}")
+            tell(f"--- {message['role']}\n{message['content']}")
     for step in planned["later"]:
         more = ": what it asks, at most, stands above" if "answers" in step else ""
         print(f"`{step['step']}` hangs on answers that are missing, or on what `tune` makes{more}")

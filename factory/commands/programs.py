@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from factory.commands.shared import AsJson, Folder, give, open_warehouse, say, table
+from factory.commands.shared import AsJson, Folder, give, open_warehouse, say, table, tell
 from factory.errors import InputError
 
 app = typer.Typer(
@@ -53,10 +53,10 @@ def show(where: Where, program_no: Number, folder: Folder = None, as_json: AsJso
     def person() -> None:
         for key, value in shown.items():
             if key not in {"source", "events"}:
-                print(f"{key + ':':<16}{value}")
+                tell(f"{key + ':':<16}{value}")
         for event in shown.get("events", []):
-            print(f"{'':<16}{event}")
-        print(f"\n{shown['source']}")
+            tell(f"{'':<16}{event}")
+        tell(f"\n{shown['source']}")
 
     give(shown, as_json, person)
 
@@ -135,9 +135,9 @@ def diff(where: Where, program_no: Number, folder: Folder = None, as_json: AsJso
     found = lifecycle.diff_program(open_warehouse(where, folder), program_no)
 
     def person() -> None:
-        print(found["diff"] or "the sources are equal")
+        tell(found["diff"] or "the sources are equal")
         changed = found["votes_changed"]
-        print("votes: not both versions have voted yet" if changed is None else f"votes changed: {changed}")
+        tell("votes: not both versions have voted yet" if changed is None else f"votes changed: {changed}")
 
     give(found, as_json, person)
 

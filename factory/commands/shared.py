@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from factory.result import Progress, StageResult
     from factory.warehouse.file import Warehouse
 
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Control characters but line ends and tabs, and those that turn the direction of writing."""
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
 Settings = Annotated[
     list[str] | None,
@@ -28,15 +31,32 @@ Folder = Annotated[
 ]
 
 
+def shown(text: object) -> str:
+    """A text as a terminal may show it: what would move the cursor, colour or reorder it is escaped, lines and tabs stay.
+
+    Example:
+        >>> shown("a\\x1b[31mb")
+        'a\\\\x1b[31mb'
+    """
+    return _COMMANDS.sub(lambda match: repr(match[0])[1:-1], str(text))
+
+
 def say(line: str) -> None:
     """One line for a person, on stderr."""
-    print(line, file=sys.stderr, flush=True)
+    print(shown(line), file=sys.stderr, flush=True)
+
+
+def tell(text: object = "") -> None:
+    """What a person asked to see, on stdout."""
+    print(shown(text))
 
 
 def give(value: Mapping[str, Any], as_json: bool, person: Callable[[], None]) -> None:
     """Print the result: the JSON object on stdout, or what a person sees."""
     if as_json:
-        print(json.dumps(value, ensure_ascii=False, default=str))
+        from factory.files.write import json_line
+
+        print(json_line(value))
     else:
         person()
 
@@ -165,7 +185,7 @@ def shown_progress(
                 if id(step) in tasks:
                     bars.remove_task(tasks.pop(id(step)))
                 for line in step_lines(result):
-                    console.print(line, highlight=False, markup=False)
+                    console.print(shown(line), highlight=False, markup=False)
 
             yield start, told
         return
@@ -218,13 +238,13 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], title: str | No
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table(title=title, title_justify="left")
+    drawn = Table(title=None if title is None else shown(title), title_justify="left")
     for header in headers:
-        shown.add_column(header, overflow="fold")
+        drawn.add_column(shown(header), overflow="fold")
     for row in rows:
-        shown.add_row(*("" if cell is None else _cell(cell) for cell in row))
-    Console(width=None if sys.stdout.isatty() else 140).print(shown, markup=False)
+        drawn.add_row(*("" if cell is None else _cell(cell) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 140).print(drawn, markup=False)
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.3f}" if isinstance(value, float) else shown(value)

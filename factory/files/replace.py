@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from factory.errors import InputError
-
-PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
-"""Modes of what a run writes for itself: texts and gold are readable by their owner alone."""
+from factory.private import FILE_MODE, FOLDER_MODE
 
 
 @contextlib.contextmanager
@@ -31,7 +29,7 @@ def replaced(path: Path, *, private: bool = False, sync: bool = False) -> Iterat
     draft = path.with_name(f".{path.name}.draft")  # one name, so that what a kill left is written over
     try:
         draft.unlink(missing_ok=True)
-        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_FILE if private else 0o666))
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE if private else 0o666))
         yield draft
         if sync:
             with draft.open("r+b") as written:
@@ -49,7 +47,7 @@ def replaced_folder(path: Path, *, private: bool = False) -> Iterator[Path]:
     draft = path.with_name(f".{path.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     try:
-        draft.mkdir(mode=PRIVATE_FOLDER if private else 0o777)
+        draft.mkdir(mode=FOLDER_MODE if private else 0o777)
         yield draft
         take_place(draft, path)
     finally:
@@ -77,17 +75,6 @@ def take_place(draft: Path, path: Path) -> None:
             os.replace(old, path)
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-def private_folder(path: Path) -> Path:
-    """Make a folder that its owner alone may look into; one that is there stays as it is.
-
-    Raises:
-        OSError: It cannot be made.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
-    return path
 
 
 def refuse_to_replace(

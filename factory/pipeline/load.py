@@ -137,6 +137,8 @@ def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -
     base = path.parent
     card = _card(data["task"], base, f"{path}:{lines.get(('task',), 1)}")
     steps = _steps(data, base, path, lines)
+    for step in steps:
+        _stays_in_folder(step, path)
     engine = data.get("engine")
     asking = next((step for step in steps if step.verb in ASKING), None)
     if engine is None and asking is not None:
@@ -158,6 +160,24 @@ def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -
         path,
         variables,
     )
+
+
+def _stays_in_folder(step: Step, path: Path) -> None:
+    """Refuse a file that would let a step write outside of the run's folder; the command line may name any place.
+
+    Raises:
+        InputError: `path` is absolute, or leads out.
+    """
+    given = step.params.get("path")
+    if given is None:
+        return
+    parts = Path(str(given)).parts
+    if Path(str(given)).is_absolute() or ".." in parts:
+        raise InputError(
+            f"`{step.verb}.path` leads out of the run's folder",
+            where=f"{path}:{step.line}",
+            fix="Name a folder in it; `factory export` writes anywhere",
+        )
 
 
 def pipeline_name(data: Mapping[str, Any], path: Path, line: int = 1) -> str:
