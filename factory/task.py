@@ -147,6 +147,8 @@ def load_card(source: str | Path | Mapping[str, Any], *, where: str | None = Non
         for number, key in enumerate(keys):
             lines["labels", number, "name"] = lines[key]
             lines.written["labels", number, "name"] = str(key[1])
+            if key in lines.written:
+                lines.written["labels", number, "description"] = lines.written[key]
     try:
         return TaskCard.model_validate(data)
     except ValidationError as error:

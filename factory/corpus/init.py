@@ -12,11 +12,11 @@ from typing import Any
 from factory.corpus.init_labels import FoundLabels, find_labels
 from factory.corpus.init_yaml import card_text, pipeline_text
 from factory.errors import InputError, WarehouseError
-from factory.files.base import OpenSource
+from factory.files.base import BadRow, OpenSource
 from factory.files.columns import Columns, choose_columns
 from factory.files.open import format_by_name, open_source, sniffed_format
 from factory.files.replace import replaced
-from factory.files.rows import BadRow, Cleaner
+from factory.files.rows import Cleaner
 from factory.files.source import SourceSpec
 from factory.task import TaskCard, load_card
 

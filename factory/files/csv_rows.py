@@ -113,7 +113,7 @@ def csv_rows(
             continue
         left = deque(rest)
         lost = 0
-        while left and alone(left[0][1]) is None:
+        while len(left) > 1 and alone(left[0][1]) is None:  # the last may begin a row of several lines
             lost += bool(left.popleft()[1].strip())
         words += f"; with it {lost} more lines cannot be told apart" if lost else ""
         yield first, BadRow(first, "broken_row", words, 1 + lost)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from factory.files.base import BadRow, Batch, Collector, OpenSource, ReadOptions
 from factory.files.csv_rows import csv_rows
-from factory.files.dialect import NONE, Dialect, check_delimiter, find_dialect
+from factory.files.dialect import NONE, Dialect, find_dialect
 from factory.files.lines import numbered, opened
 
 
@@ -16,8 +16,6 @@ def open_delimited(options: ReadOptions) -> OpenSource:
     Raises:
         InputError: Missing, empty, not text, or a header that cannot be used.
     """
-    if options.delimiter is not None:
-        check_delimiter(options.delimiter)
     dialect = find_dialect(options)
     return OpenSource(
         dialect.columns,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import re
 from collections.abc import Iterator, Sequence
@@ -68,7 +67,7 @@ def find_dialect(options: ReadOptions) -> Dialect:
         sample = sample[1:]
         if not sample:
             raise InputError("the file is empty but for its `sep=` line", where=path)
-    mark = options.delimiter or (told[1] if told else None)
+    mark = as_delimiter(options.delimiter) if options.delimiter else told[1] if told else None
     if mark is None and {".tsv", ".tab"} & {suffix.lower() for suffix in path.suffixes}:
         mark = "\t"
     delimiter, escape = (mark, _escape(sample, mark)) if mark is not None else _best(sample, options.header)
@@ -136,7 +135,9 @@ def _escape(sample: Sequence[Line], mark: str) -> str | None:
 def _width(sample: Sequence[Line], mark: str) -> int:
     """Columns of the first row under a delimiter, without empty cells at its end."""
     _, cells = next(csv_rows(iter(sample), mark, None, lambda _: ""), (0, []))
-    return 0 if isinstance(cells, BadRow) else len("\0".join(cells).rstrip("\0").split("\0"))
+    if isinstance(cells, BadRow) or not any(cells):
+        return len(cells) if isinstance(cells, list) else 0
+    return max(at for at, cell in enumerate(cells, start=1) if cell)
 
 
 def _share(sample: Sequence[Line], mark: str, escape: str | None, width: int) -> float:
@@ -160,13 +161,14 @@ def _said(options: ReadOptions, delimiter: str, escape: str | None, encoding: st
     return tuple(found)
 
 
-def check_delimiter(mark: str) -> None:
-    """Refuse what cannot separate columns.
+def as_delimiter(mark: str) -> str:
+    """The character that separates columns, as a person names it: itself, or `\\t` and `tab`.
 
     Raises:
-        InputError: A line end, a quote or a character that CSV cannot take.
+        InputError: It cannot separate columns.
     """
-    try:
-        csv.reader([], delimiter=mark, strict=True)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{mark!r} cannot separate columns ({error})", fix="Use one of , ; | or a tab") from error
+    if mark in ("\\t", "tab"):
+        return "\t"
+    if len(mark) != 1 or mark in '\r\n"\0':
+        raise InputError(f"{mark[:20]!r} cannot separate columns", fix="Use one of , ; | or tab")
+    return mark

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 
 from factory.errors import InputError
 from factory.files.base import ReadOptions
+from factory.files.dialect import as_delimiter
 from factory.files.folder import describes_itself, files_of
 from factory.files.values import as_text, is_missing
 from factory.names import loose_label
@@ -76,7 +77,7 @@ class SourceSpec(BaseModel):
     per_label: int | None = Field(default=None, ge=1)
     sample_seed: int = 0
     encoding: str | None = None
-    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    delimiter: str | None = None
     columns: tuple[str, ...] | None = Field(default=None, min_length=1)
     subset: str | None = None
     part: str | None = None
@@ -100,6 +101,14 @@ class SourceSpec(BaseModel):
         if isinstance(labels, Mapping):
             return {as_text(name): as_text(value) for name, value in labels.items()}
         return [_plain(label) for label in labels] if isinstance(labels, (list, tuple)) else labels
+
+    @field_validator("delimiter")
+    @classmethod
+    def _one_character(cls, mark: str | None) -> str | None:
+        try:
+            return None if mark is None else as_delimiter(mark)
+        except InputError as error:
+            raise ValueError(str(error)) from error
 
     @field_validator("columns")
     @classmethod

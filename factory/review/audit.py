@@ -164,7 +164,7 @@ def _label_model_of(warehouse: Warehouse, numbers: Sequence[int]) -> dict[int, S
             f"SELECT text_no, probs FROM soft_labels WHERE label_model_no = {CHOSEN}"
             " AND text_no IN (SELECT unnest(?::INTEGER[]))",
             [list(numbers)],
-        )  # type: ignore[arg-type]
+        )
     )
 
 
@@ -216,7 +216,7 @@ def _texts_of(warehouse: Warehouse, numbers: Sequence[int]) -> dict[int, str]:
     return dict(
         warehouse.query(
             "SELECT text_no, text FROM texts WHERE text_no IN (SELECT unnest(?::INTEGER[]))", [list(numbers)]
-        )  # type: ignore[arg-type]
+        )
     )
 
 
