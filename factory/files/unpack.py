@@ -9,7 +9,7 @@ from typing import IO, Any, cast
 
 from factory.errors import InputError
 
-MOST_UNPACKED = 1 << 28
+MOST_UNPACKED = 1 << 25
 """Bytes that any archive may unpack to; beyond, no more than `MOST_RATIO` times its own size."""
 
 MOST_RATIO = 1000
