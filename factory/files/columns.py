@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.errors import InputError
 from factory.files.base import OpenSource
+from factory.files.values import surrogate_fault
 from factory.names import nfc
 
 if TYPE_CHECKING:
@@ -92,9 +93,20 @@ class Picker:
     """
 
     def __init__(self, name: str, source: OpenSource, option: str = "{}:") -> None:
+        """Look at the columns of a source.
+
+        Raises:
+            InputError: Their names did not decode.
+        """
         self.guessed: list[str] = []
         self._name, self._source, self._option = name, source, option
         self._present = list(source.columns)
+        if any(surrogate_fault(str(column), None) is not None for column in self._present):
+            raise InputError(
+                "the names of its columns hold bytes that are not of its encoding",
+                where=name,
+                fix=f"Say {self._say('encoding', 'cp1252')}, or another",
+            )
 
     def find(self, name: str) -> str | None:
         """The column of that name: exactly, else the only one that differs in case, blanks or the form of accents alone."""
