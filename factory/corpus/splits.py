@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from factory.names import folded
 from factory.warehouse.file import Warehouse, insert
@@ -17,6 +17,9 @@ LEFT = {
     "like_test": "differ from a text of test in case, blanks or accents' form alone",
 }
 """Why an occurrence leaves its split, and in words."""
+
+LikeTest = Literal["leave", "keep"]
+"""What becomes of a text that differs from one of `test` in case, blanks or accents' form alone."""
 
 _PAGE = 20_000
 _SHOWN = 3
@@ -46,9 +49,13 @@ def add_text_keys(db: duckdb.DuckDBPyConnection) -> None:
     db.execute("DROP TABLE unkeyed")
 
 
-def settle_splits(db: duckdb.DuckDBPyConnection) -> int:
+def settle_splits(db: duckdb.DuckDBPyConnection, *, like_test: LikeTest = "leave") -> int:
     """A text of `test`, and one that is like it but for case and blanks, leaves every other split; it comes back when the one in
     `test` is no longer there.
+
+    Args:
+        db: A lease's connection.
+        like_test: `keep` lets exact copies leave alone.
 
     Returns:
         How many occurrences changed.
@@ -57,7 +64,8 @@ def settle_splits(db: duckdb.DuckDBPyConnection) -> int:
     db.execute("CREATE OR REPLACE TEMP TABLE tested AS SELECT DISTINCT text_no FROM occurrences WHERE split = 'test'")
     db.execute(
         "CREATE OR REPLACE TEMP TABLE like_tested AS SELECT text_no FROM text_keys WHERE folded IN"
-        " (SELECT folded FROM text_keys WHERE text_no IN (FROM tested))"
+        f" (SELECT folded FROM text_keys WHERE text_no IN (FROM tested)) AND {'true' if like_test == 'leave' else 'false'}"
+        " UNION FROM tested"
     )
     away = "UPDATE occurrences SET kept = false, leave_reason = ? WHERE split <> 'test' AND leave_reason IS DISTINCT FROM ?"
     changed = [
@@ -75,12 +83,17 @@ def settle_splits(db: duckdb.DuckDBPyConnection) -> int:
     return sum(int(row[0]) for row in changed if row)
 
 
-def is_settled(warehouse: Warehouse) -> bool:
-    """Whether every text has its key; one of an earlier version has none."""
-    return bool(
-        warehouse.scalar(
-            "SELECT (SELECT count(*) FROM text_keys) >= (SELECT count(*) FROM texts WHERE origin = 'corpus')"
-        )
+def is_settled(warehouse: Warehouse, like_test: LikeTest) -> bool:
+    """Whether every text has its key (one of an earlier version has none), and texts that are like those of `test` are where
+    `like_test` wants them."""
+    keyed = "SELECT (SELECT count(*) FROM text_keys) >= (SELECT count(*) FROM texts WHERE origin = 'corpus')"
+    if not warehouse.scalar(keyed):
+        return False
+    if like_test == "keep":
+        return not warehouse.scalar("SELECT count(*) FROM occurrences WHERE leave_reason = 'like_test'")
+    return not warehouse.scalar(
+        """SELECT count(*) FROM occurrences JOIN text_keys USING (text_no) WHERE kept AND split <> 'test' AND folded IN
+           (SELECT folded FROM text_keys WHERE text_no IN (SELECT text_no FROM occurrences WHERE split = 'test'))"""
     )
 
 

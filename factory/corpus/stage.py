@@ -12,6 +12,7 @@ from typing import Any
 from factory.corpus.file_stamps import read_hints, write_hints
 from factory.corpus.splits import (
     LEFT,
+    LikeTest,
     alike_texts,
     contradiction_words,
     contradictions,
@@ -50,6 +51,7 @@ def ingest(
     *,
     base: Path | None = None,
     bad_rows: int | None = None,
+    like_test: LikeTest = "leave",
     progress: Progress = no_progress,
 ) -> StageResult:
     """Register the card and read the texts of `train`, `seed`, `dev` and `test`, with the gold of `seed` and `dev` alone.
@@ -64,6 +66,8 @@ def ingest(
         sources: Split to a path, a `SourceSpec`, its mapping, or a list of these. `reference` is left to the evaluation.
         base: What relative paths are relative to.
         bad_rows: How many unusable rows a source may have, for sources that do not say it themselves.
+        like_test: Whether a text that differs from one of `test` in case, blanks or accents' form alone leaves the other splits,
+            as an exact copy always does.
         progress: Called after each batch of rows.
 
     Returns:
@@ -85,7 +89,7 @@ def ingest(
     specs.pop("reference", None)
     hints = read_hints(warehouse)
     with warehouse.read():
-        if _is_current(warehouse, card, specs, base, hints):
+        if is_settled(warehouse, like_test) and _is_current(warehouse, card, specs, base, hints):
             did, facts = _summary(warehouse)
             return StageResult("ingest", True, {**did, "new_rows": 0}, tuple(facts))
     tally = _Tally()
@@ -94,12 +98,12 @@ def ingest(
         tally.written += 1
     numbers = _numbers(warehouse)
     for split, of_split in specs.items():
-        _forget(warehouse, split, [spec.name for spec in of_split], tally)
+        _forget(warehouse, split, [spec.name for spec in of_split], like_test, tally)
         for spec in of_split:
-            _ingest_one(warehouse, card, numbers, split, spec, base, hints, tally, progress)
-    if not is_settled(warehouse):
+            _ingest_one(warehouse, card, numbers, split, spec, base, hints, like_test, tally, progress)
+    if not is_settled(warehouse, like_test):
         with warehouse.lease() as db:
-            tally.written += 1 + settle_splits(db)
+            tally.written += 1 + settle_splits(db, like_test=like_test)
     with warehouse.read():
         did, facts = _summary(warehouse)
     did["new_rows"] = tally.read
@@ -115,8 +119,6 @@ def _is_current(
 ) -> bool:
     """Whether the warehouse holds this card and these sources, as far as names, counts and hints tell."""
     if warehouse.scalar("SELECT revision FROM tasks ORDER BY task_no DESC LIMIT 1") != card.revision:
-        return False
-    if not is_settled(warehouse):
         return False
     numbers = _numbers(warehouse)
     for split, of_split in specs.items():
@@ -165,6 +167,7 @@ def _ingest_one(
     spec: SourceSpec,
     base: Path | None,
     hints: dict[str, str],
+    like_test: LikeTest,
     tally: _Tally,
     progress: Progress,
 ) -> None:
@@ -183,7 +186,7 @@ def _ingest_one(
         if spec.texts is None and not (arrival.n_rows or arrival.bad or arrival.left_out):
             raise InputError("there is no row in it", where=spec.name, fix=f"Give `{split}` a file with rows, or none")
         tally.read += arrival.n_rows
-        changed = _store(warehouse, split, spec, source.kind, columns, arrival)
+        changed = _store(warehouse, split, spec, source.kind, columns, arrival, like_test)
     tally.written += changed
     if arrival.bad:
         first = sorted(arrival.bad, key=lambda row: row.row_no)[:3]
@@ -204,7 +207,15 @@ def _ingest_one(
         write_hints(warehouse, hints)
 
 
-def _store(warehouse: Warehouse, split: str, spec: SourceSpec, kind: str, columns: Columns, arrival: Arrival) -> int:
+def _store(
+    warehouse: Warehouse,
+    split: str,
+    spec: SourceSpec,
+    kind: str,
+    columns: Columns,
+    arrival: Arrival,
+    like_test: LikeTest,
+) -> int:
     """Take an arrival in, in one transaction. Returns how many things changed."""
     told = json.dumps({"text": list(columns.text), "label": columns.label, "own": list(columns.own)}, sort_keys=True)
     n_bad = arrival.n_bad
@@ -230,11 +241,11 @@ def _store(warehouse: Warehouse, split: str, spec: SourceSpec, kind: str, column
                     [*facts, source_no],
                 )
         counts = take_in(db, source_no, split, arrival, gold=split in GOLD_SPLITS)
-        settled = settle_splits(db)
+        settled = settle_splits(db, like_test=like_test)
     return sum(counts.values()) + settled + (row is None or tuple(row[1:]) != facts)
 
 
-def _forget(warehouse: Warehouse, split: str, names: list[str], tally: _Tally) -> None:
+def _forget(warehouse: Warehouse, split: str, names: list[str], like_test: LikeTest, tally: _Tally) -> None:
     """Take out the occurrences of a split's sources that are no longer named."""
     gone = [
         (number, path)
@@ -248,7 +259,7 @@ def _forget(warehouse: Warehouse, split: str, names: list[str], tally: _Tally) -
             for table in ("occurrences", "occurrence_fields", "gold", "bad_rows", "sources"):
                 db.execute(f"DELETE FROM {table} WHERE source_no = ?", [number])
             tally.says.append(f"{path}: no longer a source of {split}; its rows left")
-        settle_splits(db)
+        settle_splits(db, like_test=like_test)
     tally.written += len(gone)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from factory.corpus.splits import LikeTest
 from factory.errors import InputError
 from factory.result import Progress, StageResult, no_progress
 from factory.task import TaskCard
@@ -73,6 +74,7 @@ def ingest(
     test: Any = None,
     reference: Any = None,
     bad_rows: int = 0,
+    like_test: LikeTest = "leave",
     progress: Progress = no_progress,
 ) -> StageResult:
     """Read texts, and the gold of `seed` and `dev`, into the warehouse; `test` and `reference` gold into the gold file.
@@ -86,13 +88,17 @@ def ingest(
         test: Source of gold-labelled texts for evaluation alone.
         reference: Gold of training texts, for the full-gold row of a report alone.
         bad_rows: Most rows per source that may be unusable before the source is refused.
+        like_test: `leave`: a text that differs from one of `test` in case, blanks or accents' form alone leaves the other splits,
+            as an exact copy always does; `keep`: it stays.
         progress: Called with (rows read, rows in all or 0, what).
 
     Raises:
         InputError: A source cannot be read or has more bad rows than allowed.
     """
     given = {"train": train, "seed": seed, "dev": dev, "test": test, "reference": reference}
-    return take_in(warehouse, context.card, given, base=context.base, bad_rows=bad_rows, progress=progress)
+    return take_in(
+        warehouse, context.card, given, base=context.base, bad_rows=bad_rows, like_test=like_test, progress=progress
+    )
 
 
 def take_in(
@@ -102,6 +108,7 @@ def take_in(
     *,
     base: Path,
     bad_rows: int = 0,
+    like_test: LikeTest = "leave",
     progress: Progress = no_progress,
 ) -> StageResult:
     """Texts and open gold into the warehouse, the rest of the gold into its own file, and what is too near to new texts out.
@@ -112,6 +119,7 @@ def take_in(
         given: Split to its source, or None.
         base: The folder that relative paths are relative to.
         bad_rows: Most unusable rows per source.
+        like_test: As `factory.corpus.stage.ingest` takes it.
         progress: Called with (rows read, rows in all or 0, what).
 
     Raises:
@@ -122,7 +130,9 @@ def take_in(
     from factory.evaluation import stage as evaluation
 
     sources = {split: source for split, source in given.items() if source is not None}
-    result: StageResult = corpus.ingest(warehouse, card, sources, base=base, bad_rows=bad_rows, progress=progress)
+    result: StageResult = corpus.ingest(
+        warehouse, card, sources, base=base, bad_rows=bad_rows, like_test=like_test, progress=progress
+    )
     near = decontaminate(warehouse)
     dropped = (f"{near} synthetic texts were dropped: they are too close to the texts of dev or test",) if near else ()
     gold: StageResult = evaluation.store_gold(warehouse, sources, base=base)

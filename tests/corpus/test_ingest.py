@@ -396,7 +396,10 @@ def test_real_sets_are_read_whole(shared_data: Path) -> None:
         warehouse = Warehouse.memory()
         parts = {"train": "train", "dev": "validation", "test": "test"}
         did = ingest(
-            warehouse, card, {split: shared_data / name / f"{part}.parquet" for split, part in parts.items()}
+            warehouse,
+            card,
+            {split: shared_data / name / f"{part}.parquet" for split, part in parts.items()},
+            like_test="keep",
         ).did
         assert {split: row["rows"] for split, row in did["splits"].items()} == {
             "train": train,

@@ -55,6 +55,18 @@ def test_a_text_that_is_like_one_of_test_but_for_case_and_blanks_leaves_and_come
     assert left(warehouse) == []
 
 
+def test_texts_like_those_of_test_may_be_told_to_stay(tmp_path: Path) -> None:
+    warehouse = Warehouse.memory()
+    sources = {"train": {"texts": ["Where", "where", "x"]}, "test": {"texts": ["where"]}}
+    assert ingest(warehouse, CARD, sources, like_test="keep").did["left_for_test"] == 1
+    assert left(warehouse) == [("train", "where", "in_test")]
+    assert ingest(warehouse, CARD, sources, like_test="keep").skipped
+    assert ingest(warehouse, CARD, sources).did["left_for_test"] == 2
+    assert ingest(warehouse, CARD, sources).skipped
+    assert not ingest(warehouse, CARD, sources, like_test="keep").skipped
+    assert left(warehouse) == [("train", "where", "in_test")]
+
+
 def test_what_is_like_another_text_of_train_or_stands_in_dev_is_counted_and_stays(tmp_path: Path) -> None:
     warehouse = Warehouse.memory()
     said = ingest(
