@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Annotated, Any
 
 import typer
 
-from factory.commands import inspection, lines, models, programs
-from factory.commands.shared import runs_here, say
+from factory.commands import engines, inspection, lines, models, plan, programs
+from factory.commands.shared import runs_here
+from factory.commands.terminal import say
 from factory.errors import FactoryError
 
 app = typer.Typer(
@@ -41,19 +41,17 @@ def _options(
 
 
 lines.add_to(app)
+plan.add_to(app)
 models.add_to(app)
 inspection.add_to(app)
 app.add_typer(programs.app, name="programs")
-app.add_typer(inspection.batch, name="batch")
-app.add_typer(inspection.engine, name="engine")
+engines.add_to(app)
 
 
 def main() -> None:
     """Run the command line; a person's mistake is one line and exit code 2, Ctrl-C is 130."""
     # Left outside of any `except`: an exception that is still held at the end keeps DuckDB objects, which then complain.
     code = _run()
-    if "factory.warehouse.file" in sys.modules:
-        sys.modules["factory.warehouse.file"].close_all()
     sys.exit(code)
 
 
@@ -63,7 +61,9 @@ def _run() -> int:
         left = app(standalone_mode=False)  # click gives the code of `typer.Exit` back instead of raising it
     except FactoryError as error:
         if "--json" in sys.argv:
-            print(json.dumps({"error": {"what": error.what, "where": error.where, "fix": error.fix}}))
+            from factory.files.write import json_line
+
+            print(json_line({"error": {"what": error.what, "where": error.where, "fix": error.fix}}))
         say(f"factory: {error}")
         return error.exit_code
     except KeyboardInterrupt:

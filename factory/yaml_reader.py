@@ -13,6 +13,8 @@ _MERGE = "tag:yaml.org,2002:merge"
 """YAML's `<<`, which may stand more than once."""
 
 MOST_BYTES = 1 << 24
+MOST_DEPTH = 100
+"""How many lists and mappings may stand inside each other."""
 MOST_REPEATED = 10_000
 """How many values a document may hold more than it spells out, by aliases (`*name`) to lists and mappings."""
 
@@ -66,7 +68,7 @@ def parse_yaml(text: str, where: str) -> tuple[Any, Places]:
     """
     places = Places()
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=_Bounded)
         if node is not None:
             _Walk(places, where).walk(node, ())
         return yaml.safe_load(text), places
@@ -78,6 +80,20 @@ def parse_yaml(text: str, where: str) -> tuple[Any, Places]:
         raise InputError("this YAML is nested too deeply", where=where) from error
     except ValueError as error:  # a date that is none, an integer of thousands of digits
         raise InputError(f"this is not YAML: {error}", where=where, fix="Put the value in quotes") from error
+
+
+class _Bounded(yaml.SafeLoader):
+    """Composes no deeper than `MOST_DEPTH`, whatever Python's limit of recursion is."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > MOST_DEPTH:
+            raise RecursionError
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 class _Walk:

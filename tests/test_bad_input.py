@@ -128,7 +128,7 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "no Parquet": ({"train.parquet": b"PAR1", **swap("train.csv", "train.parquet")}, "not a Parquet file"),
     # The warehouse
-    "warehouse is no database": ({"run/toy.duckdb": b"hello " * 9999}, "no DuckDB file"),
+    "warehouse is no database": ({"run/toy.duckdb": b"hello " * 9999}, "not a DuckDB file"),
     "folder is a file": ({"run": b""}, "run"),
 }  # fmt: skip
 
@@ -222,7 +222,7 @@ def test_what_asks_for_ray_says_how_to_install_it_before_anything_is_done(
     monkeypatch.setitem(sys.modules, "ray", None)
     prepare(tmp_path, {"pipeline.yaml": PIPELINE + "  - vote: {ray: true}\n"})
     monkeypatch.chdir(tmp_path)
-    is_one_clear_line(*told(*ON_RAY[name]), 'Ray is not installed. Run: pip install "label-factory[ray]"')
+    is_one_clear_line(*told(*ON_RAY[name]), 'is not installed. Run: pip install "label-factory[ray]"')
     assert not (tmp_path / "out").exists()
 
 

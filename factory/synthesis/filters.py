@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from factory.corpus.near import normalise, words
+from factory.names import normalise, words
 
 ORDER = (
     "unreadable", "refusal", "boilerplate", "placeholder", "noise", "too_short", "too_long", "language",
