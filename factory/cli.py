@@ -80,7 +80,10 @@ def _run() -> int:
             return int(error.exit_code)
         if isinstance(error, BrokenPipeError):
             return 141
-        raise
+        import traceback
+
+        say(traceback.format_exc().rstrip())
+        return 1
     return left if isinstance(left, int) else 0
 
 

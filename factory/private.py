@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 FILE_MODE, FOLDER_MODE = 0o600, 0o700
@@ -16,3 +19,16 @@ def private_folder(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.mkdir(mode=FOLDER_MODE, exist_ok=True)
     return path
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Whatever this process makes meanwhile is its owner's alone, what libraries write included (DuckDB's log, models, reports).
+
+    It holds for the whole process, and so is for the command line.
+    """
+    before = os.umask(0o777 & ~FOLDER_MODE)
+    try:
+        yield
+    finally:
+        os.umask(before)

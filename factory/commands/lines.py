@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from factory.commands.shared import AsJson, Folder, Settings, give, load, pairs,
 from factory.commands.terminal import say, table, tell
 from factory.errors import InputError
 from factory.pipeline.verbs import STEPS
+from factory.private import private_files
 
 OF_EXPORT = ("export", "export_data", "report")
 """Steps that have commands of their own: `factory export model`, `factory export data`, `factory report`."""
@@ -50,7 +52,7 @@ def run(
     from factory.pipeline.run import run_pipeline
 
     loaded = load(pipeline, set_)
-    with shown_progress() as (progress, told):
+    with private_files(), shown_progress() as (progress, told):
         result = run_pipeline(loaded, folder=folder, only=only or (), budget=budget, progress=progress, told=told)
 
     def person() -> None:
@@ -232,7 +234,7 @@ def run_verb(
         loaded = replace(loaded, steps=changed, engine=_engine(engine) or loaded.engine)
     if out is not None:
         loaded = replace(loaded, steps=(*loaded.steps, make_step("export_data", {"path": str(out.absolute())})))
-    with shown_progress() as (progress, told):
+    with private_files() if out is None else nullcontext(), shown_progress() as (progress, told):
         result = run_pipeline(loaded, folder=folder, budget=budget, progress=progress, told=told)
     give(result.as_json(), as_json, lambda: None)
 

@@ -34,12 +34,12 @@ MARK = b"label_factory"
 """Key of a Parquet file's metadata: what it was made from."""
 
 
-_CONTROLS = re.compile("[\x7f-\x9f\u2028\u2029]")
+_CONTROLS = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """What JSON may hold as it is and a terminal or an editor takes for a command."""
 
 
 def json_line(value: Any) -> str:
-    """A value as JSON on one line, with every control character escaped.
+    """A value as JSON on one line, with every control character escaped, and those that turn the direction of writing.
 
     Example:
         >>> json_line({"text": "é\x9b31m"})

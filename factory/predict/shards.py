@@ -162,11 +162,13 @@ def predict(
     key = how.key()
     left = [(shard, mark) for shard in shards if not shard.is_done(mark := shard.mark(key))]
     totals = {"rows": 0, "no_text": 0}
+    read: list[str] = []
     done = len(shards) - len(left)
     progress(done, len(shards), "files")
     with closing(_on_ray(left, how) if ray and left else _here(left, how, labeller)) as labelled:
         for counts in labelled:
             done += 1
+            read = counts.pop("read")
             for name, number in counts.items():
                 totals[name] = totals.get(name, 0) + number
             progress(done, len(shards), "files")
@@ -175,7 +177,7 @@ def predict(
         "no_text": totals.pop("no_text"),
         "seconds": round(time.perf_counter() - started, 3),
         "out": str(out),
-        "read": list(labeller.said),
+        "read": read,
         "shards": len(left),
         "done_already": len(shards) - len(left),
         **totals,
@@ -224,22 +226,24 @@ def find_shards(source: str | Path, out: str | Path | None) -> list[Shard]:
     return [Shard(path, target) for target, path in found.items()]
 
 
-def _here(left: Sequence[tuple[Shard, str]], how: How, labeller: Labeller) -> Generator[dict[str, int]]:
+def _here(left: Sequence[tuple[Shard, str]], how: How, labeller: Labeller) -> Generator[dict[str, Any]]:
     """Label the shards one after the other."""
     for shard, mark in left:
         yield _label(labeller, how, shard, mark)
 
 
-def _label(labeller: Labeller, how: How, shard: Shard, mark: str) -> dict[str, int]:
+def _label(labeller: Labeller, how: How, shard: Shard, mark: str) -> dict[str, Any]:
+    """Label one shard: its counts, and as `read` what is to be said of how it was read."""
     try:
         shard.out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror or error}", where=shard.out.parent) from error
     options = ReadOptions(shard.source, format=how.format, encoding=how.encoding, delimiter=how.delimiter)
-    return labeller.label(options, shard.out, mark=mark, force=how.force)
+    counts = labeller.label(options, shard.out, mark=mark, force=how.force)
+    return {**counts, "read": list(labeller.said)}
 
 
-def _on_ray(left: Sequence[tuple[Shard, str]], how: How) -> Generator[dict[str, int]]:
+def _on_ray(left: Sequence[tuple[Shard, str]], how: How) -> Generator[dict[str, Any]]:
     """Label the shards on Ray, as they come.
 
     Raises:
@@ -277,7 +281,7 @@ class Seat:
         for source, out, mark in zip(batch["source"], batch["out"], batch["mark"], strict=True):
             try:
                 self._labeller = self._labeller or self._how.labeller(threads=1)
-                counts: dict[str, Any] = _label(self._labeller, self._how, Shard(Path(source), Path(out)), mark)
+                counts = _label(self._labeller, self._how, Shard(Path(source), Path(out)), mark)
             except FactoryError as error:
                 counts = {"kind": type(error).__name__, "what": error.what, "where": error.where, "fix": error.fix}
             said.append(json.dumps(counts))
