@@ -115,3 +115,15 @@ def test_a_pipeline_of_a_stranger_writes_nowhere_but_in_its_folder(
         load_pipeline(tmp_path / "p.yaml")
     (tmp_path / "p.yaml").write_text(PIPELINE.format(name="fine", more="  - export_data: {path: data/v1}\n"))
     assert load_pipeline(tmp_path / "p.yaml").name == "fine"
+
+
+def test_a_prompt_is_read_from_the_folders_of_prompts_alone(tmp_path: Path) -> None:
+    from factory import prompts
+
+    (tmp_path / "prompts").mkdir()
+    body = "inputs: {text: a text}\noutput: {name: label}\nform: label\n---\nSay it.\n"
+    (tmp_path / "outside.md").write_text(f"---\nname: ../outside\n{body}")
+    with pytest.raises(InputError, match=r"a prompt's name cannot be '\.\./outside'"):
+        prompts.load("../outside", folder=tmp_path / "prompts")
+    with pytest.raises(InputError, match="a prompt's name cannot be"):
+        prompts.load(str(tmp_path / "outside"), folder=tmp_path / "prompts")
