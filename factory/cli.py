@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Annotated, Any
 
 import typer
 
 from factory.commands import engines, inspection, lines, models, plan, programs
-from factory.commands.progress import say
 from factory.commands.shared import runs_here
+from factory.commands.terminal import say
 from factory.errors import FactoryError
 
 app = typer.Typer(
@@ -62,7 +61,9 @@ def _run() -> int:
         left = app(standalone_mode=False)  # click gives the code of `typer.Exit` back instead of raising it
     except FactoryError as error:
         if "--json" in sys.argv:
-            print(json.dumps({"error": {"what": error.what, "where": error.where, "fix": error.fix}}))
+            from factory.files.write import json_line
+
+            print(json_line({"error": {"what": error.what, "where": error.where, "fix": error.fix}}))
         say(f"factory: {error}")
         return error.exit_code
     except KeyboardInterrupt:
@@ -79,7 +80,10 @@ def _run() -> int:
             return int(error.exit_code)
         if isinstance(error, BrokenPipeError):
             return 141
-        raise
+        import traceback
+
+        say(traceback.format_exc().rstrip())
+        return 1
     return left if isinstance(left, int) else 0
 
 

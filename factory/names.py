@@ -36,6 +36,21 @@ def folded(text: str) -> str:
     return " ".join(nfc(nfc(text).casefold()).split())
 
 
+def words(text: str) -> list[str]:
+    """The words of a text, case folded, without punctuation."""
+    return re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())
+
+
+def normalise(text: str) -> str:
+    """What near-duplicates are compared by: NFKC, case folded, words and digits alone, single blanks.
+
+    Example:
+        >>> normalise("Hello,  WORLD!")
+        'hello world'
+    """
+    return " ".join(words(text))
+
+
 class LabelNames:
     """Finds the label that a cell, a person or a model names.
 

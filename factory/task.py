@@ -7,18 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from factory.canonical import digest
 from factory.errors import InputError
+from factory.names import nfc, plain_name, yaml_words
+from factory.yaml_reader import Places, read_yaml
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
 
-
-_MERGE = "tag:yaml.org,2002:merge"
-"""YAML's `<<`, which may stand more than once."""
+__all__ = ["Label", "TaskCard", "current_card", "label_names", "load_card", "read_yaml", "register"]
 
 
 class Label(BaseModel):
@@ -36,16 +35,16 @@ class Label(BaseModel):
     @field_validator("name")
     @classmethod
     def _plain(cls, name: str) -> str:
-        if name != name.strip() or re.search(r"[\x00-\x1f\x7f]", name):
+        if name != name.strip() or re.search(r"[\x00-\x1f\x7f-\x9f]", name):
             raise ValueError("a label's name has no blanks at its ends and no control characters")
-        return name
+        return nfc(name)
 
 
 class TaskCard(BaseModel):
     """What is to be labelled, and how.
 
     Attributes:
-        name: Short name of the task: letters, digits, `-` and `_`.
+        name: Short name of the task: letters, digits, `-`, `_` and `.`.
         kind: `single` (every text has exactly one label) or `multi` (any number of them).
         text: What a text is, as a phrase: `"a YouTube comment under a music video"`.
         labels: Two or more labels for `single`, one or more for `multi`, in the order of the export.
@@ -57,7 +56,7 @@ class TaskCard(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+    name: str
     kind: Literal["single", "multi"] = "single"
     text: str = Field(min_length=1)
     labels: tuple[Label, ...] = Field(min_length=1)
@@ -65,6 +64,19 @@ class TaskCard(BaseModel):
     fields: tuple[str, ...] = ()
     default_label: str | None = None
     verbs: Mapping[str, Any] = Field(default_factory=dict)
+
+    @field_validator("name")
+    @classmethod
+    def _can_be_a_path(cls, name: str) -> str:
+        try:
+            return plain_name(name, "the card's name")
+        except InputError as error:
+            raise ValueError(f"{error.what}. {error.fix}") from error
+
+    @field_validator("default_label")
+    @classmethod
+    def _composed(cls, name: str | None) -> str | None:
+        return None if name is None else nfc(name)
 
     @model_validator(mode="after")
     def _coherent(self) -> TaskCard:
@@ -117,7 +129,7 @@ def load_card(source: str | Path | Mapping[str, Any], *, where: str | None = Non
     Raises:
         InputError: No such file, no YAML, an unknown key, a missing or wrong value; with the line it stands in.
     """
-    lines: dict[tuple[Any, ...], int] = {}
+    lines = Places()
     if isinstance(source, Mapping):
         data: Any = dict(source)
         place = where or "task"
@@ -131,44 +143,18 @@ def load_card(source: str | Path | Mapping[str, Any], *, where: str | None = Non
     labels = data.get("labels")
     if isinstance(labels, dict):
         data["labels"] = [{"name": name, "description": text} for name, text in labels.items()]
+        keys = [key for key in lines if len(key) == 2 and key[0] == "labels"]
+        for number, key in enumerate(keys):
+            lines["labels", number, "name"] = lines[key]
+            lines.written["labels", number, "name"] = str(key[1])
+            if key in lines.written:
+                lines.written["labels", number, "description"] = lines.written[key]
     try:
         return TaskCard.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         path = tuple(first["loc"])
-        raise InputError(_plain_reason(first, TaskCard), where=_at(place, path, lines), fix=None) from error
-
-
-def read_yaml(path: Path) -> tuple[Any, dict[tuple[Any, ...], int]]:
-    """Safe-load one YAML document with the line of every key and item.
-
-    Returns:
-        The value, and a mapping from key path (`("labels", 2, "name")`) to line number, counted from 1.
-
-    Raises:
-        InputError: The file is missing, not text, or not YAML.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise InputError("no such file", where=path, fix="Check the path") from error
-    except IsADirectoryError as error:
-        raise InputError("this is a folder, not a YAML file", where=path) from error
-    except UnicodeDecodeError as error:
-        raise InputError("this is not UTF-8 text", where=path, fix="Save it as UTF-8 YAML") from error
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=path) from error
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        at = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise InputError(f"this is not YAML: {getattr(error, 'problem', None) or error}", where=at) from error
-    lines: dict[tuple[Any, ...], int] = {}
-    if node is not None:
-        _collect_lines(node, (), lines, path)
-    return value, lines
+        raise InputError(_plain_reason(first, TaskCard, lines), where=_at(place, path, lines), fix=None) from error
 
 
 def register(warehouse: Warehouse, card: TaskCard) -> list[str]:
@@ -182,6 +168,10 @@ def register(warehouse: Warehouse, card: TaskCard) -> list[str]:
     """
     with warehouse.lease() as db:
         known = db.execute("SELECT label_no, name, description, active FROM labels ORDER BY label_no").fetchall()
+        for number, name, _, _ in known:
+            if name != nfc(name):  # stored before names were composed
+                db.execute("UPDATE labels SET name = ? WHERE label_no = ?", [nfc(name), number])
+        known = [(number, nfc(name), description, active) for number, name, description, active in known]
         numbers = {name: number for number, name, _, _ in known}
         for label in card.labels:
             if label.name not in numbers:
@@ -226,24 +216,6 @@ def label_names(warehouse: Warehouse) -> list[str]:
     return [name for (name,) in warehouse.query("SELECT name FROM labels ORDER BY label_no")]
 
 
-def _collect_lines(node: yaml.Node, path: tuple[Any, ...], lines: dict[tuple[Any, ...], int], file: Path) -> None:
-    """Note where everything stands; a key that stands twice would silently lose its first value."""
-    lines.setdefault(path, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        mine: dict[tuple[Any, ...], int] = {}
-        for key, value in node.value:
-            here, line = (*path, key.value), key.start_mark.line + 1
-            if here in mine and key.tag != _MERGE:
-                raise InputError(
-                    f"`{key.value}` stands twice, the first time in line {mine[here]}", where=f"{file}:{line}"
-                )
-            mine[here] = lines[here] = line
-            _collect_lines(value, here, lines, file)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            _collect_lines(item, (*path, index), lines, file)
-
-
 def _at(place: str, path: tuple[Any, ...], lines: Mapping[tuple[Any, ...], int]) -> str:
     for end in range(len(path), -1, -1):
         if path[:end] in lines:
@@ -251,7 +223,7 @@ def _at(place: str, path: tuple[Any, ...], lines: Mapping[tuple[Any, ...], int])
     return place
 
 
-def _plain_reason(first: Any, model: type[BaseModel]) -> str:
+def _plain_reason(first: Any, model: type[BaseModel], lines: Places) -> str:
     """One sentence for a person out of one pydantic error."""
     name = ".".join(str(part) for part in first["loc"]) or "the card"
     kind = first["type"]
@@ -264,5 +236,8 @@ def _plain_reason(first: Any, model: type[BaseModel]) -> str:
         known = list(model.model_fields) + list(Label.model_fields)
         near = difflib.get_close_matches(key, known, n=1)
         return f"unknown key `{name}`" + (f"; did you mean `{near[0]}`?" if near else "")
+    if kind == "string_type" and not isinstance(first["input"], (list, dict)):
+        written = lines.written.get(tuple(first["loc"]), first["input"])
+        return f'`{name}` is {yaml_words(first["input"])}: put it in quotes, as in "{written}"'
     message = str(first["msg"]).removeprefix("Value error, ")
     return f"`{name}`: {message}" if first["loc"] else message

@@ -100,11 +100,11 @@ CASES: dict[str, tuple[Change, str]] = {
         {"train.jsonl": '{"text": ["a", "b"]}\n', **swap("train.csv", "train.jsonl")}, "train.jsonl:1: broken_row: column"
     ),
     "a number among objects": (
-        {"train.json": '[{"text": "a"}, 3]', **swap("train.csv", "train.json")}, "train.json:2: broken_row"
+        {"train.json": '[{"text": "a"}, 3]', **swap("train.csv", "train.json")}, "train.json: row 2: broken_row"
     ),
     "damaged zstd": ({"train.csv.zst": b"no archive", **swap("train.csv", "train.csv.zst")}, "the archive is damaged"),
     "double column": ({"train.csv": "text,text\na,b\n"}, "`text` stands twice"),
-    "binary file": ({"train.csv": bytes(range(256)) * 40}, "no text file"),
+    "binary file": ({"train.csv": bytes(range(256)) * 40}, "not a text file"),
     "another encoding": ({"train.csv": b"text\ncaf\xe9\n"}, "train.csv:2: not_utf8"),
     "a NUL in a text": ({"train.csv": "text\none\ntw\x00o\n"}, "train.csv:3: nul"),
     "half a surrogate": (
@@ -126,7 +126,7 @@ CASES: dict[str, tuple[Change, str]] = {
         {"train.csv.gz": gzip.compress(b"text\n" + os.urandom(9999).hex().encode())[:3000], **swap("train.csv", "train.csv.gz")},
         "damaged or cut off",
     ),
-    "no Parquet": ({"train.parquet": b"PAR1", **swap("train.csv", "train.parquet")}, "no Parquet file"),
+    "no Parquet": ({"train.parquet": b"PAR1", **swap("train.csv", "train.parquet")}, "not a Parquet file"),
     # The warehouse
     "warehouse is no database": ({"run/toy.duckdb": b"hello " * 9999}, "not a DuckDB file"),
     "folder is a file": ({"run": b""}, "run"),
@@ -188,9 +188,9 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "predict many without a folder": (["predict", "made", "*.csv"], "Name one with --out"),
     "predict many into a file": (["predict", "made", "*.csv", "--out", "task.yaml"], "task.yaml: many files need a folder"),
     "predict many that are none": (["predict", "made", "*.docx", "--out", "out"], "*.docx: there is no such file"),
-    "predict many without an export": (["predict", "made", "*.csv", "--out", "out"], "no export"),
+    "predict many without an export": (["predict", "made", "*.csv", "--out", "out"], "not an export"),
     "predict one file on Ray": (["predict", "made", "dev.csv", "--ray"], "dev.csv: Ray labels many files"),
-    "predict without an export": (["predict", "made", "dev.csv"], "no export"),
+    "predict without an export": (["predict", "made", "dev.csv"], "not an export"),
     "a program that is none": (["programs", "show", "made", "999"], "there is no program 999"),
     "batch results that are none": (["batch", "read", "pipeline.yaml", "dev.csv", "--folder", "made"], "dev.csv:1: this line is"),
 }  # fmt: skip
@@ -222,7 +222,7 @@ def test_what_asks_for_ray_says_how_to_install_it_before_anything_is_done(
     monkeypatch.setitem(sys.modules, "ray", None)
     prepare(tmp_path, {"pipeline.yaml": PIPELINE + "  - vote: {ray: true}\n"})
     monkeypatch.chdir(tmp_path)
-    is_one_clear_line(*told(*ON_RAY[name]), 'not installed. Run: pip install "label-factory[ray]"')
+    is_one_clear_line(*told(*ON_RAY[name]), 'is not installed. Run: pip install "label-factory[ray]"')
     assert not (tmp_path / "out").exists()
 
 

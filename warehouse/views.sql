@@ -4,10 +4,16 @@
 CREATE OR REPLACE VIEW split_texts AS
     SELECT DISTINCT split, text_no FROM occurrences WHERE kept;
 
+-- Where every row stands, for a person: FILE:LINE, or the number of the row in a file without lines; and the user's own columns.
+CREATE OR REPLACE VIEW places AS
+    SELECT o.source_no, o.row_no, o.text_no, o.split, o.kept, o.leave_reason,
+           s.path || CASE WHEN s.format IN ('csv', 'jsonl', 'lines') THEN ':' ELSE ': row ' END || o.row_no AS place, f.fields
+    FROM occurrences o JOIN sources s USING (source_no) LEFT JOIN occurrence_fields f USING (source_no, row_no);
+
 -- Lineage: one row per edge. Everything is named by (kind, no as text).
 CREATE OR REPLACE VIEW lineage AS
     SELECT 'text' AS child_kind, text_no::VARCHAR AS child, 'source' AS parent_kind, source_no::VARCHAR AS parent,
-           'row ' || row_no AS how FROM occurrences
+           place || coalesce(' ' || fields::VARCHAR, '') AS how FROM places
     UNION ALL SELECT 'text', text_no::VARCHAR, 'synthetic', synthetic_no::VARCHAR, method FROM synthetic WHERE text_no IS NOT NULL
     UNION ALL SELECT 'synthetic', synthetic_no::VARCHAR, 'request', request_key, 'sample ' || sample_no FROM synthetic
     UNION ALL SELECT 'synthetic', synthetic_no::VARCHAR, 'text', seed_text_no::VARCHAR, 'seed' FROM synthetic WHERE seed_text_no IS NOT NULL
@@ -73,8 +79,10 @@ CREATE OR REPLACE VIEW program_summary AS
 
 -- What was dropped, and why.
 CREATE OR REPLACE VIEW dropped AS
-    SELECT 'ingest' AS stage, 'row' AS kind, source_no || ':' || row_no AS item, drop_reason, detail FROM bad_rows
-    UNION ALL SELECT 'ingest', 'occurrence', source_no || ':' || row_no, leave_reason, split FROM occurrences WHERE NOT kept
+    SELECT 'ingest' AS stage, 'row' AS kind,
+           s.path || CASE WHEN s.format IN ('csv', 'jsonl', 'lines') THEN ':' ELSE ': row ' END || b.row_no AS item, b.drop_reason, b.detail
+           FROM bad_rows b JOIN sources s USING (source_no)
+    UNION ALL SELECT 'ingest', 'occurrence', place, leave_reason, split FROM places WHERE NOT kept
     UNION ALL SELECT 'synthesize', 'synthetic', synthetic_no::VARCHAR, drop_reason, detail FROM synthetic WHERE state = 'dropped'
     UNION ALL SELECT p.stage, 'slot', s.plan_no || '/' || s.slot_no, s.drop_reason, s.detail FROM slots s JOIN plans p USING (plan_no) WHERE s.state = 'dropped'
     UNION ALL SELECT 'author', 'program', program_no::VARCHAR, drop_reason, detail FROM programs WHERE state = 'rejected'

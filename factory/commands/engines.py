@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from factory.commands.progress import say
-from factory.commands.shared import AsJson, Folder, Settings, give, held_warehouse, load, open_warehouse, table
+from factory.commands.shared import AsJson, Folder, Settings, give, held_warehouse, load, open_warehouse
+from factory.commands.terminal import say, table
 
 batch = typer.Typer(help="Ask by file: OpenAI batch JSONL out and in.", no_args_is_help=True, rich_markup_mode=None)
 engine = typer.Typer(help="The engine that is asked.", no_args_is_help=True, rich_markup_mode=None)

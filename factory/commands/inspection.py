@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from factory.commands.progress import say
-from factory.commands.shared import AsJson, Folder, give, held_warehouse, open_warehouse, table
+from factory.commands.shared import AsJson, Folder, give, held_warehouse, open_warehouse
+from factory.commands.terminal import say, table, tell
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -31,13 +31,16 @@ def audit(
     of: Annotated[Literal["denoised", "dev", "seed"], typer.Option(help="Whose labels.")] = "denoised",
     limit: Annotated[int, typer.Option(help="At most so many.")] = 50,
     out: Annotated[Path | None, typer.Option(help="Write them all as CSV or JSONL.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace --out even if it is no earlier list of issues.")
+    ] = False,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
     """Likely label errors, with the evidence: votes, the model's probability, nearest neighbours."""
     from factory.denoise import stage
 
-    result = stage.audit(open_warehouse(where, folder), of=of, limit=limit, out=out)
+    result = stage.audit(open_warehouse(where, folder), of=of, limit=limit, out=out, force=force)
     rows: list[dict[str, Any]] = list(result.did.get("issues", []))
 
     def person() -> None:
@@ -46,17 +49,16 @@ def audit(
         for r in rows:
             evidence = r["evidence"]
             label = f" (label {r['label']})" if r["label"] else ""
-            print(f"\n{r['text_no']}: {str(r['text'])[:160]}")
-            print(
-                f"  given {r['given']}, likely {r['likely']}{label}; score {r['score']} (the lower, the more suspect)"
-            )
-            print(f"  the texts tell: {evidence['believed']}")
+            origin = [r["source"], *(f"{name} {value}" for name, value in r["own"].items())]
+            tell(f"\ntext {r['text_no']} ({', '.join(filter(None, origin))}): {str(r['text'])[:160]}")
+            tell(f"  given {r['given']}, likely {r['likely']}{label}; score {r['score']} (the lower, the more suspect)")
+            tell(f"  the texts tell: {evidence['believed']}")
             if "label_model" in evidence:
-                print(f"  the label model: {evidence['label_model']}")
+                tell(f"  the label model: {evidence['label_model']}")
             said = ", ".join(f"{name}: {vote}" for name, vote in evidence["votes"].items())
-            print(f"  votes: {said or 'none'}")
+            tell(f"  votes: {said or 'none'}")
             for near in evidence["nearest"]:
-                print(f"  near: {near}")
+                tell(f"  near: {near}")
 
     give(dict(result.did), as_json, person)
 
@@ -76,6 +78,9 @@ def ask(
         str,
         typer.Option(help="auto, uncertainty, random, or active: ask again where doubtful."),
     ] = "auto",
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace --out even if it is another file, or answered already.")
+    ] = False,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -86,7 +91,7 @@ def ask(
         with held_warehouse(where, folder) as warehouse:
             result = stage.read_answers(warehouse, answers, annotator=annotator)
     else:
-        result = stage.ask(open_warehouse(where, folder), budget=budget, strategy=strategy, out=out)
+        result = stage.ask(open_warehouse(where, folder), budget=budget, strategy=strategy, out=out, force=force)
 
     def person() -> None:
         for line in result.says:
@@ -103,9 +108,10 @@ def show_questions(asked: Sequence[Mapping[str, Any]], total: int) -> None:
     """The first questions, as a table."""
     shown = asked[:MOST_SHOWN]
     rows = [
-        [number, " ".join(q["text"].split())[:100], q["suggested"], q["why"]] for number, q in enumerate(shown, start=1)
+        [number, q["source"], " ".join(q["text"].split())[:100], q["suggested"], q["why"]]
+        for number, q in enumerate(shown, start=1)
     ]
-    table(["", "text", "likely", "why it is asked"], rows)
+    table(["", "source", "text", "likely", "why it is asked"], rows)
     if total > len(shown):
         say(f"and {total - len(shown)} more")
 
@@ -143,7 +149,7 @@ def lineage(
 
     def person() -> None:
         if believed:
-            print(believed)
+            tell(believed)
         if edges:
             table(list(edges[0]), [list(edge.values()) for edge in edges])
 

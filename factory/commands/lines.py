@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from factory.commands.progress import say, shown_progress
-from factory.commands.shared import AsJson, Folder, Settings, give, load, pairs, table, yaml_pairs
+from factory.commands.progress import shown_progress
+from factory.commands.shared import AsJson, Folder, Settings, give, load, pairs, yaml_pairs
+from factory.commands.terminal import say, table, tell
 from factory.errors import InputError
 from factory.pipeline.verbs import STEPS
+from factory.private import private_files
 
 OF_EXPORT = ("export", "export_data", "report")
 """Steps that have commands of their own: `factory export model`, `factory export data`, `factory report`."""
@@ -49,7 +52,7 @@ def run(
     from factory.pipeline.run import run_pipeline
 
     loaded = load(pipeline, set_)
-    with shown_progress() as (progress, told):
+    with private_files(), shown_progress() as (progress, told):
         result = run_pipeline(loaded, folder=folder, only=only or (), budget=budget, progress=progress, told=told)
 
     def person() -> None:
@@ -59,7 +62,7 @@ def run(
             show_evaluation(result.evaluation)
         for name, path in (("report", result.report), ("export", result.export), ("warehouse", result.warehouse)):
             if path:
-                print(f"{name + ':':<11}{path}")
+                tell(f"{name + ':':<11}{path}")
 
     give(result.as_json(), as_json, person)
 
@@ -93,18 +96,37 @@ def init(
     labels: Annotated[
         str | None, typer.Option(help="The labels, with commas between, where the file has none.")
     ] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="csv, jsonl, json, parquet, or lines: a text per line.")
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of a file that is not UTF-8; guessed otherwise.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Of a CSV file; guessed otherwise.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Names, with commas between, for a CSV file without a header line.")
+    ] = None,
+    label_separator: Annotated[
+        str | None, typer.Option(help="What stands between several labels in a cell; guessed otherwise.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a task card and a pipeline to start from, out of a file of texts."""
     from factory.corpus.init import write_start
 
     names = [name.strip() for name in (labels or "").split(",") if name.strip()]
-    written = write_start(csv, out, text=text, label=label, labels=names or None)
+    told: dict[str, Any] = {
+        "format": format_,
+        "encoding": encoding,
+        "delimiter": delimiter,
+        "label_separator": label_separator,
+    }
+    told |= {"columns": [name.strip() for name in columns.split(",")] if columns else None}
+    given = {name: value for name, value in told.items() if value is not None}
+    written = write_start(csv, out, text=text, label=label, labels=names or None, told=given)
 
     def person() -> None:
         for line in written["says"]:
             say(line)
-        print(f"task:     {written['task']}\npipeline: {written['pipeline']}")
+        tell(f"task:     {written['task']}\npipeline: {written['pipeline']}")
 
     give(written, as_json, person)
 
@@ -212,7 +234,7 @@ def run_verb(
         loaded = replace(loaded, steps=changed, engine=_engine(engine) or loaded.engine)
     if out is not None:
         loaded = replace(loaded, steps=(*loaded.steps, make_step("export_data", {"path": str(out.absolute())})))
-    with shown_progress() as (progress, told):
+    with private_files() if out is None else nullcontext(), shown_progress() as (progress, told):
         result = run_pipeline(loaded, folder=folder, budget=budget, progress=progress, told=told)
     give(result.as_json(), as_json, lambda: None)
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from factory.commands.progress import say, shown_alone
+from factory.commands.progress import shown_alone
 from factory.commands.shared import AsJson, Folder, give, held_warehouse, open_warehouse
+from factory.commands.terminal import say, tell
 from factory.result import no_progress
 
 export = typer.Typer(
@@ -69,8 +70,8 @@ def predict(
     file: Annotated[
         Path,
         typer.Argument(
-            help="CSV, TSV, JSONL (.gz, .zst), Parquet or TXT; - for lines on stdin; a folder of Parquet files, or a pattern in"
-            " quotes: 'FOLDER/*.parquet'."
+            help="CSV, TSV, JSONL, JSON, TXT (.gz, .zst) or Parquet; - for lines on stdin; a folder of Parquet files, or a"
+            " pattern in quotes: 'FOLDER/*.parquet'."
         ),
     ],
     out: Annotated[
@@ -80,7 +81,17 @@ def predict(
             help="CSV, JSONL or Parquet; stdout as JSONL without it. Of many files: a folder, for a Parquet file each.",
         ),
     ] = None,
-    text: Annotated[str | None, typer.Option(help="The column of the texts; guessed otherwise.")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="The column of the texts. Default: the one that the training texts were in.")
+    ] = None,
+    format_: Annotated[
+        str, typer.Option("--format", help="csv, jsonl, json, parquet, or lines. Default: as the file's name says.")
+    ] = "auto",
+    encoding: Annotated[str | None, typer.Option(help="Of a text file that is not UTF-8: cp1252, latin-1, ...")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Of a CSV file; guessed otherwise.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace --out even if it is no earlier output of predict.")
+    ] = False,
     precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "int8",
     abstain_below: Annotated[float | None, typer.Option(help="No label below this probability.")] = None,
     target_precision: Annotated[
@@ -117,10 +128,12 @@ def predict(
 
     with shown_alone("predict") if shards.are_many(file) else nullcontext(no_progress) as progress:
         done = shards.predict(
-            model, file, out, text=text, precision=precision, abstain_below=abstain_below, target_precision=target_precision,
-            sets=sets, scope=scope, ray=ray, progress=progress,
+            model, file, out, text=text, format=format_, encoding=encoding, delimiter=delimiter, force=force,
+            precision=precision, abstain_below=abstain_below, target_precision=target_precision, sets=sets, scope=scope,
+            ray=ray, progress=progress,
         )  # fmt: skip
 
+    _say_all(done["read"])
     if done["no_text"]:
         say(f"{done['no_text']} of {done['rows']} rows have no text and got no label")
     if not done["rows"] and done.get("shards", 1):
@@ -160,7 +173,7 @@ def report(
     warehouse = open_warehouse(where, folder)
     assert warehouse.folder is not None
     result = page.write(warehouse, out or warehouse.folder / "report")
-    give(dict(result.did), as_json, lambda: print(result.did.get("path")))
+    give(dict(result.did), as_json, lambda: tell(result.did.get("path")))
 
 
 def push(
@@ -173,7 +186,7 @@ def push(
     from factory.export import hub
 
     pushed = hub.push(model, repository, private=private)
-    give(pushed, as_json, lambda: print(pushed["url"]))
+    give(pushed, as_json, lambda: tell(pushed["url"]))
 
 
 def _say_all(lines: Any) -> None:

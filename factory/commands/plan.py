@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from factory.commands.progress import duration
-from factory.commands.shared import AsJson, Folder, Settings, give, load, table
+from factory.commands.shared import AsJson, Folder, Settings, give, load
+from factory.commands.terminal import table, tell
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,9 +36,9 @@ def plan(
 def show_plan(planned: Mapping[str, Any], *, prompt: bool = True) -> None:
     """Print a plan for a person."""
     for words in planned["to_do"]:
-        print(f"before a run: {words}")
+        tell(f"before a run: {words}")
     if not planned["stages"]:
-        print("nothing left to ask" if planned["compute"]["steps"] else "nothing left to ask or to compute")
+        tell("nothing left to ask" if planned["compute"]["steps"] else "nothing left to ask or to compute")
     told = [(stage["stage"], stage) for stage in planned["stages"]]
     told += [(f"{step['step']}, later", step) for step in planned["later"] if "answers" in step]
     if len(told) > 1:
@@ -56,23 +57,23 @@ def show_plan(planned: Mapping[str, Any], *, prompt: bool = True) -> None:
     ]
     if rows:
         table(["stage", "requests now", "answers wanted", "tokens in", "tokens out", "cost", "seconds"], rows)
-        print(
+        tell(
             "What is still to be asked. Lower ends: what can be rendered now, with short answers. Upper ends: every repair"
             "\nand topping up that the steps' `candidates` and `repairs` allow, with answers as long as they may be, from a slow"
             " server."
         )
         if any(one["cost"] is None for _, one in told):
-            print("For costs add `price: {input: 1.0, output: 3.0}` to `engine`: money per million tokens")
+            tell("For costs add `price: {input: 1.0, output: 3.0}` to `engine`: money per million tokens")
     _show_direct(planned["direct"])
     _show_compute(planned["compute"])
     if planned["stages"] and prompt:
         first = planned["stages"][0]
-        print(f"One rendered prompt ({first['stage']}):")
+        tell(f"One rendered prompt ({first['stage']}):")
         for message in first["prompt"]:
-            print(f"--- {message['role']}\n{message['content']}")
+            tell(f"--- {message['role']}\n{message['content']}")
     for step in planned["later"]:
         more = ": what it asks, at most, stands above" if "answers" in step else ""
-        print(f"`{step['step']}` depends on answers that are missing, or on what `tune` makes{more}")
+        tell(f"`{step['step']}` depends on answers that are missing, or on what `tune` makes{more}")
 
 
 def _show_direct(direct: Mapping[str, Any] | None) -> None:
@@ -80,7 +81,7 @@ def _show_direct(direct: Mapping[str, Any] | None) -> None:
     if direct is None or direct["tokens"] > direct["instead"][1]:
         return
     less = "less" if direct["tokens"] < direct["instead"][0] else "about as much"
-    print(
+    tell(
         f"Labelling all {direct['texts']:,} training texts by the model takes about {direct['tokens']:,} tokens, {less} than"
         f" programs and synthetic texts\n({_range(direct['instead'], ',d')}): `- annotate: {{split: train, as_votes: true}}`"
         " instead of `author` and `synthesize` does so."
@@ -94,10 +95,10 @@ def _show_compute(compute: Mapping[str, Any]) -> None:
     rows = [[one["step"], one["what"], _times(one["seconds"])] for one in compute["steps"]]
     table(["step", "to compute", "time"], rows)
     if compute["measured"]:
-        print(f"Measured: {compute['measured']}. Steps without a time were not estimated.")
+        tell(f"Measured: {compute['measured']}. Steps without a time were not estimated.")
     if compute["quicker"]:
         quick = compute["quicker"]
-        print(f"Quicker, for a first look: {quick['how']}: {_times(quick['seconds'])} in their place.")
+        tell(f"Quicker, for a first look: {quick['how']}: {_times(quick['seconds'])} in their place.")
 
 
 def _times(ends: Sequence[float] | None) -> str:

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from factory.commands.progress import say
-from factory.commands.shared import AsJson, Folder, give, held_warehouse, open_warehouse, table
+from factory.commands.shared import AsJson, Folder, give, held_warehouse, open_warehouse
+from factory.commands.terminal import say, table, tell
 from factory.errors import InputError
 
 app = typer.Typer(
@@ -59,10 +59,10 @@ def show(where: Where, program_no: Number, folder: Folder = None, as_json: AsJso
     def person() -> None:
         for key, value in shown.items():
             if key not in {"source", "events"}:
-                print(f"{key + ':':<16}{value}")
+                tell(f"{key + ':':<16}{value}")
         for event in shown.get("events", []):
-            print(f"{'':<16}{event}")
-        print(f"\n{shown['source']}")
+            tell(f"{'':<16}{event}")
+        tell(f"\n{shown['source']}")
 
     give(shown, as_json, person)
 
@@ -155,9 +155,9 @@ def diff(where: Where, program_no: Number, folder: Folder = None, as_json: AsJso
     found = view.diff_program(open_warehouse(where, folder), program_no)
 
     def person() -> None:
-        print(found["diff"] or "the sources are equal")
+        tell(found["diff"] or "the sources are equal")
         changed = found["votes_changed"]
-        print("votes: not both versions have voted yet" if changed is None else f"votes changed: {changed}")
+        tell("votes: not both versions have voted yet" if changed is None else f"votes changed: {changed}")
 
     give(found, as_json, person)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from factory.commands.terminal import say, shown
 from factory.result import Progress, StageResult
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _bars() -> Iterator[tuple[Start, Told]]:
 
             def tell(done: int, total: int, what: str) -> None:
                 told = ", ".join(filter(None, [what, pace.words(done, total, what, time.monotonic())]))
-                bars.update(task, completed=done, total=total or None, what=told)
+                bars.update(task, completed=done, total=total or None, what=shown(told))
 
             return tell
 
@@ -129,7 +130,7 @@ def _bars() -> Iterator[tuple[Start, Told]]:
             if id(step) in tasks:
                 bars.remove_task(tasks.pop(id(step)))
             for line in step_lines(result):
-                console.print(line, highlight=False, markup=False)
+                console.print(shown(line), highlight=False, markup=False)
 
         yield start, told
 
@@ -190,11 +191,6 @@ class _Lines:
                     continue
                 self._last = now
             say(f"  {verb}: {f'{what}, ' if what else ''}still at work after {duration(now - self._began)}")
-
-
-def say(line: str) -> None:
-    """One line for a person, on stderr."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def step_lines(result: StageResult) -> list[str]:

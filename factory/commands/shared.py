@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +28,9 @@ Folder = Annotated[
 def give(value: Mapping[str, Any], as_json: bool, person: Callable[[], None]) -> None:
     """Print the result: the JSON object on stdout, or what a person sees."""
     if as_json:
-        print(json.dumps(value, ensure_ascii=False, default=str))
+        from factory.files.write import json_line
+
+        print(json_line(value))
     else:
         person()
 
@@ -56,14 +56,14 @@ def yaml_pairs(values: Sequence[str] | None) -> dict[str, Any]:
     Raises:
         InputError: A value is not YAML.
     """
-    import yaml
+    from factory.yaml_reader import parse_yaml
 
     found = {}
     for name, text in pairs(values, "--param").items():
         try:
-            found[name] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(f"--param {name}: {text!r} is not YAML") from error
+            found[name], _ = parse_yaml(text, f"--param {name}")
+        except InputError as error:
+            raise InputError(f"--param {name}: {text[:80]!r} is not YAML ({error.what})") from error
     return found
 
 
@@ -130,20 +130,3 @@ def load(source: Path, settings: Sequence[str] | None) -> Pipeline:
     from factory.pipeline.load import load_pipeline
 
     return load_pipeline(source, pairs(settings))
-
-
-def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
-    """Print a table on stdout."""
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table(title=title, title_justify="left")
-    for header in headers:
-        shown.add_column(header, overflow="fold")
-    for row in rows:
-        shown.add_row(*("" if cell is None else _cell(cell) for cell in row))
-    Console(width=None if sys.stdout.isatty() else 140).print(shown, markup=False)
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -10,7 +10,6 @@ written on request to `dropped/dropped.parquet`.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +20,7 @@ from factory.canonical import digest
 from factory.corpus.export_card import data_card
 from factory.corpus.export_rows import COLUMNS, ROWS
 from factory.errors import ExportError, InputError
+from factory.files.replace import replaced_folder
 from factory.params import Call, Params, stage
 from factory.result import Progress, StageResult
 from factory.task import TaskCard, current_card
@@ -88,13 +88,8 @@ def export_data(warehouse: Warehouse, params: ExportDataParams, call: Call) -> S
                 "there is nothing to export", fix="Run `synthesize`, or `author`, `vote` and `denoise`, first"
             )
         call.begin()
-        part = out.with_name(out.name + ".part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        manifest = _write(db, part, card, formats, dropped, key, call.progress)
-        if out.exists():
-            shutil.rmtree(out)
-        part.rename(out)
+        with replaced_folder(out) as draft:
+            manifest = _write(db, draft, card, formats, dropped, key, call.progress)
         db.execute("DROP TABLE export_rows")
         db.execute("DELETE FROM exports WHERE kind = 'data' AND path = ?", [str(out)])
         db.execute(
@@ -121,7 +116,7 @@ def _write(
             " ORDER BY list_position(['train', 'seed', 'dev'], split)"
         ).fetchall()
     )
-    columns = _columns(card)
+    columns = _columns(card, _own_columns(db))
     files: dict[str, str] = {}
     for split in splits:
         query = f"SELECT {columns} FROM export_rows WHERE split = '{split}' AND drop_reason IS NULL {_ORDER}"
@@ -165,13 +160,35 @@ def _write(
     return manifest
 
 
-def _columns(card: TaskCard) -> str:
-    """The exported columns as SQL: the text, its fields, its label or labels, and the rest."""
-    fields = [
-        f"json_extract_string(fields, {_literal(f'$.{json.dumps(name)}')}) AS {_name(name)}" for name in card.fields
-    ]
+def _columns(card: TaskCard, own: Sequence[str]) -> str:
+    """The exported columns as SQL: the text, its fields, its label or labels, the rest, and the user's own columns.
+
+    An own column that has the name of one of ours is `input_NAME`.
+    """
+    fields = [f"{_inside('fields', name)} AS {_name(name)}" for name in card.fields]
     label = "labels" if card.kind == "multi" else "labels[1] AS label"
-    return ", ".join(["text", *fields, label, *COLUMNS])
+    taken = {name.lower() for name in ("text", "split", "label", "labels", *card.fields, *COLUMNS)}
+    kept = []
+    for name in own:
+        new = name
+        while new.lower() in taken:  # DuckDB's names know no case
+            new = f"input_{new}"
+        taken.add(new.lower())
+        kept.append(f"{_inside('own', name)} AS {_name(new)}")
+    return ", ".join(["text", *fields, label, *COLUMNS, *kept])
+
+
+def _own_columns(db: duckdb.DuckDBPyConnection) -> list[str]:
+    """The user's own columns that stay with rows of `train`, `seed` and `dev`."""
+    rows = db.execute(
+        "SELECT columns->'$.own' FROM sources WHERE split IN ('train', 'seed', 'dev') ORDER BY source_no"
+    ).fetchall()
+    return list(dict.fromkeys(name for (names,) in rows for name in json.loads(names or "[]")))
+
+
+def _inside(column: str, name: str) -> str:
+    pointer = "/" + name.replace("~", "~0").replace("/", "~1")
+    return f"json_extract_string({column}, {_literal(pointer)})"
 
 
 def _write_wrench(db: duckdb.DuckDBPyConnection, folder: Path, split: str) -> None:

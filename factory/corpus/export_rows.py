@@ -16,6 +16,9 @@ gold_of AS (
     SELECT text_no, source_no, row_no,
            coalesce(list(label_no ORDER BY label_no) FILTER (WHERE label_no >= 0), []) AS label_nos
     FROM gold GROUP BY ALL),
+found AS (
+    SELECT text_no, list(place ORDER BY source_no, row_no) AS sources, first(fields ORDER BY source_no, row_no) AS own
+    FROM places WHERE kept AND split = 'train' GROUP BY text_no),
 shown AS (
     SELECT synthetic_no, list('demonstration:' || lower(hex(content_hash)) ORDER BY content_hash) AS demos
     FROM (SELECT synthetic_no, unnest(demo_text_nos) AS text_no FROM synthetic) JOIN texts USING (text_no)
@@ -25,20 +28,21 @@ rows AS (
            [CASE WHEN list_contains(g.label_nos, i) THEN 1.0::FLOAT ELSE 0.0::FLOAT END
             FOR i IN range((SELECT n FROM names))] AS probs,
            'real' AS origin, NULL::INTEGER AS synthetic_no, NULL::VARCHAR AS drop_reason,
-           o.source_no AS first_order, o.row_no AS second_order
-    FROM occurrences o JOIN gold_of g USING (source_no, row_no, text_no) JOIN texts t USING (text_no)
+           o.source_no AS first_order, o.row_no AS second_order, [o.place] AS sources, o.fields AS own
+    FROM places o JOIN gold_of g USING (source_no, row_no, text_no) JOIN texts t USING (text_no)
     WHERE o.kept AND o.split IN ('seed', 'dev')
     UNION ALL
     SELECT 'train', t.text_no, t.text, t.fields,
            CASE WHEN $multi THEN [i FOR i IN range(len(s.probs)) IF coalesce(s.probs[i + 1], 0) >= 0.5]
                 ELSE [list_position(s.probs, list_max(s.probs)) - 1] END,
-           'label model', s.probs, 'real', NULL, CASE WHEN s.covered THEN NULL ELSE 'uncovered' END, 0, t.text_no
+           'label model', s.probs, 'real', NULL, CASE WHEN s.covered THEN NULL ELSE 'uncovered' END, 0, t.text_no,
+           found.sources, found.own
     FROM (SELECT DISTINCT text_no FROM split_texts WHERE split = 'train')
          JOIN (SELECT s.* FROM soft_labels s, chosen WHERE s.label_model_no = chosen.no) s USING (text_no)
-         JOIN texts t USING (text_no)
+         JOIN texts t USING (text_no) JOIN found USING (text_no)
     UNION ALL
     SELECT 'train', s.text_no, s.text, NULL, [s.label_no], 'asked for', hot.probs, 'synthetic', s.synthetic_no,
-           s.drop_reason, 1000000 + s.plan_no, s.synthetic_no
+           s.drop_reason, 1000000 + s.plan_no, s.synthetic_no, [], NULL
     FROM synthetic s JOIN hot USING (label_no))
 SELECT r.split, substr(sha256(r.text), 1, 32) AS id, r.text, r.fields,
        list_transform(r.label_nos, lambda i: names.all_names[i + 1]) AS labels, r.label_origin, r.probs AS soft_label,
@@ -48,7 +52,7 @@ SELECT r.split, substr(sha256(r.text), 1, 32) AS id, r.text, r.fields,
            CASE WHEN passage.text_no IS NULL THEN [] ELSE ['passage:' || lower(hex(passage.content_hash))] END,
            coalesce(shown.demos, []))::VARCHAR[] AS parents,
        coalesce(passage.text, seed.text) AS source_text, q.model, q.prompt, s.prompt_version, s.request_key, s.sample_no,
-       r.drop_reason, r.first_order, r.second_order, r.text_no, r.label_nos
+       r.sources::VARCHAR[] AS sources, r.own, r.drop_reason, r.first_order, r.second_order, r.text_no, r.label_nos
 FROM rows r CROSS JOIN names
      LEFT JOIN learned l ON l.text_no = r.text_no
      LEFT JOIN synthetic s ON s.synthetic_no = r.synthetic_no
@@ -62,6 +66,6 @@ FROM rows r CROSS JOIN names
 
 COLUMNS = (
     "id", "label_origin", "soft_label", "weight", "origin", "method", "parents", "source_text", "model", "prompt",
-    "prompt_version", "request_key", "sample_no", "drop_reason",
+    "prompt_version", "request_key", "sample_no", "sources", "drop_reason",
 )  # fmt: skip
-"""What stands after text and label, in this order."""
+"""What stands after text and label, in this order. `sources`: FILE:LINE of every row of the text."""

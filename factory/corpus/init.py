@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from factory.corpus.init_labels import FoundLabels, find_labels
+from factory.corpus.init_yaml import card_text, pipeline_text
 from factory.errors import InputError, WarehouseError
-from factory.files import open_source
-from factory.files.rows import Cleaner, Row
-from factory.files.source import SourceSpec, choose_columns
+from factory.files.base import BadRow, OpenSource
+from factory.files.columns import Columns, choose_columns
+from factory.files.open import format_by_name, open_source, sniffed_format
+from factory.files.replace import replaced
+from factory.files.rows import Cleaner
+from factory.files.source import SourceSpec
+from factory.task import TaskCard, load_card
 
-_ROWS = 20_000
+ROWS = 20_000
+"""How many rows are looked at."""
+
 _MOST_LABELS = 200
+_ENCODINGS = ("cp1252", "latin-1")
+_CLI = "--{}"
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A file, opened as a pipeline will say it."""
+
+    spec: SourceSpec
+    source: OpenSource
+    columns: Columns
+    says: tuple[str, ...]
 
 
 def write_start(
@@ -25,8 +45,9 @@ def write_start(
     text: str | None = None,
     label: str | None = None,
     labels: Sequence[str] | None = None,
+    told: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write `task.yaml` and `pipeline.yaml`, with what a person must fill in marked.
+    """Write `task.yaml` and `pipeline.yaml`, with what a person must fill in marked. What they say, `ingest` reads.
 
     Args:
         file: Texts, in any form that `ingest` reads.
@@ -34,6 +55,7 @@ def write_start(
         text: The column of the texts; guessed otherwise.
         label: The column of the labels, if there is one; guessed otherwise.
         labels: The labels, where the file has none; the card has them in this order.
+        told: More of what a source may say: `format`, `encoding`, `delimiter`, `columns`, `label_separator`.
 
     Returns:
         `task` and `pipeline` (paths), and `says`: lines for a person.
@@ -46,29 +68,129 @@ def write_start(
     for path in (card_path, line_path):
         if path.exists():
             raise InputError("this file is there already", where=path, fix="Choose another folder with --out")
-    spec = SourceSpec(path=str(file), text=text, label=label, bad_limit=_ROWS)
-    _, source = open_source(spec)
-    columns = choose_columns(spec, source.columns, (), gold=False)
-    says = [*source.says, *columns.guessed]
-    has_gold = label is not None
-    if labels is None or has_gold:
-        try:
-            columns = choose_columns(spec, source.columns, (), gold=True)
-            has_gold = True
-            says = [*source.says, *columns.guessed]
-        except InputError:
-            if label is not None:
-                raise
-            if labels is None:
-                raise InputError(
-                    "there is no column of labels, and no labels are given",
-                    where=file,
-                    fix="Name the column with --label, or the labels with --labels ham,spam",
-                ) from None
-    elif (unused := _column_of_labels(spec, source.columns)) is not None:
-        says.append(f"column `{unused}` is not read, since the labels are given; --label {unused} takes it as gold")
-    found = _labels(source, spec, columns) if has_gold else Counter()
-    names = list(dict.fromkeys(labels or sorted(found)))
+    opened = _open(file, text, label, labels, dict(told or {}))
+    says = list(opened.says)
+    found = FoundLabels()
+    if opened.columns.label is not None:
+        found = find_labels(opened.spec, opened.source, opened.columns, most=10 * _MOST_LABELS, rows=ROWS)
+        says += found.says
+    names = list(dict.fromkeys(labels or found.names))
+    _check_names(names, file, opened.columns.label)
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", file.name.split(".")[0]).strip("-_")[:64] or "task"
+    multi = found.multi
+    card = _card(name, names, multi, file, opened.columns.label)
+    spec = opened.spec.model_copy(update={"label_separator": found.separator or opened.spec.label_separator})
+    bad = _unusable(replace(opened, spec=spec), card)
+    if bad:
+        lost = sum(row.lines for row in bad)
+        where = Cleaner(spec, opened.source, opened.columns, (), {}, "single").place(bad[0].row_no)
+        says.append(f"{where}: {bad[0].reason}; {lost} of the first rows cannot be used, which `bad_limit` allows")
+        spec = spec.model_copy(update={"bad_limit": lost})
+    line = pipeline_text(name, os.path.relpath(file.absolute(), out.absolute()), spec, opened.columns)
+    try:
+        with replaced(card_path) as draft:
+            draft.write_text(card_text(name, names, multi), encoding="utf-8")
+        with replaced(line_path) as draft:
+            draft.write_text(line, encoding="utf-8")
+    except OSError as error:
+        raise WarehouseError(
+            f"cannot be written: {error.strerror}", where=out, fix="Choose another folder with --out"
+        ) from error
+    if opened.columns.label is not None:
+        counts = ", ".join(f"{one} {count:,}" for one, count in found.counts.most_common(8))
+        says.append(f"{file}: {len(names)} labels among the first {min(found.rows, ROWS):,} labelled rows ({counts})")
+    says.append(
+        f"{card_path}: say in one or two sentences what each label means; everything the model does rests on that"
+    )
+    return {"task": str(card_path), "pipeline": str(line_path), "says": says}
+
+
+def _open(
+    file: Path, text: str | None, label: str | None, labels: Sequence[str] | None, told: dict[str, Any]
+) -> _Opened:
+    """Open the file, finding out what a pipeline must say of it, and choose its columns."""
+    says: list[str] = []
+    if "format" not in told and file.is_file() and format_by_name(file) is None:
+        told["format"] = sniffed_format(file)
+        says.append(f"{file}: read as {told['format']} (guessed; --format says another)")
+    spec = SourceSpec(path=str(file), text=text, label=label, **told)
+    source = open_source(spec.reading())
+    if spec.encoding is None and source.kind in ("csv", "jsonl", "json", "lines"):
+        encoding = _encoding(spec, source)
+        if encoding is not None:
+            spec = spec.model_copy(update={"encoding": encoding})
+            source = open_source(spec.reading())
+            says.append(f"{file}: not UTF-8, read as {encoding} (guessed; --encoding says another)")
+    if source.delimiter not in (None, ","):
+        spec = spec.model_copy(update={"delimiter": source.delimiter})
+    columns, words = _columns(spec, source, labels)
+    return _Opened(spec, source, columns, (*says, *source.says, *words))
+
+
+def _columns(spec: SourceSpec, source: OpenSource, labels: Sequence[str] | None) -> tuple[Columns, list[str]]:
+    """The columns, with that of the labels if there is one and they are not given otherwise."""
+    plain = choose_columns(spec, source, (), gold=False, option=_CLI)
+    try:
+        with_gold = choose_columns(spec, source, (), gold=True, option=_CLI)
+    except InputError:
+        if spec.label is not None:
+            raise
+        if labels is None:
+            raise InputError(
+                "there is no column of labels, and no labels are given",
+                where=spec.path,
+                fix="Name the column with --label, or the labels with --labels ham,spam",
+            ) from None
+        return plain, list(plain.guessed)
+    if labels is None or spec.label is not None:
+        return with_gold, list(with_gold.guessed)
+    unused = with_gold.label
+    words = f"column `{unused}` is not read, since the labels are given; --label {unused} takes it as gold"
+    return plain, [*plain.guessed, words]
+
+
+def _encoding(spec: SourceSpec, source: OpenSource) -> str | None:
+    """The encoding of a file that is not UTF-8: the first under which all of its first rows are text; None if it is UTF-8."""
+    if not _has_stray_bytes(source):
+        return None
+    for name in _ENCODINGS:
+        if not _has_stray_bytes(open_source(spec.model_copy(update={"encoding": name}).reading())):
+            return name
+    return None
+
+
+def _has_stray_bytes(source: OpenSource) -> bool:
+    """Whether bytes among the first rows did not decode."""
+    seen = 0
+    names = list(source.columns)
+    if any("\udc80" <= c <= "\udcff" for name in names for c in name):
+        return True
+    for batch in source.batches(names):
+        for name in names:
+            for value in batch.columns[name]:
+                if isinstance(value, str) and not value.isascii() and any("\udc80" <= c <= "\udcff" for c in value):
+                    return True
+        seen += len(batch.row_nos)
+        if seen >= ROWS:
+            break
+    return False
+
+
+def _unusable(opened: _Opened, card: TaskCard) -> list[BadRow]:
+    """The first rows that `ingest` would refuse, as training texts and as their gold."""
+    numbers = {name: number for number, name in enumerate(card.label_names)}
+    cleaner = Cleaner(opened.spec, opened.source, opened.columns, (), numbers, card.kind, gold_optional=True)
+    found: list[BadRow] = []
+    seen = 0
+    for batch in opened.source.batches(opened.columns.wanted):
+        found += [row for row in cleaner.rows(batch) if isinstance(row, BadRow)]
+        seen += len(batch.row_nos)
+        if seen >= ROWS:
+            break
+    return sorted(found, key=lambda row: row.row_no)
+
+
+def _check_names(names: Sequence[str], file: Path, column: str | None) -> None:
     if len(names) < 2:
         raise InputError(
             f"a task needs two labels or more, and there {'is one' if names else 'are none'}",
@@ -77,110 +199,31 @@ def write_start(
         )
     if len(names) > _MOST_LABELS:
         raise InputError(
-            f"column `{columns.label}` has more than {_MOST_LABELS} different values",
+            f"column `{column}` has more than {_MOST_LABELS} different values",
             where=file,
             fix="Name another with --label",
         )
-    multi = has_gold and _is_multi(source, columns)
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", file.name.split(".")[0]).strip("-_") or "task"
-    card = _card(name, names, multi)
-    line = _pipeline(name, file, out, columns.text[0], columns.label if has_gold else None)
+
+
+def _card(name: str, names: Sequence[str], multi: bool, file: Path, column: str | None) -> TaskCard:
+    """The card as it will be read, so that nothing is written that could not be.
+
+    Raises:
+        InputError: A name cannot be a label's.
+    """
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        card_path.write_text(card, encoding="utf-8")
-        line_path.write_text(line, encoding="utf-8")
-    except OSError as error:
-        raise WarehouseError(
-            f"cannot be written: {error.strerror}", where=out, fix="Choose another folder with --out"
-        ) from error
-    if has_gold:
-        counts = ", ".join(f"{label_name} {count:,}" for label_name, count in found.most_common(8))
-        says.append(
-            f"{file}: {len(names)} labels among the first {min(sum(found.values()), _ROWS):,} labelled rows ({counts})"
+        return load_card(
+            {
+                "name": name,
+                "kind": "multi" if multi else "single",
+                "text": "a text",
+                "labels": dict.fromkeys(names, "TODO"),
+            }
         )
-    says.append(
-        f"{card_path}: say in one or two sentences what each label means; everything the model does rests on that"
-    )
-    return {"task": str(card_path), "pipeline": str(line_path), "says": says}
-
-
-def _column_of_labels(spec: SourceSpec, columns: Sequence[str]) -> str | None:
-    try:
-        return choose_columns(spec, columns, (), gold=True).label
-    except InputError:
-        return None
-
-
-def _labels(source: Any, spec: SourceSpec, columns: Any) -> Counter[str]:
-    """How often each value of the label column stands in the first rows."""
-    assert columns.label is not None
-    counts: Counter[str] = Counter()
-    rows = 0
-    cleaner = Cleaner(spec, columns.__class__(columns.text, None, None, None, ()), (), {}, "single")
-    for batch in source.batches(columns.wanted):
-        usable = {row.row_no for row in cleaner.rows(batch) if isinstance(row, Row)}
-        for row_no, value in zip(batch.row_nos, batch.columns[columns.label], strict=True):
-            if row_no not in usable or value in (None, "", []):
-                continue
-            for item in value if isinstance(value, list) else [value]:
-                counts[str(item).strip()] += 1
-        rows += len(batch.row_nos)
-        if rows >= _ROWS or len(counts) > 10 * _MOST_LABELS:
-            break
-    return counts
-
-
-def _is_multi(source: Any, columns: Any) -> bool:
-    """Whether some row of the first batch holds a list of labels that is not of one label."""
-    batch = next(iter(source.batches([columns.label])), None)
-    return batch is not None and any(isinstance(value, list) for value in batch.columns[columns.label])
-
-
-def _card(name: str, labels: Sequence[str], multi: bool) -> str:
-    """A task card as YAML, with marks where a person must write."""
-    rows = "".join(
-        f"  - name: {_scalar(label)}\n    description: TODO what a text with this label says or is about.\n"
-        for label in labels
-    )
-    return (
-        f"name: {name}\nkind: {'multi' if multi else 'single'}\n"
-        '# A phrase: "a comment that somebody left under a music video".\ntext: a text\n'
-        "# What each label means, in one or two sentences that a stranger could label by.\n"
-        f"labels:\n{rows}"
-        '# How to decide hard cases. May be empty.\nguidelines: ""\n'
-    )
-
-
-def _pipeline(name: str, file: Path, out: Path, text: str, label: str | None) -> str:
-    """A pipeline as YAML. With gold in the file, its rows are training texts whose labels only the full-gold row reads."""
-    path = _scalar(os.path.relpath(file.absolute(), out.absolute()))
-    source = f"{{path: {path}, text: {_scalar(text)}"
-    gold = f"  reference: {source}, label: {_scalar(label)}}}\n" if label else ""
-    return (
-        f"name: {name}\ntask: task.yaml\n"
-        "# Any OpenAI-compatible server: your own (vllm serve MODEL --port 8000) or a hosted one (api_key_env: the variable\n"
-        "# that holds its key). Without a server: {kind: transformers, model: MODEL} on a CPU, or `factory batch`.\n"
-        'engine: {kind: server, url: "http://127.0.0.1:8000/v1", model: MODEL}\n'
-        "data:\n"
-        f"  train: {source}}}\n{gold}"
-        "  # Gold that people labelled: dev for choices, test for evaluation alone.\n"
-        f"  # dev: {{path: dev.csv, text: {_scalar(text)}, label: label}}\n"
-        f"  # test: {{path: test.csv, text: {_scalar(text)}, label: label}}\n"
-        "# The steps: ingest, author, vote, synthesize, vote, denoise, distill, annotate (with test), evaluate, export,\n"
-        "# report. A step's parameters are given by its name; `false` leaves it out:\n"
-        "steps:\n  author: {programs: 20}\n  # synthesize: false\n"
-    )
-
-
-def _scalar(value: str) -> str:
-    """A YAML scalar on one line, quoted where it must be."""
-    import yaml
-
-    dumped = (
-        yaml.safe_dump(value, default_style=None, allow_unicode=True, width=10_000).strip().removesuffix("...").strip()
-    )
-    return (
-        dumped
-        if not re.search(r"[,\[\]{}]", value) or dumped[0] in "'\""
-        else yaml.safe_dump(value, default_style='"', width=10_000).strip()
-    )
+    except InputError as error:
+        where = f"column `{column}`" if column else "--labels"
+        raise InputError(
+            f"{where} holds what cannot be a label: {error.what}",
+            where=file,
+            fix="Name another with --label, or mend it",
+        ) from error

@@ -6,30 +6,15 @@ measured on the sets themselves, so what counts as a near-duplicate does not dep
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable
+
+from factory.names import normalise
 
 THRESHOLD = 0.8
 """Jaccard similarity from which two texts count as near-duplicates."""
 
 _PERMUTATIONS = 128
 _BANDS = (32, 4)
-
-
-def words(text: str) -> list[str]:
-    """The words of a text, case folded, without punctuation."""
-    return re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())
-
-
-def normalise(text: str) -> str:
-    """What near-duplicates are compared by: NFKC, case folded, words and digits alone, single blanks.
-
-    Example:
-        >>> normalise("Hello,  WORLD!")
-        'hello world'
-    """
-    return " ".join(words(text))
 
 
 def shingles(text: str, n: int = 5) -> frozenset[str]:

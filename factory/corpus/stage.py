@@ -9,12 +9,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from factory.corpus.file_stamps import file_state, read_hints, write_hints
-from factory.corpus.staging import Arrival, disk, settle_splits, stage_source, take_in
+from factory.corpus.file_stamps import read_hints, write_hints
+from factory.corpus.splits import (
+    LEFT,
+    LikeTest,
+    alike_texts,
+    contradiction_words,
+    contradictions,
+    is_settled,
+    settle_splits,
+    shared_texts,
+)
+from factory.corpus.staging import Arrival, disk, stage_source, take_in
 from factory.errors import InputError
-from factory.files import format_of, open_source
+from factory.files.columns import Columns, choose_columns
+from factory.files.open import format_of, open_source
 from factory.files.rows import Cleaner
-from factory.files.source import Columns, SourceSpec, choose_columns, load_specs
+from factory.files.source import SourceSpec, load_specs
+from factory.files.stamp import file_state
 from factory.result import Progress, StageResult, no_progress
 from factory.task import TaskCard, register
 from factory.warehouse.file import Warehouse, next_no
@@ -39,6 +51,7 @@ def ingest(
     *,
     base: Path | None = None,
     bad_rows: int | None = None,
+    like_test: LikeTest = "leave",
     progress: Progress = no_progress,
 ) -> StageResult:
     """Register the card and read the texts of `train`, `seed`, `dev` and `test`, with the gold of `seed` and `dev` alone.
@@ -53,6 +66,8 @@ def ingest(
         sources: Split to a path, a `SourceSpec`, its mapping, or a list of these. `reference` is left to the evaluation.
         base: What relative paths are relative to.
         bad_rows: How many unusable rows a source may have, for sources that do not say it themselves.
+        like_test: Whether a text that differs from one of `test` in case, blanks or accents' form alone leaves the other splits,
+            as an exact copy always does.
         progress: Called after each batch of rows.
 
     Returns:
@@ -62,7 +77,7 @@ def ingest(
         InputError: A source cannot be read, or has too many unusable rows.
         WarehouseError: The warehouse cannot be written.
     """
-    specs = load_specs(sources)
+    specs = load_specs(sources, base=base)
     if bad_rows is not None:
         specs = {
             split: tuple(
@@ -74,7 +89,7 @@ def ingest(
     specs.pop("reference", None)
     hints = read_hints(warehouse)
     with warehouse.read():
-        if _is_current(warehouse, card, specs, base, hints):
+        if is_settled(warehouse, like_test) and _is_current(warehouse, card, specs, base, hints):
             did, facts = _summary(warehouse)
             return StageResult("ingest", True, {**did, "new_rows": 0}, tuple(facts))
     tally = _Tally()
@@ -83,9 +98,12 @@ def ingest(
         tally.written += 1
     numbers = _numbers(warehouse)
     for split, of_split in specs.items():
-        _forget(warehouse, split, [spec.name for spec in of_split], tally)
+        _forget(warehouse, split, [spec.name for spec in of_split], like_test, tally)
         for spec in of_split:
-            _ingest_one(warehouse, card, numbers, split, spec, base, hints, tally, progress)
+            _ingest_one(warehouse, card, numbers, split, spec, base, hints, like_test, tally, progress)
+    if not is_settled(warehouse, like_test):
+        with warehouse.lease() as db:
+            tally.written += 1 + settle_splits(db, like_test=like_test)
     with warehouse.read():
         did, facts = _summary(warehouse)
     did["new_rows"] = tally.read
@@ -149,18 +167,18 @@ def _ingest_one(
     spec: SourceSpec,
     base: Path | None,
     hints: dict[str, str],
+    like_test: LikeTest,
     tally: _Tally,
     progress: Progress,
 ) -> None:
     if _unchanged(warehouse, card, numbers, split, spec, base, hints):
         return
-    path = spec.located(base)
-    format_of(path, spec)
-    state = file_state(path, spec, _context(card, numbers, split))
-    kind, source = open_source(spec, base)
-    columns = choose_columns(spec, source.columns, card.fields, gold=split in GOLD_SPLITS)
-    tally.says += [*source.says, *columns.guessed]
-    cleaner = Cleaner(spec, columns, card.fields, numbers, card.kind, drop_exemplars=split == "train")
+    format_of(spec.reading(base))
+    state = file_state(spec.located(base), spec, _context(card, numbers, split))
+    source = open_source(spec.reading(base))
+    columns = choose_columns(spec, source, card.fields, gold=split in GOLD_SPLITS)
+    tally.says += [*spec.said, *source.says, *columns.guessed]
+    cleaner = Cleaner(spec, source, columns, card.fields, numbers, card.kind, drop_exemplars=split == "train")
     with tempfile.TemporaryDirectory(prefix="factory-ingest-") as name:
         with disk(Path(name)):
             folder = Path(name)
@@ -168,13 +186,14 @@ def _ingest_one(
         if spec.texts is None and not (arrival.n_rows or arrival.bad or arrival.left_out):
             raise InputError("there is no row in it", where=spec.name, fix=f"Give `{split}` a file with rows, or none")
         tally.read += arrival.n_rows
-        changed = _store(warehouse, split, spec, kind, columns, arrival)
+        changed = _store(warehouse, split, spec, source.kind, columns, arrival, like_test)
     tally.written += changed
     if arrival.bad:
-        worst = ", ".join(f"line {row.row_no} {row.reason}" for row in arrival.bad[:3])
+        first = sorted(arrival.bad, key=lambda row: row.row_no)[:3]
+        worst = ", ".join(f"{cleaner.place(row.row_no)} {row.reason}" for row in first)
         tally.says.append(
-            f"{spec.name}: {len(arrival.bad)} of {arrival.n_rows + len(arrival.bad)} rows cannot be used ({worst}"
-            f"{', ...' if len(arrival.bad) > 3 else ''}); they are in bad_rows"
+            f"{spec.name}: {arrival.n_bad} of {arrival.n_rows + arrival.n_bad} rows cannot be used ({worst}"
+            f"{', ...' if arrival.n_bad > 3 else ''}); they are in bad_rows"
         )
     for reason, count in sorted(arrival.left_out.items()):
         what = (
@@ -188,10 +207,18 @@ def _ingest_one(
         write_hints(warehouse, hints)
 
 
-def _store(warehouse: Warehouse, split: str, spec: SourceSpec, kind: str, columns: Columns, arrival: Arrival) -> int:
+def _store(
+    warehouse: Warehouse,
+    split: str,
+    spec: SourceSpec,
+    kind: str,
+    columns: Columns,
+    arrival: Arrival,
+    like_test: LikeTest,
+) -> int:
     """Take an arrival in, in one transaction. Returns how many things changed."""
-    told = json.dumps({"text": list(columns.text), "label": columns.label}, sort_keys=True)
-    n_bad = len(arrival.bad)
+    told = json.dumps({"text": list(columns.text), "label": columns.label, "own": list(columns.own)}, sort_keys=True)
+    n_bad = arrival.n_bad
     with warehouse.lease() as db:
         row = db.execute(
             "SELECT source_no, content_digest, n_rows, n_bad, format, columns::VARCHAR FROM sources WHERE split = ? AND path = ?",
@@ -214,11 +241,11 @@ def _store(warehouse: Warehouse, split: str, spec: SourceSpec, kind: str, column
                     [*facts, source_no],
                 )
         counts = take_in(db, source_no, split, arrival, gold=split in GOLD_SPLITS)
-        settled = settle_splits(db)
+        settled = settle_splits(db, like_test=like_test)
     return sum(counts.values()) + settled + (row is None or tuple(row[1:]) != facts)
 
 
-def _forget(warehouse: Warehouse, split: str, names: list[str], tally: _Tally) -> None:
+def _forget(warehouse: Warehouse, split: str, names: list[str], like_test: LikeTest, tally: _Tally) -> None:
     """Take out the occurrences of a split's sources that are no longer named."""
     gone = [
         (number, path)
@@ -229,10 +256,10 @@ def _forget(warehouse: Warehouse, split: str, names: list[str], tally: _Tally) -
         return
     with warehouse.lease() as db:
         for number, path in gone:
-            for table in ("occurrences", "gold", "bad_rows", "sources"):
+            for table in ("occurrences", "occurrence_fields", "gold", "bad_rows", "sources"):
                 db.execute(f"DELETE FROM {table} WHERE source_no = ?", [number])
             tally.says.append(f"{path}: no longer a source of {split}; its rows left")
-        settle_splits(db)
+        settle_splits(db, like_test=like_test)
     tally.written += len(gone)
 
 
@@ -240,28 +267,29 @@ def _summary(warehouse: Warehouse) -> tuple[dict[str, Any], list[str]]:
     """What the warehouse holds now, for the result."""
     by_split = warehouse.query(
         """SELECT split, count(*), count(*) FILTER (WHERE kept), count(DISTINCT text_no) FILTER (WHERE kept),
-                  count(*) FILTER (WHERE leave_reason = 'in_test')
+                  count(*) FILTER (WHERE leave_reason = 'in_test'), count(*) FILTER (WHERE leave_reason = 'like_test')
            FROM occurrences GROUP BY split ORDER BY split"""
     )
     did: dict[str, Any] = {
-        "splits": {split: {"rows": kept, "texts": distinct} for split, _, kept, distinct, _ in by_split},
+        "splits": {split: {"rows": kept, "texts": distinct} for split, _, kept, distinct, *_ in by_split},
         "rows": sum(row[1] for row in by_split),
         "texts": warehouse.scalar("SELECT count(*) FROM texts WHERE origin = 'corpus'"),
-        "duplicates": sum(kept - distinct for _, _, kept, distinct, _ in by_split),
+        "duplicates": sum(kept - distinct for _, _, kept, distinct, *_ in by_split),
         "bad_rows": warehouse.scalar("SELECT count(*) FROM bad_rows WHERE drop_reason <> 'exemplar'"),
         "exemplars": warehouse.scalar("SELECT count(*) FROM bad_rows WHERE drop_reason = 'exemplar'"),
-        "left_for_test": sum(row[4] for row in by_split),
+        "left_for_test": sum(sum(row[4:]) for row in by_split),
     }
-    says = [
-        f"{split}: {kept:,} rows, {distinct:,} distinct texts"
-        + (f"; {left:,} left because they stand in test" if left else "")
-        for split, _, kept, distinct, left in by_split
-    ]
-    shared = warehouse.scalar(
-        """SELECT count(*) FROM (SELECT DISTINCT text_no FROM occurrences WHERE kept AND split = 'train'
-           INTERSECT SELECT text_no FROM occurrences WHERE kept AND split IN ('seed', 'dev'))"""
-    )
-    if shared:
+    says = []
+    for split, _, kept, distinct, *left in by_split:
+        words = [f"{count:,} left because they {why}" for count, why in zip(left, LEFT.values(), strict=True) if count]
+        says.append("; ".join([f"{split}: {kept:,} rows, {distinct:,} distinct texts", *words]))
+    if shared := shared_texts(warehouse):
         did["train_texts_in_dev_or_seed"] = shared
         says.append(f"{shared} texts stand in train and in dev or seed; they stay in both")
+    if alike := alike_texts(warehouse):
+        did["alike"] = alike
+        says.append(f"{alike} texts of train differ from another one in case, blanks or accents' form alone; they stay")
+    if contradicted := contradictions(warehouse):
+        did["contradictions"] = len(contradicted)
+        says += contradiction_words(contradicted)
     return did, says

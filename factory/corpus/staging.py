@@ -5,23 +5,20 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.errors import InputError, WarehouseError
-from factory.files import OpenSource
-from factory.files.base import BATCH_ROWS, BadRow
-from factory.files.rows import Cleaner, LeftOut, Row
-from factory.files.source import SourceSpec
+from factory.corpus.splits import add_text_keys
+from factory.errors import WarehouseError
+from factory.files.base import BATCH_ROWS, BadRow, OpenSource
+from factory.files.rows import Cleaner, LeftOut, drawn_per_label, usable_rows
 from factory.result import Progress
 
 if TYPE_CHECKING:
     import duckdb
-
-_STOP_COUNTING_AT = 1_000
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class Arrival:
     """One source, read and staged.
 
     Attributes:
-        path: A Parquet file of row_no, content_hash, text, fields, labels.
+        path: A Parquet file of row_no, content_hash, text, fields, labels, own.
         n_rows: Usable rows in it.
         bad: Unusable rows, by row number.
         left_out: How many rows each rule left out.
@@ -44,82 +41,10 @@ class Arrival:
     exemplars: tuple[int, ...]
     content_digest: str
 
-
-def usable_rows(
-    source: OpenSource, cleaner: Cleaner, *, bad: list[BadRow], left: list[LeftOut], progress: Progress, what: str
-) -> Iterator[list[Row]]:
-    """Stream a source's usable rows in lists of a few thousand; the others are put into `bad` and `left`.
-
-    Raises:
-        InputError: More rows are unusable than the spec's `bad_limit` allows; the line names the first and the count.
-    """
-    spec = cleaner.spec
-    taken = seen = 0
-    wanted = list(dict.fromkeys([*cleaner.columns.wanted, *spec.where, *spec.exclude]))
-    for batch in source.batches(wanted):
-        rows: list[Row] = []
-        for row in cleaner.rows(batch):
-            if isinstance(row, Row):
-                if spec.limit is not None and taken >= spec.limit:
-                    break
-                taken += 1
-                rows.append(row)
-            elif isinstance(row, BadRow):
-                bad.append(row)
-            else:
-                left.append(row)
-        seen += len(batch.row_nos)
-        if len(bad) > max(spec.bad_limit, _STOP_COUNTING_AT):
-            break
-        progress(seen, 0, what)
-        if rows:
-            yield rows
-        if spec.limit is not None and taken >= spec.limit:
-            break
-    if len(bad) > spec.bad_limit:
-        raise too_many_bad(spec, bad)
-
-
-def drawn_per_label(batches: Iterator[list[Row]], per_label: int, seed: int) -> Iterator[list[Row]]:
-    """Keep `per_label` rows of each label: those with the smallest random numbers, so that fewer are a part of more.
-
-    A row of several labels counts for each and stands once. Memory is bounded by what is kept.
-
-    Yields:
-        One list, in the order of the source.
-    """
-    import heapq
-
-    import numpy as np
-
-    rng = np.random.default_rng(seed)
-    kept: dict[int, list[tuple[float, int, Row]]] = {}
-    for rows in batches:
-        for row, number in zip(rows, rng.random(len(rows)), strict=True):
-            for label in row.labels:
-                heap = kept.setdefault(label, [])
-                entry = (-float(number), -row.row_no, row)
-                if len(heap) < per_label:
-                    heapq.heappush(heap, entry)
-                elif entry[:2] > heap[0][:2]:
-                    heapq.heapreplace(heap, entry)
-    chosen = {row.row_no: row for heap in kept.values() for _, _, row in heap}
-    if chosen:
-        yield [chosen[row_no] for row_no in sorted(chosen)]
-
-
-def too_many_bad(spec: SourceSpec, bad: Sequence[BadRow]) -> InputError:
-    """The one line for a source with too many unusable rows."""
-    first = min(bad, key=lambda row: row.row_no)
-    reasons = Counter(row.reason for row in bad)
-    stopped = len(bad) > max(spec.bad_limit, _STOP_COUNTING_AT)
-    count = f"{len(bad):,}{' or more' if stopped else ''}"
-    kinds = ", ".join(f"{reason} {n:,}" for reason, n in sorted(reasons.items()))
-    words = f"{first.reason}: {first.detail}" if first.detail else first.reason
-    rest = "" if len(bad) == 1 else f"; in all {count} rows cannot be used ({kinds})"
-    allowed = f" and {spec.bad_limit} are allowed" if spec.bad_limit else ""
-    more = "" if stopped else f", or allow them: `{{path: {spec.name}, bad_limit: {len(bad)}, ...}}`"
-    return InputError(f"{words}{rest}{allowed}", where=f"{spec.name}:{first.row_no}", fix=f"Mend the file{more}")
+    @property
+    def n_bad(self) -> int:
+        """How many rows are lost: more than there are unusable ones where rows could not be told apart."""
+        return sum(row.lines for row in self.bad)
 
 
 def stage_source(source: OpenSource, cleaner: Cleaner, folder: Path, *, progress: Progress, what: str) -> Arrival:
@@ -135,7 +60,7 @@ def stage_source(source: OpenSource, cleaner: Cleaner, folder: Path, *, progress
     schema = pa.schema(
         [
             ("row_no", pa.int64()), ("content_hash", pa.binary()), ("text", pa.string()), ("fields", pa.string()),
-            ("labels", pa.list_(pa.int32())),
+            ("labels", pa.list_(pa.int32())), ("own", pa.string()),
         ]
     )  # fmt: skip
     path = folder / "arrival.parquet"
@@ -143,7 +68,9 @@ def stage_source(source: OpenSource, cleaner: Cleaner, folder: Path, *, progress
     left: list[LeftOut] = []
     summed = hashlib.sha256()
     n_rows = 0
-    with disk(path), pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=False) as writer:
+    with disk(path):
+        writer = pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=False)
+    try:
         batches = usable_rows(source, cleaner, bad=bad, left=left, progress=progress, what=what)
         if cleaner.spec.per_label is not None and cleaner.columns.label is not None:
             batches = drawn_per_label(batches, cleaner.spec.per_label, cleaner.spec.sample_seed)
@@ -153,15 +80,15 @@ def stage_source(source: OpenSource, cleaner: Cleaner, folder: Path, *, progress
             n_rows += len(rows)
             for first in range(0, len(rows), BATCH_ROWS):
                 part = rows[first : first + BATCH_ROWS]
-                writer.write_table(
-                    pa.table(
-                        [
-                            [row.row_no for row in part], [row.content_hash for row in part], [row.text for row in part],
-                            [row.fields for row in part], [list(row.labels) for row in part],
-                        ],
-                        schema=schema,
-                    )
-                )  # fmt: skip
+                columns = [
+                    [row.row_no for row in part], [row.content_hash for row in part], [row.text for row in part],
+                    [row.fields for row in part], [list(row.labels) for row in part], [row.own for row in part],
+                ]  # fmt: skip
+                with disk(path):
+                    writer.write_table(pa.table(columns, schema=schema))
+    finally:
+        with disk(path):
+            writer.close()
     counts = Counter(row.reason for row in left)
     exemplars = tuple(row.row_no for row in left if row.reason == "exemplar")
     return Arrival(path, n_rows, tuple(bad), counts, exemplars, summed.hexdigest())
@@ -195,9 +122,13 @@ def take_in(
         gold: Whether its labels go into `gold` (of `seed` and `dev`, never of another split).
 
     Returns:
-        Counts: `new_texts`, `new_occurrences`, `gone_occurrences`, `gold_changes`, `bad_changes`.
+        Counts: `new_texts`, `new_occurrences`, `gone_occurrences`, `own_changes`, `gold_changes`, `bad_changes`.
+
+    Raises:
+        ValueError: Gold of another split.
     """
-    assert not gold or split in ("seed", "dev")
+    if gold and split not in ("seed", "dev"):
+        raise ValueError(f"the gold of {split} does not belong in the warehouse")
     db.execute(
         "CREATE OR REPLACE TEMP VIEW incoming AS SELECT * FROM read_parquet(?)".replace("?", _quoted(arrival.path))
     )
@@ -221,7 +152,8 @@ def take_in(
             )
         db.execute(
             """CREATE OR REPLACE TEMP TABLE located AS
-               SELECT incoming.row_no, texts.text_no, incoming.labels FROM incoming JOIN texts USING (content_hash)"""
+               SELECT incoming.row_no, texts.text_no, incoming.labels, incoming.own
+               FROM incoming JOIN texts USING (content_hash)"""
         )
         counts["gone_occurrences"] = _changes(
             db,
@@ -236,6 +168,8 @@ def take_in(
                (FROM occurrences o WHERE o.source_no = $source AND o.row_no = l.row_no) ORDER BY l.row_no""",
             {"source": source_no, "split": split},
         )
+        add_text_keys(db)
+        counts["own_changes"] = _take_own(db, source_no)
         counts["gold_changes"] = _take_gold(db, source_no) if gold else 0
         counts["bad_changes"] = _take_bad(db, source_no, arrival)
     finally:
@@ -271,6 +205,23 @@ def _take_gold(db: duckdb.DuckDBPyConnection, source_no: int) -> int:
     return gone + added
 
 
+def _take_own(db: duckdb.DuckDBPyConnection, source_no: int) -> int:
+    """The user's own columns of each row."""
+    same = "new.row_no = occurrence_fields.row_no AND new.own = occurrence_fields.fields::VARCHAR"
+    gone = _changes(
+        db,
+        f"DELETE FROM occurrence_fields WHERE source_no = $source AND NOT EXISTS (FROM located AS new WHERE {same})",
+        {"source": source_no},
+    )
+    added = _changes(
+        db,
+        f"""INSERT INTO occurrence_fields (source_no, row_no, fields) SELECT $source, row_no, own FROM located AS new
+            WHERE own IS NOT NULL AND NOT EXISTS (FROM occurrence_fields WHERE source_no = $source AND {same}) ORDER BY row_no""",
+        {"source": source_no},
+    )
+    return gone + added
+
+
 def _take_bad(db: duckdb.DuckDBPyConnection, source_no: int, arrival: Arrival) -> int:
     wanted = sorted(
         [(row.row_no, row.reason, row.detail) for row in arrival.bad]
@@ -299,26 +250,6 @@ def _take_bad(db: duckdb.DuckDBPyConnection, source_no: int, arrival: Arrival) -
             },
         )
     return len(set(wanted) ^ set(present))
-
-
-def settle_splits(db: duckdb.DuckDBPyConnection) -> int:
-    """A text of `test` that stands in another split leaves that one; it comes back when it is no longer in `test`.
-
-    Returns:
-        How many occurrences changed.
-    """
-    tested = "(SELECT text_no FROM occurrences WHERE split = 'test')"
-    left = _changes(
-        db,
-        f"""UPDATE occurrences SET kept = false, leave_reason = 'in_test'
-            WHERE kept AND split <> 'test' AND text_no IN {tested}""",
-    )
-    back = _changes(
-        db,
-        f"""UPDATE occurrences SET kept = true, leave_reason = NULL
-            WHERE leave_reason = 'in_test' AND text_no NOT IN {tested}""",
-    )
-    return left + back
 
 
 def _changes(db: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any] | None = None) -> int:

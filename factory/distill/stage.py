@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -321,14 +321,15 @@ def export(warehouse: Warehouse, params: ExportParams, call: Call) -> StageResul
     out, system, progress = (call.folder or Path()) / params.path, params.system, call.progress
     model = stored_model(warehouse, system)
     card = current_card(warehouse)
-    key = digest({"export": EXPORT_VERSION, "model": model.key, "card": card.revision})
+    columns = _text_columns(warehouse)
+    key = digest({"export": EXPORT_VERSION, "model": model.key, "card": card.revision, "text": columns})
     row = warehouse.query("SELECT manifest FROM exports WHERE key = ? AND path = ?", [key, str(out)])
     if row and json.loads(row[0][0])["digest"] == manifest_digest(out):
         facts = json.loads(row[0][0])
         return StageResult("export", True, {"path": str(out), "kind": facts["kind"], "megabytes": facts["megabytes"]})
     call.begin()
     progress(0, 2, "the student's files")
-    spec = _spec(warehouse, model, card)
+    spec = replace(_spec(warehouse, model, card), text_columns=columns)
     sample = warehouse.query(
         "SELECT text FROM texts JOIN split_texts USING (text_no) WHERE split = 'train' ORDER BY content_hash LIMIT 64"
     )
@@ -349,6 +350,15 @@ def export(warehouse: Warehouse, params: ExportParams, call: Call) -> StageResul
     return StageResult(
         "export", False, did, (f"{system} exported to {out}: {did['kind']}, {did['megabytes']} MB, parity checked",)
     )
+
+
+def _text_columns(warehouse: Warehouse) -> list[list[str]]:
+    """The columns that the texts were read from, those of `train` first; none for texts that came without a file."""
+    rows = warehouse.query(
+        "SELECT columns->'$.text' FROM sources WHERE format <> 'inline' AND split IN ('train', 'seed', 'dev')"
+        " ORDER BY list_position(['train', 'seed', 'dev'], split), source_no"
+    )
+    return [json.loads(names) for names in dict.fromkeys(names for (names,) in rows)]
 
 
 def _spec(warehouse: Warehouse, model: StoredModel, card: TaskCard) -> ExportSpec:

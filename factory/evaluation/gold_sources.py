@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
+from factory.names import LabelNames
 from factory.result import Progress
 from factory.task import current_card
 
@@ -39,12 +40,11 @@ def store_source(
     Returns:
         What was written (None: nothing new), and lines to say.
     """
-    from factory.corpus.file_stamps import file_state
-    from factory.corpus.staging import drawn_per_label, usable_rows
     from factory.evaluation.gold import gold_digest, write_source
-    from factory.files import open_source
-    from factory.files.rows import Cleaner
-    from factory.files.source import choose_columns
+    from factory.files.columns import choose_columns
+    from factory.files.open import open_source
+    from factory.files.rows import Cleaner, drawn_per_label, usable_rows
+    from factory.files.stamp import file_state
 
     card = current_card(warehouse)
     numbers = dict(warehouse.query("SELECT name, label_no FROM labels WHERE active ORDER BY label_no"))
@@ -52,13 +52,14 @@ def store_source(
     known = db.execute("SELECT state FROM sources WHERE split = ? AND path = ?", [split, spec.name]).fetchone()
     if known is not None and state is not None and known[0] == state:
         return None, []
-    _, source = open_source(spec, base)
-    columns = choose_columns(spec, source.columns, card.fields, gold=True, votes=split == "test")
-    vote_numbers = [numbers.get(spec.renamed.get(name, name), -1) for name in source.vote_labels]
+    source = open_source(spec.reading(base))
+    columns = choose_columns(spec, source, card.fields, gold=True, votes=split == "test")
+    find = LabelNames(numbers)
+    vote_numbers = [numbers.get(find(spec.renamed(name)) or "", -1) for name in source.vote_labels]
     if columns.votes is not None and not vote_numbers:
         columns = replace(columns, votes=None)
     cleaner = Cleaner(
-        spec, columns, card.fields, numbers, card.kind, split == "reference", gold_optional=split == "reference"
+        spec, source, columns, card.fields, numbers, card.kind, split == "reference", gold_optional=split == "reference"
     )
     bad: list[Any] = []
     batches = usable_rows(source, cleaner, bad=bad, left=[], progress=progress, what=f"{split}: gold read")
@@ -77,7 +78,7 @@ def store_source(
     says = [line for line in columns.guessed if "gold is read" in line]
     if bad:
         says.append(
-            f"{spec.name}: the gold of {len(bad)} rows cannot be used (first: line {bad[0].row_no}, {bad[0].reason})"
+            f"{spec.name}: the gold of {len(bad)} rows cannot be used (first: {cleaner.place(bad[0].row_no)}, {bad[0].reason})"
         )
     if gold_digest(db) == before:
         return None, says  # the file was touched and says the same

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
 from factory.errors import FactoryError, SandboxError
+from factory.files.replace import replaced
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -122,9 +123,8 @@ class _Measured:
     def keep(self) -> None:
         """Write the file, if anything was measured."""
         if self.used and self.used != self.known:
-            partial = self.path.with_name(FILE + ".part")
-            partial.write_text(json.dumps(self.used, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-            partial.replace(self.path)
+            with replaced(self.path, private=True) as draft:
+                draft.write_text(json.dumps(self.used, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _cost(warehouse: Warehouse, system: str, measured: _Measured) -> Cost:

@@ -52,7 +52,7 @@ def store_gold(
     from factory.evaluation.gold_sources import store_source, world_of
     from factory.files.source import load_specs
 
-    specs = {split: of for split, of in load_specs(sources).items() if split in GOLD_FILE_SPLITS}
+    specs = {split: of for split, of in load_specs(sources, base=base).items() if split in GOLD_FILE_SPLITS}
     if not specs and not _has_gold(warehouse):
         return StageResult("store_gold", True, {}, ())
     world = world_of(warehouse)

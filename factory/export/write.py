@@ -7,7 +7,6 @@ against the student it came from, and moved there only if both agree.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import numpy as np
 from factory.encoders.encoder import Encoder, load_sentence_transformer
 from factory.errors import ExportError
 from factory.files.manifest import write_manifest
+from factory.files.replace import take_place
 from factory.predict.load import load_export
 from factory.predict.scope import save_scope
 from factory.students.base import Student, write_json
@@ -46,6 +46,7 @@ class ExportSpec:
         trust: Calibration to carry along: `temperature`, `conformal`, `abstain`, `scope`, and how many `texts` it is from.
         scope: Arrays that scope is judged by, from `factory.predict.scope.fit_scope`.
         facts: Name to value for the card: data, spend, choices.
+        text_columns: The columns that the texts were read from, one or more possibilities: where `predict` looks for texts.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ExportSpec:
     trust: Mapping[str, Any] = field(default_factory=dict)
     scope: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    text_columns: Sequence[Sequence[str]] = ()
 
 
 def write_export(
@@ -85,7 +87,7 @@ def write_export(
         draft.mkdir(parents=True)
         kind, inference = _write_model(student, encoder, draft)
         inference |= {"kind": kind, "labels": list(spec.labels), "multi": spec.multi, "fields": list(spec.fields)}
-        inference |= {"trust": dict(spec.trust)}
+        inference |= {"trust": dict(spec.trust), "text_columns": [list(names) for names in spec.text_columns]}
         write_json(draft / "inference.json", inference)
         write_json(draft / "labels.json", list(spec.labels))
         save_scope(spec.scope, draft)
@@ -97,12 +99,7 @@ def write_export(
         manifest = write_manifest(
             draft, {"kind": kind, "system": spec.system, "labels": list(spec.labels), "parity": parity}
         )
-        old = out.with_name(f".{out.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if out.exists():
-            os.replace(out, old)
-        os.replace(draft, out)
-        shutil.rmtree(old, ignore_errors=True)
+        take_place(draft, out)
     except OSError as error:
         raise ExportError(f"the export cannot be written: {error.strerror}", where=out) from error
     finally:

@@ -3,43 +3,57 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from factory.errors import InputError
-from factory.files.base import MAX_LINE_CHARS, BadRow, Batch, Collector, OpenSource
+from factory.files.base import MAX_LINE_CHARS, BadRow, Batch, Collector, OpenSource, ReadOptions, inner_columns
+from factory.files.jsonl import PEEK_ROWS
 from factory.files.lines import opened
-from factory.files.source import SourceSpec
 
 _CHUNK = 1 << 20
-_BLANKS = " \t\n\r"
+_BLANKS = re.compile(r"[ \t\n\r]*")
+_FIX = 'A list of objects is expected (of a data frame: `to_json(path, orient="records")`), or WRENCH JSON'
 
 
-def open_document(path: Path, spec: SourceSpec) -> OpenSource:
+def open_document(options: ReadOptions) -> OpenSource:
     """A WRENCH file (`label.json` beside it names the classes), or a JSON list of objects.
 
     Raises:
         InputError: Missing, empty, or not such a document.
     """
-    names = _label_names(path)
+    names = _label_names(options.path)
     columns: dict[str, None] = {}
-    for count, (_, row) in enumerate(_rows(path, spec, names)):
-        if count >= 50:
-            break
+    for _, row in itertools.islice(_rows(options, names), PEEK_ROWS):
         if isinstance(row, dict):
-            columns.update(dict.fromkeys(row))
+            columns.update(dict.fromkeys(inner_columns(row)))
     if not columns:
-        raise InputError(
-            "no rows in this JSON document", where=path, fix="WRENCH JSON, or a list of objects, is expected"
-        )
-    return OpenSource(list(columns), lambda wanted: _batches(path, spec, names, wanted), vote_labels=names)
+        raise InputError("there are no rows in this JSON document", where=options.path, fix=_FIX)
+    if all(name.isdigit() for name in columns):
+        raise InputError("this JSON document holds columns, not rows", where=options.path, fix=_FIX)
+    return OpenSource(list(columns), lambda wanted: _batches(options, names, wanted), vote_labels=names)
 
 
-def _batches(path: Path, spec: SourceSpec, names: Sequence[str], wanted: Sequence[str]) -> Iterator[Batch]:
-    collector = Collector(wanted)
-    for number, row in _rows(path, spec, names):
+def holds_lines(options: ReadOptions) -> bool:
+    """Whether a `.json` file holds JSON lines: its first line is a whole object, and another one follows."""
+    with opened(options.path, options.encoding) as (stream, _):
+        first = stream.readline(MAX_LINE_CHARS).lstrip("\ufeff")
+        if not first.lstrip().startswith("{"):
+            return False
+        rest = stream.read(1 << 12).lstrip()
+    try:
+        return isinstance(json.loads(first), dict) and rest.startswith("{")
+    except (ValueError, RecursionError):
+        return False
+
+
+def _batches(options: ReadOptions, names: Sequence[str], wanted: Sequence[str]) -> Iterator[Batch]:
+    collector = Collector(wanted, whole=True)
+    for number, row in _rows(options, names):
         if isinstance(row, BadRow):
             full = collector.add_bad(row)
         else:
@@ -60,11 +74,11 @@ def _label_names(path: Path) -> tuple[str, ...]:
         raise InputError(f"the label names cannot be read ({error})", where=beside) from error
 
 
-def _rows(path: Path, spec: SourceSpec, names: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
-    with opened(path, spec.encoding) as (stream, _):
-        for number, (_, value) in enumerate(_items(stream, path), start=1):
+def _rows(options: ReadOptions, names: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+    with opened(options.path, options.encoding) as (stream, _):
+        for number, (_, value) in enumerate(_items(stream, options.path), start=1):
             if not isinstance(value, dict):
-                yield number, BadRow(number, "broken_row", "no JSON object")
+                yield number, BadRow(number, "broken_row", "this row is not a JSON object")
             else:
                 yield number, _flat(value, names)
 
@@ -95,8 +109,8 @@ def _items(stream: io.TextIOWrapper, path: Path) -> Iterator[tuple[str | None, A
     def peek() -> str:
         nonlocal at
         while True:
-            while at < len(buffer) and buffer[at] in _BLANKS:
-                at += 1
+            blanks = _BLANKS.match(buffer, at)
+            at = blanks.end() if blanks else at
             if at < len(buffer):
                 return buffer[at]
             if not more():
@@ -110,7 +124,7 @@ def _items(stream: io.TextIOWrapper, path: Path) -> Iterator[tuple[str | None, A
                 found, end = decoder.raw_decode(buffer, at)
             except (ValueError, RecursionError) as error:
                 if isinstance(error, RecursionError) or len(buffer) - at > 2 * MAX_LINE_CHARS or not more():
-                    raise InputError(f"no JSON: {error}", where=path) from error
+                    raise InputError(f"this is not JSON: {error}", where=path) from error
                 continue
             if end == len(buffer) and not ended and more():
                 continue
@@ -125,7 +139,7 @@ def _items(stream: io.TextIOWrapper, path: Path) -> Iterator[tuple[str | None, A
         at += 1
         opening = peek()
     if opening not in "{[":
-        raise InputError("this is no JSON object or list", where=path, fix="Name its `format:`")
+        raise InputError("this is not a JSON object or list", where=path, fix="Name its `format:`")
     closing = "}" if opening == "{" else "]"
     at += 1
     if peek() == closing:
@@ -135,7 +149,7 @@ def _items(stream: io.TextIOWrapper, path: Path) -> Iterator[tuple[str | None, A
         if opening == "{":
             name = value()
             if not isinstance(name, str) or peek() != ":":
-                raise InputError("no JSON: a key is expected", where=path)
+                raise InputError("this is not JSON: a key is expected", where=path)
             at += 1
         yield name, value()
         mark = peek()
@@ -143,4 +157,4 @@ def _items(stream: io.TextIOWrapper, path: Path) -> Iterator[tuple[str | None, A
         if mark == closing:
             return
         if mark != ",":
-            raise InputError(f"no JSON: a comma is expected and {mark!r} stands there", where=path)
+            raise InputError(f"this is not JSON: a comma is expected and {mark!r} stands there", where=path)

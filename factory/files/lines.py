@@ -1,9 +1,11 @@
-"""Lines of a text file, plain, `.gz` or `.zst`, in bounded memory."""
+"""Lines of a text file, plain, `.gz` or `.zst`, or of stdin, in bounded memory."""
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,16 +13,20 @@ from typing import IO, cast
 
 from factory.errors import InputError
 from factory.files.base import MAX_LINE_CHARS, BadRow
-from factory.files.unpack import Unpacked
+from factory.files.unpack import unpacked
 
-_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_MARKS = {
+    b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe\x00\x00": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16",
+}  # fmt: skip
+_MOST_BYTES = 1 << 26
+"""Of one line that is read as bytes: a result of many long answers is a megabyte or two."""
 
 
 @contextmanager
-def opened(path: Path, encoding: str | None) -> Iterator[tuple[io.TextIOWrapper, str]]:
-    """Open a text file, unpacked on the way.
+def opened(path: Path, encoding: str | None = None) -> Iterator[tuple[io.TextIOWrapper, str]]:
+    """Open a text file, unpacked on the way; `-` is stdin.
 
-    Bytes that are no UTF-8 come out as lone surrogates U+DC80 to U+DCFF, so that a reader can name their line.
+    Bytes that are not of the encoding come out as lone surrogates U+DC80 to U+DCFF, so that a reader can name their line.
 
     Yields:
         The text stream (line ends kept as they are) and its encoding: the one told, that of a byte order mark, else `utf-8`.
@@ -28,26 +34,67 @@ def opened(path: Path, encoding: str | None) -> Iterator[tuple[io.TextIOWrapper,
     Raises:
         InputError: No such file, not readable, an unknown encoding, a damaged archive.
     """
-    try:
-        raw = cast("IO[bytes]", path.open("rb"))
-    except OSError as error:
-        raise unreadable(path, error) from error
-    with raw:
-        stream: IO[bytes] = raw
-        if path.suffix == ".gz":
-            stream = cast("IO[bytes]", gzip.GzipFile(fileobj=raw))
-        elif path.suffix == ".zst":
-            stream = cast("IO[bytes]", Unpacked(raw))
-        with damage(path):
-            buffered = io.BufferedReader(cast("io.RawIOBase", stream), 1 << 20)
-            head = buffered.peek(4)[:4]
+    with _bytes_of(path) as buffered:
+        head = buffered.peek(4)[:4]
         name = encoding or next((name for mark, name in _MARKS.items() if head.startswith(mark)), "utf-8")
         try:
-            text = io.TextIOWrapper(buffered, encoding=name, errors="surrogateescape", newline="")
-        except LookupError as error:
+            exact = codecs.lookup(name).name
+            text = io.TextIOWrapper(
+                buffered, encoding="utf-8-sig" if exact == "utf-8" else name, errors="surrogateescape", newline=""
+            )
+        except (LookupError, ValueError) as error:
             raise InputError(f"unknown encoding `{name}`", where=path, fix="Try `utf-8` or `cp1252`") from error
-        with damage(path):
+        try:
             yield text, name
+        finally:
+            if str(path) == "-":
+                text.detach()
+
+
+@contextmanager
+def _bytes_of(path: Path) -> Iterator[io.BufferedReader]:
+    if str(path) == "-":
+        with damage(Path("stdin")):
+            yield io.BufferedReader(cast("io.RawIOBase", sys.stdin.buffer), 1 << 16)
+        return
+    need_file(path)
+    with damage(path), path.open("rb") as raw:
+        yield io.BufferedReader(cast("io.RawIOBase", unpacked(cast("IO[bytes]", raw), path)), 1 << 20)
+
+
+@contextmanager
+def byte_lines(path: Path) -> Iterator[Iterator[tuple[int, bytes]]]:
+    """A file's lines as bytes with their number from 1, unpacked, without a byte order mark: for files of our own in JSONL.
+
+    Raises:
+        InputError: No such file, not readable, a damaged archive, a line of more than 64 MiB.
+    """
+
+    def lines(stream: io.BufferedReader) -> Iterator[tuple[int, bytes]]:
+        number = 0
+        while line := stream.readline(_MOST_BYTES):
+            number += 1
+            if len(line) == _MOST_BYTES and not line.endswith(b"\n"):
+                raise InputError("this line is longer than 64 MiB", where=f"{path}:{number}")
+            yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+
+    with _bytes_of(path) as stream:
+        yield lines(stream)
+
+
+def need_file(path: Path) -> None:
+    """Refuse what is not a regular file.
+
+    Raises:
+        InputError: Nothing is there, or a folder, a pipe or a device.
+    """
+    if path.is_file():
+        return
+    if path.is_dir():
+        raise InputError("this is a folder", where=path, fix="Name a file")
+    if path.exists():
+        raise InputError("this is not a regular file (a pipe or a device)", where=path, fix="Save it as a file first")
+    raise InputError("no such file", where=path, fix="Check the path")
 
 
 @contextmanager
@@ -76,7 +123,7 @@ def unreadable(path: Path, error: OSError) -> InputError:
     if isinstance(error, FileNotFoundError):
         return InputError("no such file", where=path, fix="Check the path")
     if isinstance(error, IsADirectoryError):
-        return InputError("this is a folder", where=path, fix="Name a file, or say `format: dataset`")
+        return InputError("this is a folder", where=path, fix="Name a file")
     return InputError(
         f"cannot be read: {error.strerror or error}", where=path, fix="Check the file and its permissions"
     )
@@ -87,6 +134,8 @@ def numbered(stream: io.TextIOWrapper) -> Iterator[tuple[int, str | BadRow]]:
     number = 0
     while line := stream.readline(MAX_LINE_CHARS):
         number += 1
+        if number == 1:
+            line = line.removeprefix("\ufeff")
         if len(line) < MAX_LINE_CHARS or line.endswith(("\n", "\r")):
             yield number, line
             continue
@@ -99,6 +148,6 @@ def numbered(stream: io.TextIOWrapper) -> Iterator[tuple[int, str | BadRow]]:
 
 
 def is_binary(head: str) -> bool:
-    """Whether the first characters of a file look like no text: many control characters, or bytes that are no UTF-8."""
+    """Whether the first characters of a file do not look like text: many control characters, or bytes that do not decode."""
     odd = sum(1 for c in head if (c < " " and c not in "\t\n\r\f\x1b") or "\udc80" <= c <= "\udcff" or c == "\x7f")
     return odd >= 16 and odd > 0.1 * len(head)

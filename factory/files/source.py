@@ -1,39 +1,39 @@
-"""What a user says of one source file, and which of its columns mean what."""
+"""What a user says of one source of texts, as it stands in a pipeline."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from factory.errors import InputError
+from factory.files.base import ReadOptions
+from factory.files.dialect import as_delimiter
+from factory.files.folder import describes_itself, files_of
+from factory.files.values import as_text, is_missing
+from factory.names import loose_label
 
 SPLITS = ("train", "seed", "dev", "test", "reference")
 """In the order in which they are read: text numbers depend on it and not on the order in a YAML file."""
 
-Format = Literal["auto", "csv", "jsonl", "json", "parquet", "dataset", "wrench", "inline"]
-
-_TEXT_NAMES = (
-    "text", "sentence", "content", "question", "comment", "message", "review", "utterance", "query", "tweet", "document",
-    "body", "description", "title",
-)  # fmt: skip
-_LABEL_NAMES = (
-    "label", "labels", "gold", "gold_label", "category", "class", "target", "intent", "label_name", "label_text", "topic",
-)  # fmt: skip
+Format = Literal["auto", "csv", "jsonl", "json", "parquet", "lines", "dataset", "wrench", "inline"]
 
 
 class SourceSpec(BaseModel):
     """One source of one split.
 
     Attributes:
-        path: A file, a folder that `datasets` can read, or (with `format: dataset`) a name on the Hugging Face hub.
-        format: `auto` goes by the name: `.csv` `.tsv` `.jsonl` `.ndjson` `.json` `.parquet`, also `.gz` and `.zst` of the
-            text formats; `.json` is WRENCH's form or a list of objects.
-        text: Column of the text; for a card with `fields`, a list of columns in that order, or field name to column.
+        path: A file, a folder of data files, one saved by `datasets`, or (with `format: dataset`) a name on the Hugging Face
+            hub.
+        format: `auto` goes by the name: `.csv` `.tsv` `.tab` `.jsonl` `.ndjson` `.json` `.parquet` `.pq` `.txt`, also `.gz` and
+            `.zst` of the text formats; `.json` is a list of objects, WRENCH's form, or JSON lines; `lines` is a text per line.
+        text: Column of the text; for a card with `fields`, a list of columns in that order, or field name to column. Names of
+            columns are found whatever their case, the exact one first; `data.text` is a value inside an object.
+        id: Column of your own id, which stays with the row; by default one called `id`, `ID` or `_id`; `false` for none.
+        keep: More columns that stay with the row (not of `test`, whose columns may hold its gold).
         label: Column of the gold label (or list of labels). Read for `seed`, `dev`, `test` and `reference` alone.
         votes: Column of published votes of human-written rules (`human_lfs`); read for `test` alone.
         exemplar: Column that marks hand-labelled rule examples among unlabelled text; such rows of `train` are left out.
@@ -49,18 +49,22 @@ class SourceSpec(BaseModel):
         per_label: Of a source with gold: keep so many rows of each label, drawn by `sample_seed`; fewer are a part of more.
         sample_seed: Of that draw.
         encoding: Of a text file, `utf-8` unless told.
-        delimiter: Of a CSV file; guessed from its first line unless told.
+        delimiter: Of a CSV file; guessed from its first lines unless told.
+        columns: Names of the columns of a CSV file that has no header line.
         subset: Configuration of a Hugging Face dataset.
-        part: Split of a Hugging Face dataset (`train` if it has one).
-        bad_limit: How many rows may be unusable before the source is refused. Each is kept in `bad_rows` with its line.
+        part: Split of a Hugging Face dataset, or of a folder of files (`train` if it has one).
+        bad_limit: How many rows may be unusable before the source is refused. Each is kept in `bad_rows` with its line; where
+            rows cannot be told apart (a quote that is never closed), every line that is lost counts.
         max_chars: A longer text cannot be used.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     path: str = ""
-    texts: tuple[str | dict[str, str], ...] | None = Field(default=None, repr=False)
+    texts: tuple[str | dict[str, Any] | None, ...] | None = Field(default=None, repr=False)
     format: Format = "auto"
     text: str | tuple[str, ...] | dict[str, str] | None = None
+    id: str | bool | None = None
+    keep: tuple[str, ...] = ()
     label: str | None = None
     votes: str | None = None
     exemplar: str | None = None
@@ -73,11 +77,46 @@ class SourceSpec(BaseModel):
     per_label: int | None = Field(default=None, ge=1)
     sample_seed: int = 0
     encoding: str | None = None
-    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    delimiter: str | None = None
+    columns: tuple[str, ...] | None = Field(default=None, min_length=1)
     subset: str | None = None
     part: str | None = None
     bad_limit: int = Field(default=0, ge=0)
     max_chars: int = Field(default=1_000_000, ge=1)
+    _said: tuple[str, ...] = PrivateAttr(default=())
+
+    @field_validator("texts", mode="before")
+    @classmethod
+    def _plain_texts(cls, rows: Any) -> Any:
+        if not isinstance(rows, (list, tuple)):
+            return rows
+        return [
+            {str(key): _plain(value) for key, value in row.items()} if isinstance(row, Mapping) else _plain(row)
+            for row in rows
+        ]
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _plain_labels(cls, labels: Any) -> Any:
+        if isinstance(labels, Mapping):
+            return {as_text(name): as_text(value) for name, value in labels.items()}
+        return [_plain(label) for label in labels] if isinstance(labels, (list, tuple)) else labels
+
+    @field_validator("delimiter")
+    @classmethod
+    def _one_character(cls, mark: str | None) -> str | None:
+        try:
+            return None if mark is None else as_delimiter(mark)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+
+    @field_validator("columns")
+    @classmethod
+    def _once_each(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        doubled = next((name for name in names or () if (names or ()).count(name) > 1), None)
+        if doubled is not None:
+            raise ValueError(f"`{doubled}` stands twice")
+        return names
 
     @model_validator(mode="after")
     def _one_origin(self) -> SourceSpec:
@@ -101,9 +140,30 @@ class SourceSpec(BaseModel):
         return "#".join([self.path, *parts])
 
     @property
-    def renamed(self) -> dict[str, str]:
-        """What the file calls a label, to what the card calls it."""
-        return self.labels if isinstance(self.labels, dict) else {}
+    def said(self) -> tuple[str, ...]:
+        """What was guessed when the source was looked for."""
+        return self._said
+
+    def renamed(self, name: str) -> str:
+        """What the card calls what the file calls so."""
+        if not isinstance(self.labels, dict) or not self.labels:
+            return name
+        if name in self.labels:
+            return self.labels[name]
+        return {loose_label(one): to for one, to in self.labels.items()}.get(loose_label(name), name)
+
+    def reading(self, base: Path | None = None, *, blank_rows: bool = False) -> ReadOptions:
+        """How the source is read.
+
+        Args:
+            base: What a relative path is relative to.
+            blank_rows: Whether blank lines are rows.
+        """
+        return ReadOptions(
+            path=self.located(base), name=self.name, format=self.format, encoding=self.encoding, delimiter=self.delimiter,
+            header=self.columns, subset=self.subset, part=self.part, blank_rows=blank_rows, rows=self.texts,
+            labels=None if isinstance(self.labels, dict) else self.labels,
+        )  # fmt: skip
 
     def located(self, base: Path | None) -> Path:
         """Where the path lies: a relative one counted from `base` if it is there, else from the working folder."""
@@ -113,8 +173,17 @@ class SourceSpec(BaseModel):
         return base / path
 
 
-def load_specs(sources: Mapping[str, Any], *, where: str = "ingest") -> dict[str, tuple[SourceSpec, ...]]:
-    """Sources as they stand in a pipeline, checked: split to its sources.
+def _plain(value: Any) -> Any:
+    """A value of a notebook as JSON has it: missing ones are None, lists stay, everything else is text."""
+    if isinstance(value, (list, tuple)):
+        return [as_text(item) for item in value if not is_missing(item)]
+    return None if is_missing(value) else as_text(value)
+
+
+def load_specs(
+    sources: Mapping[str, Any], *, base: Path | None = None, where: str = "ingest"
+) -> dict[str, tuple[SourceSpec, ...]]:
+    """Sources as they stand in a pipeline, checked: split to its sources. A folder of data files is a source for each file.
 
     Args:
         sources: Split name to a path, a mapping of `SourceSpec`'s keys, a `SourceSpec`, or a list of these.
@@ -137,12 +206,46 @@ def load_specs(sources: Mapping[str, Any], *, where: str = "ingest") -> dict[str
         if given is None:
             continue
         items = given if isinstance(given, (list, tuple)) else [given]
-        specs[split] = tuple(_spec(item, f"{where}.{split}") for item in items)
+        at = f"{where}.{split}"
+        specs[split] = tuple(spec for item in items for spec in _files(_spec(item, at), base, at))
+        if split == "test" and any(spec.keep for spec in specs[split]):
+            raise InputError(
+                "columns of `test` are not kept, since they may hold its gold",
+                where=at,
+                fix="Leave `keep` out; `id` may stay",
+            )
         names = [spec.name for spec in specs[split]]
         for name in names:
             if names.count(name) > 1:
-                raise InputError(f"`{name}` stands twice in one split", where=f"{where}.{split}", fix="Name it once")
+                raise InputError(f"`{name}` stands twice in one split", where=at, fix="Name it once")
     return specs
+
+
+def _files(spec: SourceSpec, base: Path | None, where: str) -> list[SourceSpec]:
+    """A source for each file of a folder, so that every row has its file and line; the source itself if it is no such folder."""
+    folder = spec.located(base)
+    if (
+        spec.texts is not None
+        or spec.format == "dataset"
+        or spec.subset
+        or not folder.is_dir()
+        or describes_itself(folder)
+    ):
+        return [spec]
+    files, says = files_of(folder, spec.format, spec.part)
+    if len(files) > 1 and (spec.limit is not None or spec.per_label is not None):
+        raise InputError(
+            f"`limit` and `per_label` count the rows of one file, and the folder has {len(files)}",
+            where=where,
+            fix="Name the files",
+        )
+    found = []
+    for number, path in enumerate(files):
+        name = str(Path(spec.path) / path.relative_to(folder))
+        one = spec.model_copy(update={"path": name, "part": None})
+        one._said = tuple(says) if number == 0 else ()
+        found.append(one)
+    return found or [spec]
 
 
 def _spec(item: Any, where: str) -> SourceSpec:
@@ -165,140 +268,3 @@ def _spec(item: Any, where: str) -> SourceSpec:
             raise InputError(f"`{name}` is missing", where=where, fix="A source needs a `path`") from error
         message = str(first["msg"]).removeprefix("Value error, ")
         raise InputError(f"`{name}`: {message}" if first["loc"] else message, where=where) from error
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which columns of a source mean what.
-
-    Attributes:
-        text: One column, or one for each field of the card.
-        label: Gold, or None.
-        votes: Published votes, or None.
-        exemplar: Marks rule examples, or None.
-        guessed: Lines for a person: what was not told but guessed.
-    """
-
-    text: tuple[str, ...]
-    label: str | None
-    votes: str | None
-    exemplar: str | None
-    guessed: tuple[str, ...]
-
-    @property
-    def wanted(self) -> list[str]:
-        """All of them, once each."""
-        others = [name for name in (self.label, self.votes, self.exemplar) if name is not None]
-        return list(dict.fromkeys([*self.text, *others]))
-
-
-def choose_columns(
-    spec: SourceSpec, present: Sequence[str], fields: Sequence[str], *, gold: bool, votes: bool = False
-) -> Columns:
-    """Decide which columns hold text, gold, votes and the exemplar mark.
-
-    Args:
-        spec: What the user said.
-        present: The columns that the source has.
-        fields: The card's fields; empty for plain texts.
-        gold: Whether a label is needed.
-        votes: Whether published votes are wanted where there are any.
-
-    Raises:
-        InputError: A named column is not there, or none can be guessed.
-    """
-    guessed: list[str] = []
-    text = _text_columns(spec, present, fields, guessed)
-    label = None
-    if gold:
-        label = _label_column(spec, present, text, guessed)
-    vote_column = None
-    if votes:
-        if spec.votes is not None:
-            vote_column = _named(spec, present, spec.votes, "votes")
-        elif "votes" in present:
-            vote_column = "votes"
-    exemplar = None
-    if spec.exemplar is not None:
-        exemplar = _named(spec, present, spec.exemplar, "exemplar")
-    elif "exemplar" in present:
-        exemplar = "exemplar"
-    for name in (*spec.where, *spec.exclude):
-        _named(spec, present, name, "where or exclude")
-    return Columns(text, label, vote_column, exemplar, tuple(guessed))
-
-
-def _text_columns(
-    spec: SourceSpec, present: Sequence[str], fields: Sequence[str], guessed: list[str]
-) -> tuple[str, ...]:
-    if fields:
-        if isinstance(spec.text, dict):
-            missing = [name for name in fields if name not in spec.text]
-            if missing:
-                raise InputError(f"`text` names no column for the field `{missing[0]}`", where=spec.name)
-            columns = tuple(spec.text[name] for name in fields)
-        elif isinstance(spec.text, tuple):
-            columns = spec.text
-        elif spec.text is None:
-            columns = tuple(fields)
-        else:
-            columns = (spec.text,)
-        if len(columns) != len(fields):
-            raise InputError(
-                f"the card has {len(fields)} fields ({', '.join(fields)}) and `text` names {len(columns)} columns",
-                where=spec.name,
-                fix="Name one column for each field, in the card's order",
-            )
-        return tuple(_named(spec, present, name, "text") for name in columns)
-    if isinstance(spec.text, (tuple, dict)):
-        names = list(spec.text.values()) if isinstance(spec.text, dict) else list(spec.text)
-        if len(names) != 1:
-            raise InputError(
-                "`text` names several columns and the card has no `fields`",
-                where=spec.name,
-                fix=f"Put `fields: [{', '.join(names)}]` on the task card, or name one column",
-            )
-        return (_named(spec, present, names[0], "text"),)
-    if spec.text is not None:
-        return (_named(spec, present, spec.text, "text"),)
-    found = _guess(present, _TEXT_NAMES)
-    if found is None and len(present) == 1:
-        found = present[0]
-    if found is None:
-        raise InputError(
-            f"no column looks like the text (there are {_list(present)})",
-            where=spec.name,
-            fix="Name it with `text:`",
-        )
-    guessed.append(f"{spec.name}: text is read from column `{found}` (guessed)")
-    return (found,)
-
-
-def _label_column(spec: SourceSpec, present: Sequence[str], text: Sequence[str], guessed: list[str]) -> str:
-    if spec.label is not None:
-        return _named(spec, present, spec.label, "label")
-    found = _guess([name for name in present if name not in text], _LABEL_NAMES)
-    if found is None:
-        raise InputError(
-            f"no column looks like the label (there are {_list(present)})", where=spec.name, fix="Name it with `label:`"
-        )
-    guessed.append(f"{spec.name}: gold is read from column `{found}` (guessed)")
-    return found
-
-
-def _guess(present: Sequence[str], names: Sequence[str]) -> str | None:
-    lowered = {name.strip().lower(): name for name in reversed(list(present))}
-    return next((lowered[name] for name in names if name in lowered), None)
-
-
-def _named(spec: SourceSpec, present: Sequence[str], name: str, key: str) -> str:
-    if name in present:
-        return name
-    near = difflib.get_close_matches(name, [str(column) for column in present], n=1)
-    hint = f"Did you mean `{near[0]}`?" if near else f"Name another with `{key}:`"
-    raise InputError(f"there is no column `{name}` (there are {_list(present)})", where=spec.name, fix=hint)
-
-
-def _list(names: Sequence[str]) -> str:
-    shown = ", ".join(f"`{name}`" for name in list(names)[:12])
-    return shown + (f" and {len(names) - 12} more" if len(names) > 12 else "") if names else "none"

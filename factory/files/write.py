@@ -2,6 +2,9 @@
 
 Every kind of file holds the row's own columns, then what is said of it, then the probabilities; where nothing is said (None, and
 NaN for a probability) the cell is empty or null. A column of the row that has the name of one of ours is kept as `input_NAME`.
+
+Cells are written as they came. One that begins with `=`, `+`, `-` or `@` is a formula to a spreadsheet: import what strangers
+wrote there as text.
 """
 
 from __future__ import annotations
@@ -9,23 +12,40 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from factory.errors import InputError
+from factory.files.replace import refuse_to_replace, replaced
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from factory.files.tables import Chunk
+    from factory.files.records import Chunk
 
-KINDS = (".csv", ".jsonl", ".parquet")
+KINDS = {
+    ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet",
+}  # fmt: skip
 MARK = b"label_factory"
 """Key of a Parquet file's metadata: what it was made from."""
+
+
+_CONTROLS = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What JSON may hold as it is and a terminal or an editor takes for a command."""
+
+
+def json_line(value: Any) -> str:
+    """A value as JSON on one line, with every control character escaped, and those that turn the direction of writing.
+
+    Example:
+        >>> json_line({"text": "é\x9b31m"})
+        '{"text": "é\\\\u009b31m"}'
+    """
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False, default=str))
 
 
 class Writer(Protocol):
@@ -69,7 +89,7 @@ class JsonlWriter:
             each = {name: _rounded(value) for name, value in zip(self.labels, values, strict=True)}
             given = dict(zip(_kept(list(row), self.taken), row.values(), strict=True))
             record = {**given, **words, "probabilities": each}
-            self.stream.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+            self.stream.write(json_line(record) + "\n")
 
     def end(self) -> None:
         self.stream.flush()
@@ -82,8 +102,11 @@ def _rounded(value: Any) -> float | None:
 class CsvWriter:
     """`p_LABEL` for each label; lists of labels joined by `|`, yes and no as `true` and `false`."""
 
-    def __init__(self, stream: TextIO, labels: Sequence[str], columns: Mapping[str, str]) -> None:
+    def __init__(
+        self, stream: TextIO, labels: Sequence[str], columns: Mapping[str, str], given: Sequence[str], delimiter: str
+    ) -> None:
         self.stream, self.labels, self.columns = stream, list(labels), dict(columns)
+        self.given, self.delimiter = list(given), delimiter
         self.ours = [*self.columns, *(f"p_{name}" for name in self.labels)]
         self.taken = frozenset(self.ours)
         self.table: Any = None
@@ -99,12 +122,12 @@ class CsvWriter:
             self.table.writerow([*cells, *("" if value != value else f"{float(value):.6f}" for value in values)])
 
     def _begin(self, names: Sequence[str]) -> None:
-        self.table = csv.writer(_Lines(self.stream), lineterminator="\r\n")
+        self.table = csv.writer(_Lines(self.stream), delimiter=self.delimiter, lineterminator="\r\n")
         self.table.writerow([*names, *self.ours])
 
     def end(self) -> None:
         if self.table is None:
-            self._begin([])
+            self._begin(_kept(self.given, self.taken))
 
 
 class _Lines:
@@ -128,8 +151,16 @@ def _cell(value: Any) -> Any:
 class ParquetWriter:
     """`p_LABEL` for each label; the columns of a Parquet file keep their types."""
 
-    def __init__(self, path: Path, labels: Sequence[str], columns: Mapping[str, str], mark: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        labels: Sequence[str],
+        columns: Mapping[str, str],
+        given: Sequence[str],
+        mark: str | None = None,
+    ) -> None:
         self.path, self.labels, self.columns, self.mark = path, list(labels), dict(columns), mark
+        self.given = list(given)
         self.taken = frozenset([*self.columns, *(f"p_{name}" for name in self.labels)])
         self.file: Any = None
         self.names: list[str] = []
@@ -143,6 +174,8 @@ class ParquetWriter:
             for row in chunk.rows:
                 _same_columns(row, self.names)
             table = pa.table({name: _column([row.get(name) for row in chunk.rows]) for name in self.names})
+        else:
+            table = pa.Table.from_batches([table])
         table = table.rename_columns(_kept(table.column_names, self.taken))
         for name, kind in self._kinds().items():
             mine = probs[:, self.labels.index(name[2:])] if name not in self.columns else [w[name] for w in said]
@@ -177,7 +210,8 @@ class ParquetWriter:
         import pyarrow as pa
 
         if self.file is None:
-            self._append(pa.schema(list(self._kinds().items())).empty_table())
+            own = [(name, pa.string()) for name in _kept(self.given, self.taken)]
+            self._append(pa.schema([*own, *self._kinds().items()]).empty_table())
         self.file.close()
 
 
@@ -196,20 +230,69 @@ def _column(values: list[Any]) -> Any:
     return pa.array([None if value is None else json.dumps(value, ensure_ascii=False) for value in values], pa.string())
 
 
+def _is_output(names: Sequence[str]) -> bool:
+    """Whether a file has what every output has: a label, and probabilities."""
+    return bool({"label", "labels"} & set(names)) and any(
+        name == "probabilities" or name.startswith("p_") for name in names
+    )
+
+
+def is_torn(path: Path) -> bool:
+    """Whether a Parquet file is there that was not written to its end."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        pq.read_metadata(path)
+    except (pa.ArrowException, OSError):
+        return path.is_file()
+    return False
+
+
+def check_output(path: Path, *, inputs: Sequence[Path] = (), force: bool = False) -> str:
+    """The kind of file that is written there.
+
+    Args:
+        path: Where to write.
+        inputs: What is read, and must not be written over.
+        force: Whether any file that is there may be replaced.
+
+    Raises:
+        InputError: An ending that cannot be written, one of the inputs, or a file that is no earlier output.
+    """
+    kind = KINDS.get(path.suffix.lower())
+    if kind is None:
+        raise InputError(
+            f"a file of kind {path.suffix!r} cannot be written", where=path, fix="Use .csv, .jsonl or .parquet"
+        )
+    refuse_to_replace(path, _is_output, "output of `predict`", inputs=inputs, force=force)
+    return kind
+
+
 @contextlib.contextmanager
 def open_writer(
-    out: str | Path | None, labels: Sequence[str], columns: Mapping[str, str], mark: str | None = None
+    out: str | Path | None,
+    labels: Sequence[str],
+    columns: Mapping[str, str],
+    given: Sequence[str] = (),
+    *,
+    mark: str | None = None,
+    inputs: Sequence[Path] = (),
+    force: bool = False,
 ) -> Iterator[Writer]:
     """A writer by the ending of `out`; None is JSONL on stdout. A file that was begun and not ended is not left behind.
 
     Args:
-        out: Where to write.
+        out: Where to write. A file that is there is replaced if it is an earlier output.
         labels: In the order of the probabilities.
         columns: What is said of each text: name to `label`, `labels`, `number` or `yes_no`.
+        given: Columns of the input, for one that has no rows.
         mark: Kept under `MARK` in a Parquet file.
+        inputs: What is read, and must not be written over.
+        force: Whether another file that is there may be replaced.
 
     Raises:
-        InputError: An ending that cannot be written, or a folder where that cannot be done.
+        InputError: An ending that cannot be written, a folder where that cannot be done, or a file that is something else.
     """
     if out is None:
         lines = JsonlWriter(sys.stdout, labels, columns)
@@ -217,35 +300,26 @@ def open_writer(
         lines.end()
         return
     path = Path(out)
-    kind = path.suffix.lower()
-    if kind not in KINDS:
-        raise InputError(f"a file of kind {kind!r} cannot be written", where=path, fix="Use .csv, .jsonl or .parquet")
-    if path.is_dir():
-        raise InputError("this is a folder", where=path, fix="Name a file")
-    draft = path.with_name(path.name + ".draft")
+    kind = check_output(path, inputs=inputs, force=force or (mark is not None and is_torn(path)))
     try:
-        if kind == ".parquet":
-            draft.touch()
-            parquet = ParquetWriter(draft, labels, columns, mark)
-            try:
-                yield parquet
-                parquet.end()
-            finally:
-                if parquet.file is not None:
-                    parquet.file.close()
-        else:
-            with draft.open("w", encoding="utf-8", newline="") as stream:
-                writer = (
-                    JsonlWriter(stream, labels, columns) if kind == ".jsonl" else CsvWriter(stream, labels, columns)
-                )
-                yield writer
-                writer.end()
-        if mark is not None:  # a later run takes the name alone for a whole file, after a power cut too
-            with draft.open("r+b") as written:
-                os.fsync(written.fileno())
-        draft.replace(path)
+        with replaced(path, sync=mark is not None) as draft:  # a later run takes the name alone for a whole file
+            if kind == "parquet":
+                parquet = ParquetWriter(draft, labels, columns, given, mark)
+                try:
+                    yield parquet
+                    parquet.end()
+                finally:
+                    if parquet.file is not None:
+                        parquet.file.close()
+            else:
+                with draft.open("w", encoding="utf-8", newline="") as stream:
+                    writer: Writer = JsonlWriter(stream, labels, columns)
+                    if kind == "csv":
+                        delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+                        writer = CsvWriter(stream, labels, columns, given, delimiter)
+                    yield writer
+                    writer.end()
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror or error}", where=path) from error
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
+    except UnicodeEncodeError as error:
+        raise InputError("a row holds half of a surrogate pair, which no file can", where=path) from error

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from factory.errors import InputError
+from factory.files.lines import byte_lines
 from factory.llm.batch_files import parse_results, write_whole
 from factory.llm.engines.base import Call, Reply
 from factory.llm.ledger import Ledger
@@ -58,7 +59,7 @@ def read_results(warehouse: Warehouse, results: Path, *, settings: EngineSetting
     ledger: Ledger | None = None
     lines = stored = known = failed = unknown = 0
     reasons: dict[str, int] = {}
-    with results.open("rb") as rows:
+    with byte_lines(results) as rows:
         found = parse_results(rows, str(results))
         while chunk := list(islice(found, _CHUNK)):
             lines += len(chunk)

@@ -6,9 +6,8 @@ between, and twice without harm.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import orjson
 
 from factory.errors import InputError
+from factory.files.replace import refuse_to_replace, replaced
 from factory.llm.engines.base import Call, Fault
 from factory.llm.openai_format import body_of, reply_of
 from factory.llm.request import Answer, ModelRef, Request
@@ -72,29 +72,32 @@ def write_whole(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     Returns:
         Lines written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
+    refuse_to_replace(path, _is_ours, "batch file or recording")
     count = 0
-    with temporary.open("wb") as out:
+    with replaced(path, private=True) as draft, draft.open("wb") as out:
         for row in rows:
             out.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
             count += 1
-    os.replace(temporary, path)
     return count
 
 
-def parse_results(lines: Iterable[bytes], where: str) -> Iterator[Result]:
+def _is_ours(names: Sequence[str]) -> bool:
+    """Whether a file begins with a line of a batch, or of a recording."""
+    return "custom_id" in names or {"key", "sample_no"} <= set(names)
+
+
+def parse_results(lines: Iterable[tuple[int, bytes]], where: str) -> Iterator[Result]:
     """Read the lines of a results file.
 
     Args:
-        lines: JSONL.
+        lines: JSONL, with the number of each line (`factory.files.lines.byte_lines`).
         where: The file's name, for errors.
 
     Raises:
         InputError: A line that is no JSON (but for a last one without its end, which is still being written), or that
             names no request of ours.
     """
-    for number, line in enumerate(lines, 1):
+    for number, line in lines:
         if not line.strip():
             continue
         try:

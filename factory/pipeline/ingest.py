@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from factory.corpus.splits import LikeTest
 from factory.errors import InputError
 from factory.params import Call, Params, stage
 from factory.result import Progress, StageResult, no_progress
@@ -40,6 +41,12 @@ class IngestParams(Params):
         description="Most rows per source that may be unusable before the source is refused. None by default: look"
         " at them first.",
     )
+    like_test: LikeTest = Field(
+        "leave",
+        description="Texts that differ from one of `test` in case, blanks or accents' form alone: `leave` takes them out of"
+        " the other splits, as exact copies always are, since a student that learned them is scored too well; `keep`"
+        " repeats a run from before.",
+    )
 
 
 @stage("ingest", IngestParams, second="card", takes=("base",))
@@ -56,7 +63,13 @@ def ingest(warehouse: Warehouse, params: IngestParams, call: Call) -> StageResul
         raise InputError("`ingest` needs a task card")
     given = {split: getattr(params, split) for split in SPLITS}
     return take_in(
-        warehouse, call.card, given, base=call.base or Path(), bad_rows=params.bad_rows, progress=call.progress
+        warehouse,
+        call.card,
+        given,
+        base=call.base or Path(),
+        bad_rows=params.bad_rows,
+        like_test=params.like_test,
+        progress=call.progress,
     )
 
 
@@ -67,6 +80,7 @@ def take_in(
     *,
     base: Path,
     bad_rows: int = 0,
+    like_test: LikeTest = "leave",
     progress: Progress = no_progress,
 ) -> StageResult:
     """Texts and open gold into the warehouse, the rest of the gold into its own file, and what is too near to new texts out.
@@ -77,6 +91,7 @@ def take_in(
         given: Split to its source, or None.
         base: The folder that relative paths are relative to.
         bad_rows: Most unusable rows per source.
+        like_test: As `factory.corpus.stage.ingest` takes it.
         progress: Called with (rows read, rows in all or 0, what).
 
     Raises:
@@ -87,7 +102,9 @@ def take_in(
     from factory.evaluation import stage as evaluation
 
     sources = {split: source for split, source in given.items() if source is not None}
-    result = corpus.ingest(warehouse, card, sources, base=base, bad_rows=bad_rows, progress=progress)
+    result = corpus.ingest(
+        warehouse, card, sources, base=base, bad_rows=bad_rows, like_test=like_test, progress=progress
+    )
     near = decontaminate(warehouse)
     dropped = (f"{near} synthetic texts were dropped: they are too close to the texts of dev or test",) if near else ()
     gold = evaluation.store_gold(warehouse, sources, base=base)

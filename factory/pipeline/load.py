@@ -83,6 +83,8 @@ def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -
     base = path.parent
     card = _card(data["task"], base, f"{path}:{lines.get(('task',), 1)}")
     steps = _steps(data, base, path, lines)
+    for step in steps:
+        _stays_in_folder(step, path)
     engine = data.get("engine")
     asking = next((step for step in steps if step.asks), None)
     if engine is None and asking is not None:
@@ -189,12 +191,30 @@ def check_engine(engine: Any, where: str) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
+def _stays_in_folder(step: Step, path: Path) -> None:
+    """Refuse a file that would let a step write outside of the run's folder; the command line may name any place.
+
+    Raises:
+        InputError: `path` is absolute, or leads out.
+    """
+    given = getattr(step.params, "path", None)
+    if given is None:
+        return
+    parts = Path(str(given)).parts
+    if Path(str(given)).is_absolute() or ".." in parts:
+        raise InputError(
+            f"`{step.verb}.path` leads out of the run's folder",
+            where=f"{path}:{step.line}",
+            fix="Name a folder in it; `factory export` writes anywhere",
+        )
+
+
 def _name(data: Mapping[str, Any], path: Path, lines: Mapping[tuple[Any, ...], int]) -> str:
     """The name in the file, or the file's own: it becomes a folder, so it may not lead out of where runs are."""
     given = data.get("name")
     if given is None:
-        return plain_name(path.stem, "the name of a pipeline's file", where=str(path))
-    return plain_name(given, "a pipeline's name", where=f"{path}:{lines.get(('name',), 1)}")
+        return plain_name(path.stem, f"the name of the file {path.name}, which has no `name:`,", where=f"{path}:1")
+    return plain_name(given, "`name`", where=f"{path}:{lines.get(('name',), 1)}")
 
 
 def _variables(data: Mapping[str, Any], path: Path, lines: Mapping[tuple[Any, ...], int]) -> dict[str, str]:

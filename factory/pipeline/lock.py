@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import InputError
+from factory.private import FILE_MODE, private_folder
 
 LOCK = "run.lock"
 FAR = 1 << 20
@@ -48,8 +49,8 @@ def _taken(path: Path) -> int | None:
     """The locked file, or None where there are no locks."""
     while True:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            file = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+            private_folder(path.parent)
+            file = os.open(path, os.O_CREAT | os.O_RDWR, FILE_MODE)
         except OSError:
             return None
         try:

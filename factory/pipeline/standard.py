@@ -24,7 +24,7 @@ SPLIT_NAMES = {
 }
 """The file names by which a split is found in a folder. `reference` (gold of training texts) is read only where it is named."""
 
-_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
+_ENDINGS = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".txt")
 _PACKED = ("", ".gz", ".zst")
 _PER_LABEL = 20
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from factory.errors import ExportError, InputError
+from factory.files.base import ReadOptions
 from factory.files.manifest import checked, read_manifest
-from factory.files.tables import read_rows
-from factory.files.write import open_writer
+from factory.files.records import open_texts
+from factory.files.write import check_output, open_writer
 from factory.predict.decide import Asked, Judge
 from factory.predict.predictors import make_predictor, read_safetensors
 
@@ -35,6 +36,7 @@ class Exported:
         multi: Whether a text may have any number of labels.
         kind: `transformer`, `hybrid`, `static` or `linear`.
         fields: The task's fields, if its texts have several.
+        text_columns: Columns that the training texts were in, one or more possibilities; empty if it is not known.
         trust: Calibration that the export carries: `conformal`, `abstain`, `scope`.
     """
 
@@ -44,6 +46,7 @@ class Exported:
         self.multi: bool = bool(facts["multi"])
         self.kind: str = facts["kind"]
         self.fields: list[str] = list(facts.get("fields", []))
+        self.text_columns: list[list[str]] = [list(names) for names in facts.get("text_columns", [])]
         self.trust: dict[str, Any] = dict(facts.get("trust", {}))
         self._manifest = manifest
         self._predictor = predictor
@@ -105,6 +108,10 @@ def predict_file(
     out: str | Path | None = None,
     *,
     text: str | None = None,
+    format: str = "auto",
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    force: bool = False,
     precision: str = "int8",
     abstain_below: float | None = None,
     target_precision: float | None = None,
@@ -115,9 +122,13 @@ def predict_file(
 
     Args:
         model: An export.
-        file: CSV, JSONL (also .gz, .zst; UTF-8, or UTF-16 by its mark), Parquet, or `-` for lines on stdin.
+        file: CSV, JSONL, JSON, a text per line (also .gz, .zst), Parquet, or `-` for lines on stdin; read as `ingest` reads.
         out: CSV, JSONL or Parquet by its ending; None writes JSONL to stdout.
-        text: Column of the texts; guessed otherwise.
+        text: Column of the texts; by default the one that the training texts were in, or guessed if that is not known.
+        format: As of a source of `ingest`; by default the one that the name says.
+        encoding: Of a text file, UTF-8 unless told or marked.
+        delimiter: Of a CSV file, guessed unless told.
+        force: Whether `out` may replace a file that is not an earlier output.
         precision: `fp32` or `int8`.
         abstain_below: No label is given below this probability.
         target_precision: No label is given below the probability from which so many answers are right.
@@ -125,26 +136,35 @@ def predict_file(
         scope: Share of texts like those of training that may be called out of scope, in (0, 1).
 
     Returns:
-        `{"rows", "no_text", "seconds", "out", "abstained", "out_of_scope"}`, the last two where they were asked for.
+        `{"rows", "no_text", "seconds", "out", "read", "abstained", "out_of_scope"}`, the last two where they were asked for;
+        `read` says which column was taken and what was guessed.
 
     Raises:
         InputError: The file or its columns cannot be used, or the export does not carry what was asked for.
         ExportError: The export cannot be used.
     """
     started = time.perf_counter()
+    if out is not None:
+        check_output(Path(out), inputs=[Path(file)], force=force)  # said before the export is opened
     labeller = Labeller(model, Asked(abstain_below, target_precision, sets, scope), text=text, precision=precision)
-    counts = labeller.label(file, out)
+    options = ReadOptions(Path(file), format=format, encoding=encoding, delimiter=delimiter)
+    counts = labeller.label(options, out, force=force)
     return {
         "rows": counts.pop("rows"),
         "no_text": counts.pop("no_text"),
         "seconds": round(time.perf_counter() - started, 3),
         "out": None if out is None else str(out),
+        "read": list(labeller.said),
         **counts,
     }
 
 
 class Labeller:
-    """An export, opened once, that labels files one after the other."""
+    """An export, opened once, that labels files one after the other.
+
+    Attributes:
+        said: Which columns the texts of the last file were in, and what was guessed.
+    """
 
     def __init__(
         self, model: str | Path, asked: Asked, *, text: str | None = None, precision: str = "int8", threads: int = 0
@@ -154,7 +174,7 @@ class Labeller:
         Args:
             model: An export.
             asked: What is wanted beside the most probable label.
-            text: Column of the texts; guessed otherwise.
+            text: Column of the texts, or None.
             precision: `fp32` or `int8`.
             threads: Of onnxruntime; 0 lets it choose.
 
@@ -165,14 +185,18 @@ class Labeller:
         self._exported = load_export(model, precision=precision, threads=threads)
         self._judge = Judge(self._exported, asked)
         self._text, self._scope = text, asked.scope is not None
+        self.said: tuple[str, ...] = ()
 
-    def label(self, file: str | Path, out: str | Path | None, mark: str | None = None) -> dict[str, int]:
+    def label(
+        self, options: ReadOptions, out: str | Path | None, *, mark: str | None = None, force: bool = False
+    ) -> dict[str, int]:
         """Label one file.
 
         Args:
-            file: As `predict_file` takes it.
+            options: The file, and how it is read.
             out: As `predict_file` takes it.
             mark: What a Parquet file shall say that it was made from.
+            force: As `predict_file` takes it.
 
         Returns:
             `{"rows", "no_text", "abstained", "out_of_scope"}`, the last two where they were asked for.
@@ -182,8 +206,12 @@ class Labeller:
         """
         rows = without = abstained = outside = 0
         exported, judge = self._exported, self._judge
-        with open_writer(out, exported.labels, judge.columns, mark) as writer:
-            for chunk in read_rows(file, self._text, exported.fields, CHUNK):
+        texts = open_texts(options, self._text, exported.fields, exported.text_columns)
+        self.said = (texts.words, *texts.source.says)
+        with open_writer(
+            out, exported.labels, judge.columns, texts.source.columns, mark=mark, inputs=[options.path], force=force
+        ) as writer:
+            for chunk in texts.chunks(CHUNK):
                 there = np.array([bool(text) for text in chunk.texts], dtype=bool)
                 some, features = exported.answer([text for text in chunk.texts if text])
                 words_of = judge(some, features)

@@ -22,6 +22,7 @@ from typing import Any
 import factory.errors
 from factory.cluster.ray import need_ray, plain_errors, processors, quiet_data, session
 from factory.errors import FactoryError, InputError
+from factory.files.base import ReadOptions
 from factory.files.manifest import NAME
 from factory.files.write import MARK
 from factory.predict.decide import Asked
@@ -38,14 +39,22 @@ class How:
     Attributes:
         model: The export's folder.
         asked: What is wanted beside the most probable label.
-        text: Column of the texts, or None to guess.
+        text: Column of the texts, or None.
         precision: `fp32` or `int8`.
+        format: Of the files; `auto` goes by their names.
+        encoding: Of text files, or None.
+        delimiter: Of CSV files, or None.
+        force: Whether files that are no earlier outputs may be replaced.
     """
 
     model: Path
     asked: Asked
     text: str | None
     precision: str
+    format: str = "auto"
+    encoding: str | None = None
+    delimiter: str | None = None
+    force: bool = False
 
     def labeller(self, threads: int = 0) -> Labeller:
         """Open the export.
@@ -60,6 +69,7 @@ class How:
         """A hash of the export's content and the options."""
         manifest = hashlib.sha256((self.model / NAME).read_bytes()).hexdigest()
         made = {"model": manifest, "asked": asdict(self.asked), "text": self.text, "precision": self.precision}
+        made |= {"format": self.format, "encoding": self.encoding, "delimiter": self.delimiter}
         return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
 
 
@@ -92,6 +102,10 @@ def predict(
     out: str | Path | None = None,
     *,
     text: str | None = None,
+    format: str = "auto",
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    force: bool = False,
     precision: str = "int8",
     abstain_below: float | None = None,
     target_precision: float | None = None,
@@ -106,7 +120,11 @@ def predict(
         model: An export.
         source: A file as `predict_file` takes it; a folder, which means its Parquet files; or a pattern (`"texts/*.jsonl"`).
         out: A file as `predict_file` takes it; of many files the folder for one Parquet file each.
-        text: Column of the texts; guessed otherwise.
+        text: Column of the texts; by default the one that the training texts were in.
+        format: As `predict_file` takes it, as are `encoding` and `delimiter`.
+        encoding: Of text files.
+        delimiter: Of CSV files.
+        force: Whether an output may replace a file that is not an earlier output.
         precision: `fp32` or `int8`.
         abstain_below: No label is given below this probability.
         target_precision: No label is given below the probability from which so many answers are right.
@@ -117,8 +135,8 @@ def predict(
         progress: Told how many files are done.
 
     Returns:
-        `{"rows", "no_text", "seconds", "out", "abstained", "out_of_scope"}`, the last two where they were asked for; of many
-        files also `{"shards", "done_already"}`, and everything else of the shards that were labelled now.
+        `{"rows", "no_text", "seconds", "out", "read", "abstained", "out_of_scope"}`, the last two where they were asked for; of
+        many files also `{"shards", "done_already"}`, and everything else of the shards that were labelled now.
 
     Raises:
         InputError: A file, a column or an option cannot be used; the first such file ends the run, and what is done stands.
@@ -131,25 +149,26 @@ def predict(
             raise InputError(
                 "Ray labels many files", where=source, fix="Give a folder or a pattern, or leave out --ray"
             )
-        if out is not None and Path(out).exists() and Path(source).exists() and Path(out).samefile(source):
-            raise InputError("this is the file that is read", where=out, fix="Write to another one with --out")
         return predict_file(
-            model, source, out, text=text, precision=precision, abstain_below=abstain_below,
-            target_precision=target_precision, sets=sets, scope=scope,
+            model, source, out, text=text, format=format, encoding=encoding, delimiter=delimiter, force=force,
+            precision=precision, abstain_below=abstain_below, target_precision=target_precision, sets=sets, scope=scope,
         )  # fmt: skip
     if ray:
         need_ray()
     shards = find_shards(source, out)
-    how = How(Path(model).absolute(), Asked(abstain_below, target_precision, sets, scope), text, precision)
+    asked = Asked(abstain_below, target_precision, sets, scope)
+    how = How(Path(model).absolute(), asked, text, precision, format, encoding, delimiter, force)
     labeller = how.labeller()  # what is wrong with the export or the options is said before any work
     key = how.key()
     left = [(shard, mark) for shard in shards if not shard.is_done(mark := shard.mark(key))]
     totals = {"rows": 0, "no_text": 0}
+    read: list[str] = []
     done = len(shards) - len(left)
     progress(done, len(shards), "files")
-    with closing(_on_ray(left, how) if ray and left else _here(left, labeller)) as labelled:
+    with closing(_on_ray(left, how) if ray and left else _here(left, how, labeller)) as labelled:
         for counts in labelled:
             done += 1
+            read = counts.pop("read")
             for name, number in counts.items():
                 totals[name] = totals.get(name, 0) + number
             progress(done, len(shards), "files")
@@ -158,6 +177,7 @@ def predict(
         "no_text": totals.pop("no_text"),
         "seconds": round(time.perf_counter() - started, 3),
         "out": str(out),
+        "read": read,
         "shards": len(left),
         "done_already": len(shards) - len(left),
         **totals,
@@ -206,21 +226,24 @@ def find_shards(source: str | Path, out: str | Path | None) -> list[Shard]:
     return [Shard(path, target) for target, path in found.items()]
 
 
-def _here(left: Sequence[tuple[Shard, str]], labeller: Labeller) -> Generator[dict[str, int]]:
+def _here(left: Sequence[tuple[Shard, str]], how: How, labeller: Labeller) -> Generator[dict[str, Any]]:
     """Label the shards one after the other."""
     for shard, mark in left:
-        yield _label(labeller, shard, mark)
+        yield _label(labeller, how, shard, mark)
 
 
-def _label(labeller: Labeller, shard: Shard, mark: str) -> dict[str, int]:
+def _label(labeller: Labeller, how: How, shard: Shard, mark: str) -> dict[str, Any]:
+    """Label one shard: its counts, and as `read` what is to be said of how it was read."""
     try:
         shard.out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror or error}", where=shard.out.parent) from error
-    return labeller.label(shard.source, shard.out, mark)
+    options = ReadOptions(shard.source, format=how.format, encoding=how.encoding, delimiter=how.delimiter)
+    counts = labeller.label(options, shard.out, mark=mark, force=how.force)
+    return {**counts, "read": list(labeller.said)}
 
 
-def _on_ray(left: Sequence[tuple[Shard, str]], how: How) -> Generator[dict[str, int]]:
+def _on_ray(left: Sequence[tuple[Shard, str]], how: How) -> Generator[dict[str, Any]]:
     """Label the shards on Ray, as they come.
 
     Raises:
@@ -258,7 +281,7 @@ class Seat:
         for source, out, mark in zip(batch["source"], batch["out"], batch["mark"], strict=True):
             try:
                 self._labeller = self._labeller or self._how.labeller(threads=1)
-                counts: dict[str, Any] = _label(self._labeller, Shard(Path(source), Path(out)), mark)
+                counts = _label(self._labeller, self._how, Shard(Path(source), Path(out)), mark)
             except FactoryError as error:
                 counts = {"kind": type(error).__name__, "what": error.what, "where": error.where, "fix": error.fix}
             said.append(json.dumps(counts))

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from factory.errors import InputError
+from factory.names import plain_name
 from factory.resources import shipped
 
 Form = Literal["label", "labels", "program", "texts", "json", "chat"]
@@ -117,6 +118,7 @@ def read(name: str, folder: Path | None = None) -> tuple[PromptFile, PromptState
     Raises:
         InputError: There is no such prompt, or its front matter or its state is wrong.
     """
+    plain_name(name, "a prompt's name")
     places = _places(folder)
     path = next((place / f"{name}.md" for place in places if (place / f"{name}.md").is_file()), None)
     if path is None:

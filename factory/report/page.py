@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
 from factory.errors import WarehouseError
+from factory.files.replace import replaced
 from factory.result import StageResult
 
 if TYPE_CHECKING:
@@ -55,11 +56,9 @@ def write(warehouse: Warehouse, path: Path) -> StageResult:
         return StageResult("report", True, did)
     html, markdown = render(facts)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         for target, text in ((page, html), (twin, markdown)):
-            partial = target.with_name(target.name + ".part")
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(target)
+            with replaced(target, private=True) as draft:
+                draft.write_text(text, encoding="utf-8")
     except OSError as error:
         raise WarehouseError(
             f"the report cannot be written: {error.strerror or error}",

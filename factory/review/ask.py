@@ -18,6 +18,7 @@ from factory.result import Progress, StageResult, no_progress
 from factory.review import pick as asking
 from factory.review import question_files as questions
 from factory.task import TaskCard, current_card, label_names
+from factory.warehouse.tables.places import Origin, origins
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -33,6 +34,7 @@ def ask(
     budget: int = 50,
     strategy: str = "auto",
     out: Path | str | None = None,
+    force: bool = False,
     encoder: str = "auto",
     seed: int = 0,
     progress: Progress = no_progress,
@@ -47,6 +49,7 @@ def ask(
         budget: How many.
         strategy: See `factory.review.pick.pick`; `auto` by default.
         out: A .csv, .jsonl or .json (Label Studio tasks) file; without one the questions are only in the result.
+        force: Whether `out` may replace another file, or questions that are answered already.
         encoder: Whose vectors tell of texts that nothing voted on, and spread the questions over the texts.
         seed: Of `random`.
         progress: Told of texts encoded.
@@ -58,7 +61,7 @@ def ask(
 
     asking.check_strategy(strategy)
     if out is not None:
-        questions.check_ending(Path(out))
+        questions.check_target(Path(out), force=force)
     card, names = current_card(warehouse), label_names(warehouse)
     single = card.kind == "single"
     again = strategy == "active"
@@ -87,6 +90,7 @@ def ask(
     labels, _ = decide(probs, keys)
     before = _answers_before(warehouse, names, [numbers[row] for row in picked.tolist()])
     found = []
+    came_from = origins(warehouse, [numbers[row] for row in picked.tolist()], "train")
     for row in picked.tolist():
         if not votes.lengths[row]:
             suggested = []  # the class shares are no suggestion
@@ -99,6 +103,7 @@ def ask(
             why = f"belief {probs[row].max():.2f} by {votes.lengths[row]} votes"
         if numbers[row] in before:
             why += f"; answered before: {before[numbers[row]]}"
+        origin = came_from.get(numbers[row], Origin())
         found.append(
             {
                 "id": pool[row].content_hash.hex(),
@@ -107,13 +112,15 @@ def ask(
                 "probability": round(float(probs[row].max()), 4),
                 "why": why,
                 "label": "",
+                "source": origin.words,
+                **origin.columns(questions.FIELDS),
             }
         )
     says = [f"{len(found)} questions by strategy `{strategy}`" + (f" in {out}" if out else "")]
     if len(pool) < total:
         says.append(f"{len(pool)} of {total} training texts were looked at")
     if out is not None:
-        interface = questions.write_questions(Path(out), found, card.label_names, multi=not single)
+        interface = questions.write_questions(Path(out), found, card.label_names, multi=not single, force=force)
         says.append(_how_to_answer(Path(out), interface, card))
     return StageResult("ask", False, {"questions": len(found), "strategy": strategy, "asked": found[:50]}, tuple(says))
 

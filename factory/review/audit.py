@@ -13,14 +13,17 @@ import numpy as np
 from factory.denoise.decide import decide, tie_keys
 from factory.denoise.read import CHOSEN
 from factory.errors import InputError
+from factory.files.replace import refuse_to_replace, replaced
 from factory.result import Progress, StageResult, no_progress
 from factory.review import find_errors as auditing
 from factory.task import TaskCard, current_card, label_names
+from factory.warehouse.tables.places import Origin, origins
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
 
 MOST_AUDITED = 20_000
+_COLUMNS = ("text_no", "text", "source", "own", "label", "given", "likely", "score", "evidence")
 
 
 def audit(
@@ -30,6 +33,7 @@ def audit(
     limit: int = 50,
     encoder: str = "auto",
     out: Path | str | None = None,
+    force: bool = False,
     progress: Progress = no_progress,
 ) -> StageResult:
     """List likely label errors, the worst first, with the evidence. Nothing is written to the warehouse.
@@ -43,10 +47,12 @@ def audit(
         limit: Most issues in the result; `out` gets them all.
         encoder: Whose vectors the classifier and the neighbours use.
         out: A .csv or .jsonl file to write them to.
+        force: Whether `out` may replace a file that is no earlier list of issues.
         progress: Told of texts encoded.
 
     Returns:
-        `did["issues"]`: text_no, text, label (of a `multi` task), given, likely, score, evidence: `believed` (what the texts
+        `did["issues"]`: text_no, text, `source` (FILE:LINE), `own` (the user's own columns), label (of a `multi` task), given,
+        likely, score, evidence: `believed` (what the texts
         tell of the given and the likely label), `label_model` (its probabilities of the two, where it was run), `votes` by
         program, `nearest` texts with their labels.
 
@@ -57,6 +63,8 @@ def audit(
 
     if out is not None and Path(out).suffix not in (".csv", ".jsonl"):
         raise InputError("issues are written as .csv or .jsonl", where=out)
+    if out is not None:
+        refuse_to_replace(Path(out), lambda names: set(_COLUMNS) <= set(names), "list of issues", force=force)
     card, names = current_card(warehouse), label_names(warehouse)
     given, total = _given(warehouse, card, of)
     if not given:
@@ -66,6 +74,7 @@ def audit(
     vectors = vectors_of(warehouse, load_encoder(encoder), numbers, progress)
     votes, words = _votes_of(warehouse, numbers), _texts_of(warehouse, numbers)
     said = _label_model_of(warehouse, numbers)
+    came_from = origins(warehouse, numbers, "train" if of == "denoised" else of)
     found: list[dict[str, Any]] = []
     for title, labels, shown in _questions(card, names, [given[number] for number in numbers]):
         rows = np.flatnonzero(labels >= 0)
@@ -86,6 +95,8 @@ def audit(
                 {
                     "text_no": number,
                     "text": words[number],
+                    "source": came_from.get(number, Origin()).words,
+                    "own": dict(came_from.get(number, Origin()).own),
                     "label": title,
                     "given": shown[issue.given],
                     "likely": shown[issue.likely],
@@ -153,7 +164,7 @@ def _label_model_of(warehouse: Warehouse, numbers: Sequence[int]) -> dict[int, S
             f"SELECT text_no, probs FROM soft_labels WHERE label_model_no = {CHOSEN}"
             " AND text_no IN (SELECT unnest(?::INTEGER[]))",
             [list(numbers)],
-        )  # type: ignore[arg-type]
+        )
     )
 
 
@@ -205,19 +216,18 @@ def _texts_of(warehouse: Warehouse, numbers: Sequence[int]) -> dict[int, str]:
     return dict(
         warehouse.query(
             "SELECT text_no, text FROM texts WHERE text_no IN (SELECT unnest(?::INTEGER[]))", [list(numbers)]
-        )  # type: ignore[arg-type]
+        )
     )
 
 
 def _write_issues(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-        return
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with replaced(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+        if path.suffix == ".jsonl":
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            return
         writer = csv.writer(file)
-        writer.writerow(["text_no", "text", "label", "given", "likely", "score", "evidence"])
+        writer.writerow(_COLUMNS)
         for row in rows:
-            evidence = json.dumps(row["evidence"], ensure_ascii=False)
-            start = [row["text_no"], row["text"], row["label"] or ""]
-            writer.writerow([*start, row["given"], row["likely"], row["score"], evidence])
+            told = {**row, "label": row["label"] or ""}
+            told |= {name: json.dumps(row[name], ensure_ascii=False) for name in ("evidence", "own")}
+            writer.writerow([told[name] for name in _COLUMNS])

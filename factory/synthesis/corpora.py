@@ -170,8 +170,10 @@ def _train_pieces(warehouse: Warehouse, cutting: Cutting) -> Iterator[Piece]:
 
 
 def _outside_pieces(sources: Sequence[Mapping[str, Any]], cutting: Cutting, base: Path | None) -> Iterator[Piece]:
-    from factory.files import open_source
-    from factory.files.source import SourceSpec, choose_columns
+    from factory.files.columns import choose_columns
+    from factory.files.open import open_source
+    from factory.files.rows import Cleaner, text_rows
+    from factory.files.source import SourceSpec
 
     for item in sources:
         cleaner = item.get("clean", "none")
@@ -179,13 +181,12 @@ def _outside_pieces(sources: Sequence[Mapping[str, Any]], cutting: Cutting, base
             raise InputError(f"unknown cleaner {cleaner!r}", where="passages", fix=f"There are {', '.join(CLEANERS)}")
         clean: Callable[[str], str] = CLEANERS[cleaner]
         spec = SourceSpec.model_validate({key: value for key, value in item.items() if key != "clean"})
-        _, source = open_source(spec, base)
-        column = choose_columns(spec, source.columns, (), gold=False).text[0]
-        for batch in source.batches([column]):
-            for row_no, raw in zip(batch.row_nos, batch.columns[column], strict=True):
-                text = clean(raw) if isinstance(raw, str) else ""
-                for piece in cut(text, budget=cutting.budget, minimum=cutting.minimum, first_only=cutting.first_only):
-                    yield Piece(piece.text, None, spec.name, row_no, piece.first, piece.last)
+        source = open_source(spec.reading(base))
+        reader = Cleaner(spec, source, choose_columns(spec, source, (), gold=False), (), {}, "single")
+        for row in text_rows(source, reader):
+            text = clean(row.text)
+            for piece in cut(text, budget=cutting.budget, minimum=cutting.minimum, first_only=cutting.first_only):
+                yield Piece(piece.text, None, spec.name, row.row_no, piece.first, piece.last)
 
 
 def _store(warehouse: Warehouse, key: str, stream: Iterator[Piece], progress: Progress) -> None:

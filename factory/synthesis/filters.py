@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from factory.corpus.near import normalise, words
+from factory.names import normalise, words
 from factory.prompts.matching import label_names
 from factory.prompts.talk import refuses
 

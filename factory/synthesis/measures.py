@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from factory.corpus.near import words
+from factory.names import words
 
 
 def self_bleu(texts: Sequence[str], *, most: int = 5, epsilon: float = 0.1) -> list[float]:

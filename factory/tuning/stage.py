@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,9 @@ from factory.canonical import digest
 from factory.corpus.decontaminate import decontaminate
 from factory.errors import InputError
 from factory.extras import need
+from factory.files.replace import take_place
 from factory.llm.adapters import adapters
+from factory.names import plain_name
 from factory.params import Call, Params, stage
 from factory.result import Progress, StageResult
 from factory.students.stored import artefacts
@@ -29,7 +30,6 @@ from factory.tuning.train import Recipe, recipe_json, recipe_of
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SAMPLE = 1 << 20
 _VLLM_RANK = 16
 """The largest rank that vLLM serves unless it is told otherwise."""
@@ -192,7 +192,8 @@ def _train(
     pairs = pairs_of(card, prompt, kept, shots(warehouse, card, shown))
     found = train_adapter(where, pairs, draft, recipe, revision=revision, template=template, progress=progress)
     name = f"{alias}-{found.weights[:8]}"
-    folder = _moved(draft, root / "adapters" / name)
+    folder = root / "adapters" / name
+    take_place(draft, folder)
     per_label = Counter(kept[at].label for at in found.trained)
     params = {
         "pairs": len(found.trained), "per_label": dict(sorted(per_label.items())),
@@ -227,8 +228,7 @@ def _checked(card: TaskCard, name: str, prompt: str, model: Any) -> str:
     """The model to tune, after the parameters were looked at."""
     if card.kind == "multi":
         raise InputError("`tune` knows tasks of kind `single` alone", where="tune", fix="Leave the step out")
-    if not _NAME.fullmatch(name):
-        raise InputError(f"an adapter cannot be called {name!r}", where="tune.name", fix="Use letters, digits, - and _")
+    plain_name(name, "an adapter's name", where="tune.name")
     if prompts.load(prompt).form != "label":
         raise InputError(f"prompt {prompt!r} does not ask for one label", where="tune.prompt")
     if not model:
@@ -260,11 +260,3 @@ def _fingerprint(model: str) -> str | None:
                 file.seek(max(0, size - _SAMPLE))
                 parts.append([path.name, size, hashlib.sha256(head + file.read()).hexdigest()])
     return digest(parts)
-
-
-def _moved(draft: Path, folder: Path) -> Path:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
-    draft.rename(folder)
-    return folder

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import EngineError, InputError
+from factory.files.replace import replaced_folder
 from factory.result import Progress, no_progress
 from factory.tuning.pairs import Pair
 from factory.tuning.tokens import NO_LOSS, Encoded, encode
@@ -291,17 +291,12 @@ def _warmup(learn: Sequence[Encoded], recipe: Recipe) -> int:
 
 def _save(model: Any, folder: Path, name: str) -> str:
     """Write the adapter beside its place and move it there; SHA-256 of its weights."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    model.peft_config["default"].base_model_name_or_path = name
-    model.save_pretrained(str(partial), safe_serialization=True)
-    (partial / "README.md").unlink(missing_ok=True)  # peft's empty form of a model card
-    with (partial / "adapter_model.safetensors").open("rb") as file:
-        weights = hashlib.file_digest(file, "sha256").hexdigest()
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    return weights
+    with replaced_folder(folder) as draft:
+        model.peft_config["default"].base_model_name_or_path = name
+        model.save_pretrained(str(draft), safe_serialization=True)
+        (draft / "README.md").unlink(missing_ok=True)  # peft's empty form of a model card
+        with (draft / "adapter_model.safetensors").open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def recipe_of(values: Mapping[str, Any]) -> Recipe:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from factory.errors import WarehouseError
+from factory.private import FILE_MODE, private_folder
 from factory.warehouse.migrations import is_current, migrate
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Warehouse:
         path = Path(path).absolute()
         warehouse = cls(path, patience_s=patience_s)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(path.parent)
         except OSError as error:
             raise WarehouseError(f"the folder cannot be made: {error.strerror}", where=path.parent) from error
         if not warehouse._is_current():
@@ -273,7 +274,11 @@ def connect(path: str, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
     """
     import duckdb
 
+    file = Path(path)
+    is_new = path != ":memory:" and not file.exists()
     connection = duckdb.connect(path, read_only=read_only)
+    if is_new:
+        file.chmod(FILE_MODE)
     connection.execute("SET enable_progress_bar = false")
     return connection
 

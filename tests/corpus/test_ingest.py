@@ -260,7 +260,7 @@ def test_an_unusable_row_is_refused_by_line_or_reported_when_allowed(
     warehouse = Warehouse.memory()
     result = ingest(warehouse, CARD, {"dev": {"path": str(path), "bad_limit": 1}})
     assert warehouse.query("SELECT row_no, drop_reason FROM bad_rows") == [(2, reason)]
-    assert warehouse.query("SELECT item, drop_reason FROM dropped") == [("1:2", reason)]
+    assert warehouse.query("SELECT item, drop_reason FROM dropped") == [(f"{path}:2", reason)]
     assert any("1 of 2 rows cannot be used" in line for line in result.says)
 
 
@@ -396,7 +396,10 @@ def test_real_sets_are_read_whole(shared_data: Path) -> None:
         warehouse = Warehouse.memory()
         parts = {"train": "train", "dev": "validation", "test": "test"}
         did = ingest(
-            warehouse, card, {split: shared_data / name / f"{part}.parquet" for split, part in parts.items()}
+            warehouse,
+            card,
+            {split: shared_data / name / f"{part}.parquet" for split, part in parts.items()},
+            like_test="keep",
         ).did
         assert {split: row["rows"] for split, row in did["splits"].items()} == {
             "train": train,

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factory.errors import InputError
-from factory.files import open_source
 from factory.files.base import MAX_LINE_CHARS
 from factory.files.lines import opened
-from factory.files.source import SourceSpec
+from factory.files.open import open_source
+from factory.files.source import SourceSpec, load_specs
 
 ROWS = [
     {"text": "a plain one", "label": "x"},
@@ -26,8 +26,7 @@ ROWS = [
 
 
 def read(path: Path, **spec: Any) -> list[tuple[int, dict[str, Any]]]:
-    source = SourceSpec(path=str(path), **spec)
-    _, opened = open_source(source)
+    opened = open_source(SourceSpec(path=str(path), **spec).reading())
     out = []
     for batch in opened.batches(list(opened.columns)):
         assert not batch.bad, batch.bad
@@ -37,7 +36,7 @@ def read(path: Path, **spec: Any) -> list[tuple[int, dict[str, Any]]]:
 
 
 def faults(path: Path, **spec: Any) -> list[tuple[int, str]]:
-    _, opened = open_source(SourceSpec(path=str(path), **spec))
+    opened = open_source(SourceSpec(path=str(path), **spec).reading())
     return [(bad.row_no, bad.reason) for batch in opened.batches(list(opened.columns)) for bad in batch.bad]
 
 
@@ -85,14 +84,24 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, kind: str) -> None:
     assert [row for _, row in read(write_as(tmp_path, kind))] == ROWS
 
 
-def test_a_folder_of_data_files_is_a_dataset(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    (tmp_path / "data" / "test.jsonl").write_text(json.dumps(ROWS[0]) + "\n")
-    assert [row for _, row in read(tmp_path / "data")] == ROWS
-    assert [row for _, row in read(tmp_path / "data", part="test")] == ROWS[:1]
+def of_folder(path: Path, **spec: Any) -> list[str]:
+    """The files that a folder means."""
+    return [Path(one.path).name for one in load_specs({"train": {"path": str(path), **spec}})["train"]]
+
+
+def test_a_folder_of_data_files_is_a_source_for_each_file_of_its_part(tmp_path: Path) -> None:
+    for name in ("train-0.jsonl", "train-1.jsonl", "test.jsonl"):
+        (tmp_path / name).write_text(json.dumps(ROWS[0]) + "\n")
+    assert of_folder(tmp_path) == ["train-0.jsonl", "train-1.jsonl"]
+    assert of_folder(tmp_path, part="test") == ["test.jsonl"]
     with pytest.raises(InputError, match="no part `dev`"):
-        read(tmp_path / "data", part="dev")
+        of_folder(tmp_path, part="dev")
+    with pytest.raises(InputError, match="`limit`"):
+        of_folder(tmp_path, limit=3)
+    (tmp_path / "train.csv").write_text("text\na\n")
+    with pytest.raises(InputError, match=r"several formats \(csv, jsonl\)"):
+        of_folder(tmp_path)
+    assert of_folder(tmp_path, format="csv") == ["train.csv"]
 
 
 def test_class_numbers_of_a_dataset_become_names(tmp_path: Path) -> None:
@@ -113,7 +122,7 @@ def test_wrench_json_gives_class_names_and_votes(tmp_path: Path) -> None:
     assert [row for _, row in read(tmp_path / "train.json")] == [
         {"text": f"text {i}", "votes": [-1, i % 2], "label": ["HAM", "SPAM"][i % 2]} for i in range(3)
     ]
-    _, opened = open_source(SourceSpec(path=str(tmp_path / "train.json")))
+    opened = open_source(SourceSpec(path=str(tmp_path / "train.json")).reading())
     assert list(opened.vote_labels) == ["HAM", "SPAM"]
 
 
@@ -175,16 +184,16 @@ def test_another_encoding_is_read_when_it_is_named(tmp_path: Path) -> None:
     ("name", "content", "words"),
     [
         ("a.csv", b"", "empty"),
-        ("a.csv", bytes(range(256)) * 8, "no text file"),
+        ("a.csv", bytes(range(256)) * 8, "not a text file"),
         ("a.csv", b"text,text\na,b\n", "stands twice"),
         ("a.jsonl", b"", "empty"),
-        ("a.jsonl", b"not json\nat all\n", "no JSON lines"),
-        ("a.jsonl", bytes(range(256)) * 8, "no text file"),
+        ("a.jsonl", b"not json\nat all\n", "not JSON lines"),
+        ("a.jsonl", bytes(range(256)) * 8, "not a text file"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 9999, mtime=0)[:60], "cut off"),
         ("a.jsonl.gz", b"no archive", "damaged"),
         ("a.jsonl.zst", b"no archive", "damaged"),
-        ("a.parquet", b"PAR1 and nothing", "no Parquet"),
-        ("a.json", b'"text"', "no JSON object or list"),
+        ("a.parquet", b"PAR1 and nothing", "not a Parquet file"),
+        ("a.json", b'"text"', "not a JSON object or list"),
         ("a.json", b'{"0": {"text": "a"}', "cut off"),
         ("a.json", b'[{"text": "a"} {"text": "b"}]', "comma"),
         ("a.json", b"[]", "no rows"),
@@ -215,7 +224,7 @@ def test_a_hub_name_without_a_network_is_one_clear_error(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(datasets, "load_dataset", refuse)
     with pytest.raises(InputError, match="Couldn't reach the hub"):
-        open_source(SourceSpec(path="someone/something", format="dataset"))
+        open_source(SourceSpec(path="someone/something", format="dataset").reading())
 
 
 texts = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), max_size=60)

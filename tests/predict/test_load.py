@@ -21,7 +21,8 @@ import pytest
 import zstandard
 
 from factory.errors import InputError
-from factory.files.tables import read_rows
+from factory.files.base import ReadOptions
+from factory.files.records import open_texts
 from factory.predict.load import load_export, predict_file
 from tests.topics import SUBJECTS, sentences
 
@@ -48,19 +49,19 @@ def test_below_a_threshold_there_is_no_label(linear: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("x.docx", b"", "cannot be read"),
-        ("x.csv", b"a,b\nsome text,other text\n", "not clear which column"),
-        ("x.jsonl", b'{"text": "a"}\nnot json\n', "not JSON"),
-        ("x.csv", b"text\n\xff\xfe\n", "not UTF-8"),
+        ("x.docx", b"", "does not say which format"),
+        ("x.csv", b"a,b\nsome text,other text\n", "no column looks like the text"),
+        ("x.jsonl", b'{"text": "a"}\nnot json\n', "x.jsonl:2: broken_row: this line is not JSON"),
+        ("x.csv", b"text\n\xff\xfe\n", "x.csv:2: not_utf8.*--encoding"),
         ("x.parquet", b"PAR1 nonsense", "not a Parquet file"),
         ("x.jsonl.gz", b"\x1f\x8b\x08\x00 cut short", "damaged"),
         ("x.jsonl.zst", b"\x28\xb5\x2f\xfd cut short", "damaged"),
-        ("x.csv", b"id,text\n1,fine\n2,too,many\n", "more cells"),
-        ("x.csv", b"text,text\na,b\n", "two columns"),
+        ("x.csv", b"id,text\n1,fine\n2,too,many\n", "x.csv:3: broken_row: 3 cells where the header has 2"),
+        ("x.csv", b"text,text\na,b\n", "stands twice"),
         ("x.csv", b"", "the file is empty"),
-        ("x.csv", "text\na\n".encode("utf-16-le"), "nor UTF-16 with a byte order mark"),
-        ("x.csv", "text\na\n".encode("utf-16")[:-1], "nor UTF-16"),
-        ("x.jsonl", b'{"text": "a"}\n{"text": 5}\n', "holds no text"),
+        ("x.csv", "text\na\n".encode("utf-16-le"), "not a text file.*encoding"),
+        ("x.csv", "text\na\n".encode("utf-16")[:-1], "cannot be decoded"),
+        ("x.jsonl", b'{"text": "a"}\n{"text": ["b"]}\n', "x.jsonl:2: broken_row: column 'text' holds a list"),
         ("x.jsonl", b"[" * 100_000, "not JSON"),
         ("x.jsonl", b'{"text": "a"}\n{"text": "b", "new": 1}\n', "lacks"),
     ],
@@ -77,7 +78,7 @@ def test_a_file_that_cannot_be_used_is_one_clear_line(
 @pytest.mark.parametrize("content", [b"id,text\n", b"id,text\n1,fine\n"])
 def test_a_column_that_is_not_there_is_one_clear_line(linear: Path, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.csv").write_bytes(content)
-    with pytest.raises(InputError, match=r"x.csv: there is no column 'body'. It has: id, text"):
+    with pytest.raises(InputError, match=r"x.csv: there is no column `body` \(there are `id`, `text`\)"):
         predict_file(linear, tmp_path / "x.csv", tmp_path / "out.csv", text="body")
 
 
@@ -120,7 +121,7 @@ def test_a_file_of_nothing_but_empty_texts_is_no_trouble(static: Path, tmp_path:
 
 def test_of_fields_a_row_with_one_of_them_has_a_text(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("title,body\nfirst,\n, \n")
-    (chunk,) = read_rows(tmp_path / "in.csv", None, ["title", "body"], 10)
+    (chunk,) = open_texts(ReadOptions(tmp_path / "in.csv"), None, ["title", "body"]).chunks(10)
     assert chunk.texts == ["title: first\nbody: ", ""]
 
 
@@ -130,7 +131,7 @@ def test_how_many_rows_have_no_text_is_said(
     (tmp_path / "in.csv").write_text('id,text\n1,fine\n2,""\n')
     code, out, err = told("predict", str(linear), str(tmp_path / "in.csv"))
     assert (code, len(out.splitlines())) == (0, 2)
-    assert err.splitlines() == ["1 of 2 rows have no text and got no label"]
+    assert err.splitlines() == ["texts from column `text`", "1 of 2 rows have no text and got no label"]
     code, out, err = told("predict", str(linear), str(tmp_path / "in.csv"), "--out", str(tmp_path / "o.csv"), "--json")
     assert json.loads(out)["no_text"] == 1
     (tmp_path / "in.csv").write_text("id,text\n")

@@ -67,14 +67,15 @@ def test_what_is_done_is_left_alone_and_what_changed_is_not(linear: Path, tmp_pa
     shards.predict(linear, pattern, out)
     before = {name: (out / name).stat().st_mtime_ns for name in names(out)}
     assert shards.predict(linear, pattern, out) == {
-        "rows": 0, "no_text": 0, "seconds": pytest.approx(0, abs=60), "out": str(out), "shards": 0, "done_already": 4
+        "rows": 0, "no_text": 0, "seconds": pytest.approx(0, abs=60), "out": str(out), "read": [], "shards": 0,
+        "done_already": 4,
     }  # fmt: skip
 
     texts, _ = sentences(7, 5)
     pq.write_table(pa.table({"text": texts}), tmp_path / "in" / "part-1.parquet")
     (out / "part-2.parquet").write_bytes((out / "part-2.parquet").read_bytes()[:-9])
     (out / "part-3.parquet").unlink()
-    (out / "part-3.parquet.draft").write_bytes(b"left by a kill")
+    (out / ".part-3.parquet.draft").write_bytes(b"left by a kill")
     assert shards.predict(linear, pattern, out)["shards"] == 3
     assert names(out) == sorted(before), "the draft is gone"
     assert [name for name in before if (out / name).stat().st_mtime_ns == before[name]] == ["part-0.parquet"]
@@ -117,7 +118,8 @@ def test_a_file_with_a_bracket_in_its_name_is_a_file(linear: Path, tmp_path: Pat
     file = tmp_path / "rows[1].jsonl"
     file.write_text(json.dumps({"text": "the match"}) + "\n")
     assert shards.predict(linear, file, tmp_path / "out.jsonl") == {
-        "rows": 1, "no_text": 0, "seconds": pytest.approx(0, abs=60), "out": str(tmp_path / "out.jsonl")
+        "rows": 1, "no_text": 0, "seconds": pytest.approx(0, abs=60), "out": str(tmp_path / "out.jsonl"),
+        "read": ["texts from column `text`"],
     }  # fmt: skip
 
 

@@ -68,7 +68,7 @@ def test_without_a_file_the_questions_are_shown_with_how_to_write_them(run_file:
         (["audit", "--out", "x.txt"], "csv or"),
         (["ask", "--out", "x.txt"], "Label Studio"),
         (["ask", "--out", "x.csv", "--strategy", "luck"], "no strategy `luck`"),
-        (["ask", "--read", "missing.csv"], "cannot be read"),
+        (["ask", "--read", "missing.csv"], "missing.csv: no such file"),
     ],
 )
 def test_a_mistake_is_one_line(run_file: Path, arguments: list[str], said: str) -> None:

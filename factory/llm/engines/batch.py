@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from factory.files.lines import byte_lines
 from factory.llm.batch_files import Result, parse_results, write_calls
 from factory.llm.engines.base import BulkEngine, Call, Fault, Pending, Reply
 from factory.llm.request import Answer
@@ -66,7 +67,7 @@ class BatchEngine(BulkEngine):
         for path in self.result_paths:
             if not path.is_file():
                 continue
-            with path.open("rb") as lines:
+            with byte_lines(path) as lines:
                 for result in parse_results(lines, str(path)):
                     _sort_in(result, answers, faults)
         return answers, faults

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from factory.errors import EngineError
+from factory.files.lines import byte_lines
 from factory.llm.batch_files import parse_results, write_whole
 from factory.llm.engines.base import BulkEngine, Call, Fault, Pending, Reply
 from factory.llm.request import Answer, ModelRef, Request, Usage, estimate_tokens
@@ -94,14 +95,14 @@ class RecordedEngine(BulkEngine):
         for path in self.paths:
             if not path.is_file():
                 raise EngineError("no such file of recorded answers", where=path, fix="Check `answers` of the engine")
-            with path.open("rb") as lines:
-                for number, line in enumerate(lines, 1):
+            with byte_lines(path) as lines:
+                for number, line in lines:
                     if not line.strip():
                         continue
                     try:
                         row = orjson.loads(line)
                         if "custom_id" in row:
-                            for result in parse_results([line], str(path)):
+                            for result in parse_results([(number, line)], str(path)):
                                 for sample, answer in result.answers.items():
                                     self._by_request.setdefault((result.request_key, sample), answer)
                             continue
