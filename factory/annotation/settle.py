@@ -13,7 +13,9 @@ from factory.annotation import plan as plans
 from factory.annotation.core import calibrated, contiguous, label_probabilities
 from factory.annotation.plan import Outcome, Plan
 from factory.canonical import canonical_json, digest
-from factory.warehouse.file import Warehouse, insert, next_no
+from factory.warehouse.file import Warehouse, insert
+from factory.warehouse.tables import programs
+from factory.warehouse.tables.programs import NewProgram
 
 if TYPE_CHECKING:
     import duckdb
@@ -172,33 +174,16 @@ def _program(
     target_no: int | None,
 ) -> int:
     """The number of the plan's prompted labelling function; made if there is none."""
-    known = db.execute(
-        "SELECT program_no FROM programs WHERE kind = 'prompted' AND plan_no = ? AND target_label_no IS NOT DISTINCT FROM ?",
-        [plan.plan_no, target_no],
-    ).fetchall()
-    if known:
-        return int(known[0][0])
-    program_no = next_no(db, "programs", "program_no")
+    known = programs.find(db, kind="prompted", target_no=target_no, plan_no=plan.plan_no)
+    if known is not None:
+        return known
     source = canonical_json({**{key: config[key] for key in _SOURCE_KEYS}, "version": prompt.version}).decode()
     name = f"{prompt.name}:{target}" if target is not None else prompt.name
-    db.execute(
-        "INSERT INTO programs (program_no, program_key, name, kind, origin, target_label_no, source, plan_no,"
-        " prompt_version, state) VALUES (?, ?, ?, 'prompted', 'model', ?, ?, ?, ?, 'accepted')",
-        [
-            program_no,
-            digest({"kind": "prompted", "target": target, "source": source, "plan": dict(config)}),
-            name,
-            target_no,
-            source,
-            plan.plan_no,
-            prompt.version,
-        ],
+    key = digest({"kind": "prompted", "target": target, "source": source, "plan": dict(config)})
+    new = NewProgram(
+        name, "prompted", "model", source, key, target_no=target_no, plan_no=plan.plan_no, prompt_version=prompt.version
     )
-    db.execute(
-        "INSERT INTO program_events (program_no, state, reason, actor) VALUES (?, 'accepted', NULL, 'annotate')",
-        [program_no],
-    )
-    return program_no
+    return programs.add(db, new, actor="annotate")
 
 
 def _calibrate(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.errors import InputError
 from factory.task import current_card, label_names
-from factory.warehouse.file import insert, next_no
+from factory.warehouse.tables.programs import NewProgram, add, known, program_key, set_state
 
 if TYPE_CHECKING:
     import duckdb
@@ -92,8 +92,7 @@ def add_program(
     target_no = _target_no(warehouse, target)
     _check(warehouse, source, target, name)
     with warehouse.lease() as db:
-        number = _insert(db, source, name, target, target_no, parent=None)
-        _event(db, number, "accepted", None, actor)
+        number = _insert(db, source, name, target, target_no, parent=None, actor=actor)
     return {"program_no": number, "name": name, "state": "accepted", "target": target}
 
 
@@ -117,9 +116,8 @@ def edit_program(warehouse: Warehouse, program_no: int, source: str, *, actor: s
     target = None if target_no is None else labels[target_no]
     _check(warehouse, source, target, old["name"])
     with warehouse.lease() as db:
-        number = _insert(db, source, old["name"], target, target_no, parent=program_no)
-        _set_state(db, program_no, "superseded", f"edited: program {number}", actor)
-        _event(db, number, "accepted", None, actor)
+        number = _insert(db, source, old["name"], target, target_no, parent=program_no, actor=actor)
+        set_state(db, program_no, "superseded", f"edited: program {number}", actor)
     return {"program_no": number, "name": old["name"], "state": "accepted", "parent_no": program_no, "target": target}
 
 
@@ -133,7 +131,7 @@ def approve_program(warehouse: Warehouse, program_no: int, *, actor: str = "hand
     if row["state"] == "superseded":
         raise InputError(f"program {program_no} is superseded", where=warehouse.path, fix="Approve its newest version")
     with warehouse.lease() as db:
-        _set_state(db, program_no, "accepted", None, actor)
+        set_state(db, program_no, "accepted", None, actor)
     return {"program_no": program_no, "state": "accepted"}
 
 
@@ -147,7 +145,7 @@ def reject_program(
     """
     _row(warehouse, program_no)
     with warehouse.lease() as db:
-        _set_state(db, program_no, "rejected", reason, actor)
+        set_state(db, program_no, "rejected", reason, actor)
     return {"program_no": program_no, "state": "rejected", "reason": reason}
 
 
@@ -345,14 +343,13 @@ def _target_no(warehouse: Warehouse, target: str | None) -> int | None:
 
 def _check(warehouse: Warehouse, source: str, target: str | None, name: str) -> None:
     """Run the source on a sample in the sandbox and refuse what does not run."""
-    from factory.programs.author.fill import program_key
     from factory.programs.sandbox.host.pool import run_programs
 
-    key = program_key("python", target, source)
-    found = warehouse.query("SELECT program_no FROM programs WHERE program_key = ? AND state <> 'superseded'", [key])
-    if found:
+    with warehouse.read() as db:
+        there = known(db, program_key("python", target, source))
+    if there is not None:
         raise InputError(
-            f"program {found[0][0]} has this very source", where=name, fix=f"Approve program {found[0][0]} instead"
+            f"program {there.number} has this very source", where=name, fix=f"Approve program {there.number} instead"
         )
     run = run_programs([source], _sample(warehouse, 200) or ["a text"], label_names(warehouse), target=target)
     if 0 in run.refusals:
@@ -376,39 +373,11 @@ def _insert(
     target_no: int | None,
     *,
     parent: int | None,
+    actor: str,
 ) -> int:
-    from factory.programs.author.fill import program_key
-
-    number = next_no(db, "programs", "program_no")
-    insert(
-        db,
-        "programs",
-        {
-            "program_no": [number],
-            "program_key": [program_key("python", target, source)],
-            "name": [name],
-            "kind": ["python"],
-            "origin": ["hand"],
-            "target_label_no": [target_no],
-            "source": [source],
-            "parent_no": [parent],
-            "state": ["accepted"],
-        },
-    )
-    return number
-
-
-def _set_state(db: duckdb.DuckDBPyConnection, program_no: int, state: str, reason: str | None, actor: str) -> None:
-    db.execute(
-        "UPDATE programs SET state = ?, drop_reason = ? WHERE program_no = ?",
-        [state, reason if state != "accepted" else None, program_no],
-    )
-    _event(db, program_no, state, reason, actor)
-
-
-def _event(db: duckdb.DuckDBPyConnection, program_no: int, state: str, reason: str | None, actor: str) -> None:
-    columns = {"program_no": [program_no], "state": [state], "reason": [reason], "actor": [actor]}
-    insert(db, "program_events", columns)
+    key = program_key("python", target, source)
+    new = NewProgram(name, "python", "hand", source, key, target_no=target_no, parent_no=parent)
+    return add(db, new, actor=actor)
 
 
 def _words(vote: int, labels: list[str], target: str | None) -> str | None:

@@ -11,6 +11,8 @@ from factory.errors import InputError
 from factory.result import Progress, StageResult, no_progress
 from factory.task import current_card, label_names
 from factory.warehouse.file import insert, next_no
+from factory.warehouse.tables import programs
+from factory.warehouse.tables.programs import NewProgram
 
 if TYPE_CHECKING:
     from factory.llm import Engine
@@ -20,11 +22,6 @@ if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
 
 KNOWLEDGE = ("heuristics", "keywords", "descriptions", "examples")
-
-
-def program_key(kind: str, target: str | None, source: str) -> str:
-    """The identity of a program: SHA-256 of its kind, its target label and its source."""
-    return digest({"kind": kind, "target": target, "source": source})
 
 
 def author_programs(
@@ -205,14 +202,11 @@ def _fill(
     )
     card_values = prompts.card_values(card)
     knowledge = _knowledge(warehouse, engine, config, card_values, planned, shown, budget, progress)
-    live = warehouse.query(
-        "SELECT source FROM programs WHERE state = 'accepted' AND kind = 'python' AND plan_no IS DISTINCT FROM ?",
-        [plan_no],
-    )
+    known = [*programs.accepted(warehouse, kinds=("python",)), *programs.rejected_by_people(warehouse)]
     state = AuthorState(
         tuple(slot for slot, _ in planned),
         int(config["programs"]),
-        known_sources=tuple(plain_source(row[0]) for row in live),
+        known_sources=tuple(plain_source(one.source) for one in known if one.plan_no != plan_no),
     )
     state, wanted = step(state, [])
     while wanted:
@@ -369,10 +363,6 @@ def _store(warehouse: Warehouse, plan_no: int, decided: tuple[Candidate, ...], l
     from factory.programs.author.loop import coverage_flag
 
     with warehouse.lease() as db:
-        known = {
-            row[0] for row in db.execute("SELECT program_key FROM programs WHERE state <> 'superseded'").fetchall()
-        }
-        number = next_no(db, "programs", "program_no")
         for candidate in decided:
             slot = candidate.slot
             reason, detail = candidate.drop_reason, candidate.detail
@@ -394,42 +384,14 @@ def _store(warehouse: Warehouse, plan_no: int, decided: tuple[Candidate, ...], l
             )
             if candidate.source is None:
                 continue
-            key = program_key("python", slot.target, candidate.source)
-            if key in known:
-                continue
-            known.add(key)
-            insert(
-                db,
-                "programs",
-                {
-                    "program_no": [number],
-                    "program_key": [key],
-                    "name": [slot.name],
-                    "kind": ["python"],
-                    "origin": ["model"],
-                    "target_label_no": [None if slot.target is None else labels.index(slot.target)],
-                    "source": [candidate.source],
-                    "plan_no": [plan_no],
-                    "slot_no": [slot.number],
-                    "request_key": [candidate.request_key],
-                    "sample_no": [candidate.sample_no],
-                    "prompt_version": [version],
-                    "state": ["accepted" if accepted else "rejected"],
-                    "drop_reason": [reason],
-                    "detail": [detail],
-                },
-            )
-            insert(
-                db,
-                "program_events",
-                {
-                    "program_no": [number],
-                    "state": ["accepted" if accepted else "rejected"],
-                    "reason": [reason],
-                    "actor": ["author"],
-                },
-            )
-            number += 1
+            key = programs.program_key("python", slot.target, candidate.source)
+            target_no = None if slot.target is None else labels.index(slot.target)
+            new = NewProgram(
+                slot.name, "python", "model", candidate.source, key, target_no=target_no, plan_no=plan_no,
+                slot_no=slot.number, request_key=candidate.request_key, sample_no=candidate.sample_no,
+                prompt_version=version,
+            )  # fmt: skip
+            programs.offer(db, new, reason=reason, detail=detail)
         db.execute("UPDATE plans SET done = true WHERE plan_no = ?", [plan_no])
 
 
