@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from factory.annotation import plan as plans
-from factory.annotation.core import calibrated, contiguous, label_probabilities
-from factory.annotation.plan import Outcome, Plan
+from factory.annotation.core import calibrated, label_probabilities
 from factory.canonical import canonical_json, digest
+from factory.llm.engines.base import runs
 from factory.warehouse.file import Warehouse, insert
-from factory.warehouse.tables import programs
+from factory.warehouse.tables import plans, programs
+from factory.warehouse.tables.plans import Plan, Slot
 from factory.warehouse.tables.programs import NewProgram
 
 if TYPE_CHECKING:
@@ -24,6 +25,26 @@ if TYPE_CHECKING:
     from factory.task import TaskCard
 
 _SOURCE_KEYS = ("prompt", "sampling", "structured", "model", "demonstrations", "calibrate")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a question.
+
+    Attributes:
+        slot_no: Its slot.
+        request_key: The request whose answer was read, or that the model did not answer.
+        sample_no: Which sample of it.
+        names: The labels read; empty for an abstention or, in a `multi` task, for none.
+        drop_reason: Why nothing could be read, or None.
+    """
+
+    slot_no: int
+    request_key: str | None
+    sample_no: int | None
+    names: tuple[str, ...]
+    drop_reason: str | None
+
 
 Read = tuple[int, Outcome]
 """The number of a text, and what was read of it."""
@@ -52,7 +73,7 @@ def settle(
     """
     says: list[str] = []
     with warehouse.lease() as db:
-        every = plans.decided(db, plan)
+        every = _decided(plans.slots(warehouse, plan.plan_no))
         read = [(text_no, outcome) for text_no, outcome in every if text_no is not None]
         if config["calibrate"]:
             read, said = _calibrate(db, every, card.label_names)
@@ -63,8 +84,26 @@ def settle(
                 _write_votes(db, plan, prompt, config, target, names, read)
         else:
             _write_annotations(db, plan, card, names, read)
-        plans.finish(db, plan)
+        plans.finish(db, plan.plan_no)
     return tuple(says)
+
+
+def _decided(slots: Sequence[Slot]) -> list[tuple[int | None, Outcome]]:
+    """Every decided slot with its text's number, in order; None for texts without content."""
+    return [
+        (
+            slot.parents.get("text_no"),
+            Outcome(
+                slot.slot_no,
+                slot.request_key,
+                slot.sample_no,
+                tuple(json.loads(slot.detail or "[]")) if slot.state == "accepted" else (),
+                slot.drop_reason,
+            ),
+        )
+        for slot in slots
+        if slot.state != "open"
+    ]
 
 
 def _write_annotations(
@@ -142,7 +181,7 @@ def _write_votes(
             "detail": pa.array([failed[text_no].drop_reason for text_no in sorted(failed)], pa.string()),
         },
     )
-    blocks = contiguous(asked)
+    blocks = runs(asked)
     counts: list[dict[str, int]] = []
     at = 0
     for first, last in blocks:
@@ -204,7 +243,7 @@ def _calibrate(
     read = [
         (
             text_no,
-            Outcome(o.slot_no, o.request_key, o.sample_no, new.get(o.slot_no, o.names), o.drop_reason, o.detail),
+            Outcome(o.slot_no, o.request_key, o.sample_no, new.get(o.slot_no, o.names), o.drop_reason),
         )
         for text_no, o in texts
     ]

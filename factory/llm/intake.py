@@ -59,6 +59,7 @@ class Intake:
         chunk, self._chunk = self._chunk, []
         if not chunk:
             return []
+        self._engine.arrived([ask.request for ask in chunk], self._ledger)
         found = self._ledger.missing(chunk, want_answers=self._known is not None)
         self.n_known += found.n_known
         if self._known is not None and found.known:

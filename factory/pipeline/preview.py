@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from factory.warehouse.file import Warehouse
 
 if TYPE_CHECKING:
     from factory.llm.engines.base import Engine
+    from factory.llm.ledger import Ledger
     from factory.llm.request import Request
 
 
@@ -36,9 +37,10 @@ class Collector(BulkEngine):
     """
 
     def __init__(self, engine: Engine, *, rough: bool = False) -> None:
-        super().__init__(engine.settings)
+        recorded = engine.name == "recorded"
+        super().__init__(engine.settings if recorded else engine.settings.model_copy(update={"missing": "stop"}))
         self.name = engine.name
-        self.rough = rough and engine.name != "recorded"
+        self.counting_only = rough and engine.name != "recorded"
         self._engine = engine
         self.missing: dict[str, list[Call]] = {}
         self.most: dict[str, int] = {}
@@ -47,6 +49,10 @@ class Collector(BulkEngine):
 
     def _find_model(self) -> str:
         return self._engine.model.name
+
+    def arrived(self, requests: Sequence[Request], ledger: Ledger) -> None:
+        """What came by file is there."""
+        self._engine.arrived(requests, ledger)
 
     def answer(self, calls: Iterable[Call]) -> Iterator[tuple[Call, Reply]]:
         """Recorded answers where there are any; everything else is `missing`."""
@@ -173,6 +179,7 @@ def plan_pipeline(pipeline: Pipeline, *, folder: Path | None = None) -> dict[str
         `factory.llm.estimate.estimate` gives; each of `later` is `{"step"}` and the same, without a prompt, or `{"step"}` alone.
     """
     from factory.llm.estimate import estimate
+    from factory.llm.journal import journals
 
     folder = (folder or Path("factory-runs") / pipeline.name).absolute()
     real = folder / f"{pipeline.name}.duckdb"
@@ -181,6 +188,8 @@ def plan_pipeline(pipeline: Pipeline, *, folder: Path | None = None) -> dict[str
         if real.is_file():
             with Warehouse.open(real).read():
                 shutil.copyfile(real, copy)
+            for journal in journals(real.with_suffix(".inflight")):  # what a killed run was told and did not store
+                shutil.copyfile(journal, copy.parent / journal.name)
         collector, unknown = collect(pipeline, Warehouse.open(copy), Path(temporary), beyond=True, rough=True)
         stages = []
         for stage, calls in collector.missing.items():
@@ -195,7 +204,7 @@ def plan_pipeline(pipeline: Pipeline, *, folder: Path | None = None) -> dict[str
 
 
 def check_pipeline_engine(pipeline: Pipeline) -> dict[str, Any]:
-    """Ask the engine one of each kind of request the pipeline makes; where answers come from files, tell which are missing.
+    """Ask the engine a few of each kind of request the pipeline makes; where answers come from files, tell which are missing.
 
     Returns:
         `{"ok", "checks": [{"kind", "ok", "detail"}]}`.
@@ -208,7 +217,7 @@ def check_pipeline_engine(pipeline: Pipeline) -> dict[str, Any]:
         if engine.name in {"recorded", "batch"}:
             checks = _checks_of_files(engine.name, *_all_missing(pipeline))
             return {"ok": all(check["ok"] for check in checks), "checks": checks}
-        return dict(check_engine(engine, lambda: _requests(_all_missing(pipeline)[0])))
+        return dict(check_engine(engine, lambda: _calls(_all_missing(pipeline)[0]), _judge(pipeline)))
     finally:
         context.close()
 
@@ -221,8 +230,18 @@ def _all_missing(pipeline: Pipeline) -> tuple[Mapping[str, list[Call]], list[str
     return collector.missing, later
 
 
-def _requests(missing: Mapping[str, list[Call]]) -> list[Request]:
-    return [call.request for calls in missing.values() for call in calls]
+def _calls(missing: Mapping[str, list[Call]]) -> list[Call]:
+    return [call for calls in missing.values() for call in calls]
+
+
+def _judge(pipeline: Pipeline) -> Callable[[Request, str], None]:
+    """Reads an answer by the parser of its prompt."""
+    from factory import prompts
+
+    def judge(request: Request, text: str) -> None:
+        prompts.load(request.prompt).parse(text, labels=pipeline.card.label_names)
+
+    return judge
 
 
 def _checks_of_files(kind: str, missing: Mapping[str, list[Call]], later: list[str]) -> list[dict[str, Any]]:

@@ -53,6 +53,7 @@ def author(
     Raises:
         InputError: No task, no training texts, or an unknown kind of knowledge.
         SandboxError: No sandbox, or `strict` and a layer is missing.
+        Unanswered: Requests have no answer yet, through nothing that the model said. What came is stored; run again.
     """
     config = {
         "programs": programs,
@@ -65,7 +66,9 @@ def author(
         "probe": probe,
         "form": form,
     }
-    return author_programs(warehouse, engine, config, strict=strict, budget=budget, progress=progress)
+    from factory.llm import Asker
+
+    return author_programs(Asker(warehouse, engine, "author", budget, progress), config, strict=strict)
 
 
 def vote(

@@ -13,9 +13,9 @@ Loading a prompt and hashing it needs no dspy; rendering does.
 
 from __future__ import annotations
 
+from factory.llm.request import ParseFailure
 from factory.prompts.card import card_values, writing_values
 from factory.prompts.files import Form, names, save_state
-from factory.prompts.parse import ParseFailure
 from factory.prompts.prompt import NULL_TEXTS, Prompt, load
 
 __all__ = [

@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from factory.llm.request import ParseFailure
+
 _THOUGHT = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
 _OPEN_THOUGHT = re.compile(r"<(think|thinking|reasoning)>", re.IGNORECASE)
 _FENCE = re.compile(
@@ -16,21 +18,6 @@ _FENCE = re.compile(
 )
 _OPEN_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "`": "`", "„": "“"}
-
-
-class ParseFailure(Exception):
-    """An answer that cannot be read as what was asked for.
-
-    Attributes:
-        code: For the warehouse: `no_label`, `ambiguous`, `unknown_label`, `refusal`, `truncated`, `no_program`,
-            `not_python`, `not_json`, `wrong_shape`, `empty`.
-        words: For the model, when it is asked again; ours, never those of Python.
-    """
-
-    def __init__(self, code: str, words: str) -> None:
-        self.code = code
-        self.words = words
-        super().__init__(f"{code}: {words}")
 
 
 def without_thoughts(text: str) -> str:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import InputError
-from factory.llm.request import Message, ModelRef, Request
+from factory.llm.request import Message, ModelRef, ParseFailure, Request
 from factory.prompts import files, render
 from factory.prompts.adapter import make_adapter, make_signature
 from factory.prompts.files import Form, PromptFile, PromptState
 from factory.prompts.labels import parse_label, parse_labels
-from factory.prompts.parse import ParseFailure, parse_chat, parse_json, parse_program, parse_texts
+from factory.prompts.parse import parse_chat, parse_json, parse_program, parse_texts
 
 if TYPE_CHECKING:
     import dspy

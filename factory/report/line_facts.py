@@ -28,10 +28,9 @@ def spend_of(warehouse: Warehouse) -> dict[str, Any]:
                FROM spend ORDER BY stage, model, prompt"""
         )
     ]  # fmt: skip
-    total = {
-        key: sum(row[key] for row in rows)
-        for key in ("requests", "answers", "tokens_in", "tokens_out", "cost", "failed")
-    }
+    total = {key: sum(row[key] for row in rows) for key in ("requests", "answers", "tokens_in", "tokens_out", "failed")}
+    known = [row["cost"] for row in rows if row["cost"] is not None]
+    total["cost"] = sum(known) if len(known) == len(rows) else None
     origins = [origin for (origin,) in warehouse.query("SELECT DISTINCT origin FROM answers ORDER BY 1")]
     return {"rows": rows, "total": total, "counted": all(row["counted"] for row in rows), "origins": origins}
 

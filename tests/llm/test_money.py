@@ -31,13 +31,23 @@ def test_tokens_cached_tokens_and_gpu_hours_cost_what_the_table_says() -> None:
     assert cost_of(own, Usage(1000, 100), 1000.0, 4) == pytest.approx(3.6 * 2 / 3600 / 4)
 
 
-def test_the_shipped_table_is_read_and_the_first_pattern_counts() -> None:
+def test_the_shipped_table_prices_the_models_that_it_names_and_their_dated_versions_alone() -> None:
     assert len(price_table()) >= 5
-    settings = EngineSettings(kind="server", url="http://x/v1", model="gpt-4o-mini-2024")
-    mini = price_of(settings, "gpt-4o-mini-2024")
+    settings = EngineSettings(kind="server", url="http://x/v1", model="gpt-4o-mini-2024-07-18")
+    mini, dated = price_of(settings, "gpt-4o-mini"), price_of(settings, "gpt-4o-mini-2024-07-18")
     assert mini is not None
+    assert mini == dated == price_of(settings, "openai/gpt-4o-mini")
     assert mini.output < 1.0
-    assert price_of(settings, "my-own-model") is None
+    for other in (
+        "my-own-model",
+        "gpt-5-pro",
+        "gpt-5.2",
+        "gpt-4o-audio-preview",
+        "gpt-4o-mini-tts",
+        "my-gpt-4o",
+        "gpt-5-",
+    ):
+        assert price_of(settings, other) is None, other
     assert price_of(EngineSettings(kind="recorded", answers="a"), "gpt-4o") is None
 
 
@@ -57,7 +67,7 @@ def test_budgets_are_money_or_tokens(text: str, money: float | None, tokens: int
 
 
 def test_what_is_no_budget_is_refused() -> None:
-    with pytest.raises(InputError, match="no budget"):
+    with pytest.raises(InputError, match="cannot read `a lot` as a budget"):
         parse_budget("a lot")
 
 

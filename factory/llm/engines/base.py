@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from factory.errors import EngineError
-from factory.llm.request import Answer, ModelRef, Request
+from factory.llm.request import Answer, ModelRef, Request, Usage
 from factory.llm.settings import EngineSettings
 
-FaultKind = Literal["overload", "transport", "timeout", "server", "malformed", "refused", "missing", "fatal"]
+if TYPE_CHECKING:
+    from factory.llm.ledger import Ledger
+
+FaultKind = Literal[
+    "overload", "transport", "timeout", "server", "malformed", "refused", "declined", "missing", "fatal"
+]
 """overload: 429, 503 that says when to come back. transport: no connection, reset, cut off. timeout: no answer in time.
-server: a 5xx. malformed: a reply that is no answer. refused: it can never succeed. missing: nothing was sent; not there yet.
-fatal: no request can succeed (a wrong key, no such model)."""
+server: a 5xx. malformed: a reply that is no answer. refused: sending it again would not help now. declined: the model's own doing
+(too long for it, filtered), which decides what was asked. missing: nothing was sent; not there yet. fatal: no request can succeed
+now (an empty balance, a wrong key, no such model)."""
+
+
+NOTHING_BILLED = Usage(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +62,8 @@ class Fault:
         detail: Words for a person, never with a key in them.
         status: The HTTP status, if there was one.
         retry_after_s: How long the server asked us to wait, in seconds.
-        tokens_in: Tokens billed all the same.
-        tokens_out: Likewise.
+        usage: Tokens billed all the same; None where nobody knows, no tokens where nothing was billed.
+        fix: What to do about it, for a person.
     """
 
     kind: FaultKind
@@ -62,18 +71,27 @@ class Fault:
     detail: str = ""
     status: int | None = None
     retry_after_s: float | None = None
-    tokens_in: int = 0
-    tokens_out: int = 0
+    usage: Usage | None = NOTHING_BILLED
+    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of a call: answers by sample number (perhaps not all of them), and what was wrong, if anything."""
+    """What came of a call.
+
+    Attributes:
+        answers: By sample number; perhaps not all of them.
+        fault: What was wrong, if anything.
+        latency_ms: From sending to the last byte.
+        status: The HTTP status, if there was one.
+        on_record: Whether it is in the ledger already.
+    """
 
     answers: Mapping[int, Answer] = field(default_factory=dict)
     fault: Fault | None = None
     latency_ms: float | None = None
     status: int | None = None
+    on_record: bool = False
 
 
 class Pending(EngineError):
@@ -96,10 +114,16 @@ class Engine(ABC):  # noqa: B024 - its two shapes below have the abstract method
     name: str = ""
 
     has_answered = False
-    """Whether anything came from it since it was made: only then is it worth waiting long for."""
+    """Whether it has answered since it was made; only then does `patience_s` apply in full."""
 
-    rough = False
+    counting_only = False
     """Whether its requests are only counted: what they show need not be chosen with care, as long as it is of the usual size."""
+
+    billed = True
+    """Whether asking it is paid for; a recording is not, and counts towards no budget."""
+
+    told_price = False
+    """Whether it was told that its price is from our table."""
 
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
@@ -159,6 +183,9 @@ class Engine(ABC):  # noqa: B024 - its two shapes below have the abstract method
         """Tokens of a prompt by the model's own tokenizer, or None where it is not at hand."""
         return None
 
+    def arrived(self, requests: Sequence[Request], ledger: Ledger) -> None:  # noqa: B027 - most engines are asked
+        """Store what came for these requests by other ways than `call` and `answer`, before they are looked up."""
+
     def close(self) -> None:  # noqa: B027 - most engines hold nothing
         """End what the engine holds. It may be used again afterwards."""
 
@@ -179,6 +206,10 @@ class CallEngine(Engine):
     async def call(self, endpoint: int, call: Call) -> Reply:
         """Send one call to one endpoint and wait for its reply. Never raises for what the other end does."""
 
+    async def is_up(self, endpoint: int) -> bool:
+        """Whether the endpoint can be reached now."""
+        return True
+
     @abstractmethod
     async def shut(self) -> None:
         """Undo `open`."""
@@ -191,7 +222,7 @@ class BulkEngine(Engine):
     def answer(self, calls: Iterable[Call]) -> Iterator[tuple[Call, Reply]]:
         """Answer calls, pulling them as there is room for them.
 
-        A reply with a fault of kind `missing` counts towards `Pending`.
+        It may be called again while calls are left. A reply with a fault of kind `missing` counts towards `Pending`.
         """
 
     def pending(self, calls: list[Call], stage: str) -> Pending:

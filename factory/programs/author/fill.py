@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
 from factory.errors import InputError
-from factory.result import Progress, StageResult, no_progress
+from factory.result import StageResult
 from factory.task import current_card, label_names
-from factory.warehouse.file import insert, next_no
-from factory.warehouse.tables import programs
+from factory.warehouse.tables import plans, programs
+from factory.warehouse.tables.plans import Plan
 from factory.warehouse.tables.programs import NewProgram
 
 if TYPE_CHECKING:
-    from factory.llm import Engine
+    from factory.llm import Asker
     from factory.llm.request import Request
     from factory.programs.author.loop import Candidate, Slot
     from factory.task import TaskCard
     from factory.warehouse.file import Warehouse
 
+STAGE = "author"
 KNOWLEDGE = ("heuristics", "keywords", "descriptions", "examples")
 
 
-def author_programs(
-    warehouse: Warehouse,
-    engine: Engine,
-    config: Mapping[str, Any],
-    *,
-    strict: bool = False,
-    budget: Any = None,
-    progress: Progress = no_progress,
-) -> StageResult:
+def author_programs(asker: Asker, config: Mapping[str, Any], *, strict: bool = False) -> StageResult:
     """See `factory.programs.stage.author`."""
     from factory import prompts
 
+    warehouse, engine = asker.warehouse, asker.engine
     card = current_card(warehouse)
     _check(config)
     name = "author_rules" if config["form"] == "rules" else "author_program"
@@ -49,13 +42,15 @@ def author_programs(
         "card": card.revision,
         "prompt": version,
         "model": [model.name, model.revision, model.adapter],
+        **({"sampling": engine.sampling} if engine.sampling else {}),
     }
-    key = digest({"stage": "author", **whole})
-    found = warehouse.query("SELECT plan_no, done FROM plans WHERE stage = 'author' AND key = ?", [key])
-    if found and found[0][1]:
-        return _result(warehouse, found[0][0], config, skipped=True, says=())
-    plan_no = found[0][0] if found else _freeze(warehouse, card, config, key, version)
-    return _fill(warehouse, engine, card, prompt, plan_no, config, strict=strict, budget=budget, progress=progress)
+    key = digest({"stage": STAGE, **whole})
+    plan = plans.find(warehouse, STAGE, key)
+    if plan is not None and plan.done:
+        return _result(warehouse, plan.plan_no, config, skipped=True, says=())
+    if plan is None:
+        plan = _freeze(warehouse, card, config, key, version)
+    return _fill(asker, card, prompt, plan.plan_no, config, strict=strict)
 
 
 def _check(config: Mapping[str, Any]) -> None:
@@ -73,7 +68,7 @@ def _check(config: Mapping[str, Any]) -> None:
 
 
 # The plan ---------------------------------------------------------------------------------------------------------------
-def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key: str, version: str) -> int:
+def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key: str, version: str) -> Plan:
     """Store the plan with every slot, and which texts each slot shows."""
     from factory.programs.author.loop import plan_slots
 
@@ -89,44 +84,18 @@ def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key
     if not shown:
         raise InputError("there are no training texts", where=warehouse.path, fix="Ingest the split `train` first")
     seeds = _seed_texts(warehouse, card, int(config["seeds"]))
-    with warehouse.lease() as db:
-        plan_no = next_no(db, "plans", "plan_no")
-        db.execute(
-            "INSERT INTO plans (plan_no, stage, key, config, task_revision, prompt_version, done)"
-            " VALUES (?, 'author', ?, ?, ?, ?, false)",
-            [plan_no, key, json.dumps(config), card.revision, version],
-        )
-        specs, parents = [], []
-        for slot in slots:
-            first = slot.variant * per_slot
-            window = [shown[(first + i) % len(shown)] for i in range(min(per_slot, len(shown)))]
-            specs.append(
-                json.dumps(
-                    {
-                        "approach": slot.approach.name,
-                        "variant": slot.variant,
-                        "focus": list(slot.focus),
-                        "target": slot.target,
-                        "examples": window,
-                        "seeds": seeds,
-                    }
-                )
-            )
-            parents.append(json.dumps({"texts": window + [text_no for text_no, _ in seeds]}))
-        n = len(slots)
-        insert(
-            db,
-            "slots",
-            {
-                "plan_no": [plan_no] * n,
-                "slot_no": [slot.number for slot in slots],
-                "round": [0] * n,
-                "spec": specs,
-                "parents": parents,
-                "state": ["open"] * n,
-            },
-        )
-    return plan_no
+    frozen = []
+    for slot in slots:
+        first = slot.variant * per_slot
+        window = [shown[(first + i) % len(shown)] for i in range(min(per_slot, len(shown)))]
+        spec = {
+            "approach": slot.approach.name, "variant": slot.variant, "focus": list(slot.focus), "target": slot.target,
+            "examples": window, "seeds": seeds,
+        }  # fmt: skip
+        frozen.append(plans.Slot(slot.number, spec, {"texts": window + [text_no for text_no, _ in seeds]}))
+    return plans.create(
+        warehouse, STAGE, key, config, task_revision=card.revision, prompt_version=version, slots=frozen
+    )
 
 
 def _sample(warehouse: Warehouse, count: int, *, salt: str) -> list[int]:
@@ -165,32 +134,23 @@ def _slots(warehouse: Warehouse, plan_no: int) -> list[tuple[Slot, dict[str, Any
     from factory.programs.author.rubrics import BROAD, FOCUSED, TARGETED
 
     found = []
-    rows = warehouse.query("SELECT slot_no, spec FROM slots WHERE plan_no = ? ORDER BY slot_no", [plan_no])
-    for number, text in rows:
-        spec = json.loads(text)
+    for slot in plans.slots(warehouse, plan_no):
+        spec = dict(slot.spec)
         table = TARGETED if spec["target"] is not None else FOCUSED if spec["focus"] else BROAD
         approach = next(rubric for rubric in table if rubric.name == spec["approach"])
-        found.append((Slot(number, approach, spec["variant"], tuple(spec["focus"]), spec["target"]), spec))
+        found.append((Slot(slot.slot_no, approach, spec["variant"], tuple(spec["focus"]), spec["target"]), spec))
     return found
 
 
 # Filling --------------------------------------------------------------------------------------------------------------------
 def _fill(
-    warehouse: Warehouse,
-    engine: Engine,
-    card: TaskCard,
-    prompt: Any,
-    plan_no: int,
-    config: Mapping[str, Any],
-    *,
-    strict: bool,
-    budget: Any,
-    progress: Progress,
+    asker: Asker, card: TaskCard, prompt: Any, plan_no: int, config: Mapping[str, Any], *, strict: bool
 ) -> StageResult:
     from factory import prompts
     from factory.programs.author.loop import AuthorState, step, values_of
     from factory.programs.author.similar import plain_source
 
+    warehouse, engine = asker.warehouse, asker.engine
     labels = label_names(warehouse)
     planned = _slots(warehouse, plan_no)
     spec_of = {slot.number: spec for slot, spec in planned}
@@ -201,7 +161,7 @@ def _fill(
         sorted({no for spec in spec_of.values() for no in [*spec["examples"], *[s[0] for s in spec["seeds"]]]}),
     )
     card_values = prompts.card_values(card)
-    knowledge = _knowledge(warehouse, engine, config, card_values, planned, shown, budget, progress)
+    knowledge = _knowledge(asker, config, card_values, planned, shown)
     known = [*programs.accepted(warehouse, kinds=("python",)), *programs.rejected_by_people(warehouse)]
     state = AuthorState(
         tuple(slot for slot, _ in planned),
@@ -224,50 +184,41 @@ def _fill(
             if config["form"] == "rules" and slot.target is not None:
                 values["focus"] = values.pop("target")
             names = [slot.target] if slot.target is not None else card.label_names
-            requests.append(prompt.request(values, engine.model, structured=engine.structured, labels=names))
-        answers = _ask(warehouse, engine, prompt, wanted, requests, probe, labels, config, strict, budget, progress)
+            requests.append(
+                prompt.request(
+                    values, engine.model, sampling=engine.sampling, structured=engine.structured, labels=names
+                )
+            )
+        answers = _ask(asker, prompt, wanted, requests, probe, labels, config, strict)
         state, wanted = step(state, answers)
     _store(warehouse, plan_no, state.decided, labels, prompt.version)
-    return _result(warehouse, plan_no, config, skipped=False, says=())
+    return _result(warehouse, plan_no, config, skipped=False, says=tuple(asker.notes))
 
 
 def _knowledge(
-    warehouse: Warehouse,
-    engine: Engine,
+    asker: Asker,
     config: Mapping[str, Any],
     card_values: Mapping[str, Any],
     planned: list[tuple[Slot, dict[str, Any]]],
     shown: Mapping[int, str],
-    budget: Any,
-    progress: Progress,
 ) -> str:
     """What the model says it knows of the labels, asked once; empty if it is not wanted or gave nothing."""
     if not config["knowledge"]:
         return ""
     from factory import prompts
-    from factory.llm import ask_parsed
     from factory.llm.request import Failure
 
+    engine = asker.engine
     prompt = prompts.load("author_knowledge")
     values = {**card_values, "kind": config["knowledge"], "examples": [shown[no] for no in planned[0][1]["examples"]]}
-    request = prompt.request(values, engine.model, structured=engine.structured)
-    found = ask_parsed(
-        warehouse,
-        engine,
-        [(request, 0)],
-        lambda _, text: str(prompt.parse(text)),
-        again=prompt.ask_again,
-        tries=2,
-        stage="author",
-        budget=budget,
-        progress=progress,
-    )[0]
-    return "" if isinstance(found, Failure) else found.value
+    request = prompt.request(values, engine.model, sampling=engine.sampling, structured=engine.structured)
+    found = asker.parsed([(request, 0)], lambda _, text: str(prompt.parse(text)), again=prompt.ask_again)
+    asker.need_all(found)
+    return "" if isinstance(found[0], Failure) else found[0].value
 
 
 def _ask(
-    warehouse: Warehouse,
-    engine: Engine,
+    asker: Asker,
     prompt: Any,
     slots: list[Slot],
     requests: list[Request],
@@ -275,12 +226,9 @@ def _ask(
     labels: list[str],
     config: Mapping[str, Any],
     strict: bool,
-    budget: Any,
-    progress: Progress,
 ) -> list[Candidate]:
     """Ask for a round of slots; parse, check and probe every answer, and have it repaired within bounds."""
     from factory import prompts
-    from factory.llm import ask_parsed
     from factory.llm.request import Failure
     from factory.programs.author.loop import Candidate, fault_of
     from factory.programs.sandbox.host.pool import shared_pool
@@ -307,17 +255,9 @@ def _ask(
         origin[following.key] = origin[request.key]
         return following
 
-    found = ask_parsed(
-        warehouse,
-        engine,
-        [(request, 0) for request in requests],
-        parse,
-        again=again,
-        tries=1 + int(config["repairs"]),
-        stage="author",
-        budget=budget,
-        progress=progress,
-    )
+    wanted = [(request, 0) for request in requests]
+    found = asker.parsed(wanted, parse, again=again, tries=1 + int(config["repairs"]))
+    asker.need_all(found)  # programs are decided in the order of their slots: none of them before those that come first
     candidates = []
     for slot, request, outcome in zip(slots, requests, found, strict=True):
         if isinstance(outcome, Failure):
@@ -362,25 +302,17 @@ def _store(warehouse: Warehouse, plan_no: int, decided: tuple[Candidate, ...], l
     """Programs, slots and events of a finished plan, in one transaction."""
     from factory.programs.author.loop import coverage_flag
 
+    outcomes: dict[int, plans.Outcome] = {}
     with warehouse.lease() as db:
         for candidate in decided:
             slot = candidate.slot
             reason, detail = candidate.drop_reason, candidate.detail
             if reason is None and candidate.votes is not None:
                 detail = coverage_flag(candidate.votes)
-            accepted = reason is None
-            db.execute(
-                "UPDATE slots SET state = ?, drop_reason = ?, detail = ?, request_key = ?, sample_no = ?"
-                " WHERE plan_no = ? AND slot_no = ?",
-                [
-                    "accepted" if accepted else "dropped",
-                    reason,
-                    detail,
-                    candidate.request_key,
-                    candidate.sample_no,
-                    plan_no,
-                    slot.number,
-                ],
+            outcomes[slot.number] = (
+                plans.Answered(candidate.request_key, candidate.sample_no, detail)
+                if reason is None
+                else plans.Dropped(reason, detail, candidate.request_key, candidate.sample_no)
             )
             if candidate.source is None:
                 continue
@@ -392,19 +324,18 @@ def _store(warehouse: Warehouse, plan_no: int, decided: tuple[Candidate, ...], l
                 prompt_version=version,
             )  # fmt: skip
             programs.offer(db, new, reason=reason, detail=detail)
-        db.execute("UPDATE plans SET done = true WHERE plan_no = ?", [plan_no])
+        never_asked = {slot.slot_no for slot in plans.slots(warehouse, plan_no)} - set(outcomes)
+        plans.decide(db, plan_no, {**outcomes, **dict.fromkeys(never_asked, plans.Unused())})
+        plans.finish(db, plan_no)
 
 
 def _result(
     warehouse: Warehouse, plan_no: int, config: Mapping[str, Any], *, skipped: bool, says: tuple[str, ...]
 ) -> StageResult:
     """What the plan came to."""
-    rows = warehouse.query(
-        "SELECT state, drop_reason, count(*) FROM slots WHERE plan_no = ? AND state <> 'open' GROUP BY ALL ORDER BY ALL",
-        [plan_no],
-    )
-    accepted = sum(n for state, _, n in rows if state == "accepted")
-    refused = {reason: n for state, reason, n in rows if state == "dropped"}
+    states = plans.states(warehouse, plan_no)
+    accepted = sum(n for (state, _), n in states.items() if state == "accepted")
+    refused = {reason or "": n for (state, reason), n in states.items() if state == "dropped"}
     asked = accepted + sum(refused.values())
     line = f"{accepted} programs accepted of {asked} asked"
     if refused:

@@ -207,6 +207,11 @@ def slots(warehouse: Warehouse, plan_no: int, *, only: str | None = None) -> lis
     return [Slot(row[0], json.loads(row[1]), json.loads(row[2]), *row[3:]) for row in rows]
 
 
+def request_keys(db: duckdb.DuckDBPyConnection, plan_no: int) -> dict[int, str | None]:
+    """The request of every slot, by the slot's number."""
+    return dict(db.execute("SELECT slot_no, request_key FROM slots WHERE plan_no = ?", [plan_no]).fetchall())
+
+
 def states(warehouse: Warehouse, plan_no: int) -> dict[tuple[str, str | None], int]:
     """How many slots are in each state, by `(state, reason)`."""
     rows = warehouse.query(
