@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -250,6 +251,8 @@ class ServerEngine(CallEngine):
             body = orjson.loads(raw)
         except orjson.JSONDecodeError:
             fault = no_json(raw, headers.get("Content-Type", "").lower(), key=key)
+            if fault.reason != "web_page":  # a model wrote it
+                fault = replace(fault, usage=_cut_usage(call, raw))
             return Reply({}, fault, ms, status)
         return reply_of(call, body, origin=self.name, latency_ms=ms, key=key)
 
@@ -288,8 +291,9 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _cut_usage(call: Call, raw: bytes | bytearray) -> Usage:
-    """What a reply cost that broke off: the prompt, and what had come."""
-    return Usage(estimate_prompt_tokens(call.request.messages), len(raw) // 4, 0, False)
+    """What a reply cost that broke off or cannot be read: the prompt, and what had come of the answers."""
+    most = call.n * (call.request.max_tokens or len(raw))
+    return Usage(estimate_prompt_tokens(call.request.messages), min(len(raw) // 4, most), 0, False)
 
 
 def _opener() -> Any:
