@@ -16,7 +16,7 @@ from factory.llm.request import Answer, AnswerKey, Failure
 Told = Callable[[Mapping[AnswerKey, "Answer | Failure"]], None]
 
 ALIKE = 5
-"""So many refusals of one kind and no answer, at the beginning: nothing that follows would fare better."""
+"""So many requests given up for one reason and no answer, at the beginning: nothing that follows would fare better."""
 
 _KEPT = "Every answer so far is stored: mend it and run again"
 
@@ -121,10 +121,11 @@ class Attempts:
         self.told(dict(failures))
         if fault.kind == "fatal":
             self.end(f"the engine refuses every request: {fault.detail}", fix=fault.fix)
-        elif fault.kind == "refused":
+        elif not final and reason != "ends_the_server":
             self._refusals.append((fault.reason, re.sub(r"\d+", "0", fault.detail)))
             if not self.answered and len(self._refusals) == ALIKE == self._refusals.count(self._refusals[0]):
-                self.end(f"the engine refuses every request: {fault.detail}", fix=fault.fix)
+                what = "refuses every request" if fault.kind == "refused" else "answers no request"
+                self.end(f"the engine {what}: {detail}", fix=fault.fix)
 
     def end(self, what: str, *, where: str | None = None, fix: str = "") -> None:
         """Send nothing more, unless that is so already."""

@@ -10,16 +10,16 @@ import heapq
 import random
 import time
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from factory.llm import limits
 from factory.llm.attempts import Attempt, Attempts
+from factory.llm.endpoint import Endpoint, freest
 from factory.llm.engines.base import Call, CallEngine, Fault, Reply, calls_of
 from factory.llm.faults import plain
 from factory.llm.intake import CHUNK, Intake
 from factory.llm.ledger import Ledger
 from factory.llm.limits import Limit
-from factory.llm.patience import End, silence, verdict
+from factory.llm.patience import End, verdict
 from factory.llm.retries import GiveUp, Policy, Tries, after_fault
 from factory.llm.storing import Storing
 from factory.llm.suspects import Suspects
@@ -44,27 +44,7 @@ class Work:
     sent_at: float = 0.0
     ticket: int = 0
     probe: bool = False
-
-
-@dataclass(slots=True)
-class Endpoint:
-    """One place to send to, and what happens there.
-
-    Attributes:
-        name: As it may be shown.
-        limit: How many calls it bears.
-        in_flight: How many it has.
-        peak: Most in flight since we last sent.
-        sent: Calls sent so far.
-        last: The last fault.
-    """
-
-    name: str
-    limit: Limit
-    in_flight: int = 0
-    peak: int = 0
-    sent: int = 0
-    last: Fault | None = None
+    gone: bool = False
 
 
 class Dispatcher:
@@ -76,18 +56,10 @@ class Dispatcher:
         ledger: Where replies are stored.
         attempts: Where they are booked.
         progress: Called about once a second.
-        seed: For the jitter of repetitions.
     """
 
     def __init__(
-        self,
-        engine: CallEngine,
-        intake: Intake,
-        ledger: Ledger,
-        attempts: Attempts,
-        *,
-        progress: Progress,
-        seed: int = 0,
+        self, engine: CallEngine, intake: Intake, ledger: Ledger, attempts: Attempts, *, progress: Progress
     ) -> None:
         self.engine, self.intake, self.ledger, self.attempts = engine, intake, ledger, attempts
         self.progress = progress
@@ -102,7 +74,7 @@ class Dispatcher:
         self.delayed: list[tuple[float, int, Work]] = []
         self.done: deque[tuple[Work, Reply]] = deque()
         self.freed: deque[tuple[Work, Reply, int]] = deque()
-        self._dice = random.Random(seed)
+        self._dice = random.Random(0)
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._chunk: asyncio.Future[list[Call]] | None = None
@@ -112,11 +84,10 @@ class Dispatcher:
         self._order = 0
 
     async def run(self) -> None:
-        """Send everything; return when every call has its outcome, or nothing more is to be sent, and all is stored.
+        """Send everything; return when every call has its outcome and all is stored.
 
         Raises:
-            Unanswered: The server was away for longer than `patience_s`, or refuses everyone. What was answered is stored.
-            BudgetError: The next call might pass the budget. Likewise.
+            Unanswered, BudgetError: Nothing more is to be sent. What was answered is stored.
         """
         await self.engine.open()
         try:
@@ -192,7 +163,7 @@ class Dispatcher:
         if self.suspects.ends_the_server(key):
             self._name(queue.popleft())
             return True
-        endpoint = self._freest(now)
+        endpoint = freest(self.endpoints, now)
         if endpoint is None:
             return False
         work.attempt = self.attempts.start(work.call)
@@ -203,11 +174,8 @@ class Dispatcher:
             return False
         queue.popleft()
         at = self.endpoints[endpoint]
-        at.sent += 1
-        at.in_flight += 1
-        work.endpoint, work.sent_at, work.probe = endpoint, now, at.limit.down_since is not None
-        work.ticket = at.sent if at.in_flight == 1 else 0
-        at.limit = limits.probing(at.limit, now)
+        work.endpoint, work.sent_at, work.probe = endpoint, now, at.down
+        work.ticket = at.send(now)
         task = asyncio.ensure_future(self._one(work, check=queue is self.alone))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -220,15 +188,6 @@ class Dispatcher:
         words = f"the server went away whenever it worked on request {call.request.key[:12]} ({glimpse})"
         self.attempts.give_up(call, missing, Fault("server", "ends_the_server"), "ends_the_server", words)
 
-    def _freest(self, now: float) -> int | None:
-        best, least = None, 2.0
-        for number, at in enumerate(self.endpoints):
-            if limits.room(at.limit, at.in_flight, now) > 0:
-                load = at.in_flight / max(at.limit.limit, 1.0)
-                if load < least:
-                    best, least = number, load
-        return best
-
     async def _one(self, work: Work, *, check: bool) -> None:
         try:
             if check and not await self.engine.is_up(work.endpoint):
@@ -237,6 +196,9 @@ class Dispatcher:
                 reply = Reply(fault=Fault("transport", "unreachable", "the server is not back"))
             else:
                 reply = await self.engine.call(work.endpoint, work.call)
+                # A server that was started anew meanwhile would not be missed later.
+                if reply.lost and (check or work.ticket or self.endpoints[work.endpoint].limit.failures):
+                    work.gone = not await self.engine.is_up(work.endpoint)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # a bug of the engine: this call ends with it, and the others are kept
@@ -255,37 +217,24 @@ class Dispatcher:
         return good
 
     def _free(self, work: Work, reply: Reply, now: float) -> None:
-        at, fault = self.endpoints[work.endpoint], reply.fault
+        at, fault, number = self.endpoints[work.endpoint], reply.fault, work.endpoint
         assert work.attempt is not None
         self.freed.append((work, reply, at.in_flight))
-        at.in_flight -= 1
-        if reply.answers or fault is None or fault.kind in {"refused", "declined", "malformed"}:
-            at.limit = limits.on_answer(at.limit, at.peak, now, sent_at=work.sent_at)
-            self.suspects.heard(work.endpoint, work.sent_at)
-        elif fault.kind == "overload":
-            at.limit = limits.on_overload(at.limit, work.sent_at, now, fault.retry_after_s)
-        elif fault.kind == "timeout":
-            at.limit = limits.on_timeout(at.limit, work.sent_at, now)
-        else:
+        if at.took(reply, work.sent_at, now):
+            self.suspects.heard(number, work.sent_at)
+        elif fault is not None:
             if not work.probe:
-                alone = work.ticket == at.sent
-                key, number = work.call.request.key, work.attempt.number
-                self.suspects.failed(work.endpoint, key, number, fault, now, alone=alone)
-            at.limit = limits.on_failure(at.limit, now)
-            if fault.retry_after_s is not None:
-                at.limit = replace(at.limit, paused_until=max(at.limit.paused_until, now + fault.retry_after_s))
-            if fault.reason == "unreachable" or (work.probe and fault.kind == "transport"):
-                self.ledger.went_away(self.suspects.went_away(work.endpoint))
-        if fault is not None:
-            at.last = fault
+                key, alone = work.call.request.key, work.ticket == at.sent
+                self.suspects.failed(number, key, work.attempt.number, fault, now, alone=alone)
+            if work.gone or fault.reason == "unreachable" or (work.probe and fault.kind == "transport"):
+                self.ledger.went_away(self.suspects.went_away(number))
 
     def _settle_all(self) -> None:
         self._free_all()
-        now = time.monotonic()
         while self.freed:
-            self._settle(*self.freed.popleft(), now)
+            self._settle(*self.freed.popleft())
 
-    def _settle(self, work: Work, reply: Reply, in_flight: int, now: float) -> None:
+    def _settle(self, work: Work, reply: Reply, in_flight: int) -> None:
         """Write down what came, and decide what to do about what failed."""
         call, fault = work.call, reply.fault
         assert work.attempt is not None
@@ -302,12 +251,14 @@ class Dispatcher:
         missing = work.attempt.close(reply, "retried", in_flight=in_flight)
         for again in calls_of(call.request, missing, max_n=self.engine.settings.max_n):
             self._order += 1
-            heapq.heappush(self.delayed, (now + decision.after_s, self._order, Work(again, decision.tries)))
+            heapq.heappush(
+                self.delayed, (time.monotonic() + decision.after_s, self._order, Work(again, decision.tries))
+            )
 
     # Meanwhile -------------------------------------------------------------------------------------------------------
     def _watch(self, now: float) -> None:
         """Say how far it is, and that no endpoint answers; end the run when that lasts too long."""
-        silent = [silence(at.name, at.limit, at.in_flight, at.last, now) for at in self.endpoints]
+        silent = [at.silence(now) for at in self.endpoints]
         what = "answers"
         found = [one for one in silent if one is not None]
         if self.attempts.stop is None and len(found) == len(silent):

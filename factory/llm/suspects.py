@@ -34,6 +34,7 @@ class Suspects:
         self._lost: dict[int, list[_Loss]] = {}
         self._exits: Counter[str] = Counter()
         self._alone: Counter[str] = Counter()
+        self._lost_alone: Counter[str] = Counter()
 
     def remember(self, exits: Mapping[str, int]) -> None:
         """What earlier runs saw: how often a server went away while it worked on a request."""
@@ -43,6 +44,7 @@ class Suspects:
     def failed(self, endpoint: int, key: str, number: int, fault: Fault, now: float, *, alone: bool) -> None:
         """A call failed that was sent to a server that seemed well. `alone`: nothing else was in flight meanwhile."""
         if fault.kind in _LOSSES and fault.reason != "unreachable":
+            self._lost_alone[key] += alone and fault.kind == "transport" and self.to_be_alone(key)
             self._lost.setdefault(endpoint, []).append(_Loss(key, number, now, alone))
 
     def heard(self, endpoint: int, sent_at: float) -> None:
@@ -66,5 +68,8 @@ class Suspects:
         return self._exits[key] >= ALONE_AFTER or self._alone[key] > 0
 
     def ends_the_server(self, key: str) -> bool:
-        """Whether the server went away more than once while it worked on a request, and at least once on nothing else."""
-        return self._exits[key] >= ALONE_AFTER and self._alone[key] > 0
+        """Whether the server went away more than once while it worked on a request, and at least once on nothing else.
+
+        A server that is started anew at once is never missed: there, so many connections lost on nothing else say it.
+        """
+        return (self._exits[key] >= ALONE_AFTER and self._alone[key] > 0) or self._lost_alone[key] > ALONE_AFTER

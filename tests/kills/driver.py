@@ -180,7 +180,7 @@ def install(watch: Watch, store_every_s: float) -> None:
     @functools.wraps(add)
     def watched_add(self: Any, *args: Any, **named: Any) -> Any:
         taken = add(self, *args, **named)
-        watch.unstored += len(taken)
+        watch.unstored += len(taken[0])  # the answers, and beside them what they cost
         watch.happened("answer")
         return taken
 

@@ -245,6 +245,17 @@ def test_a_lost_connection_is_held_against_nobody_if_the_server_is_still_there()
     assert found.went_away(0) == [5]
 
 
+def test_a_server_that_is_started_anew_at_once_is_known_by_connections_lost_on_nothing_else() -> None:
+    found = Suspects()
+    found.failed(0, "a", 0, LOST, 1.0, alone=True)
+    found.went_away(0)
+    for moment in range(3):
+        assert not found.ends_the_server("a")
+        found.failed(0, "a", moment, LOST, 2.0 + moment, alone=True)
+        found.heard(0, 9.0)
+    assert found.ends_the_server("a")
+
+
 def test_what_earlier_runs_saw_is_remembered() -> None:
     found = Suspects()
     found.remember({"a": 1, "b": 2})

@@ -74,6 +74,11 @@ class Fault:
     usage: Usage | None = NOTHING_BILLED
     fix: str = ""
 
+    @property
+    def is_an_answer(self) -> bool:
+        """Whether it shows that the endpoint is at work: it refused this very request, or a model wrote what came."""
+        return self.kind in {"refused", "declined"} or (self.kind == "malformed" and self.usage != NOTHING_BILLED)
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -92,6 +97,11 @@ class Reply:
     latency_ms: float | None = None
     status: int | None = None
     on_record: bool = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection was lost with the call in the server's hands."""
+        return self.fault is not None and self.fault.reason in {"connection_lost", "cut_off"}
 
 
 class Pending(EngineError):
