@@ -56,7 +56,7 @@ class Kind:
 def check_engine(
     engine: Engine, calls: Sequence[Call] | Callable[[], Sequence[Call]], judge: Judge | None = None
 ) -> dict[str, Any]:
-    """Ask a few of each kind of request and look at the answers. Nothing is stored, and nobody is waited for as a run would.
+    """Ask a few of each kind of request and look at the answers. Nothing is stored, and the waits are short.
 
     Args:
         engine: Whom to ask; afterwards its patience is that of a check.

@@ -175,7 +175,7 @@ def fault_of(said: Said, status: int, *, wait_s: float | None = None) -> Fault:
     fault = Fault("refused", "bad_request", words, told)
     if _answer_too_large(said):
         return replace(fault, kind="fatal", reason="bad_parameter", fix=_ANSWER_TOO_LARGE)
-    if not limited and (_any(said, _TOO_LONG_CODES, _TOO_LONG) or said.parameter in {"input_tokens", "input_text"}):
+    if not limited and too_long(said):
         return replace(fault, kind="declined", reason="context_too_long")
     if status < 500 and not limited and (_any(said, _FILTER_CODES, _FILTERED) or said.flagged):
         return replace(fault, kind="declined", reason="content_refused")
@@ -199,6 +199,11 @@ def fault_of(said: Said, status: int, *, wait_s: float | None = None) -> Fault:
     if advice is not None:
         return replace(fault, kind="fatal", reason="bad_parameter", fix=advice)
     return fault if status in {400, 422} else replace(fault, reason=f"http_{status}")
+
+
+def too_long(said: Said) -> bool:
+    """Whether it says that the text is too long for the model."""
+    return _any(said, _TOO_LONG_CODES, _TOO_LONG) or said.parameter in {"input_tokens", "input_text"}
 
 
 def redirected(status: int, location: str) -> Fault:

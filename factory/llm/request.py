@@ -192,5 +192,5 @@ def estimate_prompt_tokens(messages: Iterable[Mapping[str, Any]]) -> int:
 
 
 def estimate_tokens(text: str) -> int:
-    """A rough count where no tokenizer is at hand: one token for every four UTF-8 bytes, at least one for a non-empty text."""
+    """A rough count where no tokenizer is available: one token for every four UTF-8 bytes, at least one for a non-empty text."""
     return (len(text.encode("utf-8", "replace")) + 3) // 4

@@ -57,7 +57,8 @@ class EngineSettings(BaseModel):
         timeout_s: Most seconds for one call, from sending to the last byte.
         connect_timeout_s: Most seconds to connect.
         retries: How often a failed call is sent again.
-        patience_s: How long a server may be away before the run ends (everything answered so far is kept).
+        patience_s: How long a server may be away, or ask us to wait, before the run ends with exit code 5. What was answered is
+            kept.
         extra_body: server: sent with each call (`{chat_template_kwargs: {enable_thinking: false}}`); of it, `vllm` and
             `transformers` take `chat_template_kwargs`.
         answers: recorded: the JSONL file, or several.

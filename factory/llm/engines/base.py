@@ -19,7 +19,7 @@ FaultKind = Literal[
     "overload", "transport", "timeout", "server", "malformed", "refused", "declined", "missing", "fatal"
 ]
 """overload: 429, 503 that says when to come back. transport: no connection, reset, cut off. timeout: no answer in time.
-server: a 5xx. malformed: a reply that is no answer. refused: sending it again would not help now. declined: the model's own doing
+server: a 5xx. malformed: a reply without an answer. refused: sending it again would not help now. declined: the model's own doing
 (too long for it, filtered), which decides what was asked. missing: nothing was sent; not there yet. fatal: no request can succeed
 now (an empty balance, a wrong key, no such model)."""
 
@@ -190,7 +190,7 @@ class Engine(ABC):  # noqa: B024 - its two shapes below have the abstract method
         return None
 
     def count_tokens(self, messages: Iterable[Mapping[str, Any]]) -> int | None:
-        """Tokens of a prompt by the model's own tokenizer, or None where it is not at hand."""
+        """Tokens of a prompt by the model's own tokenizer, or None where that is not available."""
         return None
 
     def arrived(self, requests: Sequence[Request], ledger: Ledger) -> None:  # noqa: B027 - most engines are asked

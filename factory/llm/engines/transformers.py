@@ -135,7 +135,7 @@ class TransformersEngine(BulkEngine):
         if length is None or len(ids) + more <= length:
             return None
         return Fault(
-            "refused", "context_too_long", f"{len(ids)} tokens and an answer of {more} do not fit into {length}"
+            "declined", "context_too_long", f"{len(ids)} tokens and an answer of {more} do not fit into {length}"
         )
 
     def _seed(self, sample: int) -> int:
