@@ -7,6 +7,7 @@ Ctrl-C is 130. A bug (any other exception) keeps its traceback.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -70,3 +71,11 @@ class ClusterError(FactoryError):
 
 class ExportError(FactoryError):
     """An export is refused: it disagrees with the model it came from, was tampered with, or cannot be read."""
+
+
+def nearest(given: str, known: Iterable[str]) -> str:
+    """`"; did you mean `KNOWN`?"` with the known name that is nearest to what was given, or nothing if none is near."""
+    import difflib
+
+    found = difflib.get_close_matches(given, list(known), n=1)
+    return f"; did you mean `{found[0]}`?" if found else ""

@@ -1,5 +1,6 @@
 -- The views people query. Created anew after every migration, so they may change freely.
 
+-- The texts of each split that were kept, each once.
 CREATE OR REPLACE VIEW split_texts AS
     SELECT DISTINCT split, text_no FROM occurrences WHERE kept;
 
@@ -36,6 +37,7 @@ CREATE OR REPLACE MACRO ancestors(of_kind, of_no) AS TABLE
         SELECT l.child_kind, l.child, l.parent_kind, l.parent, l.how, walk.depth + 1
         FROM lineage l JOIN walk ON l.child_kind = walk.parent_kind AND l.child = walk.parent WHERE walk.depth < 12)
     SELECT * FROM walk;
+-- The other way: what came of a thing.
 CREATE OR REPLACE MACRO descendants(of_kind, of_no) AS TABLE
     WITH RECURSIVE walk AS (
         SELECT child_kind, child, parent_kind, parent, how, 1 AS depth FROM lineage WHERE parent_kind = of_kind AND parent = of_no

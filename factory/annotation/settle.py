@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.annotation.core import calibrated, label_probabilities
 from factory.canonical import canonical_json, digest
-from factory.llm.engines.base import runs
+from factory.llm.calls import runs
 from factory.warehouse.file import Warehouse, insert
 from factory.warehouse.tables import plans, programs
 from factory.warehouse.tables.plans import Plan, Slot

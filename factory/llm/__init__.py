@@ -4,6 +4,7 @@ A stage renders requests with `engine.model`, asks through an `Asker`, and never
 
     settings.py     what a pipeline's `engine:` may say
     request.py      requests, answers, failures, and the identity of requests
+    calls.py        a call to an engine, and what came of it
     gateway.py      `Asker`: ask, parse, ask again; what decides a slot and what leaves it open
     intake.py       what has no answer yet, a chunk at a time
     attempts.py     one call: what is set aside for it, and what came of it on the books

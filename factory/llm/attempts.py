@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from factory.errors import FactoryError, Unanswered
 from factory.llm.budget import Budget, Reserved
-from factory.llm.engines.base import Call, Engine, Fault, Reply
+from factory.llm.calls import Call, Fault, Reply
+from factory.llm.engines.base import Engine
 from factory.llm.estimate import answer_bound
 from factory.llm.ledger import Ledger
 from factory.llm.request import Answer, AnswerKey, Failure

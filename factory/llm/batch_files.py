@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from factory.errors import InputError
-from factory.llm.engines.base import Call, Fault, Reply
+from factory.llm.calls import Call, Fault, Reply
 from factory.llm.faults import fault_of, read_error
 from factory.llm.ledger import Ledger
 from factory.llm.openai_format import body_of, reply_of

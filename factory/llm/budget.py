@@ -11,7 +11,7 @@ from factory.llm.prices import cost_of
 from factory.llm.request import Usage, estimate_prompt_tokens
 
 if TYPE_CHECKING:
-    from factory.llm.engines.base import Call
+    from factory.llm.calls import Call
     from factory.llm.settings import Price
 
 _TOKENS = re.compile(r"^\s*([\d_.]+)\s*([kKmMgG]?)\s*(?:tokens?|tok)\s*$")

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from factory.errors import FactoryError
-from factory.llm.engines.base import Call, Engine
+from factory.llm.calls import Call
+from factory.llm.engines.base import Engine
 from factory.llm.estimate import longest
 from factory.llm.faults import plain
 from factory.llm.gateway import Asker

@@ -13,8 +13,9 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from factory.llm.attempts import Attempt, Attempts
+from factory.llm.calls import Call, Fault, Reply, calls_of
 from factory.llm.endpoint import Endpoint, freest
-from factory.llm.engines.base import Call, CallEngine, Fault, Reply, calls_of
+from factory.llm.engines.base import CallEngine
 from factory.llm.faults import plain
 from factory.llm.intake import CHUNK, Intake
 from factory.llm.ledger import Ledger

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from factory.llm.attempts import Attempt, Attempts
-from factory.llm.engines.base import BulkEngine, Call, CallEngine
+from factory.llm.calls import Call
+from factory.llm.engines.base import BulkEngine, CallEngine
 from factory.llm.intake import Intake
 from factory.llm.ledger import Ledger
 from factory.llm.storing import pause_after

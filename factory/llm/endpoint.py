@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from factory.llm import limits
-from factory.llm.engines.base import Fault, Reply
+from factory.llm.calls import Fault, Reply
 from factory.llm.limits import Limit
 from factory.llm.patience import Silence, silence
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from factory.llm.engines.base import Call, Engine
+from factory.llm.calls import Call
+from factory.llm.engines.base import Engine
 from factory.llm.prices import cost_of, price_of
 from factory.llm.request import Usage, estimate_prompt_tokens, estimate_tokens
 from factory.llm.settings import EngineSettings, Price

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from factory.llm.engines.base import Fault
+from factory.llm.calls import Fault
 
 MOST_WORDS = 300
 """Characters of a server's words that are shown and stored."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 
-from factory.llm.engines.base import Call, Engine, calls_of
+from factory.llm.calls import Call, calls_of
+from factory.llm.engines.base import Engine
 from factory.llm.ledger import Ledger
 from factory.llm.request import Answer, AnswerKey, Ask
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from factory.llm import rows
-from factory.llm.engines.base import Call, Reply, runs
+from factory.llm.calls import Call, Reply, runs
 from factory.llm.journal import Journal, Recovered
 from factory.llm.prices import cost_of
 from factory.llm.request import Answer, AnswerKey, Ask, Request

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from factory.llm.engines.base import Call, Fault, Reply
+from factory.llm.calls import Call, Fault, Reply
 from factory.llm.faults import error_in, fault_of, read_error
 from factory.llm.request import Answer, FinishReason, Usage, estimate_prompt_tokens, estimate_tokens
 from factory.llm.settings import EngineSettings

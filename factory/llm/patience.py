@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from factory.llm.engines.base import Fault
+from factory.llm.calls import Fault
 from factory.llm.limits import Limit
 
 FIRST_PATIENCE_S = 30.0

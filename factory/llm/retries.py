@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from factory.llm.engines.base import Fault
+from factory.llm.calls import Fault
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from factory.llm.engines.base import Call, Reply
+from factory.llm.calls import Call, Reply
 from factory.llm.prices import cost_of
 from factory.llm.request import Answer, Request, Usage
 from factory.llm.settings import Price

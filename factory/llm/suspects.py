@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from factory.llm.engines.base import Fault, FaultKind
+from factory.llm.calls import Fault, FaultKind
 
 ALONE_AFTER = 2
 """So many times a server went away while it worked on a request that is then asked last and alone."""

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from factory.llm import EngineSettings, ModelRef, Request, make_engine
+from factory.llm.calls import Call
 from factory.llm.check import OF_EACH, check_engine, kinds_of
-from factory.llm.engines.base import Call
 from tests.llm.modes import FATAL, error
 
 LOSSES: dict[str, tuple[dict[str, Any], str]] = {

@@ -72,11 +72,16 @@ def run_with_faults(fake_server, tmp_path: Path, n: int, outage_s: float | None)
         twice.extend(key for key in found if key in outcomes)
         outcomes.update(found)
 
-    sent = send(warehouse, engine(server.url), (Ask(request(i), range(2)) for i in range(n)), stage="t", told=told)
+    asks = [Ask(request(i), range(2)) for i in range(n)]
+    send(warehouse, engine(server.url), asks, stage="t", told=told)
     assert not twice
     assert len(outcomes) == 2 * n
-    assert [o for o in outcomes.values() if isinstance(o, Failure)] == []
-    assert sent.answered == 2 * n
+    left = [outcome for outcome in outcomes.values() if isinstance(outcome, Failure)]
+    assert len(left) <= n / 500, "three replies in a row without an answer are rare, and not paid for a fourth time in one run"
+    assert not any(failure.final for failure in left)
+    if left:
+        send(warehouse, engine(server.url), asks, stage="t", told=outcomes.update)
+    assert not any(isinstance(outcome, Failure) for outcome in outcomes.values())
     assert warehouse.scalar("SELECT count(*) FROM answers") == 2 * n
     assert warehouse.scalar("SELECT count(*) FROM (SELECT DISTINCT request_key, sample_no FROM answers)") == 2 * n
     assert warehouse.scalar("SELECT count(*) FROM requests") == n

@@ -15,7 +15,7 @@ import pytest
 
 from factory.errors import FactoryError
 from factory.llm import Answer, Ask, EngineSettings, ModelRef, Request, Usage, ask, make_engine, send
-from factory.llm.engines.base import Call, Fault, Reply
+from factory.llm.calls import Call, Fault, Reply
 from factory.llm.intake import grouped
 from factory.llm.journal import Journal
 from factory.llm.ledger import Ledger
@@ -299,7 +299,8 @@ def test_a_journal_of_an_earlier_version_is_read(tmp_path: Path) -> None:
 def test_a_plan_counts_what_a_killed_run_was_told_and_did_not_store(tmp_path: Path) -> None:
     from factory.llm.batch_files import stored_requests
     from factory.pipeline.load import load_pipeline
-    from factory.pipeline.preview import plan_pipeline, write_missing
+    from factory.pipeline.missing import write_missing
+    from factory.pipeline.preview import plan_pipeline
 
     (tmp_path / "p.yaml").write_text(
         """

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factory.llm import limits as rules
-from factory.llm.engines.base import Fault
+from factory.llm.calls import Fault
 from factory.llm.limits import Limit, room
 from factory.llm.patience import End, silence, verdict
 from factory.llm.retries import Again, GiveUp, Policy, Tries, after_fault

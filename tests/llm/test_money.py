@@ -24,7 +24,8 @@ from factory.llm import (
     parse_budget,
 )
 from factory.llm.budget import Budget
-from factory.llm.engines.base import BulkEngine, Call, Reply
+from factory.llm.calls import Call, Reply
+from factory.llm.engines.base import BulkEngine
 from factory.llm.estimate import estimate
 from factory.llm.prices import cost_of, price_of, price_table
 from factory.warehouse.file import Warehouse

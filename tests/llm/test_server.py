@@ -10,8 +10,8 @@ import pytest
 
 from factory.errors import EngineError, FactoryError, Unanswered
 from factory.llm import Answer, Ask, Asker, EngineSettings, Failure, ModelRef, Request, ask, make_engine, send
+from factory.llm.calls import Call
 from factory.llm.check import check_engine
-from factory.llm.engines.base import Call
 from factory.warehouse.file import Warehouse
 from tests.llm.modes import FATAL, FILTERED, OPEN, TOO_LONG, error
 

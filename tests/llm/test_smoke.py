@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from factory.llm import Answer, Ask, EngineSettings, Pending, Request, ask, make_engine
+from factory.llm.calls import Call, Reply
 from factory.llm.check import problem_with
-from factory.llm.engines.base import BulkEngine, Call, Engine, Reply
+from factory.llm.engines.base import BulkEngine, Engine
 from factory.llm.request import estimate_prompt_tokens
-from factory.pipeline.load import ASKING, load_pipeline
-from factory.pipeline.run import Context, call_step, run_pipeline
+from factory.pipeline.context import Context
+from factory.pipeline.load import load_pipeline
+from factory.pipeline.run import call_step, run_pipeline
 from factory.resources import shipped
 from factory.warehouse.file import Warehouse
 
@@ -146,7 +148,7 @@ def requests_of(
     context.use(noting)
     warehouse = Warehouse.open(tmp_path / f"{name}.duckdb")
     for step in pipeline.steps:
-        if step.verb in ASKING | {"ingest", "vote"}:
+        if step.asks or step.verb in {"ingest", "vote"}:
             try:
                 call_step(step, warehouse, context)
             except Pending:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from factory.llm.batch_files import Result, parse_results, take_in, write_calls
-from factory.llm.engines.base import BulkEngine, Call, Fault, Pending, Reply
+from factory.llm.calls import Call, Fault, Reply
+from factory.llm.engines.base import BulkEngine, Pending
 from factory.llm.ledger import Ledger
 from factory.llm.request import Request
 from factory.llm.settings import EngineSettings, as_list

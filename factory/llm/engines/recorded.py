@@ -16,7 +16,8 @@ import orjson
 
 from factory.errors import EngineError
 from factory.llm.batch_files import parse_results, write_whole
-from factory.llm.engines.base import BulkEngine, Call, Fault, Pending, Reply
+from factory.llm.calls import Call, Fault, Reply
+from factory.llm.engines.base import BulkEngine, Pending
 from factory.llm.request import Answer, ModelRef, Request, Usage, estimate_prompt_tokens, estimate_tokens
 from factory.llm.settings import EngineSettings, as_list
 

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 import orjson
 
 from factory.errors import EngineError, Unanswered
-from factory.llm.engines.base import Call, CallEngine, Fault, Reply
+from factory.llm.calls import Call, Fault, Reply
+from factory.llm.engines.base import CallEngine
 from factory.llm.faults import fault_of, no_json, plain, read_error, redirected
 from factory.llm.openai_format import Unsupported, body_of, reply_of
 from factory.llm.request import ModelRef, Usage, estimate_prompt_tokens

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import EngineError
-from factory.llm.engines.base import BulkEngine, Call, Fault, Reply
+from factory.llm.calls import Call, Fault, Reply
+from factory.llm.engines.base import BulkEngine
 from factory.llm.faults import Said, plain, too_long
 from factory.llm.openai_format import clean
 from factory.llm.request import Answer, FinishReason, ModelRef, Usage
