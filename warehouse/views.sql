@@ -62,7 +62,8 @@ CREATE OR REPLACE VIEW spend AS
            coalesce(sum(tokens_out), 0)::BIGINT AS tokens_out,
            coalesce(bool_and(said.counted), bool_and(billed.counted), false) AND coalesce(bool_and(billed.counted), true)
              AS tokens_counted,
-           sum(cost) AS cost, coalesce(sum(cost_unknown), 0)::BIGINT AS cost_unknown,
+           CASE WHEN coalesce(sum(cost_unknown), 0) = 0 THEN coalesce(sum(cost), 0) ELSE sum(cost) END AS cost,
+           coalesce(sum(cost_unknown), 0)::BIGINT AS cost_unknown,
            coalesce(sum(failed_attempts), 0)::BIGINT AS failed_attempts
     FROM requests r LEFT JOIN said USING (request_key) LEFT JOIN billed USING (request_key) GROUP BY ALL;
 

@@ -52,7 +52,7 @@ def data_card(
         lines.append("|---|---|---|---|---|---|---|---|")
         lines += [
             f"| {row['stage']} | {row['model']} | {row['prompt']} | {row['answers']} | {row['tokens_in']} | {row['tokens_out']}"
-            f" | {'by the server' if row['tokens_counted'] else 'estimated'} | {_cost(row['cost'])} |"
+            f" | {'by the server' if row['tokens_counted'] else 'estimated'} | {_cost(row['cost'], row['cost_unknown'])} |"
             for row in spend
         ]
     lines += ["", "## Limits", ""]
@@ -69,5 +69,5 @@ def data_card(
     return "\n".join(lines) + "\n"
 
 
-def _cost(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.4f}"
+def _cost(value: float | None, unknown: int) -> str:
+    return "unknown" if value is None else f"{'at least ' if unknown else ''}{value:.4f}"

@@ -77,7 +77,9 @@ def run_with_faults(fake_server, tmp_path: Path, n: int, outage_s: float | None)
     assert not twice
     assert len(outcomes) == 2 * n
     left = [outcome for outcome in outcomes.values() if isinstance(outcome, Failure)]
-    assert len(left) <= n / 500, "three replies in a row without an answer are rare, and not paid for a fourth time in one run"
+    assert len(left) <= n / 500, (
+        "three replies in a row without an answer are rare, and not paid for a fourth time in one run"
+    )
     assert not any(failure.final for failure in left)
     if left:
         send(warehouse, engine(server.url), asks, stage="t", told=outcomes.update)
