@@ -204,7 +204,8 @@ def _programs(warehouse: Warehouse, system: str, measured: _Measured) -> Cost:
 
 def _teacher(warehouse: Warehouse) -> Cost:
     rows = warehouse.query(
-        """SELECT coalesce(sum(answers), 0), coalesce(sum(tokens_in + tokens_out), 0), coalesce(sum(cost), 0), coalesce(sum(cost_unknown), 0)
+        """SELECT coalesce(sum(answers), 0), coalesce(sum(tokens_in + tokens_out), 0), coalesce(sum(cost), 0),
+                  coalesce(sum(cost_unknown), 0)
            FROM spend WHERE stage = 'annotate'"""
     )
     answers, tokens, cost, unknown = rows[0]

@@ -21,7 +21,7 @@ import orjson
 
 from factory.errors import InputError
 from factory.llm.calls import Call, Fault, Reply
-from factory.llm.faults import fault_of, read_error
+from factory.llm.faults import fault_of, json_of, read_error
 from factory.llm.ledger import Ledger
 from factory.llm.openai_format import body_of, reply_of
 from factory.llm.prices import price_of
@@ -148,7 +148,7 @@ def parse_results(lines: Iterable[bytes], where: str) -> Iterator[Result]:
         if not line.strip():
             continue
         try:
-            row = orjson.loads(line)
+            row = json_of(line)
         except orjson.JSONDecodeError as error:
             if not line.endswith(b"\n"):
                 return
@@ -166,7 +166,8 @@ def parse_results(lines: Iterable[bytes], where: str) -> Iterator[Result]:
 
 def _result(key: str, first: int, last: int, number: int, row: Mapping[str, Any]) -> Result:
     response = row.get("response")
-    status = int(response.get("status_code") or 200) if isinstance(response, Mapping) else 0
+    told = response.get("status_code") if isinstance(response, Mapping) else None
+    status = told if isinstance(told, int) and 100 <= told < 600 else 200 if isinstance(response, Mapping) else 0
     body = response.get("body") if isinstance(response, Mapping) else None
     if not _has_choices(body) and (row.get("error") or not isinstance(response, Mapping) or status >= 400):
         said = read_error({"error": row.get("error") or body or "no response came"})

@@ -6,6 +6,7 @@ bare 400 with a sentence elsewhere; an empty balance comes as 402, 429, 400 or i
 
 from __future__ import annotations
 
+import codecs
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -101,6 +102,15 @@ class Said:
     flagged: bool = False
 
 
+def json_of(raw: bytes) -> Any:
+    """The value of a JSON text in UTF-8, which some servers and editors begin with a byte order mark.
+
+    Raises:
+        orjson.JSONDecodeError: It is none.
+    """
+    return orjson.loads(raw.removeprefix(codecs.BOM_UTF8))
+
+
 def read_error(raw: bytes | Any, *, key: str | None = None) -> Said:
     """An error body in OpenAI's form, in that of vLLM, FastAPI, Google, OpenRouter, llama.cpp, or as bare text.
 
@@ -111,7 +121,7 @@ def read_error(raw: bytes | Any, *, key: str | None = None) -> Said:
     body: Any = raw
     if isinstance(raw, bytes):
         try:
-            body = orjson.loads(raw)
+            body = json_of(raw)
         except orjson.JSONDecodeError:
             return Said(plain(_without_tags(raw[:4000].decode("utf-8", "replace")), key=key))
     if isinstance(body, list) and body:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,6 +76,30 @@ def test_results_come_in_any_order_partial_and_with_errors(tmp_path: Path) -> No
     outcomes = ask(warehouse, engine(tmp_path), asks, stage="annotate")
     assert sum(isinstance(o, Answer) for o in outcomes.values()) == 20
     assert warehouse.query(failed) == [("http_500", "Internal error")], "the line is on the books once"
+
+
+ODD: dict[str, dict[str, Any]] = {
+    "a status in words": {"response": {"status_code": "OK", "body": {"error": "not now"}}},
+    "a status beyond all": {"response": {"status_code": 10**30, "body": {"error": "not now"}}},
+    "a response of text": {"response": "not now"},
+    "a body of text": {"response": {"status_code": 200, "body": "not now"}},
+    "a body of a list": {"response": {"status_code": 200, "body": ["not now"]}},
+    "choices of text": {"response": {"status_code": 200, "body": {"choices": "not now"}}},
+    "a choice of nothing": {"response": {"status_code": 200, "body": {"choices": [None]}}},
+    "an index beyond all": {"response": {"body": {"choices": [{"index": 10**30, "message": {"content": "x"}}]}}},
+    "an error of a number": {"response": None, "error": 7},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ODD)
+def test_a_line_of_any_form_at_all_stops_nobody_and_leaves_its_request_open(tmp_path: Path, form: str) -> None:
+    warehouse, asks = Warehouse.memory(), [Ask(request) for request in requests(2)]
+    lines = pend(tmp_path, warehouse, asks)
+    rows = [{"custom_id": lines[0]["custom_id"], **ODD[form]}, result_line(lines[1])]
+    (tmp_path / "in.jsonl").write_text("\ufeff" + "\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with pytest.raises(Pending, match="waits for 1 request"):
+        ask(warehouse, engine(tmp_path), asks, stage="annotate")
+    assert warehouse.scalar("SELECT count(*) FROM answers") == 1
 
 
 @pytest.mark.parametrize("form", ["openai", "vllm", "expired", "in_a_200", "no_response"])

@@ -156,3 +156,74 @@ def test_a_server_that_bills_nothing_on_paper_is_not_believed(fake_server: Any, 
     rows = warehouse.query("SELECT DISTINCT tokens_in > 0, tokens_out > 0, cost > 0, tokens_counted FROM spend")
     assert rows == [(True, True, True, False)]
     assert "Tokens are estimated" in report_of(tmp_path)
+
+
+# Keys, places and names -----------------------------------------------------------------------------------------------
+KEYS = {
+    "a line end": "sk-secret123\n",
+    "blanks": " sk-secret123 ",
+    "curly quotes": "“sk-secret123”",
+    "two lines": "sk-sec\nret123",
+}
+
+
+@pytest.mark.parametrize("form", KEYS)
+def test_no_key_is_shown_and_none_ends_a_command_in_a_traceback(
+    fake_server: Any, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setenv("SHOP_KEY", KEYS[form])
+    server = fake_server(sensible=True, api_key="sk-secret123")
+    path = pipeline(tmp_path, server.url, engine=", api_key_env: SHOP_KEY")
+    Path(path).write_text(Path(path).read_text().replace("model: fake, ", ""))  # the server is asked for its model
+    usable = form in {"a line end", "blanks"}
+    run = ("run", path, "--folder", str(tmp_path / "run"), "--only", "ingest", "--only", "annotate")
+    for command in (("engine", "check", path), run):
+        code, out, err = told(*command)
+        assert code == (0 if usable else 2), err
+        assert "sec" not in (out + err).replace("seconds", "")
+        assert "Traceback" not in err
+        assert usable or "SHOP_KEY holds characters" in out + err
+
+
+def test_a_key_that_is_refused_is_not_shown_though_the_server_repeats_it(
+    fake_server: Any, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_KEY", "sk-secret123456789")
+    server = fake_server(raw=error(401, "Incorrect API key provided: sk-secret123456789. Get one at https://x.example"))
+    path = pipeline(tmp_path, server.url, engine=", api_key_env: SHOP_KEY")
+    code, out, err = told("run", path, "--folder", str(tmp_path / "run"))
+    assert code == 5
+    assert "Incorrect API key provided" in err.splitlines()[-1]
+    assert "secret" not in out + err
+    for file in (tmp_path / "run").rglob("*"):
+        assert not file.is_file() or b"secret123456789" not in file.read_bytes(), file
+
+
+def test_a_run_says_where_a_redirect_leads_and_follows_none(fake_server: Any, told: Told, tmp_path: Path) -> None:
+    other = fake_server(sensible=True)
+    server = fake_server(raw={"status": 301, "headers": {"Location": f"{other.url}/chat/completions"}})
+    code, _, err = told("run", pipeline(tmp_path, server.url), "--folder", str(tmp_path / "run"))
+    assert code == 5
+    assert f"redirects (301) to {other.url}" in err.splitlines()[-1]
+    assert other.stats()["requests"] == 0
+
+
+def test_who_is_told_another_name_for_max_tokens_writes_it_and_goes_on(
+    fake_server: Any, told: Told, tmp_path: Path
+) -> None:
+    words = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+    server = fake_server(sensible=True, raw=error(400, words, "unsupported_parameter"), keep_bodies=True)
+    command = ("run", pipeline(tmp_path, server.url), "--folder", str(tmp_path / "run"))
+    code, _, err = told(*command)
+    assert code == 5
+    assert "max_tokens_field: max_completion_tokens" in err.splitlines()[-1]
+    path = pipeline(tmp_path, server.url, engine=", max_tokens_field: max_completion_tokens")
+    code, planned, _ = told("plan", path, "--folder", str(tmp_path / "run"), "--json")
+    server.control(raw=None)
+    asked = server.stats()["requests"]
+    assert told(*command)[0] == 0
+    sent = server.bodies()[asked:]
+    assert all("max_tokens" not in body and body["max_completion_tokens"] > 0 for body in sent)
+    (author,) = [stage for stage in json.loads(planned)["stages"] if stage["stage"] == "author"]
+    first = [body["max_completion_tokens"] * body.get("n", 1) for body in sent][: author["requests"]]
+    assert author["tokens_out"][1] >= sum(first)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from factory.errors import EngineError, FactoryError, Unanswered
-from factory.llm import Answer, Ask, Asker, EngineSettings, Failure, ModelRef, Request, ask, make_engine, send
+from factory.llm import Ask, Asker, EngineSettings, Failure, ModelRef, Request, ask, make_engine, send
 from factory.llm.calls import Call
 from factory.llm.check import check_engine
 from factory.warehouse.file import Warehouse
@@ -202,74 +202,6 @@ def test_a_password_in_a_url_is_not_shown(fake_server) -> None:
     with pytest.raises(Unanswered) as told:
         ask(Warehouse.memory(), engine(url), [Ask(request("x"))], stage="t")
     assert "topsecret" not in str(told.value)
-
-
-# What is read -------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("message", "text", "reasoning"),
-    [
-        ({"content": [{"type": "text", "text": "sp"}, {"type": "text", "text": "am"}]}, "spam", None),
-        ({"content": ["spam"]}, "spam", None),
-        ({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "spam"}]},
-         "spam", "hm"),
-        ({"content": "spam", "reasoning_content": "hm"}, "spam", "hm"),
-        ({"content": None, "reasoning": "hm"}, "", "hm"),
-        ({"content": ""}, "", None),
-    ],
-)  # fmt: skip
-def test_content_is_read_in_every_form(fake_server, message: Any, text: str, reasoning: str | None) -> None:
-    server = fake_server(message={"role": "assistant", **message})
-    (answer,) = ask(Warehouse.memory(), engine(server.url), [Ask(request("x"))], stage="t").values()
-    assert isinstance(answer, Answer)
-    assert (answer.text, answer.reasoning) == (text, reasoning)
-
-
-@pytest.mark.parametrize(("usage", "sent"), [({"prompt_tokens": 9, "completion_tokens": 3}, 1), (False, 2)])
-def test_no_content_is_an_empty_answer_where_the_model_wrote_tokens_and_none_otherwise(
-    fake_server, usage: Any, sent: int
-) -> None:
-    server = fake_server(message={"role": "assistant", "content": None}, usage=usage)
-    (outcome,) = ask(Warehouse.memory(), engine(server.url), [Ask(request("x"))], stage="t").values()
-    assert server.stats()["requests"] == sent
-    assert isinstance(outcome, Answer) == (sent == 1)
-
-
-@pytest.mark.parametrize(
-    ("finish", "found"), [("MAX_TOKENS", "length"), ("STOP", "stop"), ("SAFETY", "content_filter"), (None, "unknown")]
-)
-def test_reasons_to_finish_are_read_in_every_dialect(fake_server, finish: str | None, found: str) -> None:
-    server = fake_server(finish_reason=finish)
-    (answer,) = ask(Warehouse.memory(), engine(server.url), [Ask(request("x"))], stage="t").values()
-    assert isinstance(answer, Answer)
-    assert answer.finish_reason == found
-
-
-def test_a_reply_without_end_is_not_read_to_its_end_and_not_asked_for_again(fake_server) -> None:
-    server = fake_server(raw_if="text 7")
-    server.control(raw={"body": " " * (6 << 20)})
-    warehouse = Warehouse.memory()
-    asker = Asker(warehouse, engine(server.url), "t")
-    with pytest.raises(Unanswered, match=r"1 of 12 .*with more than 4 MB"):
-        asker.need_all(asker.parsed(texts(), read))
-    assert server.stats()["requests"] == 12
-
-
-def test_an_answer_of_any_length_is_cut_and_counts_as_cut_off(fake_server) -> None:
-    server = fake_server()
-    server.control(reply="a " * 100_000)
-    (answer,) = ask(Warehouse.memory(), engine(server.url), [Ask(request("x"))], stage="t").values()
-    assert isinstance(answer, Answer)
-    assert (len(answer.text), answer.finish_reason) == (1000 + 32 * 24, "length")
-
-
-def test_the_bound_on_an_answer_goes_by_the_name_that_the_server_knows(fake_server) -> None:
-    server = fake_server(keep_bodies=True)
-    ask(
-        Warehouse.memory(), engine(server.url, max_tokens_field="max_completion_tokens"), [Ask(request("x"))], stage="t"
-    )
-    (body,) = server.bodies()
-    assert body["max_completion_tokens"] == 24
-    assert "max_tokens" not in body
 
 
 # A server that dies of a request --------------------------------------------------------------------------------------------

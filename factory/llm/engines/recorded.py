@@ -18,6 +18,7 @@ from factory.errors import EngineError
 from factory.llm.batch_files import parse_results, write_whole
 from factory.llm.calls import Call, Fault, Reply
 from factory.llm.engines.base import BulkEngine, Pending
+from factory.llm.faults import json_of
 from factory.llm.request import Answer, ModelRef, Request, Usage, estimate_prompt_tokens, estimate_tokens
 from factory.llm.settings import EngineSettings, as_list
 
@@ -98,7 +99,7 @@ class RecordedEngine(BulkEngine):
                     if not line.strip():
                         continue
                     try:
-                        row = orjson.loads(line)
+                        row = json_of(line)
                         if "custom_id" in row:
                             for result in parse_results([line], str(path)):
                                 for sample, answer in result.answers.items():

@@ -18,7 +18,7 @@ import orjson
 from factory.errors import EngineError, Unanswered
 from factory.llm.calls import Call, Fault, Reply
 from factory.llm.engines.base import CallEngine
-from factory.llm.faults import fault_of, no_json, plain, read_error, redirected
+from factory.llm.faults import fault_of, json_of, no_json, plain, read_error, redirected
 from factory.llm.openai_format import Unsupported, body_of, reply_of
 from factory.llm.request import ModelRef, Usage, estimate_prompt_tokens
 from factory.llm.settings import EngineSettings
@@ -211,7 +211,7 @@ class ServerEngine(CallEngine):
                 fix=f"Start it (`vllm serve {self.settings.model or 'MODEL'}`), or check `url` of the engine",
             ) from error
         try:
-            found = orjson.loads(raw)
+            found = json_of(raw)
         except orjson.JSONDecodeError as error:
             fault = no_json(raw, content_type, key=key)
             raise EngineError(f"the server {fault.detail}", where=shown_url(url), fix=fault.fix or None) from error
@@ -249,7 +249,7 @@ class ServerEngine(CallEngine):
             fault = fault_of(read_error(raw, key=key), status, wait_s=retry_after(headers))
             return Reply({}, fault, ms, status)
         try:
-            body = orjson.loads(raw)
+            body = json_of(raw)
         except orjson.JSONDecodeError:
             fault = no_json(raw, headers.get("Content-Type", "").lower(), key=key)
             if fault.reason != "web_page":  # a model wrote it
