@@ -61,12 +61,13 @@ def write_all(pipeline: Pipeline, warehouse: Warehouse, context: Context, first:
     found = collect(pipeline, warehouse, context.folder).missing
     if len(found) < 2:
         return first
-    write_calls(engine.requests_path, [call for calls in found.values() for call in calls], engine.settings)
+    every = [call for calls in found.values() for call in calls]
+    write_calls(engine.requests_path, every, engine.settings)
     told = [f"{len(calls)} of `{stage}`" for stage, calls in found.items()]
     words = f"{', '.join(told[:-1])} and {told[-1]}"
-    total = sum(map(len, found.values()))
     return Pending(
-        f"{total} requests are to be answered ({words}), all written to {engine.requests_path}", fix=first.fix
+        f"{len(every)} requests are to be answered ({words}), all written to {engine.requests_path}{engine.came_back(every)}",
+        fix=first.fix,
     )
 
 

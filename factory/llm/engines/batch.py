@@ -53,10 +53,7 @@ class BatchEngine(BulkEngine):
         names = ", ".join(f"{count} of `{name}`" for name, count in sorted(prompts.items()))
         asked = "1 request" if written == 1 else f"{written} requests"
         what = f"stage `{stage}` waits for {asked} ({names}), written to {self.requests_path}"
-        errors = Counter(fault.detail for call in calls for fault in self._faults(call)[:1])
-        if errors:
-            told = "; ".join(words if n == 1 else f"{n} times {words}" for words, n in errors.most_common(3))
-            what += f"; {errors.total()} of them came back without an answer: {told}"
+        what += self.came_back(calls)
         results = (
             f"read them with `factory batch read` ({self.result_paths[0]})" if self.result_paths else "add `results:`"
         )
@@ -64,6 +61,14 @@ class BatchEngine(BulkEngine):
             what,
             fix=f"Have them answered (`vllm run-batch -i ... -o ...`, or a hosted batch API), {results}, and run again",
         )
+
+    def came_back(self, calls: Iterable[Call]) -> str:
+        """Words on those of these calls that came back without an answer; none if there are none."""
+        errors = Counter(fault.detail for call in calls for fault in self._faults(call)[:1])
+        if not errors:
+            return ""
+        told = "; ".join(words if n == 1 else f"{n} times {words}" for words, n in errors.most_common(3))
+        return f"; {errors.total()} of them came back without an answer: {told}"
 
     def close(self) -> None:
         """Forget the results, so that they are read again."""
