@@ -1,7 +1,8 @@
 """The errors a person can see. Each says what was wrong, where, and what to do.
 
-The command line prints one line for any `FactoryError` and exits with its `exit_code`; a bug (any other exception) keeps its
-traceback.
+The command line prints one line for any `FactoryError` and exits with its `exit_code`: 2 for what a person must mend, 3 when a
+budget ends the run, 4 while answers are still to come by file, 5 when requests stay without an answer and may be asked again.
+Ctrl-C is 130. A bug (any other exception) keeps its traceback.
 """
 
 from __future__ import annotations
@@ -43,6 +44,15 @@ class WarehouseError(FactoryError):
 
 class EngineError(FactoryError):
     """A language model cannot be asked: no server, no recorded answer, no such model."""
+
+
+class Unanswered(EngineError):
+    """Requests have no answer, through nothing that the model said: the server refused them, failed or was away, the key or the
+    balance did not do, or it asks to wait for longer than we do. What was answered is stored, the rest stays open, and the same
+    command asks for it.
+    """
+
+    exit_code = 5
 
 
 class BudgetError(FactoryError):

@@ -27,6 +27,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.kills.answers import answer_of
+
 
 class FakeServer:
     """Starts the server as a process, and ends it."""
@@ -89,9 +93,16 @@ DEFAULTS: dict[str, Any] = {
     "latency_s": 0.0,  # time that an answer takes once it has a slot
     "slots": 0,  # answers in the making at once; the rest queue. 0: any number
     "reply": None,  # a fixed text
+    "sensible": False,  # answer as `tests/kills/answers.py` does: programs, labels and texts that are good enough
     "length": None,  # length of the text in characters
     "finish_reason": "stop",
-    "usage": True,
+    "usage": True,  # or what to say instead
+    "message": None,  # a message to give instead of one with the text
+    "raw": None,  # {"status", "body", "headers"}: said to everybody instead of an answer; a body other than text is JSON
+    "raw_if": None,  # only where this stands in the last message
+    "raw_first": 0,  # only to so many requests; 0: to all
+    "die_if": None,  # end the process, as a crash would, at a request whose last message holds this
+    "models_raw": None,  # the same as `raw` for /v1/models
     "cached_tokens": 0,
     "keep_bodies": False,
     "down": False,  # refuse everything by closing the connection
@@ -142,6 +153,8 @@ def _value_for(schema: Any, root: Any = None) -> Any:
 def _text_for(body: dict[str, Any], sample: int, control: dict[str, Any]) -> str:
     if control["reply"] is not None:
         return str(control["reply"])
+    if control["sensible"]:
+        return str(answer_of(body["messages"], sample))
     digest = hashlib.sha256(json.dumps(body["messages"], sort_keys=True).encode() + str(sample).encode()).hexdigest()
     structured = body.get("structured_outputs") or {}
     if "choice" in structured:
@@ -177,6 +190,11 @@ def main() -> None:
         text = json.dumps({"error": {"message": message, "type": "error", "param": None, "code": code or status}})
         return web.Response(status=status, text=text, content_type="application/json", headers=headers)
 
+    def spoken(given: dict[str, Any]) -> web.Response:
+        body, headers = given.get("body", ""), {"Content-Type": "application/json"} | given.get("headers", {})
+        text = body if isinstance(body, str) else json.dumps(body)
+        return web.Response(status=given.get("status", 200), body=text.encode(), headers=headers)
+
     def pick() -> str | None:
         roll = dice.random()
         for kind, share in control["faults"].items():
@@ -206,6 +224,14 @@ def main() -> None:
             fault = "rate_limited"
         if fault:
             faults[fault] += 1
+        last = body["messages"][-1]["content"]
+        if control["die_if"] and control["die_if"] in last:
+            os._exit(1)
+        raw_reply = control["raw"]
+        if raw_reply and (control["raw_if"] or "") in last:
+            stats["raw"] += 1
+            if not control["raw_first"] or stats["raw"] <= control["raw_first"]:
+                return spoken(raw_reply)
         if fault == "rate_limited":
             return error(429, "Rate limit reached")
         if fault == "rate_limited_wait":
@@ -248,7 +274,7 @@ def main() -> None:
             text = _text_for(body, seed + index, control)
             if fault == "huge":
                 text = text + " word" * 200_000
-            message = {"role": "assistant", "content": text}
+            message = control["message"] or {"role": "assistant", "content": text}
             choices.append(
                 {"index": index, "message": message, "finish_reason": control["finish_reason"], "logprobs": None}
             )
@@ -266,9 +292,11 @@ def main() -> None:
         reply["choices"] = choices
         if control["usage"]:
             prompt = sum(len(message["content"]) // 4 + 4 for message in body["messages"])
-            spent = sum(len(choice["message"]["content"]) // 4 for choice in choices)
+            spent = sum(len(str(choice["message"]["content"])) // 4 for choice in choices)
             reply["usage"] = {"prompt_tokens": prompt, "completion_tokens": spent, "total_tokens": prompt + spent}
             reply["usage"]["prompt_tokens_details"] = {"cached_tokens": control["cached_tokens"]}
+            if control["usage"] is not True:
+                reply["usage"] = control["usage"]
         text = json.dumps(reply)
         if fault == "invalid_json":
             return web.Response(text=text[: len(text) // 2], content_type="application/json")
@@ -287,6 +315,9 @@ def main() -> None:
         return web.Response(text=text, content_type="application/json")
 
     async def models(request: web.Request) -> web.Response:
+        stats["models"] += 1
+        if control["models_raw"]:
+            return spoken(control["models_raw"])
         rows = [
             {"id": name, "object": "model", "max_model_len": control["max_model_len"]} for name in control["models"]
         ]

@@ -60,7 +60,7 @@ CASES: dict[str, tuple[Change, str]] = {
     "unset variable": (swap("train.csv, text", "'${data}/train.csv', text"), "data"),
     "objects in YAML": ({"pipeline.yaml": "name: !!python/object/apply:os.getcwd []\n"}, "pipeline.yaml:1"),
     "a key twice": ({"pipeline.yaml": PIPELINE + "name: other\n"}, "pipeline.yaml:8: `name` stands twice"),
-    "a budget in words": ({"pipeline.yaml": PIPELINE + "budget: plenty\n"}, "`plenty` is no budget"),
+    "a budget in words": ({"pipeline.yaml": PIPELINE + "budget: plenty\n"}, "cannot read `plenty` as a budget"),
     "a folder as pipeline": ({"pipeline.yaml": None, "pipeline.yaml/.keep": ""}, "no such pipeline file"),
     # The task card
     "no card": ({"task.yaml": None}, "no task card at"),
@@ -176,7 +176,7 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
     ),
     "--set without a name": (["run", "pipeline.yaml", "--set", "=x"], "--set takes NAME=VALUE"),
     "--param that is no YAML": (["ingest", "pipeline.yaml", "--param", "train={"], "is not YAML"),
-    "--budget in words": (["run", "pipeline.yaml", "--folder", "run", "--budget", "plenty"], "`plenty` is no budget"),
+    "--budget in words": (["run", "pipeline.yaml", "--folder", "run", "--budget", "plenty"], "cannot read `plenty` as a budget"),
     "--only of a step that is not there": (["run", "pipeline.yaml", "--folder", "run", "--only", "distill"], "no step `distill`"),
     "a folder that cannot be": (["run", "pipeline.yaml", "--folder", "/proc/run"], "/proc/run: the folder cannot be made"),
     "a card as pipeline": (["run", "task.yaml"], "task.yaml:2: unknown key `text`"),

@@ -62,7 +62,6 @@ KNOWN: frozenset[str] = frozenset(
         "circle of files: factory.predict.decide > factory.predict.load",
         "circle of folders: cluster > programs",
         "circle of folders: denoise > review",
-        "circle of folders: llm > prompts",
         "core factory.cluster.votes imports core factory.programs.blocks of another wing",
         "core factory.cluster.votes imports core factory.programs.sandbox.host.pool of another wing",
         "core factory.cluster.votes imports core factory.programs.sandbox.host.result of another wing",
@@ -91,8 +90,6 @@ KNOWN: frozenset[str] = frozenset(
         "core factory.synthesis.screen imports core factory.corpus.near of another wing",
         "core factory.synthesis.votes imports core factory.programs.blocks of another wing",
         "core factory.synthesis.votes imports core factory.programs.sandbox.host.pool of another wing",
-        "factory.llm.gateway imports factory.prompts, which stands above it",
-        "factory.llm.journal imports fcntl of POSIX when it is loaded",
         "factory.predict.shards imports ray, which has its place in cluster",
     }
 )

@@ -52,15 +52,26 @@ CREATE OR REPLACE MACRO descendants(of_kind, of_no) AS TABLE
         FROM lineage l JOIN walk ON l.parent_kind = walk.child_kind AND l.parent = walk.child WHERE walk.depth < 12)
     SELECT * FROM walk;
 
--- What was asked of models, with tokens and money, by stage, model and prompt.
+-- What was billed: every call, failed and repeated ones too. cost is null where nothing of it is known, and cost_unknown counts
+-- the calls whose cost nobody knows (no price, or nobody was told). failed_attempts: calls without any answer.
 CREATE OR REPLACE VIEW spend AS
-    SELECT r.stage, r.model, r.prompt, count(DISTINCT r.request_key) AS requests, count(a.sample_no) AS answers,
-           coalesce(sum(a.tokens_in) FILTER (WHERE a.sample_no IS NOT NULL), 0)::BIGINT AS tokens_in,
-           coalesce(sum(a.tokens_cached), 0)::BIGINT AS tokens_cached, coalesce(sum(a.tokens_out), 0)::BIGINT AS tokens_out,
-           coalesce(bool_and(a.tokens_counted), false) AS tokens_counted, coalesce(sum(a.cost), 0) AS cost,
-           (SELECT count(*) FROM attempts t JOIN requests q USING (request_key)
-             WHERE q.stage = r.stage AND q.model = r.model AND q.prompt = r.prompt AND t.outcome <> 'answered') AS failed_attempts
-    FROM requests r LEFT JOIN answers a USING (request_key) GROUP BY ALL;
+    WITH said AS (
+            SELECT request_key, count(*) AS answers, sum(tokens_cached) AS tokens_cached, bool_and(tokens_counted) AS counted
+            FROM answers GROUP BY ALL),
+         billed AS (
+            SELECT request_key, sum(tokens_in) AS tokens_in, sum(tokens_out) AS tokens_out, bool_and(tokens_counted) AS counted,
+                   sum(cost) AS cost, count(*) FILTER (WHERE cost IS NULL) AS cost_unknown,
+                   count(*) FILTER (WHERE outcome NOT IN ('answered', 'partial')) AS failed_attempts
+            FROM attempts GROUP BY ALL)
+    SELECT r.stage, r.model, r.prompt, count(*) AS requests, coalesce(sum(answers), 0)::BIGINT AS answers,
+           coalesce(sum(tokens_in), 0)::BIGINT AS tokens_in, coalesce(sum(tokens_cached), 0)::BIGINT AS tokens_cached,
+           coalesce(sum(tokens_out), 0)::BIGINT AS tokens_out,
+           coalesce(bool_and(said.counted), bool_and(billed.counted), false) AND coalesce(bool_and(billed.counted), true)
+             AS tokens_counted,
+           CASE WHEN coalesce(sum(cost_unknown), 0) = 0 THEN coalesce(sum(cost), 0) ELSE sum(cost) END AS cost,
+           coalesce(sum(cost_unknown), 0)::BIGINT AS cost_unknown,
+           coalesce(sum(failed_attempts), 0)::BIGINT AS failed_attempts
+    FROM requests r LEFT JOIN said USING (request_key) LEFT JOIN billed USING (request_key) GROUP BY ALL;
 
 -- Coverage, overlaps and conflicts per program, over the texts of the split train (as Snorkel's lf_summary counts them).
 CREATE OR REPLACE VIEW program_summary AS

@@ -27,22 +27,6 @@ def sample_order(content_hashes: Sequence[bytes], seed: int) -> list[int]:
     return sorted(range(len(keys)), key=keys.__getitem__)
 
 
-def contiguous(numbers: Sequence[int]) -> list[tuple[int, int]]:
-    """The runs `(first, last)` of neighbouring numbers in an ascending sequence without doubles.
-
-    Example:
-        >>> contiguous([1, 2, 3, 7, 9, 10])
-        [(1, 3), (7, 7), (9, 10)]
-    """
-    runs: list[tuple[int, int]] = []
-    for number in numbers:
-        if runs and runs[-1][1] + 1 == number:
-            runs[-1] = (runs[-1][0], number)
-        else:
-            runs.append((number, number))
-    return runs
-
-
 def label_probabilities(logprobs: Any, labels: Sequence[str]) -> list[float] | None:
     """The probability of each label from the alternatives to the first token of an answer.
 

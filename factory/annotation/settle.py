@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from factory.annotation import plan as plans
-from factory.annotation.core import calibrated, contiguous, label_probabilities
-from factory.annotation.plan import Outcome, Plan
+from factory.annotation.core import calibrated, label_probabilities
 from factory.canonical import canonical_json, digest
-from factory.warehouse.file import Warehouse, insert, next_no
+from factory.llm.calls import runs
+from factory.warehouse.file import Warehouse, insert
+from factory.warehouse.tables import plans, programs
+from factory.warehouse.tables.plans import Plan, Slot
+from factory.warehouse.tables.programs import NewProgram
 
 if TYPE_CHECKING:
     import duckdb
@@ -22,6 +25,26 @@ if TYPE_CHECKING:
     from factory.task import TaskCard
 
 _SOURCE_KEYS = ("prompt", "sampling", "structured", "model", "demonstrations", "calibrate")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a question.
+
+    Attributes:
+        slot_no: Its slot.
+        request_key: The request whose answer was read, or that the model did not answer.
+        sample_no: Which sample of it.
+        names: The labels read; empty for an abstention or, in a `multi` task, for none.
+        drop_reason: Why nothing could be read, or None.
+    """
+
+    slot_no: int
+    request_key: str | None
+    sample_no: int | None
+    names: tuple[str, ...]
+    drop_reason: str | None
+
 
 Read = tuple[int, Outcome]
 """The number of a text, and what was read of it."""
@@ -50,7 +73,7 @@ def settle(
     """
     says: list[str] = []
     with warehouse.lease() as db:
-        every = plans.decided(db, plan)
+        every = _decided(plans.slots(warehouse, plan.plan_no))
         read = [(text_no, outcome) for text_no, outcome in every if text_no is not None]
         if config["calibrate"]:
             read, said = _calibrate(db, every, card.label_names)
@@ -61,8 +84,26 @@ def settle(
                 _write_votes(db, plan, prompt, config, target, names, read)
         else:
             _write_annotations(db, plan, card, names, read)
-        plans.finish(db, plan)
+        plans.finish(db, plan.plan_no)
     return tuple(says)
+
+
+def _decided(slots: Sequence[Slot]) -> list[tuple[int | None, Outcome]]:
+    """Every decided slot with its text's number, in order; None for texts without content."""
+    return [
+        (
+            slot.parents.get("text_no"),
+            Outcome(
+                slot.slot_no,
+                slot.request_key,
+                slot.sample_no,
+                tuple(json.loads(slot.detail or "[]")) if slot.state == "accepted" else (),
+                slot.drop_reason,
+            ),
+        )
+        for slot in slots
+        if slot.state != "open"
+    ]
 
 
 def _write_annotations(
@@ -140,7 +181,7 @@ def _write_votes(
             "detail": pa.array([failed[text_no].drop_reason for text_no in sorted(failed)], pa.string()),
         },
     )
-    blocks = contiguous(asked)
+    blocks = runs(asked)
     counts: list[dict[str, int]] = []
     at = 0
     for first, last in blocks:
@@ -172,33 +213,16 @@ def _program(
     target_no: int | None,
 ) -> int:
     """The number of the plan's prompted labelling function; made if there is none."""
-    known = db.execute(
-        "SELECT program_no FROM programs WHERE kind = 'prompted' AND plan_no = ? AND target_label_no IS NOT DISTINCT FROM ?",
-        [plan.plan_no, target_no],
-    ).fetchall()
-    if known:
-        return int(known[0][0])
-    program_no = next_no(db, "programs", "program_no")
+    known = programs.find(db, kind="prompted", target_no=target_no, plan_no=plan.plan_no)
+    if known is not None:
+        return known
     source = canonical_json({**{key: config[key] for key in _SOURCE_KEYS}, "version": prompt.version}).decode()
     name = f"{prompt.name}:{target}" if target is not None else prompt.name
-    db.execute(
-        "INSERT INTO programs (program_no, program_key, name, kind, origin, target_label_no, source, plan_no,"
-        " prompt_version, state) VALUES (?, ?, ?, 'prompted', 'model', ?, ?, ?, ?, 'accepted')",
-        [
-            program_no,
-            digest({"kind": "prompted", "target": target, "source": source, "plan": dict(config)}),
-            name,
-            target_no,
-            source,
-            plan.plan_no,
-            prompt.version,
-        ],
+    key = digest({"kind": "prompted", "target": target, "source": source, "plan": dict(config)})
+    new = NewProgram(
+        name, "prompted", "model", source, key, target_no=target_no, plan_no=plan.plan_no, prompt_version=prompt.version
     )
-    db.execute(
-        "INSERT INTO program_events (program_no, state, reason, actor) VALUES (?, 'accepted', NULL, 'annotate')",
-        [program_no],
-    )
-    return program_no
+    return programs.add(db, new, actor="annotate")
 
 
 def _calibrate(
@@ -219,7 +243,7 @@ def _calibrate(
     read = [
         (
             text_no,
-            Outcome(o.slot_no, o.request_key, o.sample_no, new.get(o.slot_no, o.names), o.drop_reason, o.detail),
+            Outcome(o.slot_no, o.request_key, o.sample_no, new.get(o.slot_no, o.names), o.drop_reason),
         )
         for text_no, o in texts
     ]

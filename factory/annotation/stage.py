@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from factory import prompts
-from factory.annotation import plan as plans
-from factory.annotation.plan import Outcome, Plan, Slot
+from factory.annotation import choose
+from factory.annotation.choose import Question
 from factory.annotation.settle import settle
 from factory.annotation.shots import demonstrations as shots
 from factory.canonical import digest
 from factory.errors import InputError
 from factory.llm.adapters import find_adapter
 from factory.params import Call, Params, stage
-from factory.result import Progress, StageResult
+from factory.result import StageResult
 from factory.task import TaskCard, current_card, label_names
 from factory.warehouse.file import Warehouse
+from factory.warehouse.tables import plans
+from factory.warehouse.tables.plans import Plan
 
 if TYPE_CHECKING:
-    from factory.llm import Budget, Engine
+    from factory.llm import Asker, Engine, Failure, Parsed
     from factory.llm.request import ModelRef, Request
 
+STAGE = "annotate"
 _CHUNK = 20_000
 _WHOLE = frozenset({"batch", "recorded"})
-_TRY_LATER = frozenset({"gave_up", "not_asked"})
 
 
 class AnnotateParams(Params):
@@ -98,8 +100,11 @@ def annotate(warehouse: Warehouse, params: AnnotateParams, call: Call) -> StageR
 
     Raises:
         InputError: A parameter makes no sense here.
+        Unanswered: Texts have no answer yet, through nothing that the model said. What came is stored; run again.
         EngineError: The engine cannot be asked, or answers are still pending.
     """
+    from factory.llm import Asker
+
     card, engine = current_card(warehouse), call.engine
     model, prompt, demonstrations = engine.model, params.prompt, params.demonstrations
     if params.adapter is not None:
@@ -120,31 +125,33 @@ def annotate(warehouse: Warehouse, params: AnnotateParams, call: Call) -> StageR
         "model": [model.name, model.revision, model.adapter],
         **({} if params.adapter is None else {"adapter": model.adapter}),
     }
-    key = digest({"stage": "annotate", "config": config, "task": card.revision, "prompt": asked.version})
-    plan = plans.find(warehouse, key)
+    key = digest({"stage": STAGE, "config": config, "task": card.revision, "prompt": asked.version})
+    plan = plans.find(warehouse, STAGE, key)
     if plan is not None and plan.done and not params.extend:
-        return StageResult("annotate", skipped=True, did=_counts(warehouse, plan), says=())
+        return StageResult(STAGE, skipped=True, did=_counts(warehouse, plan), says=())
     added = 0
     if plan is None or params.extend:
-        chosen = plans.choose(
+        chosen = choose.choose(
             warehouse, params.split, texts=params.texts, limit=params.limit, share=params.share, seed=params.sample_seed
         )
         if plan is None:
-            nulls = prompts.NULL_TEXTS if params.calibrate else ()
-            plan = plans.create(warehouse, key, config, card.revision, asked.version, nulls)
-        added = plans.add(warehouse, plan, chosen)
+            nulls = choose.without_content(prompts.NULL_TEXTS if params.calibrate else ())
+            plan = plans.create(
+                warehouse, STAGE, key, config, task_revision=card.revision, prompt_version=asked.version, slots=nulls
+            )
+        added = choose.add(warehouse, plan, chosen)
         if added == 0 and plan.done:
-            return StageResult("annotate", skipped=True, did=_counts(warehouse, plan), why="no new texts to ask")
+            return StageResult(STAGE, skipped=True, did=_counts(warehouse, plan), why="no new texts to ask")
     overlay = dict(config["sampling"])
     if params.calibrate:
         overlay = {"logprobs": True, "top_logprobs": 20, **overlay}
+    asker = Asker(warehouse, engine, STAGE, call.budget, call.progress)
     asking = _Asking(card, asked, engine, model, overlay, shots(warehouse, card, demonstrations))
-    waiting = _fill(warehouse, plan, asking, tries=params.tries, budget=call.budget, progress=call.progress)
+    found = _fill(asker, plan, asking, tries=params.tries)
     says = settle(warehouse, plan, card, asked, config, label_names(warehouse))
-    if waiting:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(waiting.items()))
-        says = (*says, f"{sum(waiting.values())} texts have no answer yet ({reasons}): run again to ask them")
-    return StageResult("annotate", did={**_counts(warehouse, plan), "planned": added}, says=says)
+    asker.need_all(found)
+    counts = _counts(warehouse, plan)
+    return StageResult(STAGE, did={**counts, "planned": added}, says=(*_in_words(counts), *says, *asker.notes))
 
 
 class _Asking:
@@ -163,9 +170,9 @@ class _Asking:
         self.sampling, self.demos = sampling, demos
         self.values = prompts.card_values(card)
 
-    def request(self, slot: Slot) -> Request:
+    def request(self, question: Question) -> Request:
         return self.prompt.request(
-            {**self.values, "text": slot.text},
+            {**self.values, "text": question.text},
             self.model,
             sampling=self.sampling,
             structured=self.engine.structured,
@@ -178,48 +185,36 @@ class _Asking:
         return () if found is None else (found,) if isinstance(found, str) else tuple(found)
 
 
-def _fill(
-    warehouse: Warehouse, plan: Plan, asking: _Asking, *, tries: int, budget: Budget | None, progress: Progress
-) -> Counter[str]:
+def _fill(asker: Asker, plan: Plan, asking: _Asking, *, tries: int) -> list[Parsed[tuple[str, ...]] | Failure]:
     """Ask the open slots and store what became of them.
 
     Returns:
-        How many slots stay open, by reason.
+        What came of each.
     """
-    from factory.llm import ask_parsed
-    from factory.llm.request import Failure
+    from factory.llm import Failure, outcome_of
 
-    waiting: Counter[str] = Counter()
-    for part in _parts(plans.open_slots(warehouse, plan), asking.engine.name):
-        requests = [asking.request(slot) for slot in part]
-        answers = ask_parsed(
-            warehouse,
-            asking.engine,
-            [(request, 0) for request in requests],
-            asking.parse,
-            again=asking.prompt.ask_again,
-            tries=tries,
-            stage="annotate",
-            budget=budget,
-            progress=progress,
-        )
-        outcomes = []
-        for slot, request, found in zip(part, requests, answers, strict=True):
-            if not isinstance(found, Failure):
-                outcomes.append(Outcome(slot.slot_no, found.request_key, found.sample_no, found.value))
-            elif found.reason in _TRY_LATER:
-                waiting[found.reason] += 1
-            else:
-                outcomes.append(Outcome(slot.slot_no, request.key, 0, (), found.reason, found.detail))
-        plans.decide(warehouse, plan, outcomes)
-    return waiting
+    every: list[Parsed[tuple[str, ...]] | Failure] = []
+    for part in _parts(choose.questions(asker.warehouse, plan), asker.engine.name):
+        requests = [asking.request(question) for question in part]
+        wanted = [(request, 0) for request in requests]
+        answers = asker.parsed(wanted, asking.parse, again=asking.prompt.ask_again, tries=tries)
+        outcomes = {
+            question.slot_no: outcome_of(
+                found, request, detail=None if isinstance(found, Failure) else json.dumps(found.value)
+            )
+            for question, request, found in zip(part, requests, answers, strict=True)
+        }
+        with asker.warehouse.lease() as db:
+            plans.decide(db, plan.plan_no, outcomes)
+        every += answers
+    return every
 
 
-def _parts(slots: Sequence[Slot], engine: str) -> Iterator[Sequence[Slot]]:
-    """Slots in parts that fit in memory; a batch file, or the list of what was not recorded, wants them all at once."""
-    size = max(len(slots), 1) if engine in _WHOLE else _CHUNK
-    for start in range(0, len(slots), size):
-        yield slots[start : start + size]
+def _parts(questions: Sequence[Question], engine: str) -> Iterator[Sequence[Question]]:
+    """Questions in parts that fit in memory; a batch file, or the list of what was not recorded, wants them all at once."""
+    size = max(len(questions), 1) if engine in _WHOLE else _CHUNK
+    for start in range(0, len(questions), size):
+        yield questions[start : start + size]
 
 
 def _prompt_name(card: TaskCard, as_votes: bool) -> str:
@@ -249,3 +244,13 @@ def _counts(warehouse: Warehouse, plan: Plan) -> dict[str, Any]:
         else:
             counts["answered" if state == "accepted" else "open"] = n
     return counts
+
+
+def _in_words(counts: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a person reads of the counts: how many answers there are, and how many were lost to what."""
+    lines = [f"{counts['answered']} of {counts['texts']} texts answered"]
+    lost = counts["unreadable"]
+    if lost:
+        told = ", ".join(f"{n} {reason}" for reason, n in sorted(lost.items()))
+        lines.append(f"{sum(lost.values())} answers cannot be used: {told}")
+    return tuple(lines)

@@ -54,21 +54,29 @@ def batch_read(
     as_json: AsJson = False,
 ) -> None:
     """Store the results of a batch. Reading them twice does no harm."""
-    from factory.llm.batch import read_results
+    from factory.llm.batch_files import read_results
+    from factory.llm.settings import EngineSettings
 
-    with held_warehouse(load(pipeline, set_).path or pipeline, folder) as warehouse:
-        done = read_results(warehouse, file)
+    loaded = load(pipeline, set_)
+    settings = EngineSettings.model_validate(dict(loaded.engine)) if loaded.engine else None
+    with held_warehouse(loaded.path or pipeline, folder) as warehouse:
+        done = read_results(warehouse, file, settings=settings)
     give(done, as_json, lambda: say(_of_results(done)))
 
 
 def _of_results(done: Mapping[str, Any]) -> str:
     """What a results file brought, in words."""
-    reasons = ", ".join(f"{count} {reason}" for reason, count in done["reasons"].items())
-    return (
-        f"{done['lines']} lines: {done['stored']} answers stored, {done['known']} known already, {done['failed']} failed"
-        f"{f' ({reasons})' if reasons else ''}, {done['unknown']} of requests that this run has not asked;"
-        " `factory plan` tells what is still missing"
-    )
+    parts = [f"{done['stored']} answers stored"]
+    if done["known"]:
+        parts.append(f"{done['known']} known already")
+    if done["partial"]:
+        parts.append(f"{done['partial']} lines brought only some of their answers; the rest is asked again")
+    if done["failed"]:
+        reasons = "; ".join(words if n == 1 else f"{n} times: {words}" for words, n in done["reasons"].items())
+        parts.append(f"{done['failed']} lines brought an error ({reasons})")
+    if done["unknown"]:
+        parts.append(f"{done['unknown']} answers are to requests that this run has not asked")
+    return f"{done['lines']} lines: {', '.join(parts)}. `factory plan` says what is still missing"
 
 
 @batch.command(name="record")
@@ -79,7 +87,7 @@ def batch_record(
     as_json: AsJson = False,
 ) -> None:
     """Write every stored answer in the form that the engine `recorded` replays."""
-    from factory.llm.batch import write_recorded
+    from factory.llm.batch_files import write_recorded
 
     done = write_recorded(open_warehouse(where, folder), out)
     give(done, as_json, lambda: say(f"{done['answers']} answers written to {out}"))

@@ -52,7 +52,7 @@ def data_card(
         lines.append("|---|---|---|---|---|---|---|---|")
         lines += [
             f"| {row['stage']} | {row['model']} | {row['prompt']} | {row['answers']} | {row['tokens_in']} | {row['tokens_out']}"
-            f" | {'by the server' if row['tokens_counted'] else 'estimated'} | {row['cost']:.4f} |"
+            f" | {'by the server' if row['tokens_counted'] else 'estimated'} | {_cost(row['cost'], row['cost_unknown'])} |"
             for row in spend
         ]
     lines += ["", "## Limits", ""]
@@ -67,3 +67,7 @@ def data_card(
         "- Do not evaluate on these rows a model that was trained on them, nor on the sources they were written from."
     )
     return "\n".join(lines) + "\n"
+
+
+def _cost(value: float | None, unknown: int) -> str:
+    return "unknown" if value is None else f"{'at least ' if unknown else ''}{value:.4f}"

@@ -205,15 +205,18 @@ def _programs(warehouse: Warehouse, system: str, measured: _Measured) -> Cost:
 
 def _teacher(warehouse: Warehouse) -> Cost:
     rows = warehouse.query(
-        """SELECT coalesce(sum(answers), 0), coalesce(sum(tokens_in + tokens_out), 0), coalesce(sum(cost), 0)
+        """SELECT coalesce(sum(answers), 0), coalesce(sum(tokens_in + tokens_out), 0), coalesce(sum(cost), 0),
+                  coalesce(sum(cost_unknown), 0)
            FROM spend WHERE stage = 'annotate'"""
     )
-    answers, tokens, cost = rows[0]
+    answers, tokens, cost, unknown = rows[0]
     if not answers:
         return Cost("teacher", None, None, None, None, "nothing is on record of what its labels cost")
     per = 1e6 / float(answers)
     money = float(f"{float(cost) * per:.3g}") if cost else None
     how = f"one request for each text; from {int(answers):,} answers on record"
+    if money is not None and unknown:
+        how += f", without the cost of {int(unknown):,} calls, which is unknown"
     n, seconds = warehouse.query(
         """SELECT count(*), coalesce(epoch(max(answered_at)) - epoch(min(answered_at - to_microseconds(
                       (coalesce(latency_ms, 0) * 1000)::BIGINT))), 0)

@@ -1,14 +1,22 @@
 """Asking the model: the one way in.
 
-    settings.py   what a pipeline's `engine:` may say
-    request.py    requests, answers, and their identity
-    engines/      whom to ask, one file each
-    gateway.py    `ask`, `ask_parsed`, `send`
-    intake.py     what is missing, a chunk at a time      ledger.py   requests, answers, attempts in the warehouse
-    limits.py     decisions: how many in flight, what to repeat   dispatch.py   the loop that carries them out
-    budget.py, prices.py, estimate.py   what it costs       batch_files.py, openai_format.py   the OpenAI forms
+A stage renders requests with `engine.model`, asks through an `Asker`, and never sees a wire. What a request passes, in order:
 
-A stage renders requests with `engine.model` and calls `ask` or `ask_parsed`; it never sees a wire.
+    settings.py     what a pipeline's `engine:` may say
+    request.py      requests, answers, failures, and the identity of requests
+    calls.py        a call to an engine, and what came of it
+    gateway.py      `Asker`: ask, parse, ask again; what decides a slot and what leaves it open
+    intake.py       what has no answer yet, a chunk at a time
+    attempts.py     one call: what is set aside for it, and what came of it on the books
+    drive.py        an engine that pulls calls, or one that is called:
+    dispatch.py     the loop that sends them. What it does is decided in endpoint.py and limits.py (how many in flight),
+                    retries.py (what is sent again), patience.py (when to wait no longer), suspects.py (what a server dies of)
+    engines/        whom to ask, one file each
+    openai_format.py, faults.py   the OpenAI form of requests and replies, and what refusals mean
+    ledger.py       requests, answers and attempts in the warehouse: rows.py, journal.py (a kill loses nothing), storing.py
+    budget.py, prices.py, estimate.py   what it costs
+    batch_files.py  requests and answers as files         check.py   `factory engine check`
+    adapters.py     LoRA adapters on record               dspy_engine.py   DSPy programs through all of this
 """
 
 from __future__ import annotations
@@ -19,16 +27,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from factory.llm.budget import Budget, parse_budget
     from factory.llm.engines import Engine, Pending, make_engine
-    from factory.llm.gateway import Parsed, Sent, ask, ask_parsed, send
-    from factory.llm.request import Answer, AnswerKey, Ask, Failure, Message, ModelRef, Outcomes, Request, Usage
+    from factory.llm.gateway import Asker, Parsed, Sent, ask, outcome_of, send
+    from factory.llm.request import Answer, AnswerKey, Ask, Failure, Message, ModelRef, Outcomes, ParseFailure, Request
+    from factory.llm.request import Usage as Usage
     from factory.llm.settings import EngineSettings, Price
 
 _WHERE = {
-    **dict.fromkeys(("Parsed", "Sent", "ask", "ask_parsed", "send"), "gateway"),
+    **dict.fromkeys(("Asker", "Parsed", "Sent", "ask", "outcome_of", "send"), "gateway"),
     **dict.fromkeys(("Budget", "parse_budget"), "budget"),
     **dict.fromkeys(("Engine", "Pending", "make_engine"), "engines"),
     **dict.fromkeys(
-        ("Answer", "AnswerKey", "Ask", "Failure", "Message", "ModelRef", "Outcomes", "Request", "Usage"), "request"
+        (
+            "Answer",
+            "AnswerKey",
+            "Ask",
+            "Failure",
+            "Message",
+            "ModelRef",
+            "Outcomes",
+            "ParseFailure",
+            "Request",
+            "Usage",
+        ),
+        "request",
     ),
     **dict.fromkeys(("EngineSettings", "Price"), "settings"),
 }
@@ -37,6 +58,7 @@ __all__ = [
     "Answer",
     "AnswerKey",
     "Ask",
+    "Asker",
     "Budget",
     "Engine",
     "EngineSettings",
@@ -44,6 +66,7 @@ __all__ = [
     "Message",
     "ModelRef",
     "Outcomes",
+    "ParseFailure",
     "Parsed",
     "Pending",
     "Price",
@@ -51,8 +74,8 @@ __all__ = [
     "Sent",
     "Usage",
     "ask",
-    "ask_parsed",
     "make_engine",
+    "outcome_of",
     "parse_budget",
     "send",
 ]

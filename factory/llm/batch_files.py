@@ -1,27 +1,37 @@
-"""OpenAI batch JSONL, out and in: what `vllm run-batch` and the hosted batch APIs take and give.
+"""Requests and answers as files: OpenAI batch JSONL out and in (`vllm run-batch`, the hosted batch APIs), and recordings out.
 
 A line out names its call by `custom_id` (`request_key:first-last`). Results are read in any order, partial, with errors in
-between, and twice without harm.
+between, and twice without harm: a line has a number of its own, by which it is on the books once. A line with an error decides
+nothing, unless it says that the model cannot take such a request: its request is asked again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from factory.errors import InputError
+from factory.files.lines import byte_lines
 from factory.files.replace import refuse_to_replace, replaced
-from factory.llm.engines.base import Call, Fault
+from factory.llm.calls import Call, Fault, Reply
+from factory.llm.faults import fault_of, json_of, read_error
+from factory.llm.ledger import Ledger
 from factory.llm.openai_format import body_of, reply_of
-from factory.llm.request import Answer, ModelRef, Request
+from factory.llm.prices import price_of
+from factory.llm.request import Answer, Ask, ModelRef, Request
 from factory.llm.settings import EngineSettings
+from factory.warehouse.file import Warehouse
 
-_ID = re.compile(r"^([0-9a-f]{64}):(\d+)-(\d+)$")
+_ID = re.compile(r"^([0-9a-f]{64}):(\d{1,10})-(\d{1,10})$")
+_CHUNK = 2000
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,7 @@ class Result:
         request_key: Which request.
         first: First sample asked for.
         last: Last sample asked for.
+        number: Its own, made from the line.
         answers: By sample number.
         fault: What was wrong, if not all are there.
     """
@@ -39,10 +50,12 @@ class Result:
     request_key: str
     first: int
     last: int
+    number: int
     answers: Mapping[int, Answer] = field(default_factory=dict)
     fault: Fault | None = None
 
 
+# Out --------------------------------------------------------------------------------------------------------------------
 def write_calls(path: Path, calls: Iterable[Call], settings: EngineSettings) -> int:
     """Write a batch file, whole or not at all; calls of one name once.
 
@@ -66,6 +79,43 @@ def write_calls(path: Path, calls: Iterable[Call], settings: EngineSettings) -> 
     return write_whole(path, lines())
 
 
+def write_recorded(warehouse: Warehouse, path: Path, *, prompts: Sequence[str] = ()) -> dict[str, int]:
+    """Write stored answers as a recording, in an order that does not depend on when they came.
+
+    Args:
+        warehouse: Where the answers are.
+        path: The JSONL file; replaced if it is there.
+        prompts: Of these prompts alone; of all if empty.
+
+    Returns:
+        `{"answers": lines written}`.
+    """
+    chosen = "WHERE r.prompt IN (SELECT unnest(?::VARCHAR[]))" if prompts else ""
+    rows = warehouse.query(
+        "SELECT r.content_key, a.sample_no, any_value(a.answer ORDER BY a.answered_at, a.request_key),"
+        " any_value(a.finish_reason ORDER BY a.answered_at, a.request_key),"
+        " any_value(a.reasoning ORDER BY a.answered_at, a.request_key),"
+        " min(a.answered_at), any_value(r.model ORDER BY a.answered_at, a.request_key),"
+        " any_value(r.prompt ORDER BY a.answered_at, a.request_key),"
+        " any_value(r.prompt_version ORDER BY a.answered_at, a.request_key)"
+        f" FROM answers a JOIN requests r USING (request_key) {chosen}"
+        " GROUP BY r.content_key, a.sample_no ORDER BY 8, 1, 2",
+        [list(prompts)] if prompts else None,
+    )
+
+    def lines() -> Iterator[dict[str, Any]]:
+        for key, sample, answer, finish, reasoning, when, model, prompt, version in rows:
+            line = {"key": key, "sample_no": sample, "answer": answer, "date": when.date().isoformat(), "model": model}
+            line |= {"prompt": prompt, "prompt_version": version}
+            if finish != "stop":
+                line["finish_reason"] = finish
+            if reasoning is not None:
+                line["reasoning"] = reasoning
+            yield line
+
+    return {"answers": write_whole(path, lines())}
+
+
 def write_whole(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write rows as JSONL, so that the file is there whole or not at all.
 
@@ -86,6 +136,7 @@ def _is_ours(names: Sequence[str]) -> bool:
     return "custom_id" in names or {"key", "sample_no"} <= set(names)
 
 
+# In ---------------------------------------------------------------------------------------------------------------------
 def parse_results(lines: Iterable[tuple[int, bytes]], where: str) -> Iterator[Result]:
     """Read the lines of a results file.
 
@@ -94,40 +145,135 @@ def parse_results(lines: Iterable[tuple[int, bytes]], where: str) -> Iterator[Re
         where: The file's name, for errors.
 
     Raises:
-        InputError: A line that is no JSON (but for a last one without its end, which is still being written), or that
+        InputError: A line that is not JSON (but for a last one without its end, which is still being written), or that
             names no request of ours.
     """
     for number, line in lines:
         if not line.strip():
             continue
         try:
-            row = orjson.loads(line)
+            row = json_of(line)
         except orjson.JSONDecodeError as error:
             if not line.endswith(b"\n"):
                 return
-            raise InputError(f"this line is no JSON: {error}", where=f"{where}:{number}") from error
+            raise InputError(f"this line is not JSON: {error}", where=f"{where}:{number}") from error
         match = _ID.match(str(row.get("custom_id"))) if isinstance(row, dict) else None
         if match is None or int(match[2]) > int(match[3]):
             raise InputError(
-                "this line's custom_id is none of ours",
+                "this line's custom_id is not one of ours",
                 where=f"{where}:{number}",
                 fix="Nothing of the file was stored. A custom_id is `request_key:first-last`, as `factory batch write` gave it",
             )
-        yield _result(match[1], int(match[2]), int(match[3]), row)
+        own = int.from_bytes(hashlib.sha256(line.strip()).digest()[:8], "big") >> 1
+        yield _result(match[1], int(match[2]), int(match[3]), own, row)
 
 
-def _result(key: str, first: int, last: int, row: Mapping[str, Any]) -> Result:
+def _result(key: str, first: int, last: int, number: int, row: Mapping[str, Any]) -> Result:
     response = row.get("response")
-    status = response.get("status_code", 200) if isinstance(response, Mapping) else None
+    told = response.get("status_code") if isinstance(response, Mapping) else None
+    status = told if isinstance(told, int) and 100 <= told < 600 else 200 if isinstance(response, Mapping) else 0
     body = response.get("body") if isinstance(response, Mapping) else None
-    error = row.get("error") or (body.get("error") if isinstance(body, Mapping) else None)
-    if response is None or (isinstance(status, int) and status >= 400) or (error and not _has_choices(body)):
-        detail = error.get("message") if isinstance(error, Mapping) else error
-        return Result(key, first, last, {}, Fault("refused", "batch_error", str(detail or "no response")[:500], status))
+    if not _has_choices(body) and (row.get("error") or not isinstance(response, Mapping) or status >= 400):
+        said = read_error({"error": row.get("error") or body or "no response came"})
+        fault = fault_of(said, said.status or (status if status >= 400 else 400))
+        return Result(key, first, last, number, {}, replace(fault, detail=said.words or fault.detail))
     call = Call(Request(ModelRef(""), ()), first, last)
     reply = reply_of(call, body, origin="batch", status=status or 200)
-    return Result(key, first, last, reply.answers, reply.fault)
+    return Result(key, first, last, number, reply.answers, reply.fault)
 
 
 def _has_choices(body: Any) -> bool:
     return isinstance(body, Mapping) and bool(body.get("choices"))
+
+
+def take_in(ledger: Ledger, found: Iterable[tuple[Request, Result]]) -> dict[str, int]:
+    """Put results on the books, each line once; `ledger.flush` stores them.
+
+    Args:
+        ledger: Where to.
+        found: Results and the requests that they answer.
+
+    Returns:
+        Samples `stored` now and `known` before; lines that brought a part (`partial`) or nothing (`failed`).
+    """
+    every = list(found)
+    asks = [Ask(request, range(result.first, result.last + 1)) for request, result in every]
+    missing = {
+        (request.key, sample)
+        for request, holes in ledger.missing(asks, want_answers=False).asks
+        for first, last in holes
+        for sample in range(first, last + 1)
+    }
+    counts: Counter[str] = Counter(stored=0, known=0, partial=0, failed=0)
+    for request, result in every:
+        new = {sample: a for sample, a in result.answers.items() if (request.key, sample) in missing}
+        missing.difference_update((request.key, sample) for sample in new)
+        counts["known"] += len(result.answers) - len(new)
+        counts["stored"] += len(new)
+        if result.fault is not None:
+            counts["partial" if result.answers else "failed"] += 1
+        if new or result.fault is not None:
+            outcome = "answered" if result.fault is None else "partial" if result.answers else "failed"
+            call = Call(request, result.first, result.last)
+            ledger.add(result.number, call, Reply(new, result.fault), outcome, from_file=True)
+    return dict(counts)
+
+
+def read_results(warehouse: Warehouse, results: Path, *, settings: EngineSettings | None = None) -> dict[str, Any]:
+    """Store the answers of a results file: in any order, partial, with errors in between, twice without harm.
+
+    Args:
+        warehouse: Where to; its table `requests` knows what was asked.
+        results: What came back.
+        settings: The engine's, for the price.
+
+    Returns:
+        `lines` read; answers `stored` now and `known` before; lines that brought only some of their answers (`partial`) or an
+        error (`failed`), both of which are asked again; answers to requests that the warehouse has never seen (`unknown`);
+        `reasons`, errors by their words.
+
+    Raises:
+        InputError: No such file, or a line that is not one of ours.
+    """
+    if not results.is_file():
+        raise InputError("no such file of results", where=results)
+    ledger: Ledger | None = None
+    counts: Counter[str] = Counter(lines=0, stored=0, known=0, partial=0, failed=0, unknown=0)
+    reasons: Counter[str] = Counter()
+    with byte_lines(results) as rows:
+        found = parse_results(rows, str(results))
+        while chunk := list(islice(found, _CHUNK)):
+            asked = stored_requests(warehouse, [result.request_key for result in chunk])
+            if ledger is None:
+                model = next(iter(asked.values())).model.name if asked else ""
+                price = None if settings is None else price_of(settings, model)
+                ledger = Ledger(warehouse, stage="batch", engine="batch", price=price)
+            known = [(asked[r.request_key], r) for r in chunk if r.request_key in asked]
+            counts.update(take_in(ledger, known))
+            counts["lines"] += len(chunk)
+            counts["unknown"] += sum(r.last - r.first + 1 for r in chunk if r.request_key not in asked)
+            reasons.update(r.fault.detail for _, r in known if r.fault is not None and not r.answers)
+            ledger.flush()
+    if ledger is not None:
+        ledger.close()
+    return {**counts, "reasons": dict(reasons)}
+
+
+def stored_requests(warehouse: Warehouse, keys: Sequence[str]) -> dict[str, Request]:
+    """Requests of the warehouse by key; those it does not know are left out."""
+    rows = warehouse.query(
+        "SELECT request_key, model, revision, adapter, messages, sampling, schema, prompt, prompt_version FROM requests"
+        " WHERE request_key IN (SELECT unnest(?::VARCHAR[]))",
+        [list(keys)],
+    )
+    return {
+        row[0]: Request(
+            ModelRef(row[1], row[2], row[3]),
+            tuple(orjson.loads(row[4])),
+            orjson.loads(row[5]),
+            None if row[6] is None else orjson.loads(row[6]),
+            row[7],
+            row[8],
+        )
+        for row in rows
+    }

@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from factory.errors import BudgetError, InputError
-from factory.llm.engines.base import Call
-from factory.llm.request import Answer, estimate_tokens
-from factory.llm.settings import Price
+from factory.llm.prices import cost_of
+from factory.llm.request import Usage, estimate_prompt_tokens
+
+if TYPE_CHECKING:
+    from factory.llm.calls import Call
+    from factory.llm.settings import Price
 
 _TOKENS = re.compile(r"^\s*([\d_.]+)\s*([kKmMgG]?)\s*(?:tokens?|tok)\s*$")
 _MONEY = re.compile(r"^\s*(?:[$€£]|[A-Za-z]{3}\s)?\s*([\d_]*\.?\d+)\s*(?:[$€£]|[A-Za-z]{3})?\s*$")
 
+_FRAME = 32
+"""Tokens that a chat's frame may add to its texts, whatever their length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """What is set aside for one call: the most that it can cost."""
+
+    money: float
+    tokens_in: int
+    tokens_out: int
+
+    @property
+    def tokens(self) -> int:
+        """In and out together."""
+        return self.tokens_in + self.tokens_out
+
 
 class Budget:
     """What may be spent, what was, and what calls in flight may still cost at most.
+
+    The most that a prompt or an answer was seen to exceed its estimate or its bound by is counted in for those that follow.
 
     Args:
         money: In the currency of the price; or None.
@@ -25,65 +48,99 @@ class Budget:
     def __init__(self, *, money: float | None = None, tokens: int | None = None) -> None:
         self.money, self.tokens = money, tokens
         self.spent_money, self.spent_tokens = 0.0, 0
+        self._n_open = 0
         self._reserved_money, self._reserved_tokens = 0.0, 0
-        self._counted = self._estimated = 0
+        self._prompt_ratio, self._answer_ratio = 0.0, 1.0  # the worst so far
+        self._dearest_call = 0.0
 
-    def reserve(self, call: Call, price: Price | None, default_max_tokens: int = 4096) -> tuple[float, int] | None:
+    def reserve(self, call: Call, price: Price | None, longest: int | None) -> Reserved | None:
         """Set aside the most that a call can cost.
+
+        Args:
+            call: What is to be sent.
+            price: Of its model, if there is one.
+            longest: The most tokens of one answer.
 
         Returns:
             What was set aside, to be given to `settle`; None if the budget might be passed.
 
         Raises:
-            BudgetError: A budget in money for a model that has no price.
+            BudgetError: A budget in money for a model that has no price, or a request whose answer may be of any length.
         """
-        longest = int(call.request.sampling.get("max_tokens") or default_max_tokens)
-        prompt = sum(estimate_tokens(message["content"]) + 8 for message in call.request.messages)
-        ratio = max(1.0, self._counted / self._estimated) if self._estimated else 1.35
-        tokens_in = round(prompt * ratio * 1.1)
-        tokens = tokens_in + longest * call.n
-        money = 0.0
-        if self.money is not None:
-            if price is None or (price.gpu_hour is None and not price.input and not price.output):
-                raise BudgetError(
-                    f"no price is known for {call.request.model.name}, so a budget in money cannot be kept",
-                    fix="Give `engine: {price: {input: ..., output: ...}}` per million tokens, or a budget in tokens",
-                )
-            money = (tokens_in * price.input + longest * call.n * price.output) / 1e6
-        if self.money is not None and self.spent_money + self._reserved_money + money > self.money:
+        if longest is None:
+            raise BudgetError(
+                "a budget cannot be kept where nothing bounds an answer",
+                fix="Give `sampling: {max_tokens: ...}`, or `max_tokens_field`, under `engine:`",
+            )
+        tokens_in = self._most_tokens_in(call)
+        tokens_out = round(longest * call.n * self._answer_ratio)
+        wanted = Reserved(self._most_money(call, price, tokens_in, tokens_out), tokens_in, tokens_out)
+        if self.money is not None and self.spent_money + self._reserved_money + wanted.money > self.money:
             return None
-        if self.tokens is not None and self.spent_tokens + self._reserved_tokens + tokens > self.tokens:
+        if self.tokens is not None and self.spent_tokens + self._reserved_tokens + wanted.tokens > self.tokens:
             return None
-        self._reserved_money += money
-        self._reserved_tokens += tokens
-        return money, tokens
+        self._n_open += 1
+        self._reserved_money += wanted.money
+        self._reserved_tokens += wanted.tokens
+        return wanted
+
+    def _most_tokens_in(self, call: Call) -> int:
+        """By the worst that was counted; before that by a guess that is high for other scripts than ours."""
+        messages = call.request.messages
+        guess = estimate_prompt_tokens(messages)
+        if self._prompt_ratio:
+            return round(guess * self._prompt_ratio * 1.1) + _FRAME
+        foreign = sum(
+            len(message["content"]) - len(message["content"].encode("ascii", "ignore")) for message in messages
+        )
+        return round(guess * 1.5) + 2 * foreign + _FRAME
+
+    def _most_money(self, call: Call, price: Price | None, tokens_in: int, tokens_out: int) -> float:
+        if self.money is None:
+            return 0.0
+        if price is None:
+            raise BudgetError(
+                f"no price is known for {call.request.model.name}, so a budget in money cannot be kept",
+                fix="Give `engine: {price: {input: ..., output: ...}}` per million tokens, or a budget in tokens",
+            )
+        money = cost_of(price, Usage(tokens_in, tokens_out), None, 1)
+        if price.gpu_hour is None:
+            return money
+        # What an hour's share of a call costs is known once one has come back; until then one goes at a time.
+        return money + (2.0 * self._dearest_call if self._dearest_call else self.money if self._n_open else 0.0)
 
     def settle(
-        self, reserved: tuple[float, int], call: Call, answers: Iterable[Answer], billed: tuple[int, float] = (0, 0.0)
+        self, reserved: Reserved, call: Call, usage: Usage | None, money: float | None, longest: int | None
     ) -> None:
         """Book what a call really cost.
 
         Args:
             reserved: From `reserve`.
             call: The call.
-            answers: What came, with its cost.
-            billed: Tokens and money of a failure that was billed.
+            usage: Tokens of all its answers, or of what was billed without one; None where nobody knows: then all that was set
+                aside counts as spent.
+            money: What it cost; None where there is no price, or nobody knows.
+            longest: As for `reserve`.
         """
-        self._reserved_money -= reserved[0]
-        self._reserved_tokens -= reserved[1]
-        self.spent_tokens += billed[0]
-        self.spent_money += billed[1]
-        for answer in answers:
-            self.spent_tokens += answer.usage.tokens_in + answer.usage.tokens_out
-            self.spent_money += answer.cost or 0.0
-            if answer.usage.counted and answer.usage.tokens_in:
-                self._counted += answer.usage.tokens_in
-                self._estimated += sum(estimate_tokens(message["content"]) + 8 for message in call.request.messages)
+        self._n_open -= 1
+        self._reserved_money = self._reserved_money - reserved.money if self._n_open else 0.0
+        self._reserved_tokens -= reserved.tokens
+        if usage is None:
+            self.spent_tokens += reserved.tokens
+            self.spent_money += reserved.money
+            return
+        self.spent_tokens += usage.tokens_in + usage.tokens_out
+        self.spent_money += money or 0.0
+        self._dearest_call = max(self._dearest_call, money or 0.0)
+        if usage.counted and usage.tokens_in:
+            guess = estimate_prompt_tokens(call.request.messages)
+            self._prompt_ratio = max(self._prompt_ratio, 1.0, (usage.tokens_in - _FRAME) / max(guess, 1))
+            self._answer_ratio = max(self._answer_ratio, usage.tokens_out / max((longest or 1) * call.n, 1))
 
     @property
     def idle(self) -> bool:
         """Whether no call is in flight, so that nothing more will be freed."""
-        return self._reserved_tokens == 0
+        return self._n_open == 0
 
     def passed(self, left: int) -> BudgetError:
         """What to raise when the next call might pass the budget.
@@ -118,4 +175,4 @@ def parse_budget(text: str) -> Budget:
     money = _MONEY.match(text)
     if money:
         return Budget(money=float(money[1].replace("_", "")))
-    raise InputError(f"`{text}` is no budget", fix="Give money (`2.50`) or tokens (`200k tokens`)")
+    raise InputError(f"cannot read `{text}` as a budget", fix="Give money (`2.50`) or tokens (`200k tokens`)")

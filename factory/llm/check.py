@@ -1,22 +1,33 @@
-"""`factory engine check`: one of each kind of request, asked for real, and what this engine cannot do."""
+"""`factory engine check`: a few of each kind of request, asked for real, and what a run would lose with this engine."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from factory.errors import FactoryError
+from factory.llm.calls import Call
 from factory.llm.engines.base import Engine
-from factory.llm.estimate import longest, prompt_guess
-from factory.llm.gateway import ask
-from factory.llm.request import Answer, Ask, Failure, Message, Request
+from factory.llm.estimate import longest
+from factory.llm.faults import plain
+from factory.llm.gateway import Asker
+from factory.llm.request import Answer, Ask, Failure, Message, ParseFailure, Request, estimate_prompt_tokens
 from factory.warehouse.file import Warehouse
 
 PATIENCE_S = 10.0
-"""How long a check waits for a server that went away meanwhile."""
+"""How long a check waits for a server that went away, or that asks to come back later."""
+
+ANSWER_S = 120.0
+"""How long it waits for an answer."""
+
+OF_EACH = 3
+"""So many requests of each kind are asked, the longest and the shortest among them."""
+
+_MOST_SAMPLES = 4
 
 _JSON = {
     "type": "object",
@@ -24,56 +35,99 @@ _JSON = {
     "required": ["label", "sure"],
     "additionalProperties": False,
 }
+_THINKS = re.compile(r"(?i)<(?:think|thinking|reasoning|seed:think)>|\[THINK\]|◁think▷|<\|channel\|>analysis")
+
+Judge = Callable[[Request, str], None]
+"""Reads the text of an answer as a run would; raises `ParseFailure` where it cannot."""
 
 
-def check_engine(engine: Engine, requests: Sequence[Request] | Callable[[], Sequence[Request]]) -> dict[str, Any]:
-    """Ask one of each kind of request and look at the answers. Nothing is stored, and nobody is waited for as a run would.
+@dataclass(frozen=True)
+class Kind:
+    """Requests of one kind: the same prompt and form of answer.
+
+    Attributes:
+        name: For people.
+        calls: Which are asked.
+    """
+
+    name: str
+    calls: tuple[Call, ...]
+
+
+def check_engine(
+    engine: Engine, calls: Sequence[Call] | Callable[[], Sequence[Call]], judge: Judge | None = None
+) -> dict[str, Any]:
+    """Ask a few of each kind of request and look at the answers. Nothing is stored, and the waits are short.
 
     Args:
         engine: Whom to ask; afterwards its patience is that of a check.
-        requests: What a pipeline will ask, or what finds that out once the engine was reached; one is taken of each kind
+        calls: What a pipeline will ask, or what finds that out once the engine was reached; some are taken of each kind
             (prompt, form of output, logprobs). If empty, small requests of every kind are made up.
+        judge: Reads an answer as the run will; None looks at forms alone.
 
     Returns:
         `{"ok": bool, "checks": [{"kind": ..., "ok": bool, "detail": ...}]}`.
     """
-    engine.settings = engine.settings.model_copy(
-        update={"patience_s": min(engine.settings.patience_s, PATIENCE_S), "retries": min(engine.settings.retries, 1)}
-    )
+    settings = engine.settings
+    bounds: dict[str, Any] = {
+        "patience_s": min(settings.patience_s, PATIENCE_S),
+        "timeout_s": min(settings.timeout_s, ANSWER_S),
+        "retries": min(settings.retries, 1),
+        "missing": "stop",
+    }
+    engine.settings = settings.model_copy(update=bounds)
     context = _context(engine)
     checks = [] if context is None else [context]
     if context is not None and not context["ok"]:
         return {"ok": False, "checks": checks}
-    asked = requests() if callable(requests) else requests
-    chosen = _one_of_each(asked) if asked else made_up(engine)
+    asked = calls() if callable(calls) else calls
+    kinds = kinds_of(asked) if asked else made_up(engine)
     length = None if context is None else engine.context_length()
-    for kind, request, n in chosen:
-        checks.append(_fits(kind, request, engine, length) or _asked(kind, request, n, engine))
+    for kind in kinds:
+        checks.append(_fits(kind, engine, length) or _asked(kind, engine, judge if asked else None))
     return {"ok": all(check["ok"] for check in checks), "checks": checks}
 
 
-def made_up(engine: Engine) -> list[tuple[str, Request, int]]:
-    """Small requests of every kind, as `(kind, request, samples)`."""
+def made_up(engine: Engine) -> list[Kind]:
+    """Small requests of every kind."""
     messages: tuple[Message, ...] = ({"role": "user", "content": "Is water wet? Answer yes or no."},)
     sampling = {"temperature": 0.7, "max_tokens": 32} | engine.sampling
+    sampling = {name: value for name, value in sampling.items() if value is not None}
     text = Request(engine.model, messages, sampling, prompt="check")
-    return [
-        ("text", text, 1),
-        ("choice", replace(text, schema={"choice": ["yes", "no"]}), 1),
-        ("json", replace(text, schema={"json": _JSON}), 1),
-        ("regex", replace(text, schema={"regex": "(yes|no)"}), 1),
-        ("four samples", replace(text, sampling={**sampling, "temperature": 1.0}), 4),
-        ("logprobs", replace(text, sampling={**sampling, "logprobs": 2}), 1),
-    ]
+    forms = {
+        "text": (text, 1),
+        "choice": (replace(text, schema={"choice": ["yes", "no"]}), 1),
+        "json": (replace(text, schema={"json": _JSON}), 1),
+        "regex": (replace(text, schema={"regex": "(yes|no)"}), 1),
+        "four samples": (replace(text, sampling={**sampling, "temperature": 1.0}), 4),
+        "logprobs": (replace(text, sampling={**sampling, "logprobs": 2}), 1),
+    }
+    return [Kind(name, (Call(request, 0, n - 1),)) for name, (request, n) in forms.items()]
+
+
+def kinds_of(calls: Sequence[Call]) -> list[Kind]:
+    """The kinds of request among some, each with its longest, its shortest, and one between them."""
+    found: dict[tuple[str, str, bool], list[Call]] = {}
+    for call in calls:
+        request = call.request
+        form = next(iter(request.schema), "text") if request.schema else "text"
+        found.setdefault((request.prompt, form, bool(request.sampling.get("logprobs"))), []).append(call)
+    kinds = []
+    for (prompt, form, logprobs), every in found.items():
+        every.sort(key=lambda call: -estimate_prompt_tokens(call.request.messages))
+        chosen = dict.fromkeys([0, len(every) - 1, len(every) // 2][:OF_EACH])
+        few = tuple(replace(every[at], last=min(every[at].last, every[at].first + _MOST_SAMPLES - 1)) for at in chosen)
+        kinds.append(Kind(f"{prompt or 'request'} ({form}{', logprobs' if logprobs else ''})", few))
+    return kinds
 
 
 def problem_with(answer: Answer, request: Request) -> str | None:
     """Why an answer does not keep to its request's schema, or None if it does (or if there is none)."""
     schema: Mapping[str, Any] = request.schema or {}
     if "choice" in schema and answer.text not in schema["choice"]:
-        return f"{answer.text[:80]!r} is none of the choices"
+        return f"{plain(answer.text, most=80)!r} is not one of the choices"
     if "regex" in schema and re.fullmatch(schema["regex"], answer.text) is None:
-        return f"{answer.text[:80]!r} does not match {schema['regex']!r}"
+        return f"{plain(answer.text, most=80)!r} does not match {schema['regex']!r}"
     if "json" in schema:
         import jsonschema
 
@@ -81,28 +135,42 @@ def problem_with(answer: Answer, request: Request) -> str | None:
             # As the parsers read it: vLLM lets line breaks and other control characters stand in a string.
             jsonschema.validate(json.loads(answer.text, strict=False), schema["json"])
         except (json.JSONDecodeError, jsonschema.ValidationError) as error:
-            cut = " (cut off: a larger max_tokens may help)" if answer.finish_reason == "length" else ""
-            return f"not the JSON that the schema asks for{cut}: {str(error).splitlines()[0]}"
+            return f"not the JSON that the schema asks for: {plain(str(error).splitlines()[0])}"
     if request.sampling.get("logprobs") not in (None, False) and answer.logprobs is None:
         return "the answer has no logprobs"
     return None
 
 
+def loss_of(answer: Answer, request: Request, judge: Judge | None) -> str | None:
+    """Why a run would lose this answer, and what to do about it; None if it can use it."""
+    most = request.max_tokens
+    if answer.finish_reason == "length":
+        cut = f"cut off at max_tokens ({most or 'the context'})"
+        if answer.reasoning or _THINKS.search(answer.text):
+            return (
+                f"{cut} while the model was still reasoning: switch that off"
+                " (`extra_body: {chat_template_kwargs: {enable_thinking: false}}` for Qwen3 on vLLM and the like),"
+                " or give `sampling: {max_tokens: 4000}`"
+            )
+        return f"{cut}: {plain(answer.text, most=80)!r}. A model that reasons first needs that switched off, or more max_tokens"
+    if answer.finish_reason == "content_filter":
+        return f"refused by a content filter {plain(answer.text, most=80)!r}"
+    if not answer.text.strip():
+        if answer.reasoning:
+            return "empty: all that came is reasoning, apart from the answer"
+        return "empty"
+    form = problem_with(answer, request)
+    if form is not None:
+        return form
+    try:
+        if judge is not None:
+            judge(request, answer.text)
+    except ParseFailure as failure:
+        return f"unreadable ({failure.code}: {plain(failure.words, most=120)}): {plain(answer.text, most=80)!r}"
+    return None
+
+
 # ----------------------------------------------------------------------------------------------------------------------
-def _one_of_each(requests: Sequence[Request]) -> list[tuple[str, Request, int]]:
-    """One request of each prompt and form: the longest, which is the one that may not fit."""
-    found: dict[tuple[str, str, bool], Request] = {}
-    for request in requests:
-        form = next(iter(request.schema), "text") if request.schema else "text"
-        key = (request.prompt, form, bool(request.sampling.get("logprobs")))
-        if key not in found or prompt_guess(request.messages) > prompt_guess(found[key].messages):
-            found[key] = request
-    return [
-        (f"{prompt or 'request'} ({form}{', logprobs' if logprobs else ''})", request, 1)
-        for (prompt, form, logprobs), request in found.items()
-    ]
-
-
 def _context(engine: Engine) -> dict[str, Any] | None:
     try:
         length = engine.context_length()
@@ -111,43 +179,36 @@ def _context(engine: Engine) -> dict[str, Any] | None:
     return None if length is None else {"kind": "context", "ok": True, "detail": f"{length:,} tokens"}
 
 
-def _fits(kind: str, request: Request, engine: Engine, length: int | None) -> dict[str, Any] | None:
-    if length is None:
+def _fits(kind: Kind, engine: Engine, length: int | None) -> dict[str, Any] | None:
+    call = kind.calls[0]
+    tokens = None if length is None else engine.count_tokens(call.request.messages)
+    if length is None or tokens is None:
         return None
-    tokens = engine.count_tokens(request.messages)
-    if tokens is None:
-        return None
-    most = int(request.sampling.get("max_tokens") or 0)
+    most = engine.settings.answer_bound or call.request.max_tokens or 0
     if tokens + most <= length:
         return None
-    return {
-        "kind": kind,
-        "ok": False,
-        "detail": f"{tokens:,} tokens and an answer of {most:,} do not fit into {length:,}",
-    }
+    detail = f"{tokens:,} tokens and an answer of {most:,} do not fit into {length:,}"
+    return {"kind": kind.name, "ok": False, "detail": detail}
 
 
-def _asked(kind: str, request: Request, n: int, engine: Engine) -> dict[str, Any]:
+def _asked(kind: Kind, engine: Engine, judge: Judge | None) -> dict[str, Any]:
+    asks = [Ask(call.request, range(call.first, call.last + 1)) for call in kind.calls]
     try:
-        outcomes = ask(Warehouse.memory(), engine, [Ask(request, range(n))], stage="check")
+        outcomes = Asker(Warehouse.memory(), engine, "check").ask(asks)
     except FactoryError as error:
-        return {"kind": kind, "ok": False, "detail": str(error)}
-    for outcome in outcomes.values():
+        return {"kind": kind.name, "ok": False, "detail": str(error)}
+    requests = {call.request.key: call.request for call in kind.calls}
+    losses: Counter[str] = Counter()
+    for (key, _), outcome in outcomes.items():
         if isinstance(outcome, Failure):
-            return {"kind": kind, "ok": False, "detail": f"{outcome.reason}: {outcome.detail}"}
-        problem = problem_with(outcome, request)
-        if problem is not None:
-            return {"kind": kind, "ok": False, "detail": problem}
+            losses[f"no answer ({outcome.detail or outcome.reason})"] += 1
+        elif (loss := loss_of(outcome, requests[key], judge)) is not None:
+            losses[loss] += 1
+    if losses:
+        told = "; ".join(words for words, _ in losses.most_common(2))
+        share = "a run would lose these answers" if losses.total() == len(outcomes) else "a run would lose such answers"
+        detail = f"{losses.total()} of {len(outcomes)} answers cannot be used, and {share}: {told}"
+        return {"kind": kind.name, "ok": False, "detail": detail}
     tokens = sum(outcome.usage.tokens_out for outcome in outcomes.values() if isinstance(outcome, Answer))
-    return {
-        "kind": kind,
-        "ok": True,
-        "detail": f"{len(outcomes)} answer(s), {tokens} tokens of at most {n * longest_of(request)}",
-    }
-
-
-def longest_of(request: Request) -> int:
-    """Most tokens of one answer to a request."""
-    from factory.llm.engines.base import Call
-
-    return longest(Call(request, 0, 0))
+    most = sum(call.n * longest(call, engine.settings) for call in kind.calls)
+    return {"kind": kind.name, "ok": True, "detail": f"{len(outcomes)} answers, {tokens} tokens of at most {most}"}

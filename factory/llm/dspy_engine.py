@@ -12,6 +12,7 @@ replayed the next time. DSPy's `n` and `rollout_id` become sample numbers: candi
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from factory.errors import EngineError
+from factory.errors import EngineError, Unanswered
 from factory.llm.budget import Budget
 from factory.llm.engines.base import Engine
 from factory.llm.gateway import ask
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _GATHER_S = 0.005
 _LARGEST_SAMPLE = 2**31 - 1
+_SAMPLING = ("max_tokens", "temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty", "logprobs")
 
 
 @dataclass
@@ -139,19 +141,7 @@ class LedgerEngine:
         if request.tools:
             raise EngineError("a DSPy program with tools was asked", fix="Use tools outside of the factory")
         config = request.config
-        sampling: dict[str, Any] = {}
-        for name in (
-            "max_tokens",
-            "temperature",
-            "top_p",
-            "top_k",
-            "frequency_penalty",
-            "presence_penalty",
-            "logprobs",
-        ):
-            value = getattr(config, name)
-            if value is not None:
-                sampling[name] = value
+        sampling: dict[str, Any] = {name: value for name in _SAMPLING if (value := getattr(config, name)) is not None}
         if config.stop:
             sampling["stop"] = list(config.stop)
         sampling |= {name: value for name, value in (config.extensions or {}).items() if name not in {"seed", "n"}}
@@ -171,46 +161,34 @@ class LedgerEngine:
         with self._lock:
             self._queue.append(mine)
             lead, self._leading = not self._leading, True
-        while lead and not mine.future.done():
-            threading.Event().wait(_GATHER_S)
-            self._answer_all()
         if lead:
-            with self._lock:
-                self._leading = False
-                left = bool(self._queue)
-            if left:
-                self._pass_on()
+            time.sleep(_GATHER_S)
+            while self._answer_all():
+                pass
         return mine.future.result()
 
-    def _answer_all(self) -> None:
+    def _answer_all(self) -> bool:
+        """Ask for those who wait now. Returns whether there were any; if not, nobody leads any more."""
         with self._lock:
             batch, self._queue = self._queue, []
+            self._leading = bool(batch)
+        if not batch:
+            return False
         try:
             asks = [Ask(one.request, (one.sample,)) for one in batch]
             outcomes = ask(self.warehouse, self.engine, asks, stage=self.stage, budget=self.budget)
         except BaseException as error:
             for one in batch:
                 one.future.set_exception(error)
-            return
+            return True
         for one in batch:
             outcome = outcomes[(one.request.key, one.sample)]
             if isinstance(outcome, Failure):
-                one.future.set_exception(EngineError(f"the request has no answer ({outcome.reason}: {outcome.detail})"))
+                words = f"the request has no answer ({outcome.reason}: {outcome.detail})"
+                one.future.set_exception((EngineError if outcome.final else Unanswered)(words))
             else:
                 one.future.set_result(outcome)
-
-    def _pass_on(self) -> None:
-        """Somebody joined while the leader left: answer them too."""
-        with self._lock:
-            if self._leading or not self._queue:
-                return
-            self._leading = True
-        while True:
-            self._answer_all()
-            with self._lock:
-                if not self._queue:
-                    self._leading = False
-                    return
+        return True
 
     def _response(self, request: Any, answer: Answer) -> Any:
         from dspy.lm15 import Message as DspyMessage
@@ -255,7 +233,7 @@ def _lm_class() -> Any:
     """`dspy.LM` that tells its engine which rollout and how many candidates a call is about: DSPy drops both before it."""
     import dspy
 
-    class FactoryLM(dspy.LM):
+    class FactoryLM(dspy.LM):  # type: ignore[misc]
         def _turn(self, given: dict[str, Any]) -> _Turn:
             merged = {**self.kwargs, **given}
             return _Turn(int(merged.get("rollout_id") or 0), int(merged.get("n") or 1))

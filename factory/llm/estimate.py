@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from factory.llm.engines.base import Call, Engine
+from factory.llm.calls import Call
+from factory.llm.engines.base import Engine
 from factory.llm.prices import cost_of, price_of
-from factory.llm.request import Message, Usage, estimate_tokens
-from factory.llm.settings import Price
+from factory.llm.request import Usage, estimate_prompt_tokens, estimate_tokens
+from factory.llm.settings import EngineSettings, Price
 
 COUNT_AT_MOST = 512
 """Prompts that are really tokenised; beyond, an even sample of so many stands for all."""
@@ -39,10 +40,10 @@ def estimate(
     answers = sum(call.n for call in calls)
     low, high = (1.0 if end is None else end / max(answers, 1) for end in (least, most))
     tokens_out = [
-        low * sum(call.n * shortest(call) for call in calls),
-        high * sum(call.n * longest(call) for call in calls),
+        low * sum(call.n * shortest(call, engine.settings) for call in calls),
+        high * sum(call.n * longest(call, engine.settings) for call in calls),
     ]
-    seconds = _seconds(calls, engine.settings.concurrency, low, high)
+    seconds = _seconds(calls, engine.settings, low, high)
     price = price_of(engine.settings, engine.model.name) if calls else None
     return {
         "requests": len(calls),
@@ -64,7 +65,7 @@ def prompt_tokens(calls: Sequence[Call], count: Counter) -> tuple[int, bool]:
         calls: What is to be sent.
         count: Counts one prompt, or gives None where it cannot.
     """
-    guesses = [prompt_guess(call.request.messages) for call in calls]
+    guesses = [estimate_prompt_tokens(call.request.messages) for call in calls]
     total = sum(guesses)
     if not calls:
         return 0, True
@@ -80,24 +81,25 @@ def prompt_tokens(calls: Sequence[Call], count: Counter) -> tuple[int, bool]:
     return (known if step == 1 else round(total * known / max(guessed, 1))), True
 
 
-def prompt_guess(messages: Iterable[Message]) -> int:
-    """Tokens of a prompt where no tokenizer is at hand: those of its texts, and four for each message's frame."""
-    return sum(estimate_tokens(message["content"]) + 4 for message in messages)
+def answer_bound(call: Call, engine: Engine) -> int | None:
+    """The most tokens of one answer that a call can bring, or None if nothing bounds it."""
+    found = engine.settings.answer_bound or call.request.max_tokens
+    return found if found is not None else engine.context_length()
 
 
-def longest(call: Call) -> int:
-    """Most tokens of one answer: `max_tokens`, or the longest choice."""
-    most = int(call.request.sampling.get("max_tokens") or 1024)
+def longest(call: Call, settings: EngineSettings | None = None) -> int:
+    """Most tokens of one answer: what the request or the engine allows (1,024 if neither says), or the longest choice."""
+    most = (settings.answer_bound if settings is not None else None) or call.request.max_tokens or 1024
     choices = (call.request.schema or {}).get("choice")
     return min(most, max(estimate_tokens(choice) for choice in choices) + 2) if choices else most
 
 
-def shortest(call: Call) -> int:
+def shortest(call: Call, settings: EngineSettings | None = None) -> int:
     """Fewest tokens that an answer of its kind is likely to have."""
     choices = (call.request.schema or {}).get("choice")
     if choices:
         return min(estimate_tokens(choice) for choice in choices) + 1
-    return max(1, longest(call) // 10)
+    return max(1, longest(call, settings) // 10)
 
 
 def shared_tokens(calls: Sequence[Call]) -> int:
@@ -125,18 +127,18 @@ def _cost(
     return [low, high]
 
 
-def _seconds(calls: Sequence[Call], concurrency: int, low: float, high: float) -> list[float]:
+def _seconds(calls: Sequence[Call], settings: EngineSettings, low: float, high: float) -> list[float]:
     """From a fast server that bears all that we send at once, to a slow one that bears a quarter of it.
 
     Args:
         calls: A sample of what is sent.
-        concurrency: Most in flight.
+        settings: How many are in flight at most, and how long an answer may be.
         low: How many times as many are sent at least.
         high: And at most.
     """
-    fast = low * sum(_FAST_CALL_S + _FAST_TOKEN_S * shortest(call) for call in calls)
-    slow = high * sum(_SLOW_CALL_S + _SLOW_TOKEN_S * longest(call) for call in calls)
+    fast = low * sum(_FAST_CALL_S + _FAST_TOKEN_S * shortest(call, settings) for call in calls)
+    slow = high * sum(_SLOW_CALL_S + _SLOW_TOKEN_S * longest(call, settings) for call in calls)
     return [
-        fast / max(1.0, min(concurrency, low * len(calls))),
-        slow / max(1.0, min(concurrency / 4, high * len(calls))),
+        fast / max(1.0, min(settings.concurrency, low * len(calls))),
+        slow / max(1.0, min(settings.concurrency / 4, high * len(calls))),
     ]

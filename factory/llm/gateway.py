@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Generic, TypeVar
 
+from factory.errors import Unanswered
+from factory.llm.attempts import Attempts, Told
 from factory.llm.budget import Budget
-from factory.llm.engines.base import BulkEngine, Call, CallEngine, Engine
+from factory.llm.drive import in_a_loop, in_bulk
+from factory.llm.engines.base import BulkEngine, CallEngine, Engine
 from factory.llm.intake import Intake
 from factory.llm.ledger import Ledger
-from factory.llm.prices import price_of
-from factory.llm.request import Answer, AnswerKey, Ask, Failure, Outcomes, Request
+from factory.llm.prices import listed_price, price_of
+from factory.llm.request import Answer, AnswerKey, Ask, Failure, Outcomes, ParseFailure, Request
 from factory.result import Progress, no_progress
 from factory.warehouse.file import Warehouse
-
-if TYPE_CHECKING:
-    from factory.prompts import ParseFailure
+from factory.warehouse.tables import plans
 
 T = TypeVar("T")
 
@@ -56,6 +56,171 @@ class Parsed(Generic[T]):
     answer: Answer
 
 
+@dataclass
+class Asker:
+    """Whom a stage asks, where the answers are kept, and on whose account.
+
+    Attributes:
+        warehouse: Where answers are looked up and stored.
+        engine: Whom to ask.
+        stage: Stored with each request.
+        budget: Kept before it is passed.
+        progress: Called about once a second with samples done and in all.
+        notes: What a person should be told of the asking, once: a price that was taken from our table.
+    """
+
+    warehouse: Warehouse
+    engine: Engine
+    stage: str
+    budget: Budget | None = None
+    progress: Progress = no_progress
+    notes: list[str] = field(default_factory=list)
+
+    def ask(self, asks: Sequence[Ask]) -> Outcomes:
+        """Answers to all of these, asking for those alone that the warehouse does not have.
+
+        Args:
+            asks: Requests and their samples; repeated ones are asked once.
+
+        Returns:
+            For every `(request_key, sample_no)` its answer, or why there is none.
+
+        Raises:
+            Pending: A `batch` or `recorded` engine lacks answers.
+            BudgetError: The budget would be passed. What was answered is stored.
+            Unanswered: No server, a refused key, an empty balance, no such model. Likewise.
+        """
+        outcomes: Outcomes = {}
+        self.send(asks, told=outcomes.update, want_known=True)
+        return outcomes
+
+    def send(self, asks: Iterable[Ask], *, told: Told | None = None, want_known: bool = False) -> Sent:
+        """Like `ask`, for any number of requests: they are read as they are needed, and nothing is kept in memory.
+
+        Args:
+            asks: Requests and their samples, perhaps from a generator.
+            told: Called with outcomes as they come (in the dispatcher's thread).
+            want_known: Whether `told` also hears of answers that were there before.
+
+        Raises:
+            Pending, BudgetError, Unanswered: As `ask`.
+        """
+        told = told or _nobody
+        known: Callable[[Mapping[AnswerKey, Answer]], None] | None = told if want_known else None
+        rest = iter(asks)
+        first = next(rest, None)
+        if first is None:
+            return Sent(0, 0, 0)
+        engine, model = self.engine, first.request.model.name
+        price = price_of(engine.settings, model)
+        ledger = Ledger(
+            self.warehouse, stage=self.stage, engine=engine.name, price=price, free=engine.name == "recorded"
+        )
+        ledger.recover()
+        intake = Intake(chain((first,), rest), ledger, engine, known)
+        attempts = Attempts(ledger, engine, self.budget, told)
+        try:
+            if isinstance(engine, CallEngine):
+                in_a_loop(engine, intake, ledger, attempts, self.progress)
+            elif isinstance(engine, BulkEngine):
+                in_bulk(engine, intake, ledger, attempts, self.progress, self.stage)
+        finally:
+            ledger.close()
+            self._note_price(model, attempts.answered)
+        return Sent(intake.n_known, attempts.answered, attempts.failed)
+
+    def parsed(
+        self,
+        requests: Sequence[tuple[Request, int]],
+        parse: Callable[[Request, str], T],
+        *,
+        again: Callable[[Request, str, ParseFailure], Request] | None = None,
+        tries: int = 2,
+    ) -> list[Parsed[T] | Failure]:
+        """Ask, parse, and ask again with the error shown where an answer cannot be read.
+
+        Args:
+            requests: `(request, sample_no)`.
+            parse: From a request and the text of its answer to a value; raises `ParseFailure`.
+            again: Makes the request that shows the model its error; None never asks again.
+            tries: Most answers looked at for each, the first included.
+
+        Returns:
+            In the order of `requests`, each its value, or why there is none: `length` (the answer was cut off),
+            `content_refused`, the code of the last parse failure, or the engine's reason. What the model did is `final`.
+
+        Raises:
+            Pending, BudgetError, Unanswered: As `ask`.
+        """
+        found: list[Parsed[T] | Failure] = [Failure("not_asked")] * len(requests)
+        left = {at: request for at, (request, _) in enumerate(requests)}
+        for turn in range(max(tries, 1)):
+            if not left:
+                break
+            outcomes = self.ask([Ask(request, (requests[at][1],)) for at, request in left.items()])
+            following: dict[int, Request] = {}
+            for at, request in left.items():
+                sample = requests[at][1]
+                outcome = outcomes.get((request.key, sample), Failure("not_asked"))
+                outcome = outcome if isinstance(outcome, Failure) else _usable(outcome)
+                if isinstance(outcome, Failure):
+                    found[at] = outcome
+                    continue
+                try:
+                    found[at] = Parsed(parse(request, outcome.text), request.key, sample, outcome)
+                except ParseFailure as failure:
+                    found[at] = Failure(failure.code, failure.words, final=True)
+                    if again is not None and turn + 1 < tries:
+                        following[at] = again(request, outcome.text, failure)
+            left = following
+        return found
+
+    def need_all(self, found: Iterable[Parsed[T] | Failure]) -> None:
+        """End the run where requests have no answer that decides anything; call it after storing what is decided.
+
+        Raises:
+            Unanswered: Says how many, and why, in the server's words.
+        """
+        every = list(found)
+        waiting = Counter(_in_words(one) for one in every if isinstance(one, Failure) and not one.final)
+        if not waiting:
+            return
+        n = sum(waiting.values())
+        told = "; ".join(
+            words if n == count else f"{count} of them: {words}" for words, count in waiting.most_common(3)
+        )
+        raise Unanswered(
+            f"`{self.stage}`: {n} of {len(every)} requests have no answer ({told})",
+            fix="Every answer so far is stored, and these stay open: run again to ask them"
+            " (`engine: {missing: fail}` goes on without them for good)",
+        )
+
+    def _note_price(self, model: str, answered: int) -> None:
+        price = listed_price(self.engine.settings, model)
+        if price is None or not answered or self.engine.told_price:
+            return
+        self.engine.told_price = True
+        self.notes.append(
+            f"prices of {model} are from our table ({price.input:g} in, {price.output:g} out, {price.currency} per million"
+            " tokens); give `engine: {price: ...}` where they differ"
+        )
+
+
+def outcome_of(found: Parsed[T] | Failure, asked: Request, *, detail: str | None = None) -> plans.Outcome:
+    """What became of a slot: the one place that says what decides it.
+
+    Args:
+        found: From `Asker.parsed`.
+        asked: The slot's own request.
+        detail: What an answer said, to be stored with its slot.
+    """
+    if isinstance(found, Parsed):
+        return plans.Answered(found.request_key, found.sample_no, detail)
+    if found.final:
+        return plans.Dropped(found.reason, found.detail or None, asked.key, 0)
+    return plans.TryLater(found.reason, found.detail)
+
+
 def ask(
     warehouse: Warehouse,
     engine: Engine,
@@ -65,27 +230,8 @@ def ask(
     budget: Budget | None = None,
     progress: Progress = no_progress,
 ) -> Outcomes:
-    """Answers to all of these, asking for those alone that the warehouse does not have.
-
-    Args:
-        warehouse: Where answers are looked up and stored.
-        engine: Whom to ask.
-        asks: Requests and their samples; repeated ones are asked once.
-        stage: Stored with each request.
-        budget: Kept before it is passed.
-        progress: Called about once a second with samples done and in all.
-
-    Returns:
-        For every `(request_key, sample_no)` its answer, or why there is none.
-
-    Raises:
-        Pending: A `batch` or `recorded` engine lacks answers.
-        BudgetError: The budget would be passed. What was answered is stored.
-        EngineError: No server, a wrong key, no such model. Likewise.
-    """
-    outcomes: Outcomes = {}
-    send(warehouse, engine, asks, stage=stage, budget=budget, progress=progress, told=outcomes.update, want_known=True)
-    return outcomes
+    """See `Asker` and `Asker.ask`."""
+    return Asker(warehouse, engine, stage, budget, progress).ask(asks)
 
 
 def send(
@@ -96,240 +242,26 @@ def send(
     stage: str,
     budget: Budget | None = None,
     progress: Progress = no_progress,
-    told: Callable[[Mapping[AnswerKey, Answer | Failure]], None] | None = None,
+    told: Told | None = None,
     want_known: bool = False,
 ) -> Sent:
-    """Like `ask`, for any number of requests: they are read as they are needed, and nothing is kept in memory.
-
-    Args:
-        warehouse: Where answers are looked up and stored.
-        engine: Whom to ask.
-        asks: Requests and their samples, perhaps from a generator.
-        stage: Stored with each request.
-        budget: Kept before it is passed.
-        progress: Called about once a second.
-        told: Called with outcomes as they come (in the dispatcher's thread).
-        want_known: Whether `told` also hears of answers that were there before.
-
-    Raises:
-        Pending, BudgetError, EngineError: As `ask`.
-    """
-    counts = {"answered": 0, "failed": 0}
-    known_at_hand: Callable[[Mapping[AnswerKey, Answer]], None] | None = told if want_known else None
-
-    def tell(outcomes: Mapping[AnswerKey, Answer | Failure]) -> None:
-        for outcome in outcomes.values():
-            counts["answered" if isinstance(outcome, Answer) else "failed"] += 1
-        if told is not None:
-            told(outcomes)
-
-    first = list(_peek(asks))
-    if not first:
-        return Sent(0, 0, 0)
-    ledger = Ledger(
-        warehouse, stage=stage, engine=engine.name, price=price_of(engine.settings, first[0][0].request.model.name)
-    )
-    ledger.recover()
-    intake = Intake(first[0][1], ledger, engine, known_at_hand)
-    try:
-        if isinstance(engine, CallEngine):
-            _in_a_loop(engine, intake, ledger, tell, budget, progress)
-        elif isinstance(engine, BulkEngine):
-            _in_bulk(engine, intake, ledger, tell, budget, progress, stage)
-    finally:
-        ledger.close()
-    return Sent(intake.n_known, counts["answered"], counts["failed"])
-
-
-def ask_parsed(
-    warehouse: Warehouse,
-    engine: Engine,
-    requests: Sequence[tuple[Request, int]],
-    parse: Callable[[Request, str], T],
-    *,
-    again: Callable[[Request, str, ParseFailure], Request] | None = None,
-    tries: int = 2,
-    stage: str,
-    budget: Budget | None = None,
-    progress: Progress = no_progress,
-) -> list[Parsed[T] | Failure]:
-    """Ask, parse, and ask again with the error shown where an answer cannot be read.
-
-    Args:
-        warehouse: As for `ask`.
-        engine: As for `ask`.
-        requests: `(request, sample_no)`.
-        parse: From a request and the text of its answer to a value; raises `ParseFailure`.
-        again: Makes the request that shows the model its error; None never asks again.
-        tries: Most answers looked at for each, the first included.
-        stage: As for `ask`.
-        budget: As for `ask`.
-        progress: As for `ask`.
-
-    Returns:
-        In the order of `requests`, each its value, or why there is none: `length` (the answer was cut off),
-        `content_refused`, the code of the last parse failure, or the engine's reason.
-
-    Raises:
-        Pending, BudgetError, EngineError: As `ask`.
-    """
-    from factory.prompts import ParseFailure
-
-    found: list[Parsed[T] | Failure] = [Failure("not_asked")] * len(requests)
-    open_ones = {at: request for at, (request, _) in enumerate(requests)}
-    for turn in range(max(tries, 1)):
-        if not open_ones:
-            break
-        asks = [Ask(request, (requests[at][1],)) for at, request in open_ones.items()]
-        outcomes = ask(warehouse, engine, asks, stage=stage, budget=budget, progress=progress)
-        following: dict[int, Request] = {}
-        for at, request in open_ones.items():
-            outcome = outcomes[(request.key, requests[at][1])]
-            unusable = outcome if isinstance(outcome, Failure) else _unusable(outcome)
-            if unusable is not None or isinstance(outcome, Failure):
-                found[at] = unusable or Failure("not_asked")
-                continue
-            try:
-                found[at] = Parsed(parse(request, outcome.text), request.key, requests[at][1], outcome)
-            except ParseFailure as failure:
-                found[at] = Failure(failure.code, failure.words)
-                if again is not None and turn + 1 < tries:
-                    following[at] = again(request, outcome.text, failure)
-        open_ones = following
-    return found
-
-
-def _unusable(answer: Answer) -> Failure | None:
-    """Answers that are outcomes of their own, never parsed as if whole."""
-    if answer.finish_reason == "length":
-        return Failure("length", f"the answer was cut off after {answer.usage.tokens_out} tokens")
-    if answer.finish_reason == "content_filter":
-        return Failure("content_refused", answer.text[:200])
-    return None
+    """See `Asker` and `Asker.send`."""
+    return Asker(warehouse, engine, stage, budget, progress).send(asks, told=told, want_known=want_known)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-def _peek(asks: Iterable[Ask]) -> Iterable[tuple[Ask, Iterable[Ask]]]:
-    """The first ask, and all of them."""
-    from itertools import chain
-
-    rest = iter(asks)
-    for first in rest:
-        yield first, chain((first,), rest)
-        return
+def _nobody(_: Mapping[AnswerKey, Answer | Failure]) -> None:
+    """Nobody wants to hear."""
 
 
-def _in_a_loop(
-    engine: CallEngine,
-    intake: Intake,
-    ledger: Ledger,
-    told: Callable[[Mapping[AnswerKey, Answer | Failure]], None],
-    budget: Budget | None,
-    progress: Progress,
-) -> None:
-    """Dispatch in an event loop; in a thread of its own where this one has a loop already (a notebook)."""
-    # Everything known is not worth a loop: look at the first chunk before one is started.
-    first = intake.next()
-    if not first and intake.exhausted:
-        return
-
-    async def go() -> None:
-        from factory.llm.dispatch import Dispatcher, Work
-
-        dispatcher = Dispatcher(engine, intake, ledger, told=told, budget=budget, progress=progress)
-        dispatcher.ready.extend(Work(call) for call in first)
-        await dispatcher.run()
-
-    def run_loop() -> None:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(go())
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        run_loop()
-        return
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            run_loop()
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=run, name="factory-dispatch")
-    thread.start()
-    thread.join()
-    if raised:
-        raise raised[0]
+def _usable(answer: Answer) -> Answer | Failure:
+    """The answer, unless it is an outcome of its own that is never parsed as if whole."""
+    if answer.finish_reason == "length":
+        return Failure("length", f"the answer was cut off after {answer.usage.tokens_out} tokens", final=True)
+    if answer.finish_reason == "content_filter":
+        return Failure("content_refused", answer.text[:200], final=True)
+    return answer
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's event loop where it is installed (some less CPU for each call), else asyncio's own."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
-
-
-def _in_bulk(
-    engine: BulkEngine,
-    intake: Intake,
-    ledger: Ledger,
-    told: Callable[[Mapping[AnswerKey, Answer | Failure]], None],
-    budget: Budget | None,
-    progress: Progress,
-    stage: str,
-) -> None:
-    """Let an engine pull calls and store its replies as they come."""
-    from factory.llm.dispatch import pause_after
-
-    numbers: dict[str, tuple[int, tuple[float, int] | None]] = {}
-    missing: list[Call] = []
-    passed = False
-
-    def calls() -> Iterable[Call]:
-        nonlocal passed
-        while not intake.exhausted:
-            for call in intake.next():
-                reserved = None
-                if budget is not None and (reserved := budget.reserve(call, ledger.price)) is None:
-                    passed = True
-                    return
-                numbers[call.custom_id] = (ledger.started(call), reserved)
-                yield call
-
-    done, stored_at, pause = 0, time.monotonic(), pause_after(0.0)
-    try:
-        for call, reply in engine.answer(calls()):
-            number, reserved = numbers.pop(call.custom_id)
-            fault = reply.fault
-            if fault is not None and fault.kind == "missing":
-                missing.append(call)
-            answers = {}
-            if reply.answers or fault is None or fault.kind != "missing":
-                outcome = "answered" if fault is None or fault.kind == "missing" else "failed"
-                answers = ledger.add(number, call, reply, outcome, in_flight=len(numbers) + 1)
-                done += len(answers)
-                told(answers)
-            else:
-                ledger.journal.stored([number])
-            if budget is not None and reserved is not None:
-                budget.settle(reserved, call, answers.values())
-            if fault is not None and fault.kind != "missing":
-                left = [sample for sample in range(call.first, call.last + 1) if sample not in reply.answers]
-                told({(call.request.key, sample): Failure(fault.reason, fault.detail) for sample in left})
-            if (began := time.monotonic()) - stored_at >= pause:
-                ledger.flush()
-                progress(done, 0 if not intake.exhausted else intake.n_calls, "answers")
-                stored_at = time.monotonic()
-                pause = pause_after(stored_at - began)
-    finally:
-        ledger.flush()
-    if passed and budget is not None:
-        raise budget.passed(1)
-    if missing:
-        ledger.store_wanted(missing)
-        raise engine.pending(missing, stage)
-    progress(done, done, "answers")
+def _in_words(failure: Failure) -> str:
+    return failure.detail or failure.reason.replace("_", " ")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 
-from factory.llm.engines.base import Call, Engine, calls_of
+from factory.llm.calls import Call, calls_of
+from factory.llm.engines.base import Engine
 from factory.llm.ledger import Ledger
 from factory.llm.request import Answer, AnswerKey, Ask
 
@@ -59,6 +60,7 @@ class Intake:
         chunk, self._chunk = self._chunk, []
         if not chunk:
             return []
+        self._engine.arrived([ask.request for ask in chunk], self._ledger)
         found = self._ledger.missing(chunk, want_answers=self._known is not None)
         self.n_known += found.n_known
         if self._known is not None and found.known:

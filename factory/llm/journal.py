@@ -7,7 +7,7 @@ process that writes it; one without a lock was left by a process that was killed
 
 from __future__ import annotations
 
-import fcntl
+import glob
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ _REWRITE_BYTES = 16 << 20
 
 
 @dataclass
-class Left:
+class Recovered:
     """What a journal tells of a process that is gone.
 
     Attributes:
@@ -98,26 +98,27 @@ class Journal:
         if self._open:
             self._rewrite()
         else:
-            self._path.unlink(missing_ok=True)
+            _remove(self._path, self._file)
+            self._file = None
         if self._file is not None:
             os.close(self._file)
         self._file, self._path = None, None
 
-    def left_over(self) -> Mapping[Path, Left]:
+    def left_over(self) -> Mapping[Path, Recovered]:
         """What journals tell whose process is gone."""
-        found: dict[Path, Left] = {}
+        found: dict[Path, Recovered] = {}
         if self._stem is None:
             return found
-        for path in sorted(self._stem.parent.glob(f"{self._stem.name}-*")):
+        for path in journals(self._stem):
             if path == self._path:
                 continue
             try:
-                file = os.open(path, os.O_RDONLY)
+                file = os.open(path, os.O_RDWR)
             except OSError:
                 continue
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                found[path] = _read(path.read_bytes())
+                if _locked(file):
+                    found[path] = _read(_content(file))
             except OSError:
                 continue
             finally:
@@ -135,11 +136,11 @@ class Journal:
         while True:
             path = self._stem.with_name(f"{self._stem.name}-{os.getpid()}-{number}")
             try:
-                self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o644)
+                self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o600)
                 break
             except FileExistsError:
                 number += 1
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _locked(self._file)
         self._path, self._size = path, 0
 
     def _rewrite(self) -> None:
@@ -153,13 +154,53 @@ class Journal:
         os.write(self._file, lines)
         self._size = len(lines)
         if old_path is not None:
-            old_path.unlink(missing_ok=True)
-        os.close(old)
+            _remove(old_path, old)
 
 
-def _read(content: bytes) -> Left:
+def journals(stem: Path) -> list[Path]:
+    """The journals beside a warehouse, of processes alive and gone: `stem` is its path with the suffix `.inflight`."""
+    return sorted(stem.parent.glob(f"{glob.escape(stem.name)}-*"))
+
+
+def _remove(path: Path, file: int) -> None:
+    """Remove a journal of our own and close it, in this order where that can be done: nobody finds it without its lock."""
+    try:
+        path.unlink(missing_ok=True)
+        os.close(file)
+    except PermissionError:  # Windows removes no file that is open
+        os.close(file)
+        path.unlink(missing_ok=True)
+
+
+def _content(file: int) -> bytes:
+    parts = []
+    while part := os.read(file, 1 << 20):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _locked(file: int) -> bool:
+    """Take the lock of an open file without waiting. False if another process has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        try:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _read(content: bytes) -> Recovered:
     """Every whole line; what a kill cut off is left out."""
-    left, sent = Left(), dict[int, Line]()
+    left, sent = Recovered(), dict[int, Line]()
     for line in content.split(b"\n"):
         if not line.startswith(b"["):
             if (call := _parse(line)) is not None:

@@ -7,15 +7,16 @@ A kill loses no answer. What had come and was not stored yet is stored from the 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from factory.llm import rows
-from factory.llm.engines.base import Call, Reply, runs
-from factory.llm.journal import Journal, Left
+from factory.llm.calls import Call, Reply, runs
+from factory.llm.journal import Journal, Recovered
 from factory.llm.prices import cost_of
 from factory.llm.request import Answer, AnswerKey, Ask, Request
+from factory.llm.rows import Bill
 from factory.llm.settings import Price
 from factory.warehouse.file import Warehouse
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 STORE_MB = 256
 """What DuckDB may take while a small batch is stored. Without a limit its checkpoints, which now and then merge the blocks of
 older rows, keep all that they read and write: 550 MB at 600,000 requests of a kilobyte."""
+
+
+WENT_AWAY = "server_went_away"
+"""The reason of attempts that a server was at work on when it went away."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,18 @@ class Missing:
 
 @dataclass
 class Batch:
-    """What one transaction writes: rows of the three tables."""
+    """What one transaction writes: rows of the three tables.
+
+    Attributes:
+        lines: Numbers of the attempts that were read from files.
+        went_away: Numbers of the attempts, stored or not, that a server was at work on when it went away.
+    """
 
     attempts: list[rows.Row] = field(default_factory=list)
     answers: list[rows.Row] = field(default_factory=list)
     requests: dict[str, rows.Row] = field(default_factory=dict)
+    lines: set[int] = field(default_factory=set)
+    went_away: list[int] = field(default_factory=list)
 
 
 class Ledger:
@@ -59,10 +71,13 @@ class Ledger:
         stage: Stored with each new request.
         engine: The engine's name, stored with each attempt.
         price: For the cost of each answer; None stores no cost.
+        free: Whether nothing is paid for what the engine gives.
     """
 
-    def __init__(self, warehouse: Warehouse, *, stage: str, engine: str, price: Price | None = None) -> None:
-        self.warehouse, self.stage, self.engine, self.price = warehouse, stage, engine, price
+    def __init__(
+        self, warehouse: Warehouse, *, stage: str, engine: str, price: Price | None = None, free: bool = False
+    ) -> None:
+        self.warehouse, self.stage, self.engine, self.price, self.free = warehouse, stage, engine, price, free
         self.journal = Journal.beside(warehouse.path)
         self._batch = Batch()
         self._last_number = 0
@@ -70,6 +85,7 @@ class Ledger:
         self._counts: tuple[int, int] | None = None
         self._alone = True
         self._in_parts: set[bytes] = set()
+        self._any_exits: bool | None = None
         self._looked_up: set[bytes] = set()
 
     # Before sending --------------------------------------------------------------------------------------------------
@@ -88,18 +104,15 @@ class Ledger:
         self.journal.forget(left)
         return unknown
 
-    def _store_left(self, left: Left) -> int:
+    def _store_left(self, left: Recovered) -> int:
         """Store what one journal tells, less what is stored. Returns how many calls were in flight."""
         numbers = [line[0] for line in left.in_flight] + [row[0] for row in left.attempts]
         if not numbers:
             return 0
-        batch = Batch([tuple(row) for row in left.attempts], [tuple(row) for row in left.answers])
+        batch = Batch([rows.as_attempt(row) for row in left.attempts], [tuple(row) for row in left.answers])
         batch.requests = {row[0]: tuple(row) for row in left.requests}
         with self.warehouse.lease(memory=_memory_for(batch)) as db:
-            stored = db.execute(
-                "SELECT attempt_no FROM attempts WHERE attempt_no IN (SELECT unnest(?::BIGINT[]))", [numbers]
-            ).fetchall()
-            known = {number for (number,) in stored}
+            known = _stored_attempts(db, numbers)
             rows.write_new_requests(db, batch.requests)
             rows.write_new_answers(db, batch.answers)
             lost = [rows.unknown_row(*line) for line in left.in_flight if line[0] not in known]
@@ -152,6 +165,20 @@ class Ledger:
         self._looked_up |= asked
         return Missing(missing, known, n_known)
 
+    def exits(self, keys: Collection[str]) -> dict[str, int]:
+        """How often the server went away while it worked on these requests, by key; those on which it never did are left out."""
+        if self._any_exits is None:
+            sql = "SELECT count(*) FROM attempts WHERE reason = ?"
+            self._any_exits = bool(self.warehouse.scalar(sql, [WENT_AWAY]))
+        if not self._any_exits:
+            return {}
+        found = self.warehouse.query(
+            "SELECT request_key, count(*) FROM attempts WHERE reason = ? AND request_key IN (SELECT unnest(?::VARCHAR[]))"
+            " GROUP BY request_key",
+            [WENT_AWAY, list(keys)],
+        )
+        return {key: int(n) for key, n in found}
+
     # While sending ---------------------------------------------------------------------------------------------------
     def started(self, call: Call) -> int:
         """Note in the journal that a call goes out now.
@@ -165,19 +192,20 @@ class Ledger:
         return number
 
     def add(
-        self, number: int, call: Call, reply: Reply, outcome: str, *, in_flight: int = 1
-    ) -> dict[AnswerKey, Answer]:
+        self, number: int, call: Call, reply: Reply, outcome: str, *, in_flight: int = 1, from_file: bool = False
+    ) -> tuple[dict[AnswerKey, Answer], Bill]:
         """Take a reply into the next batch to be stored.
 
         Args:
-            number: From `started`.
+            number: From `started`; of a reply out of a file, the number that its line has always.
             call: What was sent.
             reply: What came.
-            outcome: `answered`, `retried` or `failed`.
+            outcome: `answered`, `partial`, `retried` or `failed`.
             in_flight: Calls in flight meanwhile; the hours of a GPU are shared among them.
+            from_file: Whether it was read from a file, and so may be stored already.
 
         Returns:
-            The answers, with their cost.
+            The answers, with their cost, and what all of it cost.
         """
         key, price, batch = call.request.key, self.price, self._batch
         answers = dict(reply.answers)
@@ -186,16 +214,26 @@ class Ledger:
             answers = {n: replace(a, cost=cost_of(price, a.usage, a.latency_ms, share)) for n, a in answers.items()}
             reply = replace(reply, answers=answers)
         said = [rows.answer_row(key, sample, answer) for sample, answer in answers.items()]
-        attempt = rows.attempt_row(number, call, reply, outcome, self.engine, price)
+        bill = rows.bill_of(reply, price, free=self.free)
+        started_us = time.time_ns() // 1000 if from_file else number // 1000
+        attempt = rows.attempt_row(number, call, reply, outcome, self.engine, bill, started_us=started_us)
         request = None if key in batch.requests else rows.request_row(call.request, self.stage)
-        self.journal.came(number, attempt, said, request)
+        if from_file:
+            batch.lines.add(number)
+            self._alone = False
+        else:
+            self.journal.came(number, attempt, said, request)
         batch.answers += said
         batch.attempts.append(attempt)
         if request is not None:
             batch.requests[key] = request
-        if outcome == "retried":
+        if outcome != "answered":
             self._in_parts.add(_short(key))
-        return {(key, sample): answer for sample, answer in answers.items()}
+        return {(key, sample): answer for sample, answer in answers.items()}, bill
+
+    def went_away(self, numbers: Iterable[int]) -> None:
+        """A server went away while it worked on these attempts: the next `store` says so of them."""
+        self._batch.went_away += numbers
 
     @property
     def unstored(self) -> int:
@@ -212,7 +250,7 @@ class Ledger:
 
         Once another process has written beside us, requests and answers that it stored since we looked are left out.
         """
-        if not batch.attempts:
+        if not batch.attempts and not batch.went_away:
             return
         with self.warehouse.lease(memory=_memory_for(batch)) as db:
             counts = _counts(db)
@@ -224,7 +262,11 @@ class Ledger:
                 rows.write(db, "answers", batch.answers)
             else:
                 rows.write_new_answers(db, batch.answers)
-            rows.write(db, "attempts", batch.attempts)
+            known = _stored_attempts(db, batch.lines)
+            rows.write(db, "attempts", [row for row in batch.attempts if row[0] not in known])
+            if batch.went_away:
+                sql = "UPDATE attempts SET reason = ? WHERE attempt_no IN (SELECT unnest(?::BIGINT[]))"
+                db.execute(sql, [WENT_AWAY, batch.went_away])
             after = _counts(db)
         self._counts = after
 
@@ -257,6 +299,14 @@ def _counts(db: duckdb.DuckDBPyConnection) -> tuple[int, int]:
         "SELECT (SELECT count(*) FROM requests), (SELECT count(*) FROM answers)"
     ).fetchall()
     return requests, answers
+
+
+def _stored_attempts(db: duckdb.DuckDBPyConnection, numbers: Collection[int]) -> set[int]:
+    """Which of these attempts are stored."""
+    if not numbers:
+        return set()
+    sql = "SELECT attempt_no FROM attempts WHERE attempt_no IN (SELECT unnest(?::BIGINT[]))"
+    return {number for (number,) in db.execute(sql, [list(numbers)]).fetchall()}
 
 
 def _memory_for(batch: Batch) -> str:

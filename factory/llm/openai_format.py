@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from factory.llm.engines.base import Call, Fault, Reply
-from factory.llm.request import Answer, FinishReason, Usage, estimate_tokens
+from factory.llm.calls import Call, Fault, Reply
+from factory.llm.faults import error_in, fault_of, read_error
+from factory.llm.request import Answer, FinishReason, Usage, estimate_prompt_tokens, estimate_tokens
 from factory.llm.settings import EngineSettings
 
-_FINISH: dict[Any, FinishReason] = {
-    "stop": "stop",
-    "length": "length",
-    "content_filter": "content_filter",
-    "tool_calls": "tool_calls",
-    "abort": "error",
-    "error": "error",
+_FINISH: dict[str, FinishReason] = {
+    **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence"), "stop"),
+    **dict.fromkeys(("length", "max_tokens", "model_length", "max_length"), "length"),
+    **dict.fromkeys(("content_filter", "safety", "recitation", "blocklist", "prohibited_content"), "content_filter"),
+    **dict.fromkeys(("tool_calls", "tool_use", "function_call"), "tool_calls"),
+    **dict.fromkeys(("abort", "error"), "error"),
 }
+
+_MOST_TOKENS = 2**31 - 1
+_UNBOUNDED = 32_768
+"""Tokens of an answer to a request that sets no bound, for the bound on its characters."""
+
+_CHARACTERS_PER_TOKEN = 32
+"""No text of a model that keeps to `max_tokens` is longer than this: a longer one is cut, and counts as cut off."""
 
 
 class Unsupported(ValueError):
@@ -47,6 +55,8 @@ def body_of(call: Call, settings: EngineSettings) -> dict[str, Any]:
         body["n"] = call.n
     if settings.seed is not None:
         body["seed"] = settings.seed + call.first
+    if settings.max_tokens_field != "max_tokens" and "max_tokens" in body:
+        body[settings.max_tokens_field] = body.pop("max_tokens")
     if request.schema is not None:
         body |= _structured(request.schema, settings.structured_style)
     return body | settings.extra_body
@@ -64,7 +74,9 @@ def _structured(schema: Mapping[str, Any], style: str) -> dict[str, Any]:
     return {"structured_outputs": {kind: schema[kind]}}
 
 
-def reply_of(call: Call, body: Any, *, origin: str, latency_ms: float | None = None, status: int = 200) -> Reply:
+def reply_of(
+    call: Call, body: Any, *, origin: str, latency_ms: float | None = None, status: int = 200, key: str | None = None
+) -> Reply:
     """The answers in a response body: choices in any order, each index once; what is missing or broken is a fault.
 
     Args:
@@ -73,57 +85,92 @@ def reply_of(call: Call, body: Any, *, origin: str, latency_ms: float | None = N
         origin: Engine name, for the answers.
         latency_ms: From sending to the last byte.
         status: The HTTP status.
+        key: The key that was sent, to be masked in a server's words.
     """
+    error = error_in(body)
+    if error is not None:
+        fault = fault_of(read_error(error, key=key), status)
+        told = _usage_of(body.get("usage"))
+        return Reply({}, replace(fault, usage=told or Usage(0, 0)), latency_ms, status)
     choices = body.get("choices") if isinstance(body, Mapping) else None
     if not isinstance(choices, list):
-        return Reply({}, Fault("malformed", "no_choices", "the reply holds no `choices`", status), latency_ms, status)
-    texts: dict[int, tuple[str, FinishReason, str | None, Any]] = {}
+        fault = Fault("malformed", "no_choices", "the reply holds no `choices`", status)
+        return Reply({}, fault, latency_ms, status)
+    told = _usage_of(body.get("usage"))
+    texts: dict[int, _Choice] = {}
+    errors: list[Any] = []
     for choice in choices:
-        read = _choice(choice, call.n)
+        if isinstance(choice, Mapping) and choice.get("error"):
+            errors.append(choice)
+            continue
+        read = _choice(choice, call, wrote=told is not None and told.tokens_out > 0)
         if read is not None:
             texts.setdefault(call.first + read[0], read[1])
-    usages = _split_usage(call, body.get("usage"), {sample: said[0] for sample, said in texts.items()})
+    usages = _split_usage(call, told, {sample: said[0] for sample, said in texts.items()})
     answers = {
         sample: Answer(text, finish, reasoning, usages[sample], None, latency_ms, logprobs, origin)
         for sample, (text, finish, reasoning, logprobs) in sorted(texts.items())
     }
-    fault = None
+    missing = None
     if len(answers) < call.n:
-        reason = "empty_choices" if not answers else "missing_choices"
-        spent = usages[min(answers)] if answers else _usage_of(body.get("usage"))
-        fault = Fault(
-            "malformed",
-            reason,
-            f"{len(answers)} of {call.n} choices came",
-            status,
-            tokens_in=0 if answers or spent is None else spent.tokens_in,
-            tokens_out=0 if answers or spent is None else spent.tokens_out,
-        )
-    return Reply(answers, fault, latency_ms, status)
+        came = "no answer came" if not answers else f"{len(answers)} answers of {call.n} came"
+        missing = Fault("malformed", "missing_choices" if answers else "empty_choices", came, status)
+        if errors:
+            missing = fault_of(read_error(errors[0], key=key), status)
+        if not answers:  # what came with answers is counted with them
+            missing = replace(missing, usage=told or Usage(estimate_prompt_tokens(call.request.messages), 0, 0, False))
+    return Reply(answers, missing, latency_ms, status)
 
 
-def _choice(choice: Any, n: int) -> tuple[int, tuple[str, FinishReason, str | None, Any]] | None:
+_Choice = tuple[str, FinishReason, str | None, Any]
+"""Text, finish reason, reasoning, logprobs."""
+
+
+def _choice(choice: Any, call: Call, *, wrote: bool) -> tuple[int, _Choice] | None:
+    """The index of a choice and what it says; None if it says nothing that is an answer.
+
+    No content is an empty answer if the model wrote tokens for it, and none at all otherwise.
+    """
     if not isinstance(choice, Mapping):
         return None
-    message = choice.get("message")
-    index = choice.get("index", 0)
-    if not isinstance(message, Mapping) or not isinstance(index, int) or not 0 <= index < n:
+    message, index = choice.get("message"), choice.get("index", 0)
+    if not isinstance(message, Mapping) or not isinstance(index, int) or not 0 <= index < call.n:
         return None
-    text = message.get("content")
-    reasoning = message.get("reasoning") or message.get("reasoning_content")
-    finish = _FINISH.get(choice.get("finish_reason"), "unknown")
+    finish = _FINISH.get(str(choice.get("finish_reason")).lower(), "unknown")
     if finish == "error":
         return None
+    text, thought = _parts(message.get("content"))
+    reasoning = thought or message.get("reasoning") or message.get("reasoning_content")
+    reasoning = clean(reasoning) if isinstance(reasoning, str) else None
     if text is None:
         refusal = message.get("refusal")
-        if isinstance(refusal, str):
+        if isinstance(refusal, str) and refusal:
             text, finish = refusal, "content_filter"
-        elif reasoning is None and finish != "content_filter":
+        elif reasoning is None and not wrote and finish not in {"content_filter", "tool_calls", "length"}:
             return None
-    if not isinstance(text, str | None):
-        return None
-    logprobs = choice.get("logprobs")
-    return index, (clean(text or ""), finish, clean(reasoning) if isinstance(reasoning, str) else None, logprobs)
+    text, most = clean(text or ""), 1000 + _CHARACTERS_PER_TOKEN * (call.request.max_tokens or _UNBOUNDED)
+    if len(text) > most:
+        text, finish = text[:most], "length"
+    return index, (text, finish, None if reasoning is None else reasoning[: 8 * most], choice.get("logprobs"))
+
+
+def _parts(content: Any) -> tuple[str | None, str | None]:
+    """The text of a message and the thoughts in it; the content may be a list of parts."""
+    if not isinstance(content, list):
+        return (content, None) if isinstance(content, str) else (None, None)
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for part in content:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, Mapping):
+            kind = str(part.get("type", "text"))
+            if kind in {"thinking", "reasoning"}:
+                said = part.get("thinking") or part.get("reasoning") or part.get("text")
+                thoughts.append(said if isinstance(said, str) else _parts(said)[0] or "")
+            elif isinstance(part.get("text"), str):
+                texts.append(part["text"])
+    return "".join(texts) if texts else None, "\n".join(thoughts) or None
 
 
 def clean(text: str) -> str:
@@ -136,27 +183,31 @@ def clean(text: str) -> str:
 
 
 def _usage_of(usage: Any) -> Usage | None:
+    """What the server counted. None where it counted nothing, or what cannot be: no prompt has 0 tokens."""
     if not isinstance(usage, Mapping):
         return None
     try:
         tokens_in, tokens_out = int(usage["prompt_tokens"]), int(usage.get("completion_tokens") or 0)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    if not (0 < tokens_in <= _MOST_TOKENS and 0 <= tokens_out <= _MOST_TOKENS):
         return None
     details = usage.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, Mapping) else 0
-    return Usage(tokens_in, tokens_out, cached if isinstance(cached, int) else 0, True)
+    cached = cached if isinstance(cached, int) and 0 <= cached <= tokens_in else 0
+    return Usage(tokens_in, tokens_out, cached, True)
 
 
-def _split_usage(call: Call, usage: Any, texts: Mapping[int, str]) -> dict[int, Usage]:
+def _split_usage(call: Call, told: Usage | None, texts: Mapping[int, str]) -> dict[int, Usage]:
     """Tokens per sample: the prompt is counted with the first, the answer's tokens by length, so that sums stay exact."""
-    told = _usage_of(usage)
-    if told is None:
-        tokens_in = sum(estimate_tokens(message["content"]) + 4 for message in call.request.messages)
+    samples = sorted(texts)
+    if told is None or (not told.tokens_out and any(texts.values())):
+        tokens_in = estimate_prompt_tokens(call.request.messages) if told is None else told.tokens_in
         return {
-            sample: Usage(tokens_in if at == 0 else 0, estimate_tokens(text), 0, False)
-            for at, (sample, text) in enumerate(sorted(texts.items()))
+            sample: Usage(tokens_in if at == 0 else 0, estimate_tokens(texts[sample]), 0, False)
+            for at, sample in enumerate(samples)
         }
-    weights = [len(texts[sample]) + 1 for sample in sorted(texts)]
+    weights = [len(texts[sample]) + 1 for sample in samples]
     shares, left, weight_left = [], told.tokens_out, sum(weights)
     for weight in weights:
         share = round(left * weight / weight_left) if weight_left else 0
@@ -164,5 +215,5 @@ def _split_usage(call: Call, usage: Any, texts: Mapping[int, str]) -> dict[int, 
         left, weight_left = left - share, weight_left - weight
     return {
         sample: Usage(told.tokens_in if at == 0 else 0, shares[at], told.tokens_cached if at == 0 else 0, True)
-        for at, sample in enumerate(sorted(texts))
+        for at, sample in enumerate(samples)
     }

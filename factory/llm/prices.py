@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fnmatch
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,10 +11,13 @@ import yaml
 from factory.llm.request import Usage
 from factory.llm.settings import EngineSettings, Price
 
+_DATED = r"(?:openai/)?{name}(?:-(?:\d{{4}}-\d{{2}}-\d{{2}}|\d{{8}}|latest))?"
+"""The name itself, or a dated version of it; `gpt-5-pro` is another model than `gpt-5`."""
+
 
 @lru_cache(maxsize=1)
 def price_table() -> tuple[tuple[str, Price], ...]:
-    """The shipped table: patterns of model names (as in a shell) and prices, the first match counts."""
+    """The shipped table: names of models and their prices."""
     text = (Path(__file__).parent / "prices.yaml").read_text(encoding="utf-8")
     return tuple((row.pop("model"), Price(**row)) for row in yaml.safe_load(text)["prices"])
 
@@ -26,12 +29,15 @@ def price_of(settings: EngineSettings, model: str) -> Price | None:
         settings: The engine's.
         model: The model's name.
     """
-    if settings.price is not None:
-        return settings.price
-    if settings.kind in {"recorded", "transformers"}:
+    return settings.price or listed_price(settings, model)
+
+
+def listed_price(settings: EngineSettings, model: str) -> Price | None:
+    """The price that the table has for an engine's model, where its settings have none."""
+    if settings.price is not None or settings.kind != "server":
         return None
-    for pattern, price in price_table():
-        if fnmatch.fnmatchcase(model.lower(), pattern.lower()):
+    for name, price in price_table():
+        if re.fullmatch(_DATED.format(name=re.escape(name)), model.lower()):
             return price
     return None
 

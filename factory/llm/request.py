@@ -8,7 +8,7 @@ golden tests.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, Literal, TypedDict
@@ -82,6 +82,12 @@ class Request:
         """Hash of messages and schema alone, 64 hexadecimal digits."""
         return digest_of_members({"messages": self._messages, "schema": self._schema})
 
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens that one answer may have, if its sampling says so."""
+        found = self.sampling.get("max_tokens") or self.sampling.get("max_completion_tokens")
+        return None if found is None else int(found)
+
     # Not kept: a million requests would hold each prompt twice.
     @property
     def _messages(self) -> bytes:
@@ -136,15 +142,33 @@ class Answer:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why one sample of a request has no answer and will get none in this run.
+    """Why one sample of a request has no answer that can be used.
 
     Attributes:
-        reason: A short code: `bad_request`, `context_too_long`, `content_refused`, `no_recorded_answer`, `gave_up`, ...
-        detail: Words for a person.
+        reason: A short code: `no_label`, `length`, `context_too_long`, `content_refused`, `gave_up`, `bad_request`, ...
+        detail: Words for a person: the server's, or ours.
+        final: Whether it is the model's own doing, and so decides what was asked. What the network, the server, the balance, a
+            limit or a batch did decides nothing: it is asked again by the next run.
     """
 
     reason: str
     detail: str = ""
+    final: bool = False
+
+
+class ParseFailure(Exception):
+    """An answer that cannot be read as what was asked for.
+
+    Attributes:
+        code: For the warehouse: `no_label`, `ambiguous`, `unknown_label`, `refusal`, `truncated`, `too_long`, `no_program`,
+            `not_python`, `not_json`, `wrong_shape`, `empty`.
+        words: For the model, when it is asked again; ours, never those of Python.
+    """
+
+    def __init__(self, code: str, words: str) -> None:
+        self.code = code
+        self.words = words
+        super().__init__(f"{code}: {words}")
 
 
 @dataclass(frozen=True)
@@ -162,6 +186,11 @@ Outcomes = dict[AnswerKey, "Answer | Failure"]
 """What came of a set of asks."""
 
 
+def estimate_prompt_tokens(messages: Iterable[Mapping[str, Any]]) -> int:
+    """A rough count of a prompt: the tokens of its texts, and four for each message's frame."""
+    return sum(estimate_tokens(message["content"]) + 4 for message in messages)
+
+
 def estimate_tokens(text: str) -> int:
-    """A rough count where no tokenizer is at hand: one token for every four UTF-8 bytes, at least one for a non-empty text."""
+    """A rough count where no tokenizer is available: one token for every four UTF-8 bytes, at least one for a non-empty text."""
     return (len(text.encode("utf-8", "replace")) + 3) // 4

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from factory.llm.engines.base import Call, Reply
+from factory.llm.calls import Call, Reply
 from factory.llm.prices import cost_of
 from factory.llm.request import Answer, Request, Usage
 from factory.llm.settings import Price
@@ -41,6 +42,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("cost", "latency_ms"), "float64"),
         "engine": "string",
         "started_at": "timestamp[us]",
+        "tokens_counted": "bool",
+        "words": "string",
     },
 }
 """The columns that are written, and their Arrow types."""
@@ -86,26 +89,56 @@ def answer_row(key: str, sample: int, answer: Answer) -> Row:
     )
 
 
-def attempt_row(number: int, call: Call, reply: Reply, outcome: str, engine: str, price: Price | None) -> Row:
-    """A row of `attempts`: tokens and cost of answers and of what was billed without one.
+@dataclass(frozen=True)
+class Bill:
+    """What a call cost.
+
+    Attributes:
+        usage: Tokens of all its answers, or of what was billed without one; None where nobody knows.
+        cost: In the currency of the price; None where there is no price, or nobody knows.
+    """
+
+    usage: Usage | None
+    cost: float | None
+
+
+def bill_of(reply: Reply, price: Price | None, *, free: bool = False) -> Bill:
+    """What a reply cost, failed and empty ones too.
 
     Args:
-        number: Nanoseconds since 1970 when it was sent; the attempt's number.
-        call: What was sent.
-        reply: What came, its answers with their cost.
-        outcome: `answered`, `retried` or `failed`.
-        engine: The engine's name.
-        price: For what was billed without an answer.
+        reply: Its answers with their cost.
+        price: Of the model, if there is one.
+        free: Whether nothing is paid for it at all (a recording).
     """
-    fault = reply.fault
-    tokens_in = sum(answer.usage.tokens_in for answer in reply.answers.values())
-    tokens_out = sum(answer.usage.tokens_out for answer in reply.answers.values())
-    cost = None if price is None else sum(answer.cost or 0.0 for answer in reply.answers.values())
-    if fault is not None and (fault.tokens_in or fault.tokens_out):
-        tokens_in += fault.tokens_in
-        tokens_out += fault.tokens_out
-        if price is not None:
-            cost = (cost or 0.0) + cost_of(price, Usage(fault.tokens_in, fault.tokens_out), None, 1)
+    usages = [answer.usage for answer in reply.answers.values()]
+    costs = [answer.cost for answer in reply.answers.values()]
+    if reply.fault is not None and (reply.fault.usage is None or not usages):
+        if reply.fault.usage is None:
+            return Bill(None, 0.0 if free else None)
+        usages.append(reply.fault.usage)
+        costs.append(None if price is None else cost_of(price, reply.fault.usage, None, 1))
+    counted = all(usage.counted for usage in usages)
+    tokens_in, tokens_out = (sum(getattr(usage, name) for usage in usages) for name in ("tokens_in", "tokens_out"))
+    known = [cost for cost in costs if cost is not None]
+    cost = sum(known) if len(known) == len(costs) else None
+    return Bill(Usage(tokens_in, tokens_out, 0, counted), 0.0 if free else cost)
+
+
+def attempt_row(
+    number: int, call: Call, reply: Reply, outcome: str, engine: str, bill: Bill, *, started_us: int
+) -> Row:
+    """A row of `attempts`.
+
+    Args:
+        number: Its own.
+        call: What was sent.
+        reply: What came.
+        outcome: `answered`, `partial`, `retried` or `failed`.
+        engine: The engine's name.
+        bill: What it cost.
+        started_us: When it was sent, in microseconds since 1970.
+    """
+    fault, usage = reply.fault, bill.usage
     return (
         number,
         call.request.key,
@@ -114,18 +147,26 @@ def attempt_row(number: int, call: Call, reply: Reply, outcome: str, engine: str
         outcome,
         None if fault is None else fault.reason,
         reply.status,
-        tokens_in,
-        tokens_out,
-        cost,
+        None if usage is None else usage.tokens_in,
+        None if usage is None else usage.tokens_out,
+        bill.cost,
         reply.latency_ms,
         engine,
-        number // 1000,
+        started_us,
+        None if usage is None or not (usage.tokens_in or usage.tokens_out) else usage.counted,
+        None if fault is None else fault.detail or None,
     )
 
 
 def unknown_row(number: int, key: str, first: int, last: int, engine: str) -> Row:
     """A row of `attempts` for a call of which nobody knows what came of it."""
-    return (number, key, first, last, "unknown", "killed", None, None, None, None, None, engine, number // 1000)
+    row = (number, key, first, last, "unknown", "killed", None, None, None, None, None, engine, number // 1000)
+    return (*row, None, None)
+
+
+def as_attempt(row: Sequence[Any]) -> Row:
+    """A row of `attempts` out of a journal, which an earlier version may have written with fewer columns."""
+    return tuple([*row, *[None] * len(COLUMNS["attempts"])][: len(COLUMNS["attempts"])])
 
 
 def read_answer(row: Sequence[Any]) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Price(BaseModel):
@@ -29,6 +29,8 @@ class Price(BaseModel):
     currency: str = "USD"
 
 
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_LOOKS_LIKE_A_KEY = re.compile(r"(?:sk|pk|gsk|xai|hf)_|AIza|(?=[^_]*\d)(?=[^_]*[a-z])[^_]{20,}$")
 _URL = re.compile(r"https?://[^\s/]+(?:/\S*)?")
 
 
@@ -42,10 +44,12 @@ class EngineSettings(BaseModel):
         revision: Commit of the weights.
         adapter: Name of a LoRA adapter: as the server knows it, or a key of `adapters`.
         adapters: vllm, transformers: name of each LoRA adapter -> its folder.
-        api_key_env: server: the environment variable that holds the key. The key itself never stands in a file.
+        api_key_env: server: the name of the environment variable that holds the key. The key itself never stands in a file.
         structured: Whether the stages ask for structured output (a choice, a JSON schema) rather than for text.
         structured_style: `vllm` sends choices and regexes as `structured_outputs`; `openai` knows JSON schemas alone.
-        sampling: Laid over each prompt's own sampling: `{temperature: 0.7, max_tokens: 256}`.
+        sampling: Laid over each prompt's own sampling: `{temperature: 0.7, max_tokens: 256}`; a null takes a setting away.
+        max_tokens_field: server, batch: how the endpoint calls the bound on an answer. Newer hosted models take
+            `max_completion_tokens` alone.
         seed: The base seed; sample k of a request is sent `seed + k`. None sends none.
         concurrency: Most requests in flight, all URLs together.
         start: In-flight limit that each URL starts with.
@@ -53,11 +57,13 @@ class EngineSettings(BaseModel):
         timeout_s: Most seconds for one call, from sending to the last byte.
         connect_timeout_s: Most seconds to connect.
         retries: How often a failed call is sent again.
-        patience_s: How long a server may be away before the run ends (everything answered so far is kept).
+        patience_s: How long a server may be away, or ask us to wait, before the run ends with exit code 5. What was answered is
+            kept.
         extra_body: server: sent with each call (`{chat_template_kwargs: {enable_thinking: false}}`); of it, `vllm` and
             `transformers` take `chat_template_kwargs`.
         answers: recorded: the JSONL file, or several.
-        missing: recorded: `stop` at the first stage with answers missing, or `fail` those requests and go on.
+        missing: What becomes of requests that get no answer, through nothing that the model said: `stop` at that stage and ask
+            them again in the next run, or `fail` them for good and go on without them.
         requests: batch, recorded: where the batch file of what is missing is written.
         results: batch: the results file, or several; read again at each run.
         engine_args: vllm: arguments of `vllm.LLM`. transformers: arguments of `from_pretrained`.
@@ -65,7 +71,7 @@ class EngineSettings(BaseModel):
         price: The price, if the table has none for this model.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     kind: Literal["server", "vllm", "batch", "recorded", "transformers"]
     url: str | list[str] | None = None
     model: str | None = None
@@ -73,6 +79,7 @@ class EngineSettings(BaseModel):
     adapter: str | None = None
     adapters: dict[str, str] = Field(default_factory=dict)
     api_key_env: str | None = None
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     structured: bool = False
     structured_style: Literal["vllm", "openai"] = "vllm"
     sampling: dict[str, Any] = Field(default_factory=dict)
@@ -92,6 +99,18 @@ class EngineSettings(BaseModel):
     engine_args: dict[str, Any] = Field(default_factory=dict)
     batch_size: int = Field(default=16, ge=1)
     price: Price | None = None
+
+    @field_validator("api_key_env", mode="before")
+    @classmethod
+    def _is_a_name(cls, value: Any) -> Any:
+        if value is not None and (
+            not isinstance(value, str) or not _NAME.fullmatch(value) or _LOOKS_LIKE_A_KEY.match(value)
+        ):
+            # Not shown: whatever stands there may be a key.
+            raise ValueError(
+                "the name of an environment variable stands here, like OPENAI_API_KEY, and not the key itself"
+            )
+        return value
 
     @model_validator(mode="after")
     def _fits_kind(self) -> EngineSettings:
@@ -116,6 +135,12 @@ class EngineSettings(BaseModel):
         if self.kind in ("vllm", "transformers") and self.adapter is not None and self.adapter not in self.adapters:
             raise ValueError("`adapter` is a key of `adapters`")
         return self
+
+    @property
+    def answer_bound(self) -> int | None:
+        """The most tokens of an answer that `extra_body` allows, if it says so: it is laid over each request's own."""
+        found = self.extra_body.get("max_completion_tokens") or self.extra_body.get("max_tokens")
+        return int(found) if isinstance(found, int) else None
 
     @property
     def urls(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Counting a chat's tokens with a model's own tokenizer, where it is at hand (a folder, or the local hub cache)."""
+"""Counting a chat's tokens with a model's own tokenizer, where it is available (a folder, or the local hub cache)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _tokenizer(model: str, revision: str | None) -> Any:
 
 
 def count_chat_tokens(model: str, revision: str | None, messages: Sequence[Mapping[str, Any]]) -> int | None:
-    """Tokens of a chat as the model sees it, chat template included; None if the tokenizer or its template is not at hand.
+    """Tokens of a chat as the model sees it, chat template included; None if the tokenizer or its template is not available.
 
     Args:
         model: Folder or hub name.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.errors import FactoryError, InputError
-from factory.llm.engines.base import BulkEngine, Call, Fault, Pending, Reply
+from factory.llm.calls import Call, Fault, Reply
+from factory.llm.engines.base import BulkEngine, Pending
 from factory.pipeline.bounds import most_answers
 from factory.pipeline.context import Context, call_step
 from factory.pipeline.load import Pipeline
@@ -18,6 +19,8 @@ from factory.warehouse.file import Warehouse
 
 if TYPE_CHECKING:
     from factory.llm.engines.base import Engine
+    from factory.llm.ledger import Ledger
+    from factory.llm.request import Request
 
 NOBODY = {"kind": "recorded", "answers": "none"}
 """The engine of a pipeline that asks nobody."""
@@ -41,9 +44,10 @@ class Collector(BulkEngine):
     """
 
     def __init__(self, engine: Engine, *, rough: bool = False) -> None:
-        super().__init__(engine.settings)
+        recorded = engine.name == "recorded"
+        super().__init__(engine.settings if recorded else engine.settings.model_copy(update={"missing": "stop"}))
         self.name = engine.name
-        self.rough = rough and engine.name != "recorded"
+        self.counting_only = rough and not recorded
         self._engine = engine
         self.missing: dict[str, list[Call]] = {}
         self.most: dict[str, int] = {}
@@ -54,6 +58,10 @@ class Collector(BulkEngine):
 
     def _find_model(self) -> str:
         return self._engine.model.name
+
+    def arrived(self, requests: Sequence[Request], ledger: Ledger) -> None:
+        """What came by file is there."""
+        self._engine.arrived(requests, ledger)
 
     def answer(self, calls: Iterable[Call]) -> Iterator[tuple[Call, Reply]]:
         """Answers that lie in a file, recorded or of a batch; everything else is `missing`."""
@@ -69,7 +77,7 @@ class Collector(BulkEngine):
         return Pending(f"{len(calls)} requests of `{stage}` are missing")
 
     def count_tokens(self, messages: Iterable[Mapping[str, str]]) -> int | None:
-        """By the engine's own tokenizer, if it has one at hand."""
+        """By the engine's own tokenizer, if that is available."""
         return self._engine.count_tokens(messages)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from factory.llm.batch_files import write_calls
-from factory.llm.engines.base import Call, Pending
+from factory.llm.calls import Call
+from factory.llm.engines.base import Pending
 from factory.llm.engines.batch import BatchEngine
 from factory.llm.request import Request
 from factory.pipeline.collect import Collector, collect
@@ -60,17 +61,18 @@ def write_all(pipeline: Pipeline, warehouse: Warehouse, context: Context, first:
     found = collect(pipeline, warehouse, context.folder).missing
     if len(found) < 2:
         return first
-    write_calls(engine.requests_path, [call for calls in found.values() for call in calls], engine.settings)
+    every = [call for calls in found.values() for call in calls]
+    write_calls(engine.requests_path, every, engine.settings)
     told = [f"{len(calls)} of `{stage}`" for stage, calls in found.items()]
     words = f"{', '.join(told[:-1])} and {told[-1]}"
-    total = sum(map(len, found.values()))
     return Pending(
-        f"{total} requests are to be answered ({words}), all written to {engine.requests_path}", fix=first.fix
+        f"{len(every)} requests are to be answered ({words}), all written to {engine.requests_path}{engine.came_back(every)}",
+        fix=first.fix,
     )
 
 
 def check_pipeline_engine(pipeline: Pipeline) -> dict[str, Any]:
-    """Ask the engine one of each kind of request the pipeline makes; where answers come from files, tell which are missing.
+    """Ask the engine a few of each kind of request the pipeline makes; where answers come from files, tell which are missing.
 
     Returns:
         `{"ok", "checks": [{"kind", "ok", "detail"}]}`.
@@ -83,7 +85,7 @@ def check_pipeline_engine(pipeline: Pipeline) -> dict[str, Any]:
         if engine.name in {"recorded", "batch"}:
             checks = _checks_of_files(engine.name, _all_missing(pipeline))
             return {"ok": all(check["ok"] for check in checks), "checks": checks}
-        return dict(check_engine(engine, lambda: _requests(_all_missing(pipeline).missing)))
+        return dict(check_engine(engine, lambda: _calls(_all_missing(pipeline)), _judge(pipeline)))
     finally:
         context.close()
 
@@ -95,8 +97,18 @@ def _all_missing(pipeline: Pipeline) -> Collector:
         return collect(pipeline, warehouse, Path(temporary), rough=True)
 
 
-def _requests(missing: Mapping[str, list[Call]]) -> list[Request]:
-    return [call.request for calls in missing.values() for call in calls]
+def _calls(found: Collector) -> Sequence[Call]:
+    return [call for calls in found.missing.values() for call in calls]
+
+
+def _judge(pipeline: Pipeline) -> Callable[[Request, str], None]:
+    """Reads an answer by the parser of its prompt."""
+    from factory import prompts
+
+    def judge(request: Request, text: str) -> None:
+        prompts.load(request.prompt).parse(text, labels=pipeline.card.label_names)
+
+    return judge
 
 
 def _checks_of_files(kind: str, found: Collector) -> list[dict[str, Any]]:

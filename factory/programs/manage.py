@@ -16,7 +16,7 @@ from factory.programs.sandbox.host.pool import Sandbox, shared_pool
 from factory.programs.trial import MOST_FAILURES, failures_in_words, try_program
 from factory.programs.view import program_row, sample_texts
 from factory.task import current_card, label_names
-from factory.warehouse.file import insert, next_no
+from factory.warehouse.tables.programs import NewProgram, add, known, program_key, set_state
 
 if TYPE_CHECKING:
     import duckdb
@@ -74,8 +74,7 @@ def add_program(
     target_no = _target_no(warehouse, target)
     source, remark = _checked(warehouse, source, target, name, kind, sandbox)
     with warehouse.lease() as db:
-        number = _insert(db, source, name, target, target_no, parent=None, kind=kind)
-        _event(db, number, "accepted", None, actor)
+        number = _insert(db, source, name, target, target_no, parent=None, kind=kind, actor=actor)
     return {"program_no": number, "name": name, "kind": kind, "state": "accepted", "target": target} | remark
 
 
@@ -100,9 +99,8 @@ def edit_program(
     target = None if target_no is None else labels[target_no]
     source, remark = _checked(warehouse, source, target, old["name"], kind, sandbox)
     with warehouse.lease() as db:
-        number = _insert(db, source, old["name"], target, target_no, parent=program_no, kind=kind)
-        _set_state(db, program_no, "superseded", f"edited: program {number}", actor)
-        _event(db, number, "accepted", None, actor)
+        number = _insert(db, source, old["name"], target, target_no, parent=program_no, kind=kind, actor=actor)
+        set_state(db, program_no, "superseded", f"edited: program {number}", actor)
     edited = {"program_no": number, "name": old["name"], "kind": kind, "state": "accepted", "parent_no": program_no}
     return edited | {"target": target} | remark
 
@@ -117,7 +115,7 @@ def approve_program(warehouse: Warehouse, program_no: int, *, actor: str = "hand
     if row["state"] == "superseded":
         raise InputError(f"program {program_no} is superseded", where=warehouse.path, fix="Approve its newest version")
     with warehouse.lease() as db:
-        _set_state(db, program_no, "accepted", None, actor)
+        set_state(db, program_no, "accepted", None, actor)
     return {"program_no": program_no, "state": "accepted"}
 
 
@@ -131,7 +129,7 @@ def reject_program(
     """
     program_row(warehouse, program_no)
     with warehouse.lease() as db:
-        _set_state(db, program_no, "rejected", reason, actor)
+        set_state(db, program_no, "rejected", reason, actor)
     return {"program_no": program_no, "state": "rejected", "reason": reason}
 
 
@@ -156,8 +154,6 @@ def _checked(
     warehouse: Warehouse, source: str, target: str | None, name: str, kind: str, sandbox: Sandbox
 ) -> tuple[str, dict[str, str]]:
     """The source as it is kept, and a remark; what is refused or fails on a sample is not taken."""
-    from factory.programs.author.fill import program_key
-
     labels = label_names(warehouse)
     if kind == "rules":
         try:
@@ -166,11 +162,11 @@ def _checked(
             raise InputError(
                 f"the rules are refused: {refused.words}", where=name, fix="Mend them and try again"
             ) from None
-    key = program_key(kind, target, source)
-    found = warehouse.query("SELECT program_no FROM programs WHERE program_key = ? AND state <> 'superseded'", [key])
-    if found:
+    with warehouse.read() as db:
+        there = known(db, program_key(kind, target, source))
+    if there is not None:
         raise InputError(
-            f"program {found[0][0]} has this very source", where=name, fix=f"Approve program {found[0][0]} instead"
+            f"program {there.number} has this very source", where=name, fix=f"Approve program {there.number} instead"
         )
     texts = sample_texts(warehouse, _SAMPLE) or ["a text"]
     program = AcceptedProgram(0, source, target, kind, name)
@@ -194,36 +190,7 @@ def _insert(
     *,
     parent: int | None,
     kind: str,
+    actor: str,
 ) -> int:
-    from factory.programs.author.fill import program_key
-
-    number = next_no(db, "programs", "program_no")
-    insert(
-        db,
-        "programs",
-        {
-            "program_no": [number],
-            "program_key": [program_key(kind, target, source)],
-            "name": [name],
-            "kind": [kind],
-            "origin": ["hand"],
-            "target_label_no": [target_no],
-            "source": [source],
-            "parent_no": [parent],
-            "state": ["accepted"],
-        },
-    )
-    return number
-
-
-def _set_state(db: duckdb.DuckDBPyConnection, program_no: int, state: str, reason: str | None, actor: str) -> None:
-    db.execute(
-        "UPDATE programs SET state = ?, drop_reason = ? WHERE program_no = ?",
-        [state, reason if state != "accepted" else None, program_no],
-    )
-    _event(db, program_no, state, reason, actor)
-
-
-def _event(db: duckdb.DuckDBPyConnection, program_no: int, state: str, reason: str | None, actor: str) -> None:
-    columns = {"program_no": [program_no], "state": [state], "reason": [reason], "actor": [actor]}
-    insert(db, "program_events", columns)
+    key = program_key(kind, target, source)
+    return add(db, NewProgram(name, kind, "hand", source, key, target_no=target_no, parent_no=parent), actor=actor)

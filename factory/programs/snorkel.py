@@ -92,9 +92,9 @@ def _add_wrapped(warehouse: Warehouse, function: Any) -> dict[str, Any]:
 def _add_votes(
     warehouse: Warehouse, functions: Sequence[Any], *, trust: bool, target: str | None
 ) -> list[dict[str, Any]]:
-    from factory.programs.author.fill import program_key
     from factory.task import label_names
-    from factory.warehouse.file import insert, next_no
+    from factory.warehouse.file import insert
+    from factory.warehouse.tables.programs import NewProgram, add, known, program_key
 
     labels = label_names(warehouse)
     rows = warehouse.query("SELECT text_no, text FROM texts WHERE origin <> 'passage' ORDER BY text_no")
@@ -106,26 +106,15 @@ def _add_votes(
         for j, function in enumerate(functions):
             name = str(getattr(function, "name", f"lf{j}"))
             key = program_key("trusted", target, name)
-            found = db.execute("SELECT program_no FROM programs WHERE program_key = ?", [key]).fetchall()
-            number = found[0][0] if found else next_no(db, "programs", "program_no")
-            if found:
+            target_no = None if target is None else labels.index(target)
+            there = known(db, key)
+            if there is not None:
+                number = there.number
                 for table in ("votes", "vote_blocks"):
                     db.execute(f"DELETE FROM {table} WHERE program_no = ?", [number])
             else:
-                insert(
-                    db,
-                    "programs",
-                    {
-                        "program_no": [number],
-                        "program_key": [key],
-                        "name": [name],
-                        "kind": ["trusted"],
-                        "origin": ["snorkel"],
-                        "target_label_no": [None if target is None else labels.index(target)],
-                        "source": [""],
-                        "state": ["accepted"],
-                    },
-                )
+                new = NewProgram(name, "trusted", "snorkel", "", key, target_no=target_no)
+                number = add(db, new, actor="snorkel")
             given = np.flatnonzero(votes[:, j] >= 0)
             columns = {
                 "program_no": np.full(len(given), number, dtype=np.int32),

@@ -111,21 +111,17 @@ def author(warehouse: Warehouse, params: AuthorParams, call: Call) -> StageResul
     Raises:
         InputError: No task, or no training texts.
         SandboxError: Python cannot run on this system, or `strict` and a layer is missing.
+        Unanswered: Requests have no answer yet, through nothing that the model said. What came is stored; run again.
     """
     config = {
         **params.model_dump(exclude={"strict", "sandbox", "knowledge_kind"}),
         "candidates": params.candidates if params.candidates is not None else 2 * params.programs,
         "knowledge": params.knowledge_kind if params.knowledge else None,
     }
-    return author_programs(
-        warehouse,
-        call.engine,
-        config,
-        strict=params.strict,
-        sandbox=params.sandbox,
-        budget=call.budget,
-        progress=call.progress,
-    )
+    from factory.llm import Asker
+
+    asker = Asker(warehouse, call.engine, "author", call.budget, call.progress)
+    return author_programs(asker, config, strict=params.strict, sandbox=params.sandbox)
 
 
 @stage("vote", VoteParams)

@@ -14,8 +14,8 @@ signature.py  a prompt as DSPy signature and adapter (the only module that impor
 
 from __future__ import annotations
 
+from factory.llm.request import ParseFailure
 from factory.prompts.card import card_values, writing_values
-from factory.prompts.failure import ParseFailure
 from factory.prompts.files import Form, names, save_state
 from factory.prompts.prompt import NULL_TEXTS, Prompt, load
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from factory.prompts.failure import ParseFailure
+from factory.llm.request import ParseFailure
 
 LONGEST = 1 << 17
 """Characters of an answer, apart from its reasoning, beyond which it is refused: far more than any prompt asks for."""

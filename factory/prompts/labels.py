@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from factory.llm.request import ParseFailure
 from factory.prompts.answer import final_answer
-from factory.prompts.failure import ParseFailure
 from factory.prompts.matching import LabelNames, label_names, plain
 from factory.prompts.parse import fences, unfenced
 from factory.prompts.stated import stated_values

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
+from factory.llm.request import ParseFailure
 from factory.prompts.answer import answer_pieces, final_answer
-from factory.prompts.failure import ParseFailure
 
 _FENCE_OPENS = re.compile(r"[ \t]*+(?P<mark>`{3,}+|~{3,}+)[ \t]*+(?P<language>[\w+.#-]*+)[^`\n]*+")
 _FENCE_CLOSES = re.compile(r"[ \t]*+(?P<mark>`{3,}+|~{3,}+)[`~]*+[ \t]*+")

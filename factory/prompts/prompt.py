@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import InputError
-from factory.llm.request import Message, ModelRef, Request
+from factory.llm.request import Message, ModelRef, ParseFailure, Request
 from factory.prompts import files, render
-from factory.prompts.failure import ParseFailure
 from factory.prompts.files import Form, PromptFile, PromptState
 from factory.prompts.labels import parse_label, parse_labels
 from factory.prompts.parse import parse_chat, parse_json, parse_program

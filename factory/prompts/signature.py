@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from factory.llm.request import Message
-from factory.prompts.failure import ParseFailure
+from factory.llm.request import Message, ParseFailure
 from factory.prompts.files import PromptFile
 
 if TYPE_CHECKING:

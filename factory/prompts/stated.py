@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from factory.prompts.failure import ParseFailure
+from factory.llm.request import ParseFailure
 from factory.prompts.matching import LabelNames, plain
 from factory.prompts.parse import fences, json_objects, keys_once, unfenced
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from factory.llm.request import ParseFailure
 from factory.prompts.answer import answer_pieces
-from factory.prompts.failure import ParseFailure
 from factory.prompts.parse import json_value, unfenced, unquoted
 from factory.prompts.talk import KIND, MADE, is_talk, refuses, without_frame
 

@@ -17,22 +17,24 @@ UNCOVERED = {
 
 
 def spend_of(warehouse: Warehouse) -> dict[str, Any]:
-    """What was asked of models, by stage, model and prompt, and in all."""
+    """What was asked of models, by stage, model and prompt, and in all: `cost` is what is known of it, None where nothing is, and
+    `cost_unknown` how many calls it leaves out."""
     rows = [
         {
             "stage": stage, "model": model, "prompt": prompt, "requests": requests, "answers": answers, "tokens_in": tokens_in,
-            "tokens_out": tokens_out, "counted": counted, "cost": cost, "failed": failed,
+            "tokens_out": tokens_out, "counted": counted, "cost": cost, "cost_unknown": unknown, "failed": failed,
         }
-        for stage, model, prompt, requests, answers, tokens_in, tokens_out, counted, cost, failed in warehouse.query(
-            """SELECT stage, model, prompt, requests, answers, tokens_in, tokens_out, tokens_counted, cost, failed_attempts
-               FROM spend ORDER BY stage, model, prompt"""
+        for stage, model, prompt, requests, answers, tokens_in, tokens_out, counted, cost, unknown, failed in warehouse.query(
+            """SELECT stage, model, prompt, requests, answers, tokens_in, tokens_out, tokens_counted, cost, cost_unknown,
+                      failed_attempts FROM spend ORDER BY stage, model, prompt"""
         )
     ]  # fmt: skip
     total: dict[str, Any] = {
-        key: sum(row[key] for row in rows) for key in ("requests", "answers", "tokens_in", "tokens_out", "failed")
+        key: sum(row[key] for row in rows)
+        for key in ("requests", "answers", "tokens_in", "tokens_out", "cost_unknown", "failed")
     }
-    costs = [row["cost"] for row in rows]
-    total["cost"] = None if None in costs else sum(costs)
+    known = [row["cost"] for row in rows if row["cost"] is not None]
+    total["cost"] = sum(known) if known or not rows else None
     origins = [origin for (origin,) in warehouse.query("SELECT DISTINCT origin FROM answers ORDER BY 1")]
     return {"rows": rows, "total": total, "counted": all(row["counted"] for row in rows), "origins": origins}
 

@@ -264,8 +264,11 @@ def _count(value: int | None) -> str:
     return "–" if value is None else f"{int(value):,}"
 
 
-def _money(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.4f}" if value else "0"
+def _money(value: float | None, unknown: int = 0) -> str:
+    """What is known of a cost, as a lower bound where that of so many calls is not."""
+    if value is None or (unknown and not value):
+        return "unknown"
+    return f"{'at least ' if unknown else ''}{value:.4f}" if value else "0"
 
 
 def _rounded(value: float | None) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from factory.canonical import digest
 from factory.denoise.decide import decide, tie_keys
 from factory.denoise.read import ASKED, CHOSEN, PERSON, Program, accepted_programs, read_texts, read_votes
 from factory.denoise.votes import VoteSet
@@ -188,7 +187,8 @@ def read_answers(warehouse: Warehouse, path: Path | str, *, annotator: str | Non
     Raises:
         InputError: The file cannot be used, or names texts or labels that are not known.
     """
-    from factory.warehouse.file import insert, next_no
+    from factory.warehouse.file import insert
+    from factory.warehouse.tables import programs
 
     card, names = current_card(warehouse), label_names(warehouse)
     voter = f"{ASKED} by {annotator}" if annotator else ASKED
@@ -200,24 +200,11 @@ def read_answers(warehouse: Warehouse, path: Path | str, *, annotator: str | Non
     targets: list[int | None] = [None] if card.kind == "single" else [names.index(name) for name in card.label_names]
     with warehouse.lease() as db:
         for target in targets:
-            rows = db.execute(
-                "SELECT program_no FROM programs WHERE name = ? AND kind = 'trusted' AND target_label_no IS NOT DISTINCT FROM ?",
-                [voter, target],
-            ).fetchall()
-            if rows:
-                program = int(rows[0][0])
-            else:
-                program = next_no(db, "programs", "program_no")
-                key = digest({"kind": "trusted", "target": None if target is None else names[target], "source": voter})
-                db.execute(
-                    "INSERT INTO programs (program_no, program_key, name, kind, origin, target_label_no, source, state)"
-                    " VALUES (?, ?, ?, 'trusted', 'hand', ?, '', 'accepted')",
-                    [program, key, voter, target],
-                )
-                db.execute(
-                    "INSERT INTO program_events (program_no, state, reason, actor) VALUES (?, 'accepted', 'answers read', 'ask')",
-                    [program],
-                )
+            program = programs.find(db, kind="trusted", target_no=target, name=voter)
+            if program is None:
+                key = programs.program_key("trusted", None if target is None else names[target], voter)
+                new = programs.NewProgram(voter, "trusted", "hand", "", key, target_no=target)
+                program = programs.add(db, new, actor="ask", reason="answers read")
             said = {
                 known[name]: names.index(given[0]) if target is None else int(names[target] in given)
                 for name, given in answers.items()

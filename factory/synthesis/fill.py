@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from factory.errors import InputError
 from factory.llm.request import Failure, Request
-from factory.result import Progress
 from factory.synthesis import store
 from factory.synthesis.cartography import confidences
 from factory.synthesis.loop import State, diagnosis, trim
@@ -16,10 +15,11 @@ from factory.synthesis.prepare import Attributes, Preparation
 from factory.synthesis.render import Renderer
 from factory.synthesis.values import Answer, Checked, Dropped, Goal, Slot
 from factory.task import TaskCard
+from factory.warehouse.tables import plans
 
 if TYPE_CHECKING:
-    from factory.llm import Engine
-    from factory.warehouse.file import Warehouse
+    from factory.llm import Asker
+    from factory.warehouse.tables.plans import Plan
 
 
 class Filler:
@@ -27,20 +27,17 @@ class Filler:
 
     def __init__(
         self,
-        warehouse: Warehouse,
-        engine: Engine,
+        asker: Asker,
         card: TaskCard,
-        plan: store.Plan,
+        plan: Plan,
         goal: Goal,
         config: Mapping[str, Any],
         *,
         base: Path | None,
-        budget: Any,
-        progress: Progress,
     ) -> None:
-        self.warehouse, self.engine, self.card, self.plan = warehouse, engine, card, plan
+        self.asker, self.card, self.plan = asker, card, plan
+        self.warehouse, self.engine, self.progress = asker.warehouse, asker.engine, asker.progress
         self.goal, self.config, self.base = goal, config, base
-        self.budget, self.progress = budget, progress
         self._saved = State()
         self._requests: dict[int, Request] = {}
 
@@ -48,7 +45,7 @@ class Filler:
         """Fill the plan until it is done."""
         state = store.load_state(self.warehouse, self.plan.plan_no)
         with self.warehouse.lease() as db:
-            store.finish_plan(db, self.plan.plan_no, None)
+            plans.reopen(db, self.plan.plan_no)
         preparation = Preparation(
             self.warehouse, self.engine, self.card, self.goal, self.config, self.base, self.progress, self._attributes
         )
@@ -109,24 +106,19 @@ class Filler:
             elif isinstance(own[0], Failure):
                 answers[slot.slot_no] = Dropped(own[0].reason, own[0].detail)
             else:
-                answers[slot.slot_no] = list(own[0])[: max(1, 2 * self.goal.texts_per_answer)]
+                texts = list(own[0])[: max(1, 2 * self.goal.texts_per_answer)]
+                answers[slot.slot_no] = texts or Dropped("empty")
         return answers
 
     def _ask(self, wanted: Sequence[tuple[Request, int]], prompt: Any, *, again: bool) -> list[Any]:
-        from factory.llm import ask_parsed
-
         names = self.card.label_names
-        found = ask_parsed(
-            self.warehouse,
-            self.engine,
+        found = self.asker.parsed(
             wanted,
             lambda request, text: prompt.parse(text, labels=names),
             again=prompt.ask_again if again else None,
             tries=2 if again else 1,
-            stage=store.STAGE,
-            budget=self.budget,
-            progress=self.progress,
         )
+        self.asker.need_all(found)  # a round is decided as a whole, in the order of its slots
         return [item if isinstance(item, Failure) else item.value for item in found]
 
     def _programs_say(self, state: State, slots: Sequence[Slot]) -> dict[int, Answer]:
@@ -190,7 +182,7 @@ class Filler:
                 "rounds": max((slot.round for slot in state.slots), default=-1) + 1,
                 "thresholds": thresholds,
             }
-            store.finish_plan(db, self.plan.plan_no, outcome)
+            plans.finish(db, self.plan.plan_no, outcome)
 
     def _request(self, renderer: Renderer, slot: Slot, parts: Mapping[tuple[int, int], Any]) -> Request:
         if slot.slot_no not in self._requests:

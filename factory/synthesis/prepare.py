@@ -194,7 +194,7 @@ class Preparation:
         if not any(seeds.values()) and not config["bands"]:
             sources = band({"ranks": [1, max(50, int(self.goal.budget * 1.5))]}, SOURCES)
         exclude = [seed.text_no for some in seeds.values() for seed in some]
-        if self.engine.rough:
+        if self.engine.counting_only:
             return dealt(queries, corpus, demos=demos, sources=sources, exclude=exclude), {}
         encoder = None
         if config["retrieval"] != "lexical":

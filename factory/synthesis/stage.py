@@ -16,9 +16,11 @@ from factory.synthesis import store
 from factory.synthesis.loop import diagnosis
 from factory.synthesis.values import Goal
 from factory.task import TaskCard, current_card
+from factory.warehouse.tables import plans
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
+    from factory.warehouse.tables.plans import Plan
 
 METHODS = ("synthesizrr", "few_shot", "self_guide")
 
@@ -195,6 +197,7 @@ def synthesize(warehouse: Warehouse, params: SynthesizeParams, call: Call) -> St
 
     Raises:
         InputError: An unknown label or filter, no seeds where the method needs them, nothing to retrieve from.
+        Unanswered: Requests have no answer yet, through nothing that the model said. What came is stored; run again.
     """
     card = current_card(warehouse)
     method, seeds, label_check = params.method, params.seeds, params.label_check
@@ -239,27 +242,27 @@ def synthesize(warehouse: Warehouse, params: SynthesizeParams, call: Call) -> St
     }
     versions = _versions(method, label_check, params.attributes)
     key = digest({"config": config, "task": card.revision, "prompts": versions})
-    plan = store.find_plan(warehouse, key)
+    plan = plans.find(warehouse, store.STAGE, key)
     if plan is not None and plan.done and _same_goal(warehouse, plan, goal):
         decontaminate(warehouse)
         return _result(warehouse, plan, goal, skipped=True)
 
+    from factory.llm import Asker
     from factory.synthesis.fill import Filler
 
     if plan is None:
         config["family"] = store.family_of(config)
-        plan = store.create_plan(warehouse, key, config, task_revision=card.revision, prompt_version=versions["write"])
+        plan = plans.create(
+            warehouse, store.STAGE, key, config, task_revision=card.revision, prompt_version=versions["write"]
+        )
         if params.replan:
             store.retire_others(warehouse, plan, config["family"])
-    filler = Filler(
-        warehouse, call.engine, card, plan, goal, config,
-        base=call.base, budget=call.budget, progress=call.progress,
-    )  # fmt: skip
-    filler.run()
+    asker = Asker(warehouse, call.engine, store.STAGE, call.budget, call.progress)
+    Filler(asker, card, plan, goal, config, base=call.base).run()
     decontaminate(warehouse)
-    plan = store.find_plan(warehouse, key)
+    plan = plans.find(warehouse, store.STAGE, key)
     assert plan is not None
-    return _result(warehouse, plan, goal, skipped=False)
+    return _result(warehouse, plan, goal, skipped=False, notes=asker.notes)
 
 
 _TAKEN_BY = {
@@ -316,7 +319,7 @@ def _versions(method: str, label_check: str, attributes: bool) -> dict[str, str]
     return versions
 
 
-def _same_goal(warehouse: Warehouse, plan: store.Plan, goal: Goal) -> bool:
+def _same_goal(warehouse: Warehouse, plan: Plan, goal: Goal) -> bool:
     outcome = plan.outcome
     return (
         outcome.get("per_label") == goal.per_label
@@ -325,7 +328,7 @@ def _same_goal(warehouse: Warehouse, plan: store.Plan, goal: Goal) -> bool:
     )
 
 
-def _result(warehouse: Warehouse, plan: store.Plan, goal: Goal, *, skipped: bool) -> StageResult:
+def _result(warehouse: Warehouse, plan: Plan, goal: Goal, *, skipped: bool, notes: Sequence[str] = ()) -> StageResult:
     from factory.synthesis.filters import count_reasons
 
     outcome: Mapping[str, Any] = plan.outcome
@@ -355,7 +358,7 @@ def _result(warehouse: Warehouse, plan: store.Plan, goal: Goal, *, skipped: bool
         "thresholds": outcome.get("thresholds", {}),
     }
     says = [f"{sum(accepted.values())} texts accepted ({', '.join(f'{k} {v}' for k, v in accepted.items())})"]
-    says += list(outcome.get("short", {}).values())
+    says += [*outcome.get("short", {}).values(), *notes]
     return StageResult("synthesize", skipped, did, tuple(says))
 
 

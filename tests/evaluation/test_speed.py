@@ -76,7 +76,15 @@ def test_tokens_of_the_teacher_are_those_on_record(line: Warehouse) -> None:
                 " TIMESTAMP '2026-01-01' + to_seconds(?))",
                 [f"k{number}", number / 4],
             )
+            db.execute(
+                "INSERT INTO attempts (attempt_no, request_key, first_sample, last_sample, outcome, tokens_in, tokens_out, cost,"
+                " engine, tokens_counted) VALUES (?, ?, 0, 0, 'answered', 90, 10, 0.001, 'server', true)",
+                [number, f"k{number}"],
+            )
     row = costs_of(line, ["teacher"])["rows"][-1]
     assert row["tokens_per_million"] == 100_000_000
     assert row["money_per_million"] == pytest.approx(1000.0)
     assert row["texts_per_second"] == pytest.approx(40 / (39 / 4 + 0.5), rel=0.02)
+    with line.lease() as db:
+        db.execute("UPDATE attempts SET cost = NULL WHERE attempt_no = 7")
+    assert "without the cost of 1 calls" in costs_of(line, ["teacher"])["rows"][-1]["how"]

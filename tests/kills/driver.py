@@ -139,8 +139,8 @@ class Watch:
 
 def install(watch: Watch, store_every_s: float) -> None:
     """Watch the warehouse, the ledger, the steps and the run's files."""
-    import factory.llm.dispatch
     import factory.llm.ledger
+    import factory.llm.storing
     import factory.pipeline.run
     import factory.warehouse.file as warehouse
 
@@ -180,7 +180,7 @@ def install(watch: Watch, store_every_s: float) -> None:
     @functools.wraps(add)
     def watched_add(self: Any, *args: Any, **named: Any) -> Any:
         taken = add(self, *args, **named)
-        watch.unstored += len(taken)
+        watch.unstored += len(taken[0])  # the answers, and beside them what they cost
         watch.happened("answer")
         return taken
 
@@ -193,7 +193,7 @@ def install(watch: Watch, store_every_s: float) -> None:
 
     factory.llm.ledger.Ledger.add = watched_add  # type: ignore[method-assign]
     factory.llm.ledger.Ledger.settle = watched_settle  # type: ignore[method-assign]
-    factory.llm.dispatch.STORE_EVERY_S = factory.llm.dispatch.STORE_MOST_S = store_every_s
+    factory.llm.storing.STORE_EVERY_S = factory.llm.storing.STORE_MOST_S = store_every_s
 
     call, number = factory.pipeline.run.call_step, [0]
 

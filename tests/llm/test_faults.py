@@ -72,11 +72,18 @@ def run_with_faults(fake_server, tmp_path: Path, n: int, outage_s: float | None)
         twice.extend(key for key in found if key in outcomes)
         outcomes.update(found)
 
-    sent = send(warehouse, engine(server.url), (Ask(request(i), range(2)) for i in range(n)), stage="t", told=told)
+    asks = [Ask(request(i), range(2)) for i in range(n)]
+    send(warehouse, engine(server.url), asks, stage="t", told=told)
     assert not twice
     assert len(outcomes) == 2 * n
-    assert [o for o in outcomes.values() if isinstance(o, Failure)] == []
-    assert sent.answered == 2 * n
+    left = [outcome for outcome in outcomes.values() if isinstance(outcome, Failure)]
+    assert len(left) <= n / 500, (
+        "three replies in a row without an answer are rare, and not paid for a fourth time in one run"
+    )
+    assert not any(failure.final for failure in left)
+    if left:
+        send(warehouse, engine(server.url), asks, stage="t", told=outcomes.update)
+    assert not any(isinstance(outcome, Failure) for outcome in outcomes.values())
     assert warehouse.scalar("SELECT count(*) FROM answers") == 2 * n
     assert warehouse.scalar("SELECT count(*) FROM (SELECT DISTINCT request_key, sample_no FROM answers)") == 2 * n
     assert warehouse.scalar("SELECT count(*) FROM requests") == n
@@ -158,11 +165,18 @@ def test_throughput_is_back_within_ten_seconds_of_an_outages_end(how: str, fake_
 
 def test_retry_after_is_obeyed(fake_server) -> None:
     server = fake_server(faults={"rate_limited_wait": 1.0}, retry_after_s=1.5)
-    threading.Timer(0.5, lambda: server.control(faults={})).start()
-    began = time.monotonic()
+    turned_away: list[float] = []
+
+    def heal_once_all_are_turned_away() -> None:
+        while server.stats()["requests"] < 5:
+            time.sleep(0.02)
+        turned_away.append(time.monotonic())
+        server.control(faults={})
+
+    threading.Thread(target=heal_once_all_are_turned_away).start()
     sent = send(Warehouse.memory(), engine(server.url), [Ask(request(i)) for i in range(5)], stage="t")
     assert sent.answered == 5
-    assert time.monotonic() - began >= 1.5
+    assert time.monotonic() - turned_away[0] >= 1.3
     assert server.stats()["requests"] == 10  # nothing was sent while we were told to wait
 
 

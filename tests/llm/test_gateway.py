@@ -11,6 +11,7 @@ from factory.errors import EngineError
 from factory.llm import (
     Answer,
     Ask,
+    Asker,
     EngineSettings,
     Failure,
     ModelRef,
@@ -18,7 +19,6 @@ from factory.llm import (
     Pending,
     Request,
     ask,
-    ask_parsed,
     make_engine,
 )
 from factory.prompts import ParseFailure
@@ -96,7 +96,7 @@ def test_a_bad_request_ends_at_once_and_the_others_go_on(fake_server) -> None:
     outcomes = ask(warehouse, server_engine(server.url), [Ask(request(f"{i}")) for i in range(100)], stage="t")
     failures = [o for o in outcomes.values() if isinstance(o, Failure)]
     assert 5 < len(failures) < 70
-    assert {f.reason for f in failures} == {"bad_request"}
+    assert {(f.reason, f.final) for f in failures} == {("bad_request", False)}
     assert server.stats()["requests"] == 100
 
 
@@ -148,21 +148,21 @@ def test_a_parse_failure_asks_again_showing_the_error(tmp_path: Path) -> None:
     rows.append((again(hopeless, "no", failure), "still no"))
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"key": r.content_key, "answer": a}) + "\n" for r, a in rows))
     engine = make_engine(EngineSettings(kind="recorded", answers="a.jsonl"), base=tmp_path)
-    found = ask_parsed(
-        Warehouse.memory(), engine, [(bad, 0), (good, 0), (hopeless, 0)], parse, again=again, tries=2, stage="t"
-    )
+    asker = Asker(Warehouse.memory(), engine, "t")
+    found = asker.parsed([(bad, 0), (good, 0), (hopeless, 0)], parse, again=again, tries=2)
     assert isinstance(found[0], Parsed)
     assert (found[0].value, found[0].request_key) == ("good 2", rows[1][0].key)
     assert isinstance(found[1], Parsed)
     assert found[1].value == "good 1"
-    assert found[2] == Failure("no_label", "say good")
+    assert found[2] == Failure("no_label", "say good", final=True)
+    asker.need_all(found)  # what the model did is a decision
 
 
 def test_a_cut_off_answer_is_never_parsed(fake_server) -> None:
     server = fake_server(finish_reason="length", reply="good and so on")
-    found = ask_parsed(Warehouse.memory(), server_engine(server.url), [(request("x"), 0)], parse, stage="t")
+    found = Asker(Warehouse.memory(), server_engine(server.url), "t").parsed([(request("x"), 0)], parse)
     assert isinstance(found[0], Failure)
-    assert found[0].reason == "length"
+    assert (found[0].reason, found[0].final) == ("length", True)
 
 
 def test_asking_works_inside_a_running_event_loop(fake_server) -> None:

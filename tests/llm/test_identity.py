@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from factory.canonical import canonical_json, canonical_strings
 from factory.llm import Message, ModelRef, Request
-from factory.llm.engines.base import Call, calls_of, runs
+from factory.llm.calls import Call, calls_of, runs
 
 MESSAGES: tuple[Message, ...] = (
     {"role": "system", "content": "Say a label."},

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from factory.errors import FactoryError
 from factory.llm import Answer, Ask, EngineSettings, ModelRef, Request, Usage, ask, make_engine, send
-from factory.llm.engines.base import Call, Fault, Reply
+from factory.llm.calls import Call, Fault, Reply
 from factory.llm.intake import grouped
 from factory.llm.journal import Journal
 from factory.llm.ledger import Ledger
@@ -236,3 +241,88 @@ def test_an_interrupt_keeps_every_answer_that_came(fake_server, tmp_path: Path) 
     stored = warehouse.scalar("SELECT count(*) FROM answers")
     assert server.stats()["requests"] - 2 * 32 <= stored <= server.stats()["requests"]
     assert Ledger(warehouse, stage="t", engine="test").recover() <= 64
+
+
+@pytest.mark.parametrize("name", ["plain", "run [v1]", "a*b", "?", "[!x]"])
+def test_what_a_killed_run_was_told_is_found_whatever_the_runs_name(tmp_path: Path, name: str) -> None:
+    warehouse = Warehouse.open(tmp_path / f"{name}.duckdb")
+    dead = Ledger(warehouse, stage="t", engine="test")
+    call = Call(request("x"), 0, 0)
+    dead.add(dead.started(call), call, reply("said"), "answered")
+    os.close(dead.journal._file)  # type: ignore[arg-type]  # killed
+    assert Ledger(warehouse, stage="t", engine="test").recover() == 0
+    assert warehouse.query("SELECT answer FROM answers") == [("said",)]
+    assert not list(tmp_path.glob("*.inflight*"))
+
+
+def test_nobody_else_may_read_a_journal_and_no_key_stands_in_it(
+    fake_server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_KEY", "sk-canary-77712345")
+    kept: list[tuple[int, bytes]] = []
+    server = fake_server(raw={"status": 500, "body": {"error": {"message": "sent with Bearer sk-canary-77712345"}}})
+    warehouse = Warehouse.open(tmp_path / "w.duckdb")
+    engine = make_engine(
+        EngineSettings(kind="server", url=server.url, model="fake", api_key_env="SOME_KEY", retries=1, patience_s=0.5)
+    )
+    came = Journal.came
+
+    def watched(self: Journal, *given: Any) -> None:
+        came(self, *given)
+        assert self._path is not None
+        kept.append((self._path.stat().st_mode & 0o777, self._path.read_bytes()))
+
+    monkeypatch.setattr(Journal, "came", watched)
+    with pytest.raises(FactoryError) as told:
+        ask(warehouse, engine, [Ask(request(f"{i}")) for i in range(12)], stage="t")
+    assert kept
+    assert {mode for mode, _ in kept} == {0o600}
+    words = [words for (words,) in warehouse.query("SELECT words FROM attempts")]
+    for text in (str(told.value), *words, *(content.decode() for _, content in kept)):
+        assert "canary" not in text
+    assert "answered 500: sent with ***" in words
+
+
+def test_a_journal_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    import orjson
+
+    warehouse = Warehouse.open(tmp_path / "w.duckdb")
+    key = request("x").key
+    attempt = [1, key, 0, 0, "answered", None, 200, 3, 1, None, 5.0, "test", 0]
+    answer = [key, 0, "said", None, "stop", 3, 0, 1, True, None, 5.0, None, "test"]
+    (tmp_path / "w.inflight-1-0").write_bytes(orjson.dumps([attempt, [answer], None]) + b"\n")
+    assert Ledger(warehouse, stage="t", engine="test").recover() == 0
+    assert warehouse.query("SELECT tokens_in, tokens_counted, words FROM attempts") == [(3, None, None)]
+    assert warehouse.query("SELECT answer FROM answers") == [("said",)]
+
+
+def test_a_plan_counts_what_a_killed_run_was_told_and_did_not_store(tmp_path: Path) -> None:
+    from factory.llm.batch_files import stored_requests
+    from factory.pipeline.load import load_pipeline
+    from factory.pipeline.missing import write_missing
+    from factory.pipeline.preview import plan_pipeline
+
+    (tmp_path / "p.yaml").write_text(
+        """
+name: k
+task: {name: t, text: a message, labels: [{name: billing, description: Charges}, {name: delivery, description: Parcels}]}
+engine: {kind: server, url: "http://127.0.0.1:9/v1", model: fake}
+steps:
+  - ingest: {train: {texts: [the parcel is late, a refund please, charged twice]}}
+  - annotate: {split: train}
+"""
+    )
+    pipeline = load_pipeline(tmp_path / "p.yaml")
+    folder = tmp_path / "run"
+    planned = plan_pipeline(pipeline, folder=folder)
+    assert [stage["requests"] for stage in planned["stages"]] == [3]
+    warehouse = Warehouse.open(folder / "k.duckdb")
+    write_missing(pipeline, tmp_path / "out.jsonl", folder=folder)
+    line = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
+    key = line["custom_id"].partition(":")[0]
+    asked = Call(stored_requests(warehouse, [key])[key], 0, 0)
+    dead = Ledger(warehouse, stage="annotate", engine="server")
+    dead.add(dead.started(asked), asked, reply("billing"), "answered")
+    os.close(dead.journal._file)  # type: ignore[arg-type]  # killed
+    assert [stage["requests"] for stage in plan_pipeline(pipeline, folder=folder)["stages"]] == [2]
+    assert list(folder.glob("*.inflight*")), "a plan stores nothing"

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from factory.llm import Answer, Ask, EngineSettings, Pending, Request, ask, make_engine
+from factory.llm.calls import Call, Reply
 from factory.llm.check import problem_with
-from factory.llm.engines.base import BulkEngine, Call, Engine, Reply
-from factory.llm.estimate import prompt_guess
+from factory.llm.engines.base import BulkEngine, Engine
+from factory.llm.request import estimate_prompt_tokens
 from factory.pipeline.context import Context
 from factory.pipeline.load import load_pipeline
 from factory.pipeline.run import call_step, run_pipeline
@@ -73,7 +74,9 @@ def test_the_requests_of_every_ready_pipeline_are_accepted_and_fit(
     assert length is not None
     chosen: list[Request] = []
     for prompt in sorted({one.prompt for one in asked}):
-        mine = sorted((one for one in asked if one.prompt == prompt), key=lambda one: -prompt_guess(one.messages))
+        mine = sorted(
+            (one for one in asked if one.prompt == prompt), key=lambda one: -estimate_prompt_tokens(one.messages)
+        )
         others = random.Random(0).sample(mine, min(EACH, len(mine)))
         for one in [*mine[:EACH], *others]:
             tokens = engine.count_tokens(one.messages)
@@ -155,7 +158,7 @@ def requests_of(
 
 
 def _answers(warehouse: Warehouse) -> list[tuple[Request, Answer]]:
-    from factory.llm.batch import stored_requests
+    from factory.llm.batch_files import stored_requests
 
     rows = warehouse.query("SELECT request_key, answer, finish_reason FROM answers")
     requests = stored_requests(warehouse, [row[0] for row in rows])

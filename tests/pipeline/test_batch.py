@@ -52,3 +52,22 @@ def test_a_run_writes_the_requests_of_all_stages_at_once_and_says_so(toy: Path, 
 def test_one_step_alone_writes_its_own_requests(toy: Path, told: Told) -> None:
     assert told("run", "toy.yaml", "--folder", "run", "--only", "ingest", "--only", "author")[0] == 4
     assert set(written(toy)) == {"author"}
+
+
+def test_what_came_back_with_an_error_is_told_stays_open_and_is_written_again(toy: Path, told: Told) -> None:
+    assert told("run", "toy.yaml", "--folder", "run")[0] == 4
+    asked = [json.loads(line) for line in (toy / "requests.jsonl").read_text().splitlines()]
+    errors = [
+        {"response": None, "error": {"code": "batch_expired", "message": "This request expired"}},
+        {"response": {"status_code": 402, "body": {"error": {"message": "Insufficient Balance"}}}, "error": None},
+    ]
+    lines = [{"custom_id": line["custom_id"], **errors[at % 2]} for at, line in enumerate(asked)]
+    (toy / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for _ in range(2):
+        code, _, err = told("run", "toy.yaml", "--folder", "run")
+        assert code == 4
+        last = err.splitlines()[-1]
+        assert f"{len(asked)} of them came back without an answer" in last
+        assert last.count("This request expired") == last.count("Insufficient Balance") == 1
+        again = [json.loads(line)["custom_id"] for line in (toy / "requests.jsonl").read_text().splitlines()]
+        assert sorted(again) == sorted(line["custom_id"] for line in asked)

@@ -86,14 +86,17 @@ def test_an_unknown_cost_is_said_to_be_unknown(monkeypatch: pytest.MonkeyPatch) 
     assert page._money(None) == "unknown"
     assert page._money(0.0) == "0"
     assert page._money(1.5) == "1.5000"
-    rows = [("author", "m", "p", 1, 1, 10, 5, True, None, 0), ("annotate", "m", "p", 1, 1, 10, 5, True, 2.0, 0)]
+    assert page._money(0.0, 3) == "unknown"
+    rows = [("author", "m", "p", 1, 1, 10, 5, True, None, 3, 0), ("annotate", "m", "p", 1, 1, 10, 5, True, 2.0, 0, 0)]
 
     class Held:
         def query(self, sql: str, *_: Any) -> list[Any]:
             return rows if "FROM spend" in sql else []
 
     told = spend_of(Held())  # type: ignore[arg-type]
-    assert told["total"]["cost"] is None
+    assert page._money(told["total"]["cost"], told["total"]["cost_unknown"]) == "at least 2.0000"
+    rows.pop()
+    assert spend_of(Held())["total"]["cost"] is None  # type: ignore[arg-type]
     assert told["total"]["tokens_in"] == 20
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 
 from factory.corpus.stage import ingest
-from factory.llm.engines.base import BulkEngine, Call, Reply
+from factory.llm.calls import Call, Reply
+from factory.llm.engines.base import BulkEngine
 from factory.llm.request import Answer, Request
 from factory.llm.settings import EngineSettings
 from factory.task import Label, TaskCard

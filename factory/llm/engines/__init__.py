@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from factory.llm.engines.base import BulkEngine, Call, CallEngine, Engine, Fault, Pending, Reply
+from factory.llm.calls import Call, Fault, Reply
+from factory.llm.engines.base import BulkEngine, CallEngine, Engine, Pending
 from factory.llm.settings import EngineSettings
 
 ENGINES: dict[str, str] = {

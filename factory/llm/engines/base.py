@@ -1,79 +1,20 @@
-"""What the engines share: a call, its reply, and the two shapes an engine comes in."""
+"""The two shapes an engine comes in, and what they share."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from factory.errors import EngineError
-from factory.llm.request import Answer, ModelRef, Request
+from factory.llm.calls import Call, Reply
+from factory.llm.request import ModelRef, Request
 from factory.llm.settings import EngineSettings
 
-FaultKind = Literal["overload", "transport", "timeout", "server", "malformed", "refused", "missing", "fatal"]
-"""overload: 429, 503 that says when to come back. transport: no connection, reset, cut off. timeout: no answer in time.
-server: a 5xx. malformed: a reply that is no answer. refused: it can never succeed. missing: nothing was sent; not there yet.
-fatal: no request can succeed (a wrong key, no such model)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call to an engine: consecutive samples of one request.
-
-    Attributes:
-        request: What is asked.
-        first: First sample number.
-        last: Last sample number, included.
-    """
-
-    request: Request
-    first: int
-    last: int
-
-    @property
-    def n(self) -> int:
-        """How many samples."""
-        return self.last - self.first + 1
-
-    @property
-    def custom_id(self) -> str:
-        """Its name in a batch file: `request_key:first-last`."""
-        return f"{self.request.key}:{self.first}-{self.last}"
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Why a call gave nothing, or less than was asked for.
-
-    Attributes:
-        kind: What sort of trouble it is; decides what is done about it.
-        reason: A short code for the ledger.
-        detail: Words for a person, never with a key in them.
-        status: The HTTP status, if there was one.
-        retry_after_s: How long the server asked us to wait, in seconds.
-        tokens_in: Tokens billed all the same.
-        tokens_out: Likewise.
-    """
-
-    kind: FaultKind
-    reason: str
-    detail: str = ""
-    status: int | None = None
-    retry_after_s: float | None = None
-    tokens_in: int = 0
-    tokens_out: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What came of a call: answers by sample number (perhaps not all of them), and what was wrong, if anything."""
-
-    answers: Mapping[int, Answer] = field(default_factory=dict)
-    fault: Fault | None = None
-    latency_ms: float | None = None
-    status: int | None = None
+if TYPE_CHECKING:
+    from factory.llm.ledger import Ledger
 
 
 class Pending(EngineError):
@@ -96,10 +37,16 @@ class Engine(ABC):  # noqa: B024 - its two shapes below have the abstract method
     name: str = ""
 
     has_answered = False
-    """Whether anything came from it since it was made: only then is it worth waiting long for."""
+    """Whether it has answered since it was made; only then does `patience_s` apply in full."""
 
-    rough = False
+    counting_only = False
     """Whether its requests are only counted: what they show need not be chosen with care, as long as it is of the usual size."""
+
+    billed = True
+    """Whether asking it is paid for; a recording is not, and counts towards no budget."""
+
+    told_price = False
+    """Whether it was told that its price is from our table."""
 
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
@@ -156,8 +103,11 @@ class Engine(ABC):  # noqa: B024 - its two shapes below have the abstract method
         return None
 
     def count_tokens(self, messages: Iterable[Mapping[str, Any]]) -> int | None:
-        """Tokens of a prompt by the model's own tokenizer, or None where it is not at hand."""
+        """Tokens of a prompt by the model's own tokenizer, or None where that is not available."""
         return None
+
+    def arrived(self, requests: Sequence[Request], ledger: Ledger) -> None:  # noqa: B027 - most engines are asked
+        """Store what came for these requests by other ways than `call` and `answer`, before they are looked up."""
 
     def close(self) -> None:  # noqa: B027 - most engines hold nothing
         """End what the engine holds. It may be used again afterwards."""
@@ -179,6 +129,10 @@ class CallEngine(Engine):
     async def call(self, endpoint: int, call: Call) -> Reply:
         """Send one call to one endpoint and wait for its reply. Never raises for what the other end does."""
 
+    async def is_up(self, endpoint: int) -> bool:
+        """Whether the endpoint can be reached now."""
+        return True
+
     @abstractmethod
     async def shut(self) -> None:
         """Undo `open`."""
@@ -191,39 +145,9 @@ class BulkEngine(Engine):
     def answer(self, calls: Iterable[Call]) -> Iterator[tuple[Call, Reply]]:
         """Answer calls, pulling them as there is room for them.
 
-        A reply with a fault of kind `missing` counts towards `Pending`.
+        It may be called again while calls are left. A reply with a fault of kind `missing` counts towards `Pending`.
         """
 
     def pending(self, calls: list[Call], stage: str) -> Pending:
         """What to raise when calls were `missing`."""
         return Pending(f"{len(calls)} requests of `{stage}` have no answer")
-
-
-def runs(samples: Iterable[int]) -> list[tuple[int, int]]:
-    """Sample numbers as runs of consecutive ones, `(first, last)`.
-
-    Example:
-        >>> runs([3, 0, 1, 7])
-        [(0, 1), (3, 3), (7, 7)]
-    """
-    found: list[tuple[int, int]] = []
-    for sample in sorted(set(samples)):
-        if found and found[-1][1] == sample - 1:
-            found[-1] = (found[-1][0], sample)
-        else:
-            found.append((sample, sample))
-    return found
-
-
-def split(first: int, last: int, most: int) -> list[tuple[int, int]]:
-    """A run in pieces of at most `most` samples."""
-    return [(start, min(start + most - 1, last)) for start in range(first, last + 1, most)]
-
-
-def calls_of(request: Request, samples: Iterable[int], *, max_n: int = 32) -> list[Call]:
-    """The calls that ask for these samples of a request.
-
-    Greedy requests (temperature 0) are asked one sample at a time, since vLLM refuses `n` for them.
-    """
-    most = 1 if request.sampling.get("temperature", 1.0) == 0 else max_n
-    return [Call(request, *piece) for run in runs(samples) for piece in split(*run, most)]

@@ -7,13 +7,15 @@ the round trip is: run (writes the requests, ends as pending), have the batch an
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from factory.files.lines import byte_lines
-from factory.llm.batch_files import Result, parse_results, write_calls
-from factory.llm.engines.base import BulkEngine, Call, Fault, Pending, Reply
-from factory.llm.request import Answer
+from factory.llm.batch_files import Result, parse_results, take_in, write_calls
+from factory.llm.calls import Call, Fault, Reply
+from factory.llm.engines.base import BulkEngine, Pending
+from factory.llm.ledger import Ledger
+from factory.llm.request import Request
 from factory.llm.settings import EngineSettings, as_list
 
 
@@ -21,62 +23,76 @@ class BatchEngine(BulkEngine):
     """Reads results that are there; what is missing is written to the requests file."""
 
     name = "batch"
+    billed = False
 
     def __init__(self, settings: EngineSettings, base: Path) -> None:
         super().__init__(settings)
         assert settings.requests is not None
         self.requests_path = base / settings.requests
         self.result_paths = [base / path for path in as_list(settings.results)]
-        self._results: tuple[dict[tuple[str, int], Answer], dict[tuple[str, int], Fault]] | None = None
+        self._results: dict[str, list[Result]] | None = None
+
+    def arrived(self, requests: Sequence[Request], ledger: Ledger) -> None:
+        """Store what the results files hold of these requests."""
+        results = self._load()
+        found = [(request, result) for request in requests for result in results.get(request.key, ())]
+        if found:
+            take_in(ledger, found)
+            ledger.flush()
 
     def answer(self, calls: Iterable[Call]) -> Iterator[tuple[Call, Reply]]:
-        """Answer from the results files. A line with an error ends its call, unless another line answers it."""
+        """Nothing more: what came is stored, and the rest is `missing`, unless the model cannot take such a request."""
         for call in calls:
-            if self._results is None:
-                self._results = self._load()
-            answers, faults = self._results
-            key = call.request.key
-            samples = range(call.first, call.last + 1)
-            found = {sample: answers[(key, sample)] for sample in samples if (key, sample) in answers}
-            fault = None
-            if len(found) < call.n:
-                told = [faults[(key, s)] for s in samples if s not in found and (key, s) in faults]
-                fault = told[0] if len(told) == call.n - len(found) else Fault("missing", "not_in_the_results")
-            yield call, Reply(found, fault, None, None if fault is None else fault.status)
+            faults = [fault for fault in self._faults(call) if fault.kind == "declined"]
+            fault = faults[0] if faults else Fault("missing", "not_in_the_results")
+            yield call, Reply({}, fault, None, fault.status, on_record=True)
 
     def pending(self, calls: list[Call], stage: str) -> Pending:
-        """Writes the batch file and says what to do with it."""
+        """Writes the batch file and says what to do with it, and what came back with an error."""
         written = write_calls(self.requests_path, calls, self.settings)
         prompts = Counter(call.request.prompt or "?" for call in calls)
         names = ", ".join(f"{count} of `{name}`" for name, count in sorted(prompts.items()))
+        asked = "1 request" if written == 1 else f"{written} requests"
+        what = f"stage `{stage}` waits for {asked} ({names}), written to {self.requests_path}"
+        what += self.came_back(calls)
         results = (
             f"read them with `factory batch read` ({self.result_paths[0]})" if self.result_paths else "add `results:`"
         )
         return Pending(
-            f"stage `{stage}` waits for {written} requests ({names}), written to {self.requests_path}",
+            what,
             fix=f"Have them answered (`vllm run-batch -i ... -o ...`, or a hosted batch API), {results}, and run again",
         )
+
+    def came_back(self, calls: Iterable[Call]) -> str:
+        """Words on those of these calls that came back without an answer; none if there are none."""
+        errors = Counter(fault.detail for call in calls for fault in self._faults(call)[:1])
+        if not errors:
+            return ""
+        told = "; ".join(words if n == 1 else f"{n} times {words}" for words, n in errors.most_common(3))
+        return f"; {errors.total()} of them came back without an answer: {told}"
 
     def close(self) -> None:
         """Forget the results, so that they are read again."""
         self._results = None
 
-    def _load(self) -> tuple[dict[tuple[str, int], Answer], dict[tuple[str, int], Fault]]:
-        answers: dict[tuple[str, int], Answer] = {}
-        faults: dict[tuple[str, int], Fault] = {}
-        for path in self.result_paths:
-            if not path.is_file():
-                continue
-            with byte_lines(path) as lines:
-                for result in parse_results(lines, str(path)):
-                    _sort_in(result, answers, faults)
-        return answers, faults
+    def _faults(self, call: Call) -> list[Fault]:
+        """What results say against a call, those of lines that brought nothing."""
+        return [
+            result.fault
+            for result in self._load().get(call.request.key, ())
+            if result.fault is not None
+            and not result.answers
+            and result.first <= call.last
+            and call.first <= result.last
+        ]
 
-
-def _sort_in(result: Result, answers: dict[tuple[str, int], Answer], faults: dict[tuple[str, int], Fault]) -> None:
-    for sample in range(result.first, result.last + 1):
-        key = (result.request_key, sample)
-        if sample in result.answers:
-            answers.setdefault(key, result.answers[sample])
-        elif result.fault is not None and result.fault.kind == "refused":
-            faults.setdefault(key, result.fault)
+    def _load(self) -> dict[str, list[Result]]:
+        if self._results is None:
+            self._results = {}
+            for path in self.result_paths:
+                if not path.is_file():
+                    continue
+                with byte_lines(path) as lines:
+                    for result in parse_results(lines, str(path)):
+                        self._results.setdefault(result.request_key, []).append(result)
+        return self._results

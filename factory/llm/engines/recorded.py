@@ -17,8 +17,10 @@ import orjson
 from factory.errors import EngineError
 from factory.files.lines import byte_lines
 from factory.llm.batch_files import parse_results, write_whole
-from factory.llm.engines.base import BulkEngine, Call, Fault, Pending, Reply
-from factory.llm.request import Answer, ModelRef, Request, Usage, estimate_tokens
+from factory.llm.calls import Call, Fault, Reply
+from factory.llm.engines.base import BulkEngine, Pending
+from factory.llm.faults import json_of
+from factory.llm.request import Answer, ModelRef, Request, Usage, estimate_prompt_tokens, estimate_tokens
 from factory.llm.settings import EngineSettings, as_list
 
 
@@ -26,6 +28,7 @@ class RecordedEngine(BulkEngine):
     """Gives recorded answers; what was not recorded is `Pending`."""
 
     name = "recorded"
+    billed = False
 
     def __init__(self, settings: EngineSettings, base: Path) -> None:
         super().__init__(settings)
@@ -44,10 +47,7 @@ class RecordedEngine(BulkEngine):
                     found[sample] = answer
             fault = None
             if len(found) < call.n:
-                if self.settings.missing == "fail":
-                    fault = Fault("refused", "no_recorded_answer", "no answer to these messages was recorded")
-                else:
-                    fault = Fault("missing", "no_recorded_answer")
+                fault = Fault("missing", "no_recorded_answer", "no answer to these messages was recorded")
             yield call, Reply(found, fault)
 
     def use_adapter(self, name: str, folder: Path) -> ModelRef:
@@ -100,7 +100,7 @@ class RecordedEngine(BulkEngine):
                     if not line.strip():
                         continue
                     try:
-                        row = orjson.loads(line)
+                        row = json_of(line)
                         if "custom_id" in row:
                             for result in parse_results([(number, line)], str(path)):
                                 for sample, answer in result.answers.items():
@@ -110,7 +110,7 @@ class RecordedEngine(BulkEngine):
                         str(row["answer"])
                     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
                         raise EngineError(
-                            "this line is no recorded answer",
+                            "this line is not a recorded answer",
                             where=f"{path}:{number}",
                             fix='A line is {"key": ..., "sample_no": 0, "answer": "...", "date": ..., "model": ...}',
                         ) from error
@@ -142,7 +142,7 @@ def write_wanted(path: Path, calls: Iterable[Call]) -> int:
 
 def _answer(row: dict[str, Any], request: Request) -> Answer:
     text = str(row["answer"])
-    tokens_in = sum(estimate_tokens(message["content"]) + 4 for message in request.messages)
+    tokens_in = estimate_prompt_tokens(request.messages)
     return Answer(
         text,
         row.get("finish_reason", "stop"),

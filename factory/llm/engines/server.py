@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import http.client
+import math
 import os
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import orjson
 
-from factory.errors import EngineError
-from factory.llm.engines.base import Call, CallEngine, Fault, Reply
+from factory.errors import EngineError, Unanswered
+from factory.llm.calls import Call, Fault, Reply
+from factory.llm.engines.base import CallEngine
+from factory.llm.faults import fault_of, json_of, no_json, plain, read_error, redirected
 from factory.llm.openai_format import Unsupported, body_of, reply_of
-from factory.llm.request import ModelRef
+from factory.llm.request import ModelRef, Usage, estimate_prompt_tokens
 from factory.llm.settings import EngineSettings
 
 if TYPE_CHECKING:
     import aiohttp
 
-_LARGEST_ANSWER = 1 << 28
+_LARGEST_REPLY = 1 << 28
+_SMALL_REPLY = 1 << 22
+"""No reply of more bytes is read: the smaller for a single short answer, the larger for many long ones with logprobs."""
+
 _KEEP_ALIVE_S = 4
 """An idle connection is not used again after this: uvicorn, and so vLLM, closes it after 5 s, perhaps just as we send."""
+
+
+class _TooLargeError(Exception):
+    """A reply went on beyond its bound."""
 
 
 class ServerEngine(CallEngine):
@@ -38,8 +51,8 @@ class ServerEngine(CallEngine):
 
     @property
     def endpoints(self) -> tuple[str, ...]:
-        """The base URLs."""
-        return self.settings.urls
+        """The base URLs, as they may be shown."""
+        return tuple(shown_url(url) for url in self.settings.urls)
 
     async def open(self) -> None:
         """Make the connection pool; the dispatcher bounds what is in flight, so the pool does not."""
@@ -61,7 +74,7 @@ class ServerEngine(CallEngine):
             self._session = None
 
     async def call(self, endpoint: int, call: Call) -> Reply:
-        """One POST. Whatever goes wrong comes back as a fault."""
+        """One POST. Whatever goes wrong comes back as a fault; a redirect is never followed."""
         import aiohttp
 
         assert self._session is not None
@@ -71,27 +84,50 @@ class ServerEngine(CallEngine):
             return Reply(fault=Fault("refused", "unsupported", str(error)))
         began = time.perf_counter()
         status: int | None = None
+        raw = bytearray()
+        url, data = self._chat[endpoint], aiohttp.BytesPayload(payload)
         try:
-            async with self._session.post(self._chat[endpoint], data=aiohttp.BytesPayload(payload)) as response:
-                status = response.status
-                raw = await response.read()
-                headers = response.headers
+            async with self._session.post(url, data=data, allow_redirects=False) as response:
+                status, headers = response.status, response.headers
+                most = reply_bound(call) if status == 200 else _SMALL_REPLY
+                async for part in response.content.iter_any():
+                    raw += part
+                    if len(raw) > most:
+                        raise _TooLargeError
         except TimeoutError as error:
-            connecting = isinstance(error, aiohttp.ConnectionTimeoutError)
-            kind, reason = ("transport", "connect_timeout") if connecting else ("timeout", "timeout")
-            fault = Fault(kind, reason, f"no answer within {self.settings.timeout_s:g} s", status)  # type: ignore[arg-type]
+            if isinstance(error, aiohttp.ConnectionTimeoutError):
+                fault = Fault("transport", "unreachable", "no connection in time")
+            else:  # what it cost, if anything, nobody knows
+                words = f"no answer within {self.settings.timeout_s:g} s"
+                fault = Fault("timeout", "timeout", words, status, usage=None)
+        except _TooLargeError:
+            words = f"answered {status} with more than {most >> 20} MB"
+            fault = Fault("refused", "reply_too_large", words, status, usage=None if status == 200 else Usage(0, 0))
         except aiohttp.ClientConnectorError as error:
             fault = Fault("transport", "unreachable", self._plain(error))
         except aiohttp.ClientPayloadError as error:
-            fault = Fault("transport", "cut_off", self._plain(error), status)
+            fault = Fault("transport", "cut_off", self._plain(error), status, usage=_cut_usage(call, raw))
         except (aiohttp.ClientError, OSError) as error:
             fault = Fault("transport", "connection_lost", self._plain(error), status)
+        except ValueError as error:  # a header that cannot be, a URL that is none
+            fault = Fault("fatal", "not_sent", self._plain(error), fix="Check `url` and the key")
         else:
             ms = (time.perf_counter() - began) * 1e3
-            if status == 200:
-                return self._read(call, raw, ms)
-            return Reply({}, self._fault(status, raw, headers), ms, status)
+            return self._read(call, status, bytes(raw), headers, ms)
         return Reply({}, fault, (time.perf_counter() - began) * 1e3, status)
+
+    async def is_up(self, endpoint: int) -> bool:
+        """Whether the server says anything at all to a small question."""
+        import aiohttp
+
+        assert self._session is not None
+        timeout = aiohttp.ClientTimeout(total=self.settings.connect_timeout_s)
+        url = f"{self.settings.urls[endpoint]}/models"
+        try:
+            async with self._session.get(url, timeout=timeout, allow_redirects=False) as response:
+                return response.status < 500
+        except (aiohttp.ClientError, OSError, ValueError):
+            return False
 
     def context_length(self) -> int | None:
         """`max_model_len` as the server tells it."""
@@ -121,7 +157,7 @@ class ServerEngine(CallEngine):
             if name not in names:
                 raise EngineError(
                     f"the server serves no adapter {name!r} (it has {', '.join(names) or 'nothing'})",
-                    where=url,
+                    where=shown_url(url),
                     fix=f"Start it with `--enable-lora --lora-modules {name}={folder}`",
                 )
         return super().use_adapter(name, folder)
@@ -130,10 +166,10 @@ class ServerEngine(CallEngine):
         names = [row.get("id") for row in self._served() if not row.get("parent")]
         if len(names) == 1:
             return str(names[0])
-        listed = ", ".join(map(str, names[:8])) or "none"
+        listed = plain(", ".join(map(str, names[:8]))) or "none"
         raise EngineError(
             "the engine does not say which model to ask",
-            where=self.settings.urls[0],
+            where=self.endpoints[0],
             fix=f"Give `engine: {{model: ...}}`; the server has: {listed}",
         )
 
@@ -144,82 +180,107 @@ class ServerEngine(CallEngine):
         return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
     def _ask_now(self, url: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
-        """One small synchronous call outside of the dispatcher (models, tokenize)."""
+        """One small synchronous call outside of the dispatcher (models, tokenize).
+
+        Raises:
+            Unanswered: The server refuses.
+            EngineError: Nothing answers there, or nothing that is JSON.
+        """
         import urllib.error
         import urllib.request
 
-        request = urllib.request.Request(
-            url,
-            data=None if body is None else orjson.dumps(body),
-            headers=self._headers() | {"Content-Type": "application/json"},
-        )
+        data = None if body is None else orjson.dumps(body)
+        headers = self._headers() | {"Content-Type": "application/json"}
+        request = urllib.request.Request(url, data=data, headers=headers)
+        key = self._key()
         try:
-            with urllib.request.urlopen(request, timeout=self.settings.connect_timeout_s) as response:
-                found = orjson.loads(response.read())
+            with _opener().open(request, timeout=self.settings.connect_timeout_s) as response:
+                raw = response.read(_SMALL_REPLY)
+                content_type = str(response.headers.get("Content-Type", ""))
         except urllib.error.HTTPError as error:
-            raise EngineError(
-                f"the server says {error.code} {error.reason}", where=url, fix="Check `url` and the key"
-            ) from error
-        except (OSError, orjson.JSONDecodeError) as error:
+            if error.code in range(300, 400):
+                fault = redirected(error.code, error.headers.get("Location") or "")
+            else:
+                fault = fault_of(read_error(error.read(_SMALL_REPLY), key=key), error.code)
+            fix = fault.fix or "Check `url` of the engine"
+            raise Unanswered(f"the server {fault.detail}", where=shown_url(url), fix=fix) from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise EngineError(
                 f"no language model answers there ({self._plain(getattr(error, 'reason', error))})",
-                where=url,
+                where=shown_url(url),
                 fix=f"Start it (`vllm serve {self.settings.model or 'MODEL'}`), or check `url` of the engine",
             ) from error
+        try:
+            found = json_of(raw)
+        except orjson.JSONDecodeError as error:
+            fault = no_json(raw, content_type, key=key)
+            raise EngineError(f"the server {fault.detail}", where=shown_url(url), fix=fault.fix or None) from error
         return found if isinstance(found, dict) else {}
 
-    def _headers(self) -> dict[str, str]:
+    def _key(self) -> str | None:
+        """The key, without blanks and line ends around it.
+
+        Raises:
+            EngineError: There is none, or it holds what no key holds. It is not shown.
+        """
         name = self.settings.api_key_env
         if name is None:
-            return {}
-        key = os.environ.get(name)
+            return None
+        key = os.environ.get(name, "").strip().strip("\"'").strip()
         if not key:
-            raise EngineError(f"the environment has no {name}", fix=f"Set {name} to the server's key")
-        return {"Authorization": f"Bearer {key}"}
+            called = name if name.isupper() else "the variable that `api_key_env` names"
+            raise EngineError(f"the environment has no {called}", fix="Set it to the server's key")
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            raise EngineError(
+                f"the key in {name} holds characters that no key holds (curly quotes, a blank, a line break)",
+                fix="Copy it again, as plain text",
+            )
+        return key
 
-    def _read(self, call: Call, raw: bytes, ms: float) -> Reply:
+    def _headers(self) -> dict[str, str]:
+        key = self._key()
+        return {} if key is None else {"Authorization": f"Bearer {key}"}
+
+    def _read(self, call: Call, status: int, raw: bytes, headers: Mapping[str, str], ms: float) -> Reply:
+        if 300 <= status < 400:
+            return Reply({}, redirected(status, headers.get("Location", "")), ms, status)
+        key = self._key()
+        if not 200 <= status < 300:
+            fault = fault_of(read_error(raw, key=key), status, wait_s=retry_after(headers))
+            return Reply({}, fault, ms, status)
         try:
-            body = orjson.loads(raw)
+            body = json_of(raw)
         except orjson.JSONDecodeError:
-            return Reply({}, Fault("malformed", "invalid_json", "the reply is no JSON", 200), ms, 200)
-        return reply_of(call, body, origin=self.name, latency_ms=ms)
-
-    def _fault(self, status: int, raw: bytes, headers: Mapping[str, str]) -> Fault:
-        code, detail, parameter = _error_of(raw)
-        detail = self._without_key(detail)
-        wait = retry_after(headers)
-        if status == 429 and code == "insufficient_quota":
-            return Fault("fatal", "no_quota", detail, status)
-        if status == 429 or (status == 503 and wait is not None):
-            return Fault("overload", "rate_limited" if status == 429 else "busy", detail, status, wait)
-        if status in {502, 503, 504}:
-            return Fault("transport", f"http_{status}", detail, status, wait)
-        if status >= 500 or status in {408, 409, 425}:
-            return Fault("server", f"http_{status}", detail, status, wait)
-        if code in {"content_filter", "content_policy_violation"}:
-            return Fault("refused", "content_refused", detail, status)
-        too_long = code in {"context_length_exceeded", "string_above_max_length"}
-        if too_long or status == 413 or (status == 400 and parameter in {"input_tokens", "input_text"}):
-            return Fault("refused", "context_too_long", detail, status)
-        if status in {401, 403}:
-            return Fault("fatal", "not_allowed", detail or "the server refuses the key", status)
-        if status == 404:
-            return Fault("fatal", "not_found", detail or "the server knows no such path or model", status)
-        return Fault("refused", "bad_request", detail, status)
+            fault = no_json(raw, headers.get("Content-Type", "").lower(), key=key)
+            if fault.reason != "web_page":  # a model wrote it
+                fault = replace(fault, usage=_cut_usage(call, raw))
+            return Reply({}, fault, ms, status)
+        return reply_of(call, body, origin=self.name, latency_ms=ms, key=key)
 
     def _plain(self, error: BaseException) -> str:
-        return self._without_key(" ".join(str(error).split())[:300] or type(error).__name__)
+        key = os.environ.get(self.settings.api_key_env or "", "").strip()
+        return plain(error, key=key or None) or type(error).__name__
 
-    def _without_key(self, text: str) -> str:
-        key = os.environ.get(self.settings.api_key_env or "")
-        return text.replace(key, "***") if key else text
+
+def shown_url(url: str) -> str:
+    """A URL without the name, the password and the query that may stand in it."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def reply_bound(call: Call) -> int:
+    """The most bytes of a reply to a call: four megabytes, or what its answers can come to with their logprobs."""
+    logprobs = call.request.sampling.get("top_logprobs") or call.request.sampling.get("logprobs") or 0
+    bytes_per_token = 64 + 200 * (1 + int(logprobs)) * bool(logprobs)
+    return min(max(_SMALL_REPLY, call.n * (call.request.max_tokens or 4096) * bytes_per_token), _LARGEST_REPLY)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that a server asks us to wait: `retry-after-ms`, or `Retry-After` as seconds or as a date."""
     try:
         if "retry-after-ms" in headers:
-            return max(float(headers["retry-after-ms"]) / 1e3, 0.0)
+            ms = float(headers["retry-after-ms"])
+            return max(ms / 1e3, 0.0) if math.isfinite(ms) else None
         text = headers.get("Retry-After")
         if text is None:
             return None
@@ -230,15 +291,18 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def _error_of(raw: bytes) -> tuple[str | None, str, str | None]:
-    """The code, the words and the parameter of an error body, in OpenAI's form or any other."""
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return None, " ".join(raw[:300].decode("utf-8", "replace").split()), None
-    error = body.get("error", body) if isinstance(body, dict) else body
-    if not isinstance(error, dict):
-        return None, " ".join(str(error).split())[:500], None
-    code, parameter = error.get("code"), error.get("param")
-    words = " ".join(str(error.get("message", "")).split())[:500]
-    return (code if isinstance(code, str) else None), words, (parameter if isinstance(parameter, str) else None)
+def _cut_usage(call: Call, raw: bytes | bytearray) -> Usage:
+    """What a reply cost that broke off or cannot be read: the prompt, and what had come of the answers."""
+    most = call.n * (call.request.max_tokens or len(raw))
+    return Usage(estimate_prompt_tokens(call.request.messages), min(len(raw) // 4, most), 0, False)
+
+
+def _opener() -> Any:
+    """Opens URLs, and follows no redirect: `urllib` would take the key along to another host."""
+    import urllib.request
+
+    class NoRedirect(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *_: Any) -> None:
+            return None
+
+    return urllib.request.build_opener(NoRedirect)

@@ -17,7 +17,8 @@ import numpy as np
 
 from factory.errors import EngineError
 from factory.extras import need
-from factory.llm.engines.base import BulkEngine, Call, Fault, Reply
+from factory.llm.calls import Call, Fault, Reply
+from factory.llm.engines.base import BulkEngine
 from factory.llm.openai_format import clean
 from factory.llm.request import Answer, Usage
 from factory.llm.settings import EngineSettings
@@ -137,7 +138,7 @@ class TransformersEngine(BulkEngine):
         if length is None or len(ids) + more <= length:
             return None
         return Fault(
-            "refused", "context_too_long", f"{len(ids)} tokens and an answer of {more} do not fit into {length}"
+            "declined", "context_too_long", f"{len(ids)} tokens and an answer of {more} do not fit into {length}"
         )
 
     def _seed(self, sample: int) -> int:

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import EngineError
-from factory.llm.engines.base import BulkEngine, Call, Fault, Reply
+from factory.llm.calls import Call, Fault, Reply
+from factory.llm.engines.base import BulkEngine
+from factory.llm.faults import Said, plain, too_long
 from factory.llm.openai_format import clean
 from factory.llm.request import Answer, FinishReason, ModelRef, Usage
 from factory.llm.settings import EngineSettings
@@ -175,7 +177,9 @@ class VllmEngine(BulkEngine):
             answers[call.first + one.index] = Answer(
                 clean(one.text), finish, None, usage, None, ms, logprobs, self.name
             )
-        fault = None if len(answers) == call.n else Fault("malformed", "aborted", "vLLM ended the request early")
+        fault = None
+        if len(answers) < call.n:  # what was generated is lost, and nobody counted it
+            fault = Fault("malformed", "aborted", "vLLM ended the request early", usage=None)
         return Reply(answers, fault, ms)
 
 
@@ -213,13 +217,10 @@ def _client_errors() -> tuple[type[Exception], ...]:
 
 
 def _refusal(error: Exception) -> Fault:
-    words = " ".join(str(error).split())[:500]
-    return Fault(
-        "refused", "context_too_long" if getattr(error, "parameter", None) in _LENGTH else "bad_request", words
-    )
-
-
-_LENGTH = {"input_tokens", "input_text"}
+    said = Said(plain(error), parameter=getattr(error, "parameter", None))
+    if too_long(said):
+        return Fault("declined", "context_too_long", said.words)
+    return Fault("refused", "bad_request", said.words)
 
 
 def _logprobs(steps: Iterable[Any], token_ids: Iterable[int]) -> dict[str, Any]:

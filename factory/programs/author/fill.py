@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +9,14 @@ from factory.canonical import digest
 from factory.errors import InputError
 from factory.programs.author.knowledge import KNOWLEDGE, ask_knowledge
 from factory.programs.author.material import sample, seed_texts, texts_by_number
-from factory.result import Progress, StageResult, no_progress
+from factory.result import StageResult
 from factory.task import current_card, label_names
-from factory.warehouse.file import insert, next_no
+from factory.warehouse.tables import plans, programs
+from factory.warehouse.tables.plans import Plan
+from factory.warehouse.tables.programs import NewProgram
 
 if TYPE_CHECKING:
-    from factory.llm import Engine
+    from factory.llm import Asker
     from factory.llm.request import Request
     from factory.programs.author.loop import Candidate, Slot
     from factory.programs.sandbox.host.pool import Pool, Sandbox
@@ -23,41 +24,39 @@ if TYPE_CHECKING:
     from factory.task import TaskCard
     from factory.warehouse.file import Warehouse
 
-
-def program_key(kind: str, target: str | None, source: str) -> str:
-    """The identity of a program: SHA-256 of its kind, its target label and its source."""
-    return digest({"kind": kind, "target": target, "source": source})
+STAGE = "author"
 
 
 def author_programs(
-    warehouse: Warehouse,
-    engine: Engine,
-    config: Mapping[str, Any],
-    *,
-    strict: bool = False,
-    sandbox: Sandbox = "kernel",
-    budget: Any = None,
-    progress: Progress = no_progress,
+    asker: Asker, config: Mapping[str, Any], *, strict: bool = False, sandbox: Sandbox = "kernel"
 ) -> StageResult:
     """See `factory.programs.stage.author`."""
     from factory import prompts
     from factory.programs.author.answers import prompts_of
     from factory.programs.sandbox.host.pool import shared_pool
 
+    warehouse, engine = asker.warehouse, asker.engine
     card = current_card(warehouse)
     _check(config)
     asking = prompts_of(str(config["form"]), card.kind)
     version = "+".join(prompt.version for prompt in asking.values())
     if config["knowledge"]:
         version += "+" + prompts.load("author_knowledge").version
-    model = [engine.model.name, engine.model.revision, engine.model.adapter]
-    key = digest({"stage": "author", "config": dict(config), "card": card.revision, "prompt": version, "model": model})
-    found = warehouse.query("SELECT plan_no, done FROM plans WHERE stage = 'author' AND key = ?", [key])
-    if found and found[0][1]:
-        return _result(warehouse, found[0][0], config, skipped=True, says=())
-    plan_no = found[0][0] if found else _freeze(warehouse, card, config, key, version)
-    pool = shared_pool(strict, sandbox)
-    return _fill(warehouse, engine, card, asking, plan_no, config, pool=pool, budget=budget, progress=progress)
+    model = engine.model
+    whole = {
+        "config": dict(config),
+        "card": card.revision,
+        "prompt": version,
+        "model": [model.name, model.revision, model.adapter],
+        **({"sampling": engine.sampling} if engine.sampling else {}),
+    }
+    key = digest({"stage": STAGE, **whole})
+    plan = plans.find(warehouse, STAGE, key)
+    if plan is not None and plan.done:
+        return _result(warehouse, plan.plan_no, config, skipped=True, says=())
+    if plan is None:
+        plan = _freeze(warehouse, card, config, key, version)
+    return _fill(asker, card, asking, plan.plan_no, config, shared_pool(strict, sandbox))
 
 
 def _check(config: Mapping[str, Any]) -> None:
@@ -75,7 +74,7 @@ def _check(config: Mapping[str, Any]) -> None:
 
 
 # The plan ---------------------------------------------------------------------------------------------------------------
-def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key: str, version: str) -> int:
+def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key: str, version: str) -> Plan:
     """Store the plan with every slot, and which texts each slot shows."""
     from factory.programs.author.loop import plan_slots
 
@@ -94,45 +93,18 @@ def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key
     if not shown:
         raise InputError("there are no training texts", where=warehouse.path, fix="Ingest the split `train` first")
     seeds = seed_texts(warehouse, card, int(config["seeds"]))
-    with warehouse.lease() as db:
-        plan_no = next_no(db, "plans", "plan_no")
-        db.execute(
-            "INSERT INTO plans (plan_no, stage, key, config, task_revision, prompt_version, done)"
-            " VALUES (?, 'author', ?, ?, ?, ?, false)",
-            [plan_no, key, json.dumps(config), card.revision, version],
-        )
-        specs, parents = [], []
-        for slot in slots:
-            first = (slot.number if config["varied"] else slot.variant) * per_slot
-            window = [shown[(first + i) % len(shown)] for i in range(min(per_slot, len(shown)))]
-            specs.append(
-                json.dumps(
-                    {
-                        "approach": slot.approach.name,
-                        "variant": slot.variant,
-                        "focus": list(slot.focus),
-                        "target": slot.target,
-                        "form": slot.form,
-                        "examples": window,
-                        "seeds": seeds,
-                    }
-                )
-            )
-            parents.append(json.dumps({"texts": window + [text_no for text_no, _ in seeds]}))
-        n = len(slots)
-        insert(
-            db,
-            "slots",
-            {
-                "plan_no": [plan_no] * n,
-                "slot_no": [slot.number for slot in slots],
-                "round": [0] * n,
-                "spec": specs,
-                "parents": parents,
-                "state": ["open"] * n,
-            },
-        )
-    return plan_no
+    frozen = []
+    for slot in slots:
+        first = (slot.number if config["varied"] else slot.variant) * per_slot
+        window = [shown[(first + i) % len(shown)] for i in range(min(per_slot, len(shown)))]
+        spec = {
+            "approach": slot.approach.name, "variant": slot.variant, "focus": list(slot.focus), "target": slot.target,
+            "form": slot.form, "examples": window, "seeds": seeds,
+        }  # fmt: skip
+        frozen.append(plans.Slot(slot.number, spec, {"texts": window + [text_no for text_no, _ in seeds]}))
+    return plans.create(
+        warehouse, STAGE, key, config, task_revision=card.revision, prompt_version=version, slots=frozen
+    )
 
 
 def _slots(warehouse: Warehouse, plan_no: int) -> list[tuple[Slot, dict[str, Any]]]:
@@ -141,33 +113,24 @@ def _slots(warehouse: Warehouse, plan_no: int) -> list[tuple[Slot, dict[str, Any
     from factory.programs.author.rubrics import rubrics
 
     found = []
-    rows = warehouse.query("SELECT slot_no, spec FROM slots WHERE plan_no = ? ORDER BY slot_no", [plan_no])
-    for number, text in rows:
-        spec = json.loads(text)
+    for stored in plans.slots(warehouse, plan_no):
+        spec = dict(stored.spec)
         scope = "targeted" if spec["target"] is not None else "focused" if spec["focus"] else "broad"
         approach = next(rubric for rubric in rubrics(scope, spec["form"]) if rubric.name == spec["approach"])
-        slot = Slot(number, approach, spec["variant"], tuple(spec["focus"]), spec["target"], spec["form"])
+        slot = Slot(stored.slot_no, approach, spec["variant"], tuple(spec["focus"]), spec["target"], spec["form"])
         found.append((slot, spec))
     return found
 
 
 # Filling --------------------------------------------------------------------------------------------------------------------
 def _fill(
-    warehouse: Warehouse,
-    engine: Engine,
-    card: TaskCard,
-    asking: Mapping[str, Prompt],
-    plan_no: int,
-    config: Mapping[str, Any],
-    *,
-    pool: Pool,
-    budget: Any,
-    progress: Progress,
+    asker: Asker, card: TaskCard, asking: Mapping[str, Prompt], plan_no: int, config: Mapping[str, Any], pool: Pool
 ) -> StageResult:
     from factory import prompts
     from factory.programs.author.loop import AuthorState, step, values_of
     from factory.programs.author.similar import plain_source
 
+    warehouse, engine = asker.warehouse, asker.engine
     labels = label_names(warehouse)
     planned = _slots(warehouse, plan_no)
     spec_of = {slot.number: spec for slot, spec in planned}
@@ -178,16 +141,15 @@ def _fill(
         sorted({no for spec in spec_of.values() for no in [*spec["examples"], *[s[0] for s in spec["seeds"]]]}),
     )
     card_values = prompts.card_values(card)
-    knowledge = ask_knowledge(warehouse, engine, config, card_values, planned, shown, budget, progress)
-    live = warehouse.query(
-        "SELECT source, kind FROM programs WHERE state = 'accepted' AND kind IN ('python', 'rules')"
-        " AND plan_no IS DISTINCT FROM ?",
-        [plan_no],
-    )
+    knowledge = ask_knowledge(asker, config, card_values, planned, shown)
+    known = [
+        *programs.accepted(warehouse, kinds=("python", "rules")),
+        *(one for one in programs.rejected_by_people(warehouse) if one.kind in ("python", "rules")),
+    ]
     state = AuthorState(
         tuple(slot for slot, _ in planned),
         int(config["programs"]),
-        known_sources=tuple(plain_source(*row) for row in live),
+        known_sources=tuple(plain_source(one.source, one.kind) for one in known if one.plan_no != plan_no),
     )
     state, wanted = step(state, [])
     while wanted:
@@ -203,18 +165,20 @@ def _fill(
                 knowledge=knowledge,
             )
             names = [slot.target] if slot.target is not None else list(slot.focus) or card.label_names
-            request = asking[slot.form].request(values, engine.model, structured=engine.structured, labels=names)
-            requests.append(request)
-        answers = _ask(warehouse, engine, asking, wanted, requests, probe, labels, config, pool, budget, progress)
+            requests.append(
+                asking[slot.form].request(
+                    values, engine.model, sampling=engine.sampling, structured=engine.structured, labels=names
+                )
+            )
+        answers = _ask(asker, asking, wanted, requests, probe, labels, config, pool)
         state, wanted = step(state, answers)
     versions = {form: prompt.version for form, prompt in asking.items()}
     _store(warehouse, plan_no, state.decided, labels, versions)
-    return _result(warehouse, plan_no, config, skipped=False, says=())
+    return _result(warehouse, plan_no, config, skipped=False, says=tuple(asker.notes))
 
 
 def _ask(
-    warehouse: Warehouse,
-    engine: Engine,
+    asker: Asker,
     asking: Mapping[str, Prompt],
     slots: list[Slot],
     requests: list[Request],
@@ -222,28 +186,17 @@ def _ask(
     labels: list[str],
     config: Mapping[str, Any],
     pool: Pool,
-    budget: Any,
-    progress: Progress,
 ) -> list[Candidate]:
     """Ask for a round of slots; parse, check and try every answer, and have it repaired within bounds."""
-    from factory.llm import ask_parsed
     from factory.llm.request import Failure
     from factory.programs.author.answers import Reader
     from factory.programs.author.loop import Candidate
 
     slot_of = {request.key: slot for slot, request in zip(slots, requests, strict=True)}
     reader = Reader(pool, probe, labels, asking, slot_of)
-    found = ask_parsed(
-        warehouse,
-        engine,
-        [(request, 0) for request in requests],
-        reader.parse,
-        again=reader.again,
-        tries=1 + int(config["repairs"]),
-        stage="author",
-        budget=budget,
-        progress=progress,
-    )
+    wanted = [(request, 0) for request in requests]
+    found = asker.parsed(wanted, reader.parse, again=reader.again, tries=1 + int(config["repairs"]))
+    asker.need_all(found)  # programs are decided in the order of their slots: none of them before those that come first
     candidates = []
     for slot, request, outcome in zip(slots, requests, found, strict=True):
         if isinstance(outcome, Failure):
@@ -261,81 +214,40 @@ def _store(
     """Programs, slots and events of a finished plan, in one transaction."""
     from factory.programs.trial import coverage_flag
 
+    outcomes: dict[int, plans.Outcome] = {}
     with warehouse.lease() as db:
-        known = {
-            row[0] for row in db.execute("SELECT program_key FROM programs WHERE state <> 'superseded'").fetchall()
-        }
-        number = next_no(db, "programs", "program_no")
         for candidate in decided:
             slot = candidate.slot
             reason, detail = candidate.drop_reason, candidate.detail
             if reason is None and candidate.votes is not None:
                 detail = detail or coverage_flag(candidate.votes)
-            accepted = reason is None
-            db.execute(
-                "UPDATE slots SET state = ?, drop_reason = ?, detail = ?, request_key = ?, sample_no = ?"
-                " WHERE plan_no = ? AND slot_no = ?",
-                [
-                    "accepted" if accepted else "dropped",
-                    reason,
-                    detail,
-                    candidate.request_key,
-                    candidate.sample_no,
-                    plan_no,
-                    slot.number,
-                ],
+            outcomes[slot.number] = (
+                plans.Answered(candidate.request_key, candidate.sample_no, detail)
+                if reason is None
+                else plans.Dropped(reason, detail, candidate.request_key, candidate.sample_no)
             )
             if candidate.source is None:
                 continue
-            key = program_key(slot.form, slot.target, candidate.source)
-            if key in known:
-                continue
-            known.add(key)
-            insert(
-                db,
-                "programs",
-                {
-                    "program_no": [number],
-                    "program_key": [key],
-                    "name": [slot.name],
-                    "kind": [slot.form],
-                    "origin": ["model"],
-                    "target_label_no": [None if slot.target is None else labels.index(slot.target)],
-                    "source": [candidate.source],
-                    "plan_no": [plan_no],
-                    "slot_no": [slot.number],
-                    "request_key": [candidate.request_key],
-                    "sample_no": [candidate.sample_no],
-                    "prompt_version": [versions[slot.form]],
-                    "state": ["accepted" if accepted else "rejected"],
-                    "drop_reason": [reason],
-                    "detail": [detail],
-                },
-            )
-            insert(
-                db,
-                "program_events",
-                {
-                    "program_no": [number],
-                    "state": ["accepted" if accepted else "rejected"],
-                    "reason": [reason],
-                    "actor": ["author"],
-                },
-            )
-            number += 1
-        db.execute("UPDATE plans SET done = true WHERE plan_no = ?", [plan_no])
+            key = programs.program_key(slot.form, slot.target, candidate.source)
+            target_no = None if slot.target is None else labels.index(slot.target)
+            new = NewProgram(
+                slot.name, slot.form, "model", candidate.source, key, target_no=target_no, plan_no=plan_no,
+                slot_no=slot.number, request_key=candidate.request_key, sample_no=candidate.sample_no,
+                prompt_version=versions[slot.form],
+            )  # fmt: skip
+            programs.offer(db, new, reason=reason, detail=detail)
+        never_asked = {slot.slot_no for slot in plans.slots(warehouse, plan_no)} - set(outcomes)
+        plans.decide(db, plan_no, {**outcomes, **dict.fromkeys(never_asked, plans.Unused())})
+        plans.finish(db, plan_no)
 
 
 def _result(
     warehouse: Warehouse, plan_no: int, config: Mapping[str, Any], *, skipped: bool, says: tuple[str, ...]
 ) -> StageResult:
     """What the plan came to."""
-    rows = warehouse.query(
-        "SELECT state, drop_reason, count(*) FROM slots WHERE plan_no = ? AND state <> 'open' GROUP BY ALL ORDER BY ALL",
-        [plan_no],
-    )
-    accepted = sum(n for state, _, n in rows if state == "accepted")
-    refused = {reason: n for state, reason, n in rows if state == "dropped"}
+    states = plans.states(warehouse, plan_no)
+    accepted = sum(n for (state, _), n in states.items() if state == "accepted")
+    refused = {reason or "": n for (state, reason), n in states.items() if state == "dropped"}
     asked = accepted + sum(refused.values())
     line = f"{accepted} programs accepted of {asked} asked"
     if refused:

@@ -1,0 +1,101 @@
+"""Which texts are asked, and their slots in a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from factory.annotation.core import sample_order
+from factory.warehouse.file import Warehouse
+from factory.warehouse.tables import plans
+from factory.warehouse.tables.plans import Plan, Slot
+
+Texts = Literal["all", "uncovered_or_tied"]
+"""Which texts of a split may be asked: all, or those for which accepted programs give no vote or a tie."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One open slot: a text of the corpus, or (for calibration) a text without content, which has no number."""
+
+    slot_no: int
+    text_no: int | None
+    text: str
+
+
+def choose(
+    warehouse: Warehouse, split: str, *, texts: Texts, limit: int | None, share: float | None, seed: int
+) -> list[int]:
+    """Numbers of the texts to ask, in the order of the sample.
+
+    Args:
+        warehouse: Where the split is.
+        split: Name of the split.
+        texts: Which of its texts may be asked.
+        limit: Most texts.
+        share: Most texts as a share of the split.
+        seed: Of the random order.
+    """
+    with warehouse.read() as db:
+        total = int(db.execute("SELECT count(*) FROM split_texts WHERE split = ?", [split]).fetchall()[0][0])
+        wanted = _UNCOVERED_OR_TIED if texts == "uncovered_or_tied" else _ALL
+        rows = db.execute(wanted, {"split": split}).fetchall()
+    order = sample_order([content_hash for _, content_hash in rows], seed)
+    most = min(len(rows) if limit is None else limit, len(rows) if share is None else int(share * total + 1e-9))
+    return [int(rows[at][0]) for at in order[:most]]
+
+
+def without_content(texts: Sequence[str]) -> list[Slot]:
+    """The first slots of a plan: texts without content, for calibration."""
+    return [Slot(number, {"null": text}) for number, text in enumerate(texts)]
+
+
+def add(warehouse: Warehouse, plan: Plan, text_nos: Sequence[int]) -> int:
+    """Add a slot for every text that has none yet, in order.
+
+    Returns:
+        How many were added.
+    """
+    with warehouse.lease() as db:
+        there = plans.slots(warehouse, plan.plan_no)
+        known = {slot.parents["text_no"] for slot in there if "text_no" in slot.parents}
+        new = [number for number in text_nos if number not in known]
+        first = max((slot.slot_no for slot in there), default=-1) + 1
+        fresh = [Slot(first + at, parents={"text_no": number}) for at, number in enumerate(new)]
+        plans.extend(db, plan.plan_no, fresh)
+    return len(new)
+
+
+def questions(warehouse: Warehouse, plan: Plan) -> list[Question]:
+    """The open slots of a plan, in order, with their texts."""
+    slots = plans.slots(warehouse, plan.plan_no, only="open")
+    numbers = [slot.parents["text_no"] for slot in slots if "text_no" in slot.parents]
+    texts = dict(
+        warehouse.query("SELECT text_no, text FROM texts WHERE text_no IN (SELECT unnest(?::INTEGER[]))", [numbers])
+    )
+    return [
+        Question(slot.slot_no, number, texts[number])
+        if number is not None
+        else Question(slot.slot_no, None, slot.spec["null"])
+        for slot in slots
+        for number in [slot.parents.get("text_no")]
+    ]
+
+
+_ALL = """
+    SELECT text_no, content_hash FROM split_texts JOIN texts USING (text_no) WHERE split = $split ORDER BY text_no"""
+
+_UNCOVERED_OR_TIED = """
+    WITH pool AS (SELECT text_no FROM split_texts WHERE split = $split),
+         counts AS (
+            SELECT v.text_no, coalesce(p.target_label_no, -1) AS target, v.vote, count(*) AS n
+            FROM votes v JOIN programs p USING (program_no) JOIN pool USING (text_no)
+            WHERE p.state = 'accepted' AND p.kind <> 'prompted' GROUP BY ALL),
+         best AS (SELECT text_no, target, max(n) AS most FROM counts GROUP BY ALL),
+         winners AS (
+            SELECT c.text_no, c.target, count(*) AS n FROM counts c JOIN best b
+            ON b.text_no = c.text_no AND b.target = c.target AND c.n = b.most GROUP BY ALL),
+         settled AS (SELECT text_no FROM winners GROUP BY text_no HAVING max(n) = 1)
+    SELECT pool.text_no, texts.content_hash FROM pool JOIN texts USING (text_no)
+    WHERE pool.text_no NOT IN (SELECT text_no FROM settled) ORDER BY pool.text_no"""
