@@ -17,6 +17,7 @@ from factory.files.base import BATCH_ROWS, BadRow
 from factory.files.rows import Cleaner, LeftOut, Row
 from factory.files.source import SourceSpec
 from factory.result import Progress
+from factory.warehouse.tables.gold import replace_gold
 
 if TYPE_CHECKING:
     import duckdb
@@ -236,7 +237,7 @@ def take_in(
                (FROM occurrences o WHERE o.source_no = $source AND o.row_no = l.row_no) ORDER BY l.row_no""",
             {"source": source_no, "split": split},
         )
-        counts["gold_changes"] = _take_gold(db, source_no) if gold else 0
+        counts["gold_changes"] = replace_gold(db, source_no, "located") if gold else 0
         counts["bad_changes"] = _take_bad(db, source_no, arrival)
     finally:
         db.execute("DROP VIEW IF EXISTS incoming")
@@ -252,23 +253,6 @@ def _stretches(db: duckdb.DuckDBPyConnection) -> list[tuple[int, int]]:
            (SELECT first_row, (row_number() OVER (ORDER BY first_row) - 1) // 50000 AS part FROM fresh)
            GROUP BY part ORDER BY 1"""
     ).fetchall()
-
-
-def _take_gold(db: duckdb.DuckDBPyConnection, source_no: int) -> int:
-    new = "(SELECT row_no, text_no, unnest(labels) AS label_no FROM located) AS new"
-    same = "new.row_no = gold.row_no AND new.text_no = gold.text_no AND new.label_no = gold.label_no"
-    gone = _changes(
-        db,
-        f"DELETE FROM gold WHERE source_no = $source AND NOT EXISTS (FROM {new} WHERE {same})",
-        {"source": source_no},
-    )
-    added = _changes(
-        db,
-        f"""INSERT INTO gold (source_no, row_no, text_no, label_no) SELECT $source, row_no, text_no, label_no FROM {new}
-            WHERE NOT EXISTS (FROM gold WHERE gold.source_no = $source AND {same}) ORDER BY row_no, label_no""",
-        {"source": source_no},
-    )
-    return gone + added
 
 
 def _take_bad(db: duckdb.DuckDBPyConnection, source_no: int, arrival: Arrival) -> int:

@@ -150,23 +150,3 @@ def votes_digest(warehouse: Warehouse) -> list[str]:
     )
     with warehouse.read() as db:
         return [str(db.execute(query).fetchone()) for query in queries]
-
-
-def dev_digest(warehouse: Warehouse) -> str:
-    """Count and order-free hash of dev gold, for a stage's key."""
-    return str(
-        warehouse.query(
-            "SELECT count(*), coalesce(sum(hash(g.text_no, g.label_no)::HUGEINT), 0)::VARCHAR"
-            " FROM gold g JOIN sources USING (source_no) WHERE split = 'dev'"
-        )
-    )
-
-
-def read_dev(warehouse: Warehouse) -> dict[int, set[int]]:
-    """Gold label numbers of dev texts by text_no (-1 taken out: an empty set is a multi text without labels)."""
-    gold: dict[int, set[int]] = {}
-    for text_no, label in warehouse.query(
-        "SELECT DISTINCT g.text_no, g.label_no FROM gold g JOIN sources USING (source_no) WHERE split = 'dev' ORDER BY ALL"
-    ):
-        gold.setdefault(text_no, set()).update({label} - {-1})
-    return gold

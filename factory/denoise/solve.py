@@ -87,7 +87,7 @@ def solve(
     problem: Problem,
     model: str,
     settings: Mapping[str, Any],
-    dev: Mapping[int, set[int]] | None,
+    dev: Mapping[int, tuple[int, ...]] | None,
     features: Features | None,
 ) -> Solved:
     everything = read_votes(warehouse, texts, problem.programs, classes=problem.classes, class_of=problem.class_of)
@@ -223,14 +223,14 @@ def _balance_warnings(train: VoteSet, prior: np.ndarray, problem: Problem) -> li
     ]
 
 
-def _dev_rows(texts: Texts, problem: Problem, dev: Mapping[int, set[int]]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Rows of the dev texts and their classes for one problem; texts with contradicting gold are left out."""
+def _dev_rows(texts: Texts, problem: Problem, dev: Mapping[int, tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Rows of the dev texts and their classes for one problem."""
     rows, labels = [], []
     for text_no, gold in dev.items():
         if problem.label is not None:
             label: int | None = int(problem.label in gold)
         else:
-            label = problem.class_of.get(next(iter(gold))) if len(gold) == 1 else None
+            label = problem.class_of.get(gold[0]) if len(gold) == 1 else None
         if label is not None:
             rows.append(int(texts.rows(np.array([text_no]))[0]))
             labels.append(label)

@@ -11,7 +11,7 @@ from factory.canonical import digest
 from factory.denoise.decide import UNCOVERED
 from factory.denoise.models.table import MODELS
 from factory.denoise.parameters import balance_shares, default_number
-from factory.denoise.read import accepted_programs, dev_digest, read_dev, read_texts, votes_digest
+from factory.denoise.read import accepted_programs, read_texts, votes_digest
 from factory.denoise.solve import features_of, problems_of, solve
 from factory.denoise.write import plan_rows, store
 from factory.errors import InputError
@@ -19,6 +19,7 @@ from factory.result import Progress, StageResult, no_progress
 from factory.review.ask import ask, read_answers
 from factory.review.audit import audit
 from factory.task import current_card, label_names
+from factory.warehouse.tables.gold import dev_gold, disagreements, gold_digest
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -84,7 +85,7 @@ def denoise(
         "kind": card.kind,
     }
     key = digest(
-        {"config": config, "content": votes_digest(warehouse), "dev": dev_digest(warehouse) if use_dev else None}
+        {"config": config, "content": votes_digest(warehouse), "dev": gold_digest(warehouse, "dev") if use_dev else None}
     )
     done = warehouse.query(
         "SELECT name, config->>'systems', reason FROM label_models WHERE key = ? AND chosen ORDER BY label_model_no",
@@ -100,7 +101,7 @@ def denoise(
     texts = read_texts(warehouse)
     if not texts.train.any():
         raise InputError("there are no training texts", fix="Give `ingest` a split `train`")
-    dev = read_dev(warehouse) if use_dev else {}
+    dev = dev_gold(warehouse) if use_dev else {}
     problems = list(problems_of(card, names, programs, shares))
     settings = {"snorkel": {"seed": seed}, **({model: dict(options)} if options and model != "auto" else {})}
     if options and model in ("snorkel",):
@@ -136,5 +137,6 @@ def denoise(
         f"{len(programs)} programs cover {share:.1%} of {n_train} training texts; the rest: {uncovered}",
         *(f"{row.name} for {', '.join(row.systems)}: {row.reason}" for row in plan if row.systems),
         *dict.fromkeys(warning for part in solved for warning in part.warnings),
+        *(disagreements(warehouse, "dev") if use_dev else ()),
     ]
     return StageResult("denoise", False, facts, tuple(says))

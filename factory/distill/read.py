@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from factory.distill.curate import Candidates, one_hot
+from factory.files.rows import NO_LABEL
+from factory.warehouse.tables.gold import gold_texts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,16 +115,6 @@ def synthetic_digest(warehouse: Warehouse) -> str:
     )
 
 
-def gold_digest(warehouse: Warehouse, split: str) -> str:
-    """A digest of the gold of `seed` or `dev`."""
-    return _digest(
-        warehouse,
-        "SELECT count(*), bit_xor(md5_number(concat_ws('|', o.source_no, o.row_no, o.text_no, g.label_no)))"
-        " FROM occurrences o JOIN gold g USING (source_no, row_no) WHERE o.split = ? AND o.kept",
-        [split],
-    )
-
-
 def _digest(warehouse: Warehouse, sql: str, parameters: Sequence[Any] | None = None) -> str:
     count, mixed = warehouse.query(sql, parameters)[0]
     return f"{count}:{mixed or 0:x}"
@@ -173,14 +165,12 @@ def dev_gold(warehouse: Warehouse, classes: Classes) -> tuple[NDArray[np.int64],
 
 
 def _gold(warehouse: Warehouse, split: str, classes: Classes) -> list[tuple[int, int]]:
-    rows = warehouse.query(
-        "SELECT DISTINCT o.text_no, g.label_no FROM occurrences o JOIN gold g USING (source_no, row_no)"
-        " WHERE o.split = ? AND o.kept ORDER BY o.text_no, g.label_no",
-        [split],
-    )
-    return [
-        (int(text), int(label)) for text, label in rows if label in classes.numbers or (classes.multi and label == -1)
-    ]
+    pairs = []
+    for text in sorted(gold_texts(warehouse, split), key=lambda text: text.text_no):
+        pairs += [(text.text_no, label) for label in text.labels if label in classes.numbers]
+        if classes.multi and not text.labels:
+            pairs.append((text.text_no, NO_LABEL))
+    return pairs
 
 
 def _given(origin: str, rows: Sequence[tuple[int, int]], classes: Classes, smoothing: float) -> Candidates:

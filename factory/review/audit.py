@@ -16,6 +16,7 @@ from factory.errors import InputError
 from factory.result import Progress, StageResult, no_progress
 from factory.review import find_errors as auditing
 from factory.task import TaskCard, current_card, label_names
+from factory.warehouse.tables.gold import gold_texts
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -114,18 +115,8 @@ def _given(warehouse: Warehouse, card: TaskCard, of: str) -> tuple[dict[int, set
     """
     given: dict[int, set[int]] = {}
     if of in ("dev", "seed"):
-        total = warehouse.scalar(
-            "SELECT count(DISTINCT g.text_no) FROM gold g JOIN sources USING (source_no) WHERE split = ?", [of]
-        )
-        for number, label in warehouse.query(
-            "WITH labelled AS (SELECT DISTINCT g.text_no, g.label_no FROM gold g JOIN sources USING (source_no) WHERE split = ?),"
-            " kept AS (SELECT text_no FROM texts WHERE text_no IN (SELECT text_no FROM labelled)"
-            f" ORDER BY content_hash LIMIT {MOST_AUDITED})"
-            " SELECT text_no, label_no FROM labelled JOIN kept USING (text_no) ORDER BY ALL",
-            [of],
-        ):
-            given.setdefault(number, set()).update({label} - {-1})
-        return given, int(total)
+        texts = sorted(gold_texts(warehouse, of), key=lambda text: text.content_hash)
+        return {text.text_no: set(text.labels) for text in texts[:MOST_AUDITED]}, len(texts)
     if of != "denoised":
         raise InputError(
             f"`{of}` cannot be audited", fix="Use denoised, dev or seed; test gold is audited by `evaluate` alone"

@@ -14,7 +14,7 @@ from factory.llm.request import Failure, Request
 from factory.result import Progress
 from factory.synthesis import store
 from factory.synthesis.bands import DEMOS, SOURCES, band
-from factory.synthesis.corpora import Cutting, passage_corpus, texts_of
+from factory.synthesis.corpora import Cutting, passage_corpus
 from factory.synthesis.few_shot import FewShot
 from factory.synthesis.filters import ORDER, expected_language, length_bounds, text_filters
 from factory.synthesis.judge import Judge
@@ -25,6 +25,7 @@ from factory.synthesis.self_guide import SelfGuide
 from factory.synthesis.synthesizrr import SynthesizRR
 from factory.synthesis.values import Answer, Checked, Dropped, Goal, Method, Slot
 from factory.task import TaskCard
+from factory.warehouse.tables.texts import texts_of
 
 if TYPE_CHECKING:
     from factory.llm import Engine

@@ -9,6 +9,7 @@ import numpy as np
 
 from factory.result import Progress, StageResult, no_progress
 from factory.synthesis import measures
+from factory.warehouse.tables.texts import sample_texts
 
 if TYPE_CHECKING:
     from factory.encoders.encoder import Encoder
@@ -140,12 +141,7 @@ def _groups(
 
 
 def _real(warehouse: Warehouse, most: int, random_seed: int) -> dict[int, str]:
-    rows = warehouse.query(
-        "SELECT text_no, text FROM texts WHERE text_no IN (SELECT text_no FROM split_texts WHERE split = 'train')"
-        " ORDER BY md5(concat(?::VARCHAR, hex(content_hash))), content_hash LIMIT ?",
-        [str(random_seed), most],
-    )
-    return dict(rows)
+    return dict(sample_texts(warehouse, most, str(random_seed), drawn_by="md5"))
 
 
 def _line(row: Mapping[str, Any]) -> str:

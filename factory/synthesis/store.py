@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
-from factory.synthesis.corpora import add_text
 from factory.synthesis.loop import State
 from factory.synthesis.values import Dropped, Part, Slot
 from factory.warehouse.file import Warehouse, insert, next_no
+from factory.warehouse.tables.texts import add_texts
 
 if TYPE_CHECKING:
     import duckdb
@@ -182,7 +182,7 @@ def save_round(
     }
     kept = [part for part in fresh if part.drop_reason is None]
     text_nos = dict(
-        zip([part.text for part in kept], add_text(db, [part.text for part in kept], "synthetic"), strict=True)
+        zip([part.text for part in kept], add_texts(db, [part.text for part in kept], "synthetic"), strict=True)
     )
     first = next_no(db, "synthetic", "synthetic_no")
     columns: dict[str, Any] = {

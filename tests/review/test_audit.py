@@ -39,6 +39,7 @@ def test_audit_of_dev_and_of_nothing() -> None:
         audit(made, of="dev")
     with made.lease() as db:
         for row, label in enumerate(gold):
+            db.execute("INSERT INTO occurrences VALUES (1, ?, ?, 'dev', true, NULL)", [row, row + 1])
             db.execute("INSERT INTO gold VALUES (1, ?, ?, ?)", [row, row + 1, int(1 - label if row < 5 else label)])
     assert {row["text_no"] for row in audit(made, of="dev", encoder="hashing").did["issues"]} >= {1, 2, 3, 4, 5}
 
