@@ -12,8 +12,8 @@ import numpy as np
 from factory.canonical import digest
 from factory.denoise.decide import decide, tie_keys
 from factory.denoise.read import ASKED, CHOSEN, PERSON, Program, accepted_programs, read_texts, read_votes
-from factory.denoise.votes import VoteSet
 from factory.errors import InputError
+from factory.label_matrix import VoteSet
 from factory.result import Progress, StageResult, no_progress
 from factory.review import pick as asking
 from factory.review import question_files as questions

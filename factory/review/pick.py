@@ -17,8 +17,8 @@ import numpy as np
 
 from factory.denoise.models.base import softmax
 from factory.denoise.models.joint import soft_logistic
-from factory.denoise.votes import VoteSet
 from factory.errors import InputError
+from factory.label_matrix import VoteSet
 
 Strategy = Literal["auto", "uncertainty", "active", "random"]
 POOL = 5

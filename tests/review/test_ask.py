@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from factory.denoise.stage import ask, denoise, read_answers
-from factory.denoise.votes import VoteSet
 from factory.errors import InputError
+from factory.label_matrix import VoteSet
 from factory.review import ask as asking
 from factory.review.pick import active_score, pick
 from factory.warehouse.file import Warehouse

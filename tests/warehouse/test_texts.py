@@ -74,9 +74,3 @@ def test_a_sample_is_drawn_by_content_and_not_by_number(tmp_path: Path) -> None:
     assert first != [number for number, _ in texts.sample_texts(one, 5, "other")]
     assert set(first).isdisjoint(n for n, _ in texts.sample_texts(one, 5, "salt", exclude=first))
     assert texts.sample_texts(one, 0, "salt") == []
-
-
-def test_places_name_file_and_row_of_every_occurrence(tmp_path: Path) -> None:
-    warehouse = warehouse_of(tmp_path, ["one", "two", "one"], ["two"])
-    train, test = tmp_path / "train.csv", tmp_path / "test.csv"
-    assert texts.places_of(warehouse, [1, 2]) == {1: [f"{train}:2", f"{train}:4"], 2: [f"{train}:3", f"{test}:2"]}

@@ -11,6 +11,7 @@ from factory.denoise.models import dawid_skene, joint, majority, prior, triplets
 from factory.denoise.models import snorkel as snorkel_model
 from factory.denoise.models.base import LabelModel
 from factory.errors import InputError
+from factory.label_matrix import as_votes
 
 MODELS: dict[str, Callable[..., LabelModel]] = {
     "majority": majority.fit,
@@ -24,21 +25,18 @@ MODELS: dict[str, Callable[..., LabelModel]] = {
 }
 
 
-def fit_label_model(
-    name: str, votes: Any, *, classes: int, balance: Any = None, dev: Any = None, **options: Any
-) -> LabelModel:
+def fit_label_model(name: str, votes: Any, *, classes: int, balance: Any = None, **options: Any) -> LabelModel:
     """Fit one label model.
 
     Args:
         name: A key of `MODELS`.
-        votes: A `factory.denoise.votes.VoteSet`, or a dense label matrix [n, m] of integers, -1 abstain.
-        classes: Number of classes (k).
+        votes: A `factory.label_matrix.VoteSet`, or a dense label matrix [n, m] of integers, -1 abstain.
+        classes: Number of classes (k), 2 or more.
         balance: Class balance [k], or None.
-        dev: Gold-labelled votes for the models that can use them, as (votes, labels), or None.
         options: The model's own parameters.
 
     Raises:
-        InputError: There is no such model, or it cannot use these votes.
+        InputError: There is no such model, it cannot use these votes or parameters, or there are no texts or functions.
 
     Example:
         >>> import numpy as np
@@ -50,8 +48,12 @@ def fit_label_model(
         near = difflib.get_close_matches(name, MODELS, n=1)
         hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(MODELS)}"
         raise InputError(f"there is no label model `{name}`", fix=f"{hint[0].upper()}{hint[1:]}")
+    data = as_votes(votes, classes)
+    if not len(data) or not data.lfs:
+        missing = "texts" if data.lfs else "labelling functions"
+        raise InputError(f"there are no {missing} to fit a label model on")
     try:
-        return MODELS[name](votes, classes=classes, balance=balance, dev=dev, **options)
+        return MODELS[name](data, classes=classes, balance=balance, **options)
     except TypeError as error:
         if "unexpected keyword" in str(error):
             raise InputError(f"label model `{name}`: {str(error).split('()', 1)[-1].strip()}") from error

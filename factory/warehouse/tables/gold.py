@@ -77,7 +77,7 @@ class Gold:
     @property
     def single(self) -> NDArray[np.int64]:
         """Label numbers [n] of a `single` task."""
-        return self.labels.argmax(axis=1)
+        return np.asarray(self.labels.argmax(axis=1))
 
     def distinct(self) -> NDArray[np.int64]:
         """The first row of each text, ascending: the rows of the distinct variant."""
@@ -220,11 +220,8 @@ def gold_file(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
         try:
             db = connect(str(path))
         except duckdb.Error as error:
-            raise WarehouseError(
-                f"the gold file cannot be opened ({' '.join(str(error).split())[:200]})",
-                where=path,
-                fix="Wait and run again",
-            ) from error
+            what = f"the gold file cannot be opened ({' '.join(str(error).split())[:200]})"
+            raise WarehouseError(what, where=path, fix="Wait and run again") from error
     try:
         db.execute("BEGIN")
         try:
@@ -252,9 +249,7 @@ def write_source(
 
     Args:
         db: The gold file, in a transaction.
-        split: `test` or `reference`.
-        path: Name of the source.
-        state: What it was when it was read.
+        split, path, state: `test` or `reference`, name of the source, and what it was when it was read.
         rows: Its usable rows.
         text_nos: Content hash to text number, of the texts that count (of test; of kept train texts for reference).
         vote_numbers: Label number of each integer of the votes column.

@@ -1,4 +1,4 @@
-"""Texts by number, by split and by content hash, and where they occur: the one place that asks for them.
+"""Texts by number, by split and by content hash: the one place that asks for them.
 
 A text is stored once, whatever its number of occurrences, and everything joins on its number. A split's texts are those with
 an occurrence that is kept in it. Texts of origin `passage` are read, never labelled, and are in no split.
@@ -43,7 +43,7 @@ class Texts:
         """Whether each row, as `rows` gave it, is that text's: bool."""
         inside: NDArray[np.bool_] = (rows >= 0) & (rows < len(self.numbers))
         if not inside.all():
-            return inside & (self.numbers[np.where(inside, rows, 0)] == text_nos)
+            return np.asarray(inside & (self.numbers[np.where(inside, rows, 0)] == text_nos))
         same: NDArray[np.bool_] = self.numbers[rows] == text_nos
         return same
 
@@ -149,17 +149,6 @@ def add_texts(db: duckdb.DuckDBPyConnection, texts: Sequence[str], origin: str) 
         },
     )
     return [known[content] for content in hashes]
-
-
-def places_of(warehouse: Warehouse, numbers: Sequence[int] | NDArray[np.integer]) -> dict[int, list[str]]:
-    """Where texts occur, by number: `file:row`, in the order of the sources. Synthetic texts occur nowhere."""
-    with warehouse.read() as db:
-        rows = db.execute(
-            "SELECT text_no, list(path || ':' || row_no ORDER BY source_no, row_no) FROM occurrences"
-            " JOIN sources USING (source_no) WHERE text_no IN (SELECT unnest(?::INTEGER[])) GROUP BY text_no",
-            [np.asarray(numbers, np.int32)],
-        ).fetchall()
-    return {int(number): places for number, places in rows}
 
 
 def texts_digest(warehouse: Warehouse) -> list[str]:
