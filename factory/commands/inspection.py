@@ -39,7 +39,7 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Likely label errors, with the evidence: votes, the model's probability, nearest neighbours."""
-    from factory.denoise import stage
+    from factory.review import stage
 
     result = stage.audit(open_warehouse(where, folder), of=of, limit=limit, out=out)
     rows: list[dict[str, Any]] = list(result.did.get("issues", []))
@@ -84,7 +84,7 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Which texts a person (or a model) should label next; or read their labels back as one more voter."""
-    from factory.denoise import stage
+    from factory.review import stage
 
     warehouse = open_warehouse(where, folder)
     if answers is not None:

@@ -27,7 +27,9 @@ def decide(
     Returns:
         Labels int64 [n], and whether the row was a tie, bool [n].
     """
-    best = probs.max(axis=1, keepdims=True) if len(probs) else probs
+    if not len(probs):
+        return np.zeros(0, np.int64), np.zeros(0, bool)
+    best = probs.max(axis=1, keepdims=True)
     tied = np.abs(probs - best) < TIE
     ties = tied.sum(axis=1)
     labels = tied.argmax(axis=1).astype(np.int64)

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from factory.denoise.stage import audit, denoise
+from factory.denoise.stage import denoise
 from factory.errors import InputError
-from factory.review import audit as auditing
+from factory.review import stage as review
 from factory.review.find_errors import find_issues
+from factory.review.stage import audit
 from tests.denoise.test_stage import make
 from tests.denoise.topics import topics, warehouse
 
@@ -91,7 +92,7 @@ def test_a_multi_task_is_audited_label_by_label() -> None:
 
 
 def test_more_labels_than_can_be_audited_are_drawn_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auditing, "MOST_AUDITED", 50)
+    monkeypatch.setattr(review, "MOST_AUDITED", 50)
     made, _ = warehouse(wrong=10)
     denoise(made, model="majority")
     found = audit(made, encoder="hashing")

@@ -136,7 +136,7 @@ def check_number(
     below: float | None = None,
     whole: bool = False,
 ) -> None:
-    """Refuse a parameter of a label model that is no number, or not in its range.
+    """Refuse a parameter of a label model that is not a number, or not in its range.
 
     Raises:
         InputError: With the range in words.

@@ -66,9 +66,20 @@ class Counted:
 
     def by_function(self, values: np.ndarray) -> np.ndarray:
         """float64 [m, k]: values [d, k] added up over each function's votes."""
-        total = np.zeros((self.lfs, values.shape[1]))
-        np.add.at(total, self.lf, values)
-        return total
+        return _added(values, self.lf, self.lfs)
+
+    def by_label(self, rows: np.ndarray) -> np.ndarray:
+        """float64 [k votes, k classes]: the counts of some votes (bool [d]) added up over functions, by what they say."""
+        return _added(self.said[rows], self.label[rows], self.said.shape[1])
+
+
+def _added(values: np.ndarray, owner: np.ndarray, owners: int) -> np.ndarray:
+    """Rows of values [d, k] added up by their owner, float64 [owners, k]."""
+    from scipy.sparse import csr_matrix
+
+    at = np.arange(len(owner))
+    total: np.ndarray = csr_matrix((np.ones(len(owner)), (owner, at)), shape=(owners, len(owner))) @ values
+    return total
 
 
 def symmetric(classes: int, accuracy: float) -> np.ndarray:
@@ -176,9 +187,7 @@ def pooled(votes: VoteSet, accuracy: float, strength: float) -> Callable[[Counte
     alone = symmetric(votes.classes, accuracy)
 
     def belief(counted: Counted) -> Belief:
-        pool = FIRM * alone
-        mine = ~one[counted.lf]
-        np.add.at(pool, counted.label[mine], counted.said[mine])
+        pool = FIRM * alone + counted.by_label(~one[counted.lf])
         pool /= pool.sum(axis=0)
         return Belief(np.where(one, FIRM, strength), np.stack([pool, alone]), one.astype(np.int64))
 

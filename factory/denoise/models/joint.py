@@ -4,7 +4,7 @@ The family of Raykar et al. (Learning from crowds, JMLR 2010) and of the multi-a
 proportional to P(votes | y) P(y | x)^share. P(votes | y) is Dawid and Skene's with a prior; P(y | x) is a logistic regression on
 the text's embedding, taught with the mean of that model's labels and majority vote (which is the less confident of the two
 where functions are many and alike). Every text is judged by a classifier that has not seen it: folds follow from the text's
-key. The text's side counts by a share, since it is no independent witness: it learned from the same functions, and a keyword
+key. The text's side counts by a share, since it is not an independent witness: it learned from the same functions, and a keyword
 that makes one vote is a feature of the text as well.
 """
 
@@ -200,7 +200,7 @@ def _checked(features: Any, keys: Any, rows: int, width: int | None = None) -> t
     """The vectors as they are (sparse ones by row) and each text's fold.
 
     Raises:
-        InputError: Another number of rows or columns, a number that is not finite, or keys that are no whole numbers.
+        InputError: Another number of rows or columns, a number that is not finite, or keys that are not whole numbers.
     """
     vectors = features.tocsr() if hasattr(features, "tocsr") else np.asarray(features)
     if vectors.ndim != 2 or vectors.shape[0] != rows or width not in (None, vectors.shape[1]):
@@ -208,7 +208,7 @@ def _checked(features: Any, keys: Any, rows: int, width: int | None = None) -> t
         raise InputError(f"the joint model needs {wanted}, and gets an array of shape {vectors.shape}")
     numbers: Any = vectors.data if hasattr(vectors, "tocsr") else vectors
     if not np.issubdtype(numbers.dtype, np.floating) or not np.isfinite(numbers).all():
-        raise InputError("the vectors of texts hold something that is no finite number", fix="Encode the texts anew")
+        raise InputError("the vectors of the texts hold a value that is not finite", fix="Encode the texts anew")
     given = np.asarray(keys)
     if given.shape != (rows,) or (rows and not np.issubdtype(given.dtype, np.integer)):
         raise InputError(f"the joint model needs {rows} keys, one whole number per text")

@@ -143,6 +143,32 @@ def soft_labels(
     return SoftLabels(np.asarray(table.column("text_no"), np.int64), probs, covered, tie)
 
 
+def drawn_soft_labels(
+    warehouse: Warehouse, most: int, *, covered: bool = False, put_last: NDArray[np.int32] | None = None
+) -> tuple[SoftLabels, int]:
+    """Of train texts, those that the student learns from, at most so many, drawn by content hash.
+
+    Args:
+        warehouse: Where they are.
+        most: How many.
+        covered: Only of texts that something voted on.
+        put_last: Numbers of texts that are drawn only if there is room.
+
+    Returns:
+        The probabilities, in order of text number, and of how many texts there are some.
+    """
+    where = f"s.label_model_no = {CHOSEN} AND s.text_no IN (SELECT text_no FROM split_texts WHERE split = 'train')"
+    where += " AND s.covered" if covered else ""
+    total = int(warehouse.scalar(f"SELECT count(*) FROM soft_labels s WHERE {where}"))
+    with warehouse.read() as db:
+        rows = db.execute(
+            f"SELECT s.text_no FROM soft_labels s JOIN texts t USING (text_no) WHERE {where}"
+            " ORDER BY s.text_no IN (SELECT unnest($last::INTEGER[])), t.content_hash LIMIT $most",
+            {"last": [] if put_last is None else put_last, "most": most},
+        ).fetchall()
+    return soft_labels(warehouse, text_nos=[number for (number,) in rows]), total
+
+
 def soft_digest(warehouse: Warehouse, number: int) -> str:
     """A digest of a label model's soft labels on the texts of train and on accepted synthetic ones."""
     count, mixed = warehouse.query(

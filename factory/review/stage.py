@@ -1,0 +1,344 @@
+"""`ask`, `read_answers` and `audit`: questions out, answers in as one more voter, and likely label errors with their evidence."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from factory.canonical import digest
+from factory.denoise.decide import decide, tie_keys
+from factory.denoise.people import voter_name
+from factory.denoise.problems import Voter, voters_of
+from factory.errors import InputError
+from factory.result import Progress, StageResult, no_progress
+from factory.review import question_files
+from factory.review.find_errors import described, find_issues, questions_of
+from factory.review.pick import beliefs, check_strategy, on_label, pick
+from factory.task import TaskCard, current_card, label_names
+from factory.warehouse.tables.gold import disagreements, gold_texts
+from factory.warehouse.tables.labels import drawn_soft_labels, soft_labels
+from factory.warehouse.tables.texts import hashes_of, labelled_texts, numbers_of, texts_of
+from factory.warehouse.tables.votes import Said, put_single, read_votes, voted_texts, votes_on
+
+if TYPE_CHECKING:
+    from factory.warehouse.file import Warehouse
+
+MOST_LOOKED_AT = 50_000
+MOST_AUDITED = 20_000
+MOST_SHOWN = 50
+_ALL_ANSWERED = "every training text was answered already; `strategy: active` asks again where answers are doubtful"
+
+
+# Asking ---------------------------------------------------------------------------------------------------------------------
+def ask(
+    warehouse: Warehouse,
+    *,
+    budget: int = 50,
+    strategy: str = "auto",
+    out: Path | str | None = None,
+    encoder: str = "auto",
+    seed: int = 0,
+    progress: Progress = no_progress,
+) -> StageResult:
+    """Choose training texts that a person or a model should label next, and write them as questions.
+
+    Texts that were answered before are left out, but by the strategy `active`, which asks again where the answers are
+    doubtful; they still tell of texts like them. Of more than 50,000 texts, as many are looked at (drawn by content hash).
+
+    Args:
+        warehouse: Where texts, votes and labels are.
+        budget: How many.
+        strategy: See `factory.review.pick.pick`; `auto` by default.
+        out: A .csv, .jsonl or .json (Label Studio tasks) file; without one the questions are only in the result.
+        encoder: Whose vectors tell of texts that nothing voted on, and spread the questions over the texts.
+        seed: Of `random`.
+        progress: Told of texts encoded.
+
+    Raises:
+        InputError: Nothing was denoised yet, or a parameter that cannot be used.
+    """
+    from factory.encoders.encoder import load_encoder, vectors_of
+
+    check_strategy(strategy)
+    if out is not None:
+        question_files.check_ending(Path(out))
+    card, names, voters = current_card(warehouse), label_names(warehouse), voters_of(warehouse)
+    single, again = card.kind == "single", strategy == "active"
+    answered = voted_texts(warehouse, [voter.number for voter in voters if voter.person])
+    soft, total = drawn_soft_labels(warehouse, MOST_LOOKED_AT, put_last=None if again else answered)
+    if not total:
+        raise InputError("there are no denoised labels to choose by", fix="Run `denoise` first")
+    numbers = soft.text_nos
+    open_rows = np.ones(len(numbers), bool) if again else ~np.isin(numbers, answered)
+    if not open_rows.any():
+        return StageResult("ask", False, {"questions": 0, "strategy": strategy, "asked": []}, (_ALL_ANSWERED,))
+    active = [names.index(name) for name in card.label_names]
+    probs, doubtful = beliefs(soft.probs, active, single=single)
+    class_of = {number: at for at, number in enumerate(active)} if single else {0: 0, 1: 1}
+    texts = labelled_texts(warehouse)
+    everything = read_votes(
+        warehouse, texts, [voter.number for voter in voters], classes=len(class_of), class_of=class_of
+    )
+    votes = everything.take(texts.rows(numbers))
+    vectors = None
+    if strategy != "random":
+        vectors = vectors_of(warehouse, load_encoder(encoder), numbers, progress)
+    hashes = hashes_of(warehouse, numbers)
+    keys = tie_keys(hashes[int(number)] for number in numbers)
+    heard = votes if single or not again else on_label(votes, [voter.target for voter in voters], doubtful)
+    progress(0, 0, "questions chosen")
+    picked = pick(
+        budget, probs, heard, keys=keys, features=vectors, open_rows=open_rows, strategy=strategy, seed=seed,  # type: ignore[arg-type]
+    )  # fmt: skip
+    labels, _ = decide(probs, keys)
+    words = texts_of(warehouse, numbers[picked])
+    before = _answers_before(warehouse, names, numbers[picked], voters)
+    found = []
+    for row in picked.tolist():
+        number, n_votes = int(numbers[row]), int(votes.lengths[row])
+        if not n_votes:
+            suggested = []  # the class shares are no suggestion
+        elif single:
+            suggested = [card.label_names[labels[row]]]
+        else:
+            suggested = [names[at] for at in np.flatnonzero(np.nan_to_num(soft.probs[row]) > 0.5)]
+        why = f"belief {probs[row].max():.2f} by {n_votes} votes" if n_votes else "no program votes"
+        if number in before:
+            why += f"; answered before: {', '.join(before[number])}"
+        found.append(
+            {
+                "id": hashes[number].hex(),
+                "text": words[number],
+                "suggested": "|".join(suggested),
+                "probability": round(float(probs[row].max()), 4),
+                "why": why,
+                "label": "",
+            }
+        )
+    says = [f"{len(found)} questions by strategy `{strategy}`" + (f" in {out}" if out else "")]
+    if len(numbers) < total:
+        says.append(f"{len(numbers)} of {total} training texts were looked at")
+    if out is not None:
+        interface = question_files.write_questions(Path(out), found, card.label_names, multi=not single)
+        says.append(_how_to_answer(Path(out), interface, card))
+    did = {"questions": len(found), "strategy": strategy, "asked": found[:MOST_SHOWN]}
+    return StageResult("ask", False, did, tuple(says))
+
+
+def _answers_before(
+    warehouse: Warehouse, names: Sequence[str], text_nos: np.ndarray, voters: Sequence[Voter]
+) -> dict[int, list[str]]:
+    """What people answered about each of these texts, by text number."""
+    people = {voter.number: voter.target for voter in voters if voter.person}
+    found: dict[int, list[str]] = {}
+    for text_no, program_no, vote in votes_on(warehouse, text_nos, list(people)):
+        target = people[program_no]
+        said = names[vote] if target is None else (names[target] if vote else f"not {names[target]}")
+        found.setdefault(text_no, []).append(said)
+    return found
+
+
+def _how_to_answer(out: Path, interface: Path | None, card: TaskCard) -> str:
+    if interface is not None:
+        return f"import {out} into Label Studio (its labelling interface: {interface}); read its JSON export back with --read"
+    form = "one of " if card.kind == "single" else "any of (separated by `|`; `-` for none) "
+    return f"fill the column `label` with {form}{', '.join(card.label_names)}; then read {out} back with --read"
+
+
+# Answers --------------------------------------------------------------------------------------------------------------------
+def read_answers(warehouse: Warehouse, path: Path | str, *, annotator: str | None = None) -> StageResult:
+    """Read answered questions back: they become one more voter (a trusted program; in a `multi` task one per label).
+
+    An annotator's answers read before are replaced where the same text is answered again; run `denoise` afterwards.
+
+    Args:
+        warehouse: Where they go.
+        path: A file as `ask` writes it with labels filled in, or Label Studio's JSON export.
+        annotator: Who answered. Every name is a voter of its own, so that answers of several people can be compared.
+
+    Raises:
+        InputError: The file cannot be used, or names texts or labels that are not known.
+    """
+    card, names = current_card(warehouse), label_names(warehouse)
+    answers, empty = question_files.read_answers(Path(path), card.label_names, multi=card.kind == "multi")
+    known = {content.hex(): number for content, number in numbers_of(warehouse, _hashes(answers)).items()}
+    unknown = [name for name in answers if name not in known]
+    if unknown:
+        raise InputError(f"{len(unknown)} answers are about texts that are not in the warehouse", where=path)
+    targets: list[int | None] = [None] if card.kind == "single" else [names.index(name) for name in card.label_names]
+    numbers = sorted(known.values())
+    with warehouse.lease() as db:
+        for target in targets:
+            said = {
+                known[name]: names.index(given[0]) if target is None else int(names[target] in given)
+                for name, given in answers.items()
+            }
+            votes = np.array([said[number] for number in numbers], np.int32)
+            program = _voter(db, voter_name(annotator), target, names)
+            put_single(db, [Said(program, np.array(numbers, np.int32), votes, {"ok": len(numbers)})])
+    says = (f"{len(answers)} answers read, {empty} questions are still open; run `denoise` to use them",)
+    return StageResult("ask", False, {"answers": len(answers), "open": empty}, says)
+
+
+def _hashes(answers: Mapping[str, Any]) -> list[bytes]:
+    """The content hashes that ids name; an id that is none names no text."""
+    found = []
+    for name in answers:
+        try:
+            found.append(bytes.fromhex(name))
+        except ValueError:
+            continue
+    return found
+
+
+def _voter(db: Any, name: str, target: int | None, names: Sequence[str]) -> int:
+    """The number of the program that holds a person's answers; made if there is none."""
+    from factory.warehouse.file import next_no
+
+    rows = db.execute(
+        "SELECT program_no FROM programs WHERE name = ? AND kind = 'trusted' AND target_label_no IS NOT DISTINCT FROM ?",
+        [name, target],
+    ).fetchall()
+    if rows:
+        return int(rows[0][0])
+    program = next_no(db, "programs", "program_no")
+    key = digest({"kind": "trusted", "target": None if target is None else names[target], "source": name})
+    db.execute(
+        "INSERT INTO programs (program_no, program_key, name, kind, origin, target_label_no, source, state)"
+        " VALUES (?, ?, ?, 'trusted', 'hand', ?, '', 'accepted')",
+        [program, key, name, target],
+    )
+    db.execute(
+        "INSERT INTO program_events (program_no, state, reason, actor) VALUES (?, 'accepted', 'answers read', 'ask')",
+        [program],
+    )
+    return program
+
+
+# Auditing -------------------------------------------------------------------------------------------------------------------
+def audit(
+    warehouse: Warehouse,
+    *,
+    of: Literal["denoised", "dev", "seed"] = "denoised",
+    limit: int = 50,
+    encoder: str = "auto",
+    out: Path | str | None = None,
+    progress: Progress = no_progress,
+) -> StageResult:
+    """List likely label errors, the worst first, with the evidence. Nothing is written to the warehouse.
+
+    Of more than 20,000 labels, as many are audited (drawn by content hash).
+
+    Args:
+        warehouse: Where the labels are.
+        of: The labels that `denoise` gave to covered training texts, or the gold of `dev` or `seed`. A `multi` task is
+            audited label by label.
+        limit: Most issues in the result; `out` gets them all.
+        encoder: Whose vectors the classifier and the neighbours use.
+        out: A .csv or .jsonl file to write them to.
+        progress: Told of texts encoded and labels checked.
+
+    Returns:
+        `did["issues"]`: text_no, text, label (of a `multi` task), given, likely, score, evidence: `believed` (what the texts
+        tell of the given and the likely label), `label_model` (its probabilities of the two, where it was run), `votes` by
+        program, `nearest` texts with their labels.
+
+    Raises:
+        InputError: No such labels, or another ending than .csv or .jsonl.
+    """
+    from factory.encoders.encoder import load_encoder, vectors_of
+
+    if out is not None and Path(out).suffix not in (".csv", ".jsonl"):
+        raise InputError("issues are written as .csv or .jsonl", where=out)
+    card, names = current_card(warehouse), label_names(warehouse)
+    given, total = _given(warehouse, card, of)
+    if not given:
+        hint = "Run `denoise` first" if of == "denoised" else f"Give `ingest` a split `{of}` with labels"
+        raise InputError(f"there are no labels of `{of}` to audit", fix=hint)
+    numbers = sorted(given)
+    vectors = vectors_of(warehouse, load_encoder(encoder), numbers, progress)
+    words, votes = texts_of(warehouse, numbers), _votes_by_name(warehouse, names, numbers)
+    soft = soft_labels(warehouse, text_nos=numbers)
+    said = dict(zip(soft.text_nos.tolist(), soft.probs, strict=True))
+    found: list[dict[str, Any]] = []
+    for question in questions_of(card, names, [given[number] for number in numbers]):
+        rows = np.flatnonzero(question.labels >= 0)
+        for issue in find_issues(question.labels[rows], vectors[rows], len(question.classes), progress=progress):
+            near = [int(rows[at]) for at in issue.neighbours[:3]]
+            number = numbers[int(rows[issue.row])]
+            evidence = described(question, issue, said.get(number))
+            evidence["votes"] = votes.get(number, {})
+            evidence["nearest"] = [f"{question.classes[question.labels[at]]}: {words[numbers[at]][:80]}" for at in near]
+            found.append(
+                {
+                    "text_no": number,
+                    "text": words[number],
+                    "label": question.label,
+                    "given": question.classes[issue.given],
+                    "likely": question.classes[issue.likely],
+                    "score": round(issue.score, 4),
+                    "evidence": evidence,
+                }
+            )
+    found.sort(key=lambda row: (row["score"], row["text_no"]))
+    if out is not None:
+        _write_issues(Path(out), found)
+    per_class: dict[str, int] = {}
+    for row in found:
+        per_class[row["given"]] = per_class.get(row["given"], 0) + 1
+    says = [f"{len(found)} of {len(numbers)} labels of `{of}` are suspect" + (f", all in {out}" if out else "")]
+    if len(numbers) < total:
+        says.append(f"{len(numbers)} of {total} labels were audited")
+    says += [f"{label}: {count}" for label, count in sorted(per_class.items(), key=lambda pair: (-pair[1], pair[0]))]
+    says += disagreements(warehouse, of) if of != "denoised" else []
+    did = {"of": of, "texts": len(numbers), "suspect": len(found), "per_class": per_class, "issues": found[:limit]}
+    return StageResult("audit", False, did, tuple(says))
+
+
+def _given(warehouse: Warehouse, card: TaskCard, of: str) -> tuple[dict[int, set[int]], int]:
+    """Label numbers by text, at most `MOST_AUDITED` of them, and how many texts have some in all."""
+    if of in ("dev", "seed"):
+        texts = sorted(gold_texts(warehouse, of), key=lambda text: text.content_hash)
+        return {text.text_no: set(text.labels) for text in texts[:MOST_AUDITED]}, len(texts)
+    if of != "denoised":
+        raise InputError(
+            f"`{of}` cannot be audited", fix="Use denoised, dev or seed; test gold is audited by `evaluate` alone"
+        )
+    soft, total = drawn_soft_labels(warehouse, MOST_AUDITED, covered=True)
+    numbers = soft.text_nos.tolist()
+    if card.kind == "multi":
+        chosen = np.nan_to_num(soft.probs) > 0.5
+        return {number: set(np.flatnonzero(row).tolist()) for number, row in zip(numbers, chosen, strict=True)}, total
+    hashes = hashes_of(warehouse, numbers)
+    labels, _ = decide(soft.probs, tie_keys(hashes[number] for number in numbers))
+    return {number: {int(label)} for number, label in zip(numbers, labels, strict=True)}, total
+
+
+def _votes_by_name(warehouse: Warehouse, names: Sequence[str], numbers: Sequence[int]) -> dict[int, dict[str, str]]:
+    """What each accepted program says, by its name, for each text."""
+    voters = {voter.number: voter for voter in voters_of(warehouse)}
+    found: dict[int, dict[str, str]] = {}
+    for text_no, program_no, vote in votes_on(warehouse, numbers, list(voters)):
+        voter = voters[program_no]
+        said = names[vote] if voter.target is None else f"{names[voter.target]}: {'yes' if vote else 'no'}"
+        found.setdefault(text_no, {})[voter.name] = said
+    return found
+
+
+def _write_issues(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        return
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text_no", "text", "label", "given", "likely", "score", "evidence"])
+        for row in rows:
+            evidence = json.dumps(row["evidence"], ensure_ascii=False)
+            start = [row["text_no"], row["text"], row["label"] or ""]
+            writer.writerow([*start, row["given"], row["likely"], row["score"], evidence])
