@@ -267,4 +267,3 @@ def gold_systems(
         draws=config["equivalents_draws"], seed=config["seed"], progress=progress,
     )  # fmt: skip
     return found, None if worth is None else {**worth.as_json(), "metric": "micro_f1" if shape.multi else "accuracy"}
-

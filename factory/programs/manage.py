@@ -305,7 +305,9 @@ def _dev_gold(warehouse: Warehouse, texts: np.ndarray, target: str | None) -> np
     if not gold:
         return None
     wanted = None if target is None else label_names(warehouse).index(target)
-    of = {number: (min(found, default=-1) if wanted is None else int(wanted in found)) for number, found in gold.items()}
+    of = {
+        number: (min(found, default=-1) if wanted is None else int(wanted in found)) for number, found in gold.items()
+    }
     return np.array([of.get(int(number), -1) for number in texts])
 
 

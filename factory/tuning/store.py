@@ -64,7 +64,9 @@ def examples(warehouse: Warehouse, names: Sequence[str]) -> list[Example]:
 def seeds_digest(warehouse: Warehouse) -> str:
     """A digest of the seeds that may be shown: their texts and labels."""
     names = label_names(warehouse)
-    return digest(sorted([seed.content_hash.hex(), names[number]] for seed in seed_gold(warehouse) for number in seed.labels))
+    return digest(
+        sorted([seed.content_hash.hex(), names[number]] for seed in seed_gold(warehouse) for number in seed.labels)
+    )
 
 
 def save(
