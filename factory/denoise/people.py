@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from factory.denoise.models.base import LogLinear, WrappedModel
-from factory.denoise.models.dawid_skene import POOLED, fit, halfway_shares, pooled
+from factory.denoise.models.dawid_skene import POOLED, expectation_maximisation, halfway_shares, pooled
 from factory.label_matrix import VoteSet, as_votes
 
 ASKED = "asked answers"
@@ -67,10 +67,9 @@ def crowd_of(votes: VoteSet, people: Sequence[int]) -> LogLinear | None:
     if weight[said.lengths >= 2].sum() < LEAST_SHARED:
         return None
     data = said.take(np.flatnonzero(said.covered))
-    return fit(
-        data, classes=votes.classes, balance=halfway_shares(data), abstain="missing",
-        belief=pooled(data, RIGHT, POOLED), max_iter=50,
-    )  # fmt: skip
+    data, _ = data.patterns()
+    belief = pooled(data, RIGHT, POOLED)
+    return expectation_maximisation(data, belief, balance=halfway_shares(data), max_iter=50)
 
 
 def answers(votes: VoteSet, people: Sequence[int], crowd: LogLinear | None) -> tuple[np.ndarray, np.ndarray]:

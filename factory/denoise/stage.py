@@ -6,15 +6,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import Field, field_validator
+
 from factory.canonical import digest
-from factory.denoise.decide import UNCOVERED, tie_keys
+from factory.denoise.decide import tie_keys
 from factory.denoise.models.table import MODELS
 from factory.denoise.parameters import balance_shares, default_number
 from factory.denoise.problems import Features, Voter, problems_of, voters_of
 from factory.denoise.solve import Solved, solve
 from factory.denoise.write import Filling, covered_texts, plan_models, store
-from factory.errors import InputError
-from factory.result import Progress, StageResult, no_progress
+from factory.errors import InputError, nearest
+from factory.params import Call, Params, stage
+from factory.result import Progress, StageResult
 from factory.task import TaskCard, current_card, label_names
 from factory.warehouse.tables.gold import dev_gold, disagreements, gold_digest
 from factory.warehouse.tables.labels import chosen_for
@@ -35,64 +38,76 @@ OTHERS = {
 }
 
 
-def denoise(
-    warehouse: Warehouse,
-    *,
-    model: str = "auto",
-    uncovered: Literal["drop", "prior", "default", "ask"] = "drop",
-    default_label: str | None = None,
-    balance: list[float] | dict[str, float] | None = None,
-    use_dev: bool = False,
-    encoder: str | None = "auto",
-    encode_at_most: int = 50_000,
-    seed: int = 0,
-    options: dict[str, Any] | None = None,
-    progress: Progress = no_progress,
-) -> StageResult:
+class DenoiseParams(Params):
+    """The parameters of `denoise`."""
+
+    model: str = Field(
+        "auto",
+        description="The label model that students learn from: a name of the table of models, or `auto`, which fits those that"
+        " suit the votes and chooses without gold. Majority vote and Snorkel's are stored beside it in any case.",
+    )
+    uncovered: Literal["drop", "prior", "default", "ask"] = Field(
+        "drop",
+        description="What texts without any vote get: nothing is learned from them (`drop`), the class shares (`prior`), the"
+        " default label (`default`), or they are to be asked about (`ask`). To drop them teaches nothing wrong.",
+    )
+    default_label: str | None = Field(None, description="For `uncovered: default`; the task card's by default.")
+    balance: list[float] | dict[str, float] | None = Field(
+        None,
+        description="Class shares, as a list in label order or by name. Uniform by default: without gold nobody knows them.",
+    )
+    use_dev: bool = Field(
+        False, description="Also choose on dev gold, for the system `student_dev`. Off, since there may be none."
+    )
+    encoder: str | None = Field(
+        "auto",
+        description="Where the vectors of texts come from that the joint model looks at (`single` tasks); none: only votes."
+        " `auto` takes the packaged encoder: the vectors are needed by the student anyway.",
+    )
+    encode_at_most: int = Field(
+        50_000,
+        ge=0,
+        description="No vectors are made for more texts than this: a quarter of an hour's work on a small machine.",
+    )
+    seed: int = Field(0, ge=0, description="Of the models that draw.")
+    options: dict[str, Any] | None = Field(
+        None, description="Parameters of the model, by name; its own defaults by default."
+    )
+
+    @field_validator("model")
+    @classmethod
+    def _known(cls, model: str) -> str:
+        if model != "auto" and model not in MODELS:
+            raise ValueError(f"there is no label model `{model}`{nearest(model, MODELS)} Use auto, {', '.join(MODELS)}")
+        return model
+
+
+@stage("denoise", DenoiseParams)
+def denoise(warehouse: Warehouse, params: DenoiseParams, call: Call) -> StageResult:
     """Fit label models on the votes on train texts, and store the probabilities of every text.
 
     Majority vote and Snorkel's label model are always stored; `chosen` marks the model that students learn from, and
     `reason` says why. In the configuration, `systems` names the students it is for: the one chosen without dev gold is for
     `student`, and with `use_dev` the one chosen on dev is for `student_dev`.
 
-    Args:
-        warehouse: Where programs and votes are, and the labels go.
-        model: A key of `factory.denoise.models.table.MODELS`, or `auto`.
-        uncovered: What texts without any vote get: nothing is learned from them (`drop`), the class shares (`prior`), the
-            default label (`default`), or they are to be asked about (`ask`).
-        default_label: For `uncovered: default`; the task card's if not given.
-        balance: Class shares, as a list in label order or by name; uniform if not given.
-        use_dev: Also choose on dev gold, for the system `student_dev`.
-        encoder: Where the vectors of texts come from that the joint model looks at (`single` tasks); None or "none": only votes.
-        encode_at_most: No vectors are made for more texts than this.
-        seed: Of the models that draw.
-        options: Parameters of the model, by name.
-        progress: Told of the models fitted.
-
     Raises:
         InputError: No accepted programs, no votes on train texts, or a parameter that cannot be used.
     """
     card = current_card(warehouse)
     names = label_names(warehouse)
-    if model != "auto" and model not in MODELS:
-        raise InputError(f"there is no label model `{model}`", fix=f"Use auto, {', '.join(MODELS)}")
-    if uncovered not in UNCOVERED:
-        raise InputError(f"`uncovered: {uncovered}` is not known", fix=f"Use one of {', '.join(UNCOVERED)}")
-    filling = Filling(uncovered, default_number(card, names, default_label, uncovered))
-    shares = balance_shares(card, names, balance)
-    wanted = None if encoder in (None, "none") else encoder
+    model, uncovered, use_dev, progress = params.model, params.uncovered, params.use_dev, call.progress
+    options = params.options or {}
+    filling = Filling(uncovered, default_number(card, names, params.default_label, uncovered))
+    shares = balance_shares(card, names, params.balance)
+    wanted = None if params.encoder == "none" else params.encoder
     looking = _encoder(card, model, wanted)
     config = {
-        "model": model,
-        "uncovered": uncovered,
+        **params.model_dump(exclude={"default_label"}),
         "default": filling.default,
         "balance": shares,
-        "use_dev": use_dev,
         "encoder": wanted,
         "encoder_key": None if looking is None else looking.key,
-        "encode_at_most": encode_at_most,
-        "seed": seed,
-        "options": options or {},
+        "options": options,
         "kind": card.kind,
     }
     dev_digest = gold_digest(warehouse, "dev") if use_dev else None
@@ -100,6 +115,7 @@ def denoise(
     done = chosen_for(warehouse, key)
     if done:
         return StageResult("denoise", True, {"chosen": done})
+    call.begin()
     voters = voters_of(warehouse)
     if not voters:
         raise InputError(
@@ -110,10 +126,10 @@ def denoise(
         raise InputError("there are no training texts", fix="Give `ingest` a split `train`")
     dev = dev_gold(warehouse) if use_dev else None
     problems = list(problems_of(card, names, voters, shares))
-    settings: dict[str, dict[str, Any]] = {"snorkel": {"seed": seed}}
+    settings: dict[str, dict[str, Any]] = {"snorkel": {"seed": params.seed}}
     if options and model != "auto":
         settings[model] = {**settings.get(model, {}), **options}
-    features = None if looking is None else _features(warehouse, texts, looking, model, encode_at_most, progress)
+    features = None if looking is None else _features(warehouse, texts, looking, model, params.encode_at_most, progress)
     solved = []
     for at, problem in enumerate(problems):
         progress(at, len(problems), "label models fitted")

@@ -99,7 +99,6 @@ def fit(
     estimate_balance: bool = True,
     max_iter: int = 1000,
     tolerance: float = 1e-5,
-    belief: Callable[[Counted], Belief] | None = None,
 ) -> LogLinear:
     """Fit class shares and confusion matrices from a start at majority vote.
 
@@ -116,10 +115,6 @@ def fit(
         max_iter: Most rounds of EM, 1 or more.
         tolerance: Stop when the class shares, and all confusion matrices together, each changed by less than this (sum of
             absolute differences).
-        belief: The prior of a round, from what was counted in it; in place of `strength` and `accuracy`.
-
-    Returns:
-        The fitted model.
 
     Raises:
         InputError: A parameter outside its range.
@@ -129,13 +124,41 @@ def fit(
     check_number("max_iter", max_iter, least=1, whole=True)
     check_number("tolerance", tolerance, least=0)
     data, _ = as_votes(votes, classes).patterns()
+    even = symmetric(classes, accuracy)[None]
+    held = Belief(np.full(data.lfs, float(strength)), even, np.zeros(data.lfs, np.int64))
+    return expectation_maximisation(
+        data, lambda _: held, balance=balance, abstain=abstain, estimate_balance=estimate_balance, max_iter=max_iter,
+        tolerance=tolerance,
+    )  # fmt: skip
+
+
+def expectation_maximisation(
+    data: VoteSet,
+    belief: Callable[[Counted], Belief],
+    *,
+    balance: Any = None,
+    abstain: Abstain = "missing",
+    estimate_balance: bool = True,
+    max_iter: int,
+    tolerance: float = 1e-5,
+) -> LogLinear:
+    """`fit` with a prior that may follow from the data.
+
+    Args:
+        data: A row per pattern.
+        belief: The prior of a round, from what was counted in it.
+        balance: See `fit`, as all that follow.
+        abstain: Likewise.
+        estimate_balance: Likewise.
+        max_iter: Likewise.
+        tolerance: Likewise.
+    """
+    classes, lfs, total = data.classes, data.lfs, max(data.n, 1.0)
     fixed = checked_balance(balance, classes)
     if fixed is None and not estimate_balance:
         fixed = np.full(classes, 1 / classes)
-    lfs, total = data.lfs, max(data.n, 1.0)
     seen = np.flatnonzero(data.polarity().ravel())
     lf, label = seen // classes, seen % classes
-    plain = Belief(np.full(lfs, float(strength)), symmetric(classes, accuracy)[None], np.zeros(lfs, np.int64))
 
     def counted(posteriors: Iterator[tuple[Any, np.ndarray]]) -> tuple[Counted, np.ndarray]:
         said, share = np.zeros((len(seen), classes)), np.zeros(classes)
@@ -149,7 +172,7 @@ def fit(
     rounds = 0
     while True:
         prior = share / total if fixed is None else fixed
-        held = plain if belief is None else belief(found)
+        held = belief(found)
         rates, silent, whole = _rates(found, share, abstain, held)
         still = (
             old is not None

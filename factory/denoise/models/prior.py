@@ -19,9 +19,17 @@ from typing import Any
 
 import numpy as np
 
-from factory.denoise.models import dawid_skene
 from factory.denoise.models.base import LogLinear, check_number, safe_log, softmax
-from factory.denoise.models.dawid_skene import FIRM, ONE_CLASS, POOLED, halfway_shares, pooled
+from factory.denoise.models.dawid_skene import (
+    FIRM,
+    ONE_CLASS,
+    POOLED,
+    Belief,
+    expectation_maximisation,
+    halfway_shares,
+    pooled,
+    symmetric,
+)  # fmt: skip
 from factory.denoise.people import answers, crowd_of
 from factory.label_matrix import VoteSet, as_votes
 
@@ -63,13 +71,14 @@ def fit(
     check_number("accuracy", accuracy, above=0, below=1)
     data, _ = as_votes(votes, classes).patterns()
     several = several_classes(data) >= SEVERAL
-    belief = pooled(data, accuracy, strength or POOLED) if several else None
+    check_number("max_iter", max_iter, least=1, whole=True)
+    alone = Belief(
+        np.full(data.lfs, strength or FIRM), symmetric(classes, accuracy)[None], np.zeros(data.lfs, np.int64)
+    )
+    belief = pooled(data, accuracy, strength or POOLED) if several else lambda _: alone
 
     def fitted(shares: Any, estimate: bool = False) -> LogLinear:
-        model = dawid_skene.fit(
-            data, classes=classes, balance=shares, abstain="missing", strength=strength or FIRM, accuracy=accuracy,
-            estimate_balance=estimate, max_iter=max_iter, belief=belief,
-        )  # fmt: skip
+        model = expectation_maximisation(data, belief, balance=shares, estimate_balance=estimate, max_iter=max_iter)
         return judged(model, data, people) if people else model
 
     if balance is not None or not several:
