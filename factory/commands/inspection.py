@@ -156,7 +156,7 @@ def _number_of(warehouse: Warehouse, kind: str, given: str) -> str:
     from factory.warehouse.tables.lineage import number_of
 
     if kind == "soft_label" and given.isdecimal():
-        from factory.distill.read import label_models
+        from factory.warehouse.tables.labels import label_models
 
         return next((f"{model.number}/{given}" for model in label_models(warehouse)), given)
     return number_of(warehouse, kind, given)

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from factory.canonical import digest
 from factory.denoise.decide import tie_keys
-from factory.denoise.models.table import MODELS
+from factory.denoise.models.table import MODELS, check_options
 from factory.denoise.parameters import balance_shares, default_number
 from factory.denoise.problems import Features, Voter, problems_of, voters_of
 from factory.denoise.solve import Solved, solve
@@ -97,6 +97,7 @@ def denoise(warehouse: Warehouse, params: DenoiseParams, call: Call) -> StageRes
     names = label_names(warehouse)
     model, uncovered, use_dev, progress = params.model, params.uncovered, params.use_dev, call.progress
     options = params.options or {}
+    check_options(model, options)
     filling = Filling(uncovered, default_number(card, names, params.default_label, uncovered))
     shares = balance_shares(card, names, params.balance)
     wanted = None if params.encoder == "none" else params.encoder
@@ -127,7 +128,7 @@ def denoise(warehouse: Warehouse, params: DenoiseParams, call: Call) -> StageRes
     dev = dev_gold(warehouse) if use_dev else None
     problems = list(problems_of(card, names, voters, shares))
     settings: dict[str, dict[str, Any]] = {"snorkel": {"seed": params.seed}}
-    if options and model != "auto":
+    if options:
         settings[model] = {**settings.get(model, {}), **options}
     features = None if looking is None else _features(warehouse, texts, looking, model, params.encode_at_most, progress)
     solved = []
@@ -153,6 +154,7 @@ def denoise(warehouse: Warehouse, params: DenoiseParams, call: Call) -> StageRes
         "patterns": sum(len(part.votes) for part in solved),
         "chosen": {row.name: list(row.systems) for row in planned if row.systems},
         "sureness": {name: round(value, 4) for name, value in sure.items()},
+        "scores": _scores(solved),
         "refused": _refusals(solved),
         "uncovered": uncovered,
     }
@@ -204,6 +206,11 @@ def _who(voters: Sequence[Voter]) -> str:
     words = [f"{programs} program{'s' * (programs != 1)}"] if programs else []
     words += [f"the answers of {people} {'person' if people == 1 else 'people'}"] if people else []
     return " and ".join(words)
+
+
+def _scores(solved: Sequence[Solved]) -> dict[str, dict[str, float]]:
+    """What every choice looked at, by problem: figures of all candidates, whichever was taken."""
+    return {part.problem.title: dict(list(part.choices.values())[-1][1].scores) for part in solved}
 
 
 def _refusals(solved: Sequence[Solved]) -> Mapping[str, str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,17 +11,18 @@ import numpy as np
 from factory.canonical import digest
 from factory.denoise.decide import decide, tie_keys
 from factory.denoise.people import voter_name
-from factory.denoise.problems import Voter, voters_of
+from factory.denoise.problems import voters_of
 from factory.errors import InputError
 from factory.result import Progress, StageResult, no_progress
-from factory.review import question_files
+from factory.review import issue_files, question_files
 from factory.review.find_errors import described, find_issues, questions_of
 from factory.review.pick import beliefs, check_strategy, on_label, pick
+from factory.review.voters import answers_before, votes_by_name
 from factory.task import TaskCard, current_card, label_names
 from factory.warehouse.tables.gold import disagreements, gold_texts
 from factory.warehouse.tables.labels import drawn_soft_labels, soft_labels
 from factory.warehouse.tables.texts import hashes_of, labelled_texts, numbers_of, texts_of
-from factory.warehouse.tables.votes import Said, put_single, read_votes, voted_texts, votes_on
+from factory.warehouse.tables.votes import Said, put_single, read_votes, voted_texts
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -97,7 +96,7 @@ def ask(
     )  # fmt: skip
     labels, _ = decide(probs, keys)
     words = texts_of(warehouse, numbers[picked])
-    before = _answers_before(warehouse, names, numbers[picked], voters)
+    before = answers_before(warehouse, names, numbers[picked], voters)
     found = []
     for row in picked.tolist():
         number, n_votes = int(numbers[row]), int(votes.lengths[row])
@@ -128,19 +127,6 @@ def ask(
         says.append(_how_to_answer(Path(out), interface, card))
     did = {"questions": len(found), "strategy": strategy, "asked": found[:MOST_SHOWN]}
     return StageResult("ask", False, did, tuple(says))
-
-
-def _answers_before(
-    warehouse: Warehouse, names: Sequence[str], text_nos: np.ndarray, voters: Sequence[Voter]
-) -> dict[int, list[str]]:
-    """What people answered about each of these texts, by text number."""
-    people = {voter.number: voter.target for voter in voters if voter.person}
-    found: dict[int, list[str]] = {}
-    for text_no, program_no, vote in votes_on(warehouse, text_nos, list(people)):
-        target = people[program_no]
-        said = names[vote] if target is None else (names[target] if vote else f"not {names[target]}")
-        found.setdefault(text_no, []).append(said)
-    return found
 
 
 def _how_to_answer(out: Path, interface: Path | None, card: TaskCard) -> str:
@@ -253,8 +239,8 @@ def audit(
     """
     from factory.encoders.encoder import load_encoder, vectors_of
 
-    if out is not None and Path(out).suffix not in (".csv", ".jsonl"):
-        raise InputError("issues are written as .csv or .jsonl", where=out)
+    if out is not None:
+        issue_files.check_ending(Path(out))
     card, names = current_card(warehouse), label_names(warehouse)
     given, total = _given(warehouse, card, of)
     if not given:
@@ -262,7 +248,7 @@ def audit(
         raise InputError(f"there are no labels of `{of}` to audit", fix=hint)
     numbers = sorted(given)
     vectors = vectors_of(warehouse, load_encoder(encoder), numbers, progress)
-    words, votes = texts_of(warehouse, numbers), _votes_by_name(warehouse, names, numbers)
+    words, votes = texts_of(warehouse, numbers), votes_by_name(warehouse, names, numbers, voters_of(warehouse))
     soft = soft_labels(warehouse, text_nos=numbers)
     said = dict(zip(soft.text_nos.tolist(), soft.probs, strict=True))
     found: list[dict[str, Any]] = []
@@ -287,7 +273,7 @@ def audit(
             )
     found.sort(key=lambda row: (row["score"], row["text_no"]))
     if out is not None:
-        _write_issues(Path(out), found)
+        issue_files.write_issues(Path(out), found)
     per_class: dict[str, int] = {}
     for row in found:
         per_class[row["given"]] = per_class.get(row["given"], 0) + 1
@@ -317,28 +303,3 @@ def _given(warehouse: Warehouse, card: TaskCard, of: str) -> tuple[dict[int, set
     hashes = hashes_of(warehouse, numbers)
     labels, _ = decide(soft.probs, tie_keys(hashes[number] for number in numbers))
     return {number: {int(label)} for number, label in zip(numbers, labels, strict=True)}, total
-
-
-def _votes_by_name(warehouse: Warehouse, names: Sequence[str], numbers: Sequence[int]) -> dict[int, dict[str, str]]:
-    """What each accepted program says, by its name, for each text."""
-    voters = {voter.number: voter for voter in voters_of(warehouse)}
-    found: dict[int, dict[str, str]] = {}
-    for text_no, program_no, vote in votes_on(warehouse, numbers, list(voters)):
-        voter = voters[program_no]
-        said = names[vote] if voter.target is None else f"{names[voter.target]}: {'yes' if vote else 'no'}"
-        found.setdefault(text_no, {})[voter.name] = said
-    return found
-
-
-def _write_issues(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-        return
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["text_no", "text", "label", "given", "likely", "score", "evidence"])
-        for row in rows:
-            evidence = json.dumps(row["evidence"], ensure_ascii=False)
-            start = [row["text_no"], row["text"], row["label"] or ""]
-            writer.writerow([*start, row["given"], row["likely"], row["score"], evidence])

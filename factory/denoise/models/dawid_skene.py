@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from factory.denoise.models.base import LOG_ZERO, LogLinear, check_number, checked_balance, safe_log, softmax
+from factory.errors import InputError
 from factory.label_matrix import VoteSet, as_votes
 
 Abstain = Literal["answer", "missing"]
@@ -123,6 +124,8 @@ def fit(
     check_number("accuracy", accuracy, above=0, below=1)
     check_number("max_iter", max_iter, least=1, whole=True)
     check_number("tolerance", tolerance, least=0)
+    if not isinstance(estimate_balance, bool):
+        raise InputError(f"`estimate_balance` is true or false, and is {estimate_balance!r}")
     data, _ = as_votes(votes, classes).patterns()
     even = symmetric(classes, accuracy)[None]
     held = Belief(np.full(data.lfs, float(strength)), even, np.zeros(data.lfs, np.int64))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from factory.denoise.models import dawid_skene, joint, majority, prior, triplets, weighted
 from factory.denoise.models import snorkel as snorkel_model
 from factory.denoise.models.base import LabelModel
-from factory.errors import InputError
+from factory.errors import InputError, nearest
 from factory.label_matrix import as_votes
 
 MODELS: dict[str, Callable[..., LabelModel]] = {
@@ -23,6 +24,36 @@ MODELS: dict[str, Callable[..., LabelModel]] = {
     "triplets": triplets.fit,
     "joint": joint.fit,
 }
+
+GIVEN = frozenset({"votes", "classes", "balance", "features", "keys", "people"})
+"""Arguments of label models that the stage gives; all others are a user's options."""
+
+
+def option_names(name: str) -> list[str]:
+    """What `options` of a label model may be, in order."""
+    fit = MODELS[name]
+    function, bound = (fit.func, fit.keywords) if isinstance(fit, partial) else (fit, {})
+    return [option for option in inspect.signature(function).parameters if option not in GIVEN and option not in bound]
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that a label model does not have, and options of `auto`, which fits several.
+
+    Raises:
+        InputError: With those that it has.
+    """
+    if not options:
+        return
+    if name == "auto":
+        raise InputError(
+            f"`options` ({', '.join(options)}) are of one label model, and `model` is auto",
+            fix=f"Name the model: {', '.join(MODELS)}",
+        )
+    known = option_names(name)
+    for option in options:
+        if option not in known:
+            fix = f"Use {', '.join(known)}" if known else f"{name} has no options"
+            raise InputError(f"label model `{name}` has no option `{option}`{nearest(option, known)}", fix=fix)
 
 
 def fit_label_model(name: str, votes: Any, *, classes: int, balance: Any = None, **options: Any) -> LabelModel:
