@@ -1,4 +1,4 @@
-"""Votes, label models and soft labels each have one module. What still asks their tables elsewhere is listed; the list only shrinks."""
+"""Votes, label models and soft labels each have one module. Files that still ask their tables are listed; the list shrinks."""
 
 from __future__ import annotations
 
