@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from factory.denoise.models.base import LogLinear, WrappedModel
-from factory.denoise.models.dawid_skene import POOLED, expectation_maximisation, halfway_shares, pooled
+from factory.denoise.models.dawid_skene import FIRM, expectation_maximisation, halfway_shares, pooled
 from factory.label_matrix import VoteSet, as_votes
 
 ASKED = "asked answers"
@@ -68,7 +68,7 @@ def crowd_of(votes: VoteSet, people: Sequence[int]) -> LogLinear | None:
         return None
     data = said.take(np.flatnonzero(said.covered))
     data, _ = data.patterns()
-    belief = pooled(data, RIGHT, POOLED)
+    belief = pooled(data, RIGHT, FIRM)
     return expectation_maximisation(data, belief, balance=halfway_shares(data), max_iter=50)
 
 

@@ -12,8 +12,7 @@ import pytest
 
 from factory.denoise import choose as choosing
 from factory.denoise.models import table
-from factory.denoise.models.dawid_skene import fit as dawid_skene
-from factory.denoise.models.prior import fit as with_prior
+from factory.denoise.models.dawid_skene import Counted, pooled
 from factory.denoise.people import answers, crowd_of
 from factory.denoise.stage import denoise
 from factory.errors import InputError
@@ -88,21 +87,15 @@ def test_of_people_who_contradict_each_other_the_one_who_errs_less_counts_more()
     assert crowd_of(data.take(np.arange(10)), [0, 1, 2]) is None
 
 
-def test_the_prior_of_few_votes_does_not_outweigh_what_all_functions_say() -> None:
-    """Many functions of few votes each, whose errors lie alike: pooled, they tell what single ones cannot."""
-    rng = np.random.default_rng(3)
-    gold = rng.integers(0, 3, 600)
-    votes = np.full((600, 60), -1)
-    confused = np.array([[0.9, 0.1, 0.0], [0.0, 0.9, 0.1], [0.7, 0.0, 0.3]])  # class 2 is mostly called 0
-    for row in range(600):
-        for lf in rng.choice(60, 3, replace=False):
-            votes[row, lf] = rng.choice(3, p=confused[gold[row]])
-    data = VoteSet.from_matrix(votes, 3)
-    pooled = with_prior(data, classes=3).predict_proba(data).argmax(axis=1)
-    fixed = dawid_skene(
-        data, classes=3, abstain="missing", strength=10, accuracy=0.8, estimate_balance=False
-    ).predict_proba(data).argmax(axis=1)  # fmt: skip
-    assert (pooled == gold).mean() > (fixed == gold).mean() + 0.02
+def test_a_third_of_the_prior_is_what_all_functions_of_several_classes_say() -> None:
+    data = VoteSet.from_matrix(np.tile([[0, 1, 1], [1, 0, 0]], (30, 1)), 2)
+    seen = np.arange(6)
+    found = Counted(np.tile([[0.0, 1e6], [1e6, 0.0]], (3, 1)), seen // 2, seen % 2, 3)  # all say the other class
+    held = pooled(data, 0.8, 7.0)(found)
+    assert held.strength.tolist() == [7.0] * 3
+    assert held.of(np.array([0, 0]), np.array([0, 1])) / 7 == pytest.approx(
+        np.array([[0.8, 0.2], [0.2, 0.8]]) * 2 / 3 + np.array([[0.0, 1.0], [1.0, 0.0]]) / 3, abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("model", ["snorkel", "triplets", "dawid_skene_prior"])

@@ -24,10 +24,12 @@ ONE_CLASS = 0.98
 LEAST_VOTES = 20
 """With fewer votes a function is not known to say one class: among others that say several it may have met one by chance."""
 FIRM = 10.0
-"""Votes that the prior of functions of one class is worth."""
-POOLED = 2.0
-"""Votes that the prior of functions of several classes is worth: 1 to 3 score alike on half of the public vote sets, and
-also on the other half; the likeliest strength of each set (a Dirichlet-multinomial's) scores less where texts are few."""
+"""Votes that a prior is worth."""
+POOL_SHARE = 1 / 3
+"""How much of the prior of functions that say several classes is what they all say; the rest is an even chance of errors. On the
+half of the public vote sets that it was chosen on, a third gains most over majority vote (6.4 points; none of it 6.0, all of it
+5.7), and it loses nowhere there. On the other half it gains 2.8 (none of it 2.6), where all of it loses 3 to 4 points on one set
+of many annotators who are right nearly always."""
 
 
 @dataclass(frozen=True)
@@ -200,12 +202,12 @@ def expectation_maximisation(
 
 
 def pooled(votes: VoteSet, accuracy: float, strength: float) -> Callable[[Counted], Belief]:
-    """The prior of each round of EM, pooled: of functions that say several classes is expected what they all say of a class.
+    """The prior of each round of EM; a third of it is what all functions that say several classes say of a class.
 
     Args:
         votes: What is fitted on.
         accuracy: Chance of a vote to be right where nothing tells.
-        strength: Votes that it is worth; functions of one class get `FIRM` votes of that accuracy.
+        strength: Votes that it is worth for these; functions of one class get `FIRM` votes of that accuracy.
     """
     said = votes.polarity()
     total = said.sum(axis=1)
@@ -214,7 +216,7 @@ def pooled(votes: VoteSet, accuracy: float, strength: float) -> Callable[[Counte
 
     def belief(counted: Counted) -> Belief:
         pool = FIRM * alone + counted.by_label(~one[counted.lf])
-        pool /= pool.sum(axis=0)
+        pool = POOL_SHARE * pool / pool.sum(axis=0) + (1 - POOL_SHARE) * alone
         return Belief(np.where(one, FIRM, strength), np.stack([pool, alone]), one.astype(np.int64))
 
     return belief

@@ -2,8 +2,8 @@
 
 Without a prior, functions that vote for one class, or seldom, lose their meaning: with abstention missing, a function
 that only ever says one class says nothing at all. Where most votes come from such functions, the prior is ten votes that are
-right in four of five. Where functions say several classes, that is too strong for a function with few votes, and the data
-know better what to expect: the prior is two votes of what all of these functions say of a class, pooled anew in every round.
+right in four of five. Where functions say several classes, the data tell more: a third of the prior's votes is what all of
+these functions say of a class, pooled anew in every round of EM.
 
 The class shares are uniform where most votes come from functions that vote for one class only: such votes tell how often a
 function fires, not how common a class is, and shares learned from them collapse. Elsewhere they lie half way (geometric mean)
@@ -23,7 +23,6 @@ from factory.denoise.models.base import LogLinear, check_number, safe_log, softm
 from factory.denoise.models.dawid_skene import (
     FIRM,
     ONE_CLASS,
-    POOLED,
     Belief,
     expectation_maximisation,
     halfway_shares,
@@ -75,7 +74,7 @@ def fit(
     alone = Belief(
         np.full(data.lfs, strength or FIRM), symmetric(classes, accuracy)[None], np.zeros(data.lfs, np.int64)
     )
-    belief = pooled(data, accuracy, strength or POOLED) if several else lambda _: alone
+    belief = pooled(data, accuracy, strength or FIRM) if several else lambda _: alone
 
     def fitted(shares: Any, estimate: bool = False) -> LogLinear:
         model = expectation_maximisation(data, belief, balance=shares, estimate_balance=estimate, max_iter=max_iter)
