@@ -49,6 +49,13 @@ def test_the_digest_follows_kept_rows_alone(tmp_path: Path) -> None:
     assert alone != gold.gold_digest(warehouse_of(tmp_path, dev=[("one", "ham"), ("two", "ham")]), "dev")
 
 
+def test_the_digest_says_first_how_many_texts_have_gold(tmp_path: Path) -> None:
+    torn = warehouse_of(tmp_path, dev=[("parcel", "ham"), ("parcel", "spam")])
+    assert gold.gold_digest(torn, "dev").startswith("0:")  # distill leaves `student_dev` out by it
+    assert gold.gold_digest(torn, "seed") == "0:"
+    assert gold.gold_digest(warehouse_of(tmp_path, dev=[("one", "ham"), ("two", "ham")]), "dev").startswith("2:")
+
+
 def test_gold_belongs_to_the_split_of_its_own_row(tmp_path: Path) -> None:
     warehouse = warehouse_of(tmp_path, dev=[("shared", "spam"), ("other", "ham")], seed=[("shared", "ham")])
     assert set(gold.dev_gold(warehouse).values()) == {(1,), (0,)}

@@ -132,14 +132,17 @@ def gold_rows(warehouse: Warehouse, *splits: str, labels: int) -> Gold:
 
 
 def gold_digest(warehouse: Warehouse, *splits: str) -> str:
-    """A value that changes when the kept gold of some of `dev` and `seed` does; for a stage's key."""
+    """A value that changes when the kept gold of some of `dev` and `seed` does; for a stage's key.
+
+    It begins with the number of texts that have gold: `0:` says that there are none.
+    """
     found = warehouse.scalar(
         "SELECT md5(string_agg(concat_ws('|', hex(content_hash), r.split, label_nos), ','"
         " ORDER BY content_hash, r.split, label_nos))"
         f" FROM {KEPT_ROWS} r JOIN texts USING (text_no) WHERE r.split IN (SELECT unnest($splits))",
         {"splits": list(splits)},
     )
-    return str(found or "none")
+    return f"{len(gold_texts(warehouse, *splits))}:{found or ''}"
 
 
 def disagreements(warehouse: Warehouse, *splits: str) -> list[str]:
