@@ -39,8 +39,6 @@ EXIT_CODES = {
     130: "Stopped (Ctrl-C); run the same command again to go on.",
 }
 """Those that no error has."""
-NOT_OPTIONS = {"votes", "classes", "balance", "dev", "features", "keys", "people"}
-"""Arguments of label models that are given by the stage."""
 VARIABLES = {
     "LABEL_FACTORY_ENCODER": "the sentence encoder that `encoder: auto` means: a folder or a hub name",
     "LABEL_FACTORY_PROMPTS": "a folder of prompt files that are taken before the shipped ones of the same name",
@@ -166,7 +164,7 @@ def _engines() -> Iterator[str]:
 
 
 def _members() -> Iterator[str]:
-    from factory.denoise.models.table import MODELS
+    from factory.denoise.models.table import MODELS, option_names
     from factory.students.base import STUDENTS, student_class
 
     yield "## Label models\n"
@@ -174,10 +172,8 @@ def _members() -> Iterator[str]:
     rows = []
     for name, fit in MODELS.items():
         function = getattr(fit, "func", fit)
-        skipped = {*NOT_OPTIONS, *getattr(fit, "keywords", {})}
-        options = [
-            f"`{p.name}={p.default}`" for p in inspect.signature(function).parameters.values() if p.name not in skipped
-        ]
+        parameters = inspect.signature(function).parameters
+        options = [f"`{option}={parameters[option].default}`" for option in option_names(name)]
         module = inspect.getdoc(importlib.import_module(function.__module__)) or ""
         rows.append((f"`{name}`", _words(module.split("\n\n")[0]), ", ".join(options)))
     yield from _table(("name", "what it is", "options"), rows)

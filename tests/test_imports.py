@@ -73,15 +73,9 @@ KNOWN: frozenset[str] = frozenset(
         "core factory.predict.shards imports core factory.cluster.ray of another wing",
         "core factory.programs.vote imports core factory.cluster.ray of another wing",
         "core factory.programs.vote imports core factory.cluster.votes of another wing",
-        "core factory.review.ask imports core factory.denoise.decide of another wing",
-        "core factory.review.ask imports core factory.denoise.read of another wing",
-        "core factory.review.ask imports core factory.denoise.votes of another wing",
-        "core factory.review.audit imports core factory.denoise.decide of another wing",
-        "core factory.review.audit imports core factory.denoise.read of another wing",
         "core factory.review.find_errors imports core factory.denoise.models.joint of another wing",
         "core factory.review.pick imports core factory.denoise.models.base of another wing",
         "core factory.review.pick imports core factory.denoise.models.joint of another wing",
-        "core factory.review.pick imports core factory.denoise.votes of another wing",
         "core factory.synthesis.corpora imports core factory.corpus.passages of another wing",
         "core factory.synthesis.filters imports core factory.corpus.near of another wing",
         "core factory.synthesis.materials imports core factory.corpus.retrieval of another wing",
@@ -264,7 +258,7 @@ class A:
     assert Import("factory.programs.stage", "ray", False, False) in found
     assert Import("factory.programs.stage", "factory.denoise.stage", False, False) in found
     assert level("factory.commands.lines") > level("factory.pipeline.run") > level("factory.denoise.stage")
-    assert level("factory.denoise.stage") > level("factory.denoise.votes") > level("factory.llm.gateway")
+    assert level("factory.denoise.stage") > level("factory.denoise.solve") > level("factory.llm.gateway")
     assert (
         level("factory.prompts.labels")
         > level("factory.llm.gateway")

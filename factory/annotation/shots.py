@@ -6,6 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from factory.task import TaskCard, label_names
+from factory.warehouse.tables.gold import seed_gold
+from factory.warehouse.tables.texts import texts_of
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -16,15 +18,12 @@ def demonstrations(warehouse: Warehouse, card: TaskCard, per_label: int) -> list
     if per_label <= 0:
         return []
     names = label_names(warehouse)
-    rows = warehouse.query(
-        "SELECT any_value(t.text), list(DISTINCT g.label_no ORDER BY g.label_no) FROM gold g"
-        " JOIN occurrences o ON o.source_no = g.source_no AND o.row_no = g.row_no AND o.kept AND o.split = 'seed'"
-        " JOIN texts t ON t.text_no = g.text_no GROUP BY t.content_hash ORDER BY t.content_hash"
-    )
+    seeds = sorted(seed_gold(warehouse), key=lambda seed: seed.content_hash)
+    texts = texts_of(warehouse, [seed.text_no for seed in seeds])
     left = Counter(dict.fromkeys(card.label_names, per_label))
     shown = []
-    for text, numbers in rows:
-        found = [names[number] for number in numbers if number >= 0]
+    for seed in seeds:
+        text, found = texts[seed.text_no], [names[number] for number in seed.labels]
         if card.kind == "single" and len(found) != 1:
             continue
         if not any(left[name] > 0 for name in found):

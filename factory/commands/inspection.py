@@ -38,7 +38,7 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Likely label errors, with the evidence: votes, the model's probability, nearest neighbours."""
-    from factory.denoise import stage
+    from factory.review import stage
 
     result = stage.audit(open_warehouse(where, folder), of=of, limit=limit, out=out, force=force)
     rows: list[dict[str, Any]] = list(result.did.get("issues", []))
@@ -85,7 +85,7 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Which texts a person (or a model) should label next; or read their labels back as one more voter."""
-    from factory.denoise import stage
+    from factory.review import stage
 
     if answers is not None:
         with held_warehouse(where, folder) as warehouse:
@@ -162,7 +162,7 @@ def _number_of(warehouse: Warehouse, kind: str, given: str) -> str:
     from factory.warehouse.tables.lineage import number_of
 
     if kind == "soft_label" and given.isdecimal():
-        from factory.distill.read import label_models
+        from factory.warehouse.tables.labels import label_models
 
         return next((f"{model.number}/{given}" for model in label_models(warehouse)), given)
     return number_of(warehouse, kind, given)

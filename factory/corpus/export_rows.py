@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-ROWS = """
+from factory.warehouse.tables.gold import KEPT_ROWS
+
+ROWS = f"""
 CREATE OR REPLACE TEMP TABLE export_rows AS
 WITH chosen AS (SELECT max(label_model_no) AS no FROM label_models WHERE chosen),
 names AS (SELECT list(name ORDER BY label_no) AS all_names, count(*) AS n FROM labels),
@@ -12,10 +14,6 @@ learned AS (
 hot AS (
     SELECT label_no, [CASE WHEN i = label_no THEN 1.0::FLOAT ELSE 0.0::FLOAT END
                       FOR i IN range((SELECT n FROM names))] AS probs FROM labels),
-gold_of AS (
-    SELECT text_no, source_no, row_no,
-           coalesce(list(label_no ORDER BY label_no) FILTER (WHERE label_no >= 0), []) AS label_nos
-    FROM gold GROUP BY ALL),
 found AS (
     SELECT text_no, list(place ORDER BY source_no, row_no) AS sources, first(fields ORDER BY source_no, row_no) AS own
     FROM places WHERE kept AND split = 'train' GROUP BY text_no),
@@ -24,13 +22,12 @@ shown AS (
     FROM (SELECT synthetic_no, unnest(demo_text_nos) AS text_no FROM synthetic) JOIN texts USING (text_no)
     GROUP BY synthetic_no),
 rows AS (
-    SELECT o.split, t.text_no, t.text, t.fields, g.label_nos, 'gold' AS label_origin,
+    SELECT g.split, t.text_no, t.text, t.fields, g.label_nos, 'gold' AS label_origin,
            [CASE WHEN list_contains(g.label_nos, i) THEN 1.0::FLOAT ELSE 0.0::FLOAT END
             FOR i IN range((SELECT n FROM names))] AS probs,
            'real' AS origin, NULL::INTEGER AS synthetic_no, NULL::VARCHAR AS drop_reason,
-           o.source_no AS first_order, o.row_no AS second_order, [o.place] AS sources, o.fields AS own
-    FROM places o JOIN gold_of g USING (source_no, row_no, text_no) JOIN texts t USING (text_no)
-    WHERE o.kept AND o.split IN ('seed', 'dev')
+           g.source_no AS first_order, g.row_no AS second_order, [o.place] AS sources, o.fields AS own
+    FROM {KEPT_ROWS} g JOIN places o USING (source_no, row_no, text_no) JOIN texts t USING (text_no)
     UNION ALL
     SELECT 'train', t.text_no, t.text, t.fields,
            CASE WHEN $multi THEN [i FOR i IN range(len(s.probs)) IF coalesce(s.probs[i + 1], 0) >= 0.5]

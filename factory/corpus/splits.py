@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from factory.names import folded
+from factory.task import label_names
 from factory.warehouse.file import Warehouse, insert
+from factory.warehouse.tables.gold import KEPT_ROWS
 
 if TYPE_CHECKING:
     import duckdb
@@ -126,19 +128,19 @@ def contradictions(warehouse: Warehouse) -> list[dict[str, Any]]:
         For each `text` and `said`: (labels, place) of each row, in the order of the sources.
     """
     rows = warehouse.query(
-        """WITH labelled AS (
-             SELECT k.folded, g.source_no, g.row_no, any_value(t.text) AS text, any_value(p.place) AS place,
-                    list(l.name ORDER BY l.label_no) FILTER (WHERE l.name IS NOT NULL) AS labels
-             FROM gold g JOIN places p USING (source_no, row_no) JOIN texts t ON t.text_no = g.text_no
-                  JOIN text_keys k ON k.text_no = g.text_no LEFT JOIN labels l USING (label_no)
-             WHERE p.kept GROUP BY ALL)
-           SELECT folded, text, coalesce(labels, []), place FROM labelled
-           WHERE folded IN (SELECT folded FROM labelled GROUP BY folded HAVING count(DISTINCT coalesce(labels, [])) > 1)
+        f"""WITH labelled AS (
+             SELECT k.folded, g.source_no, g.row_no, t.text, p.place, g.label_nos
+             FROM {KEPT_ROWS} g JOIN places p USING (source_no, row_no, text_no) JOIN texts t USING (text_no)
+                  JOIN text_keys k USING (text_no))
+           SELECT folded, text, label_nos, place FROM labelled
+           WHERE folded IN (SELECT folded FROM labelled GROUP BY folded HAVING count(DISTINCT label_nos) > 1)
            ORDER BY min(source_no * 1e12 + row_no) OVER (PARTITION BY folded), source_no, row_no"""
     )
+    names = label_names(warehouse)
     found: dict[int, dict[str, Any]] = {}
-    for key, text, labels, place in rows:
-        found.setdefault(key, {"text": text, "said": []})["said"].append((list(labels), place))
+    for key, text, numbers, place in rows:
+        said = [names[number] for number in numbers]
+        found.setdefault(key, {"text": text, "said": []})["said"].append((said, place))
     return list(found.values())
 
 

@@ -30,6 +30,7 @@ from factory.files.stamp import file_state
 from factory.result import Progress, StageResult, no_progress
 from factory.task import TaskCard, register
 from factory.warehouse.file import Warehouse, next_no
+from factory.warehouse.tables.gold import drop_gold
 
 GOLD_SPLITS = ("seed", "dev")
 """Splits whose gold every stage may see."""
@@ -256,7 +257,8 @@ def _forget(warehouse: Warehouse, split: str, names: list[str], like_test: LikeT
         return
     with warehouse.lease() as db:
         for number, path in gone:
-            for table in ("occurrences", "occurrence_fields", "gold", "bad_rows", "sources"):
+            drop_gold(db, number)
+            for table in ("occurrences", "occurrence_fields", "bad_rows", "sources"):
                 db.execute(f"DELETE FROM {table} WHERE source_no = ?", [number])
             tally.says.append(f"{path}: no longer a source of {split}; its rows left")
         settle_splits(db, like_test=like_test)

@@ -16,6 +16,7 @@ from factory.errors import WarehouseError
 from factory.files.base import BATCH_ROWS, BadRow, OpenSource
 from factory.files.rows import Cleaner, LeftOut, drawn_per_label, usable_rows
 from factory.result import Progress
+from factory.warehouse.tables.gold import replace_gold
 
 if TYPE_CHECKING:
     import duckdb
@@ -170,7 +171,7 @@ def take_in(
         )
         add_text_keys(db)
         counts["own_changes"] = _take_own(db, source_no)
-        counts["gold_changes"] = _take_gold(db, source_no) if gold else 0
+        counts["gold_changes"] = replace_gold(db, source_no, "located") if gold else 0
         counts["bad_changes"] = _take_bad(db, source_no, arrival)
     finally:
         db.execute("DROP VIEW IF EXISTS incoming")
@@ -186,23 +187,6 @@ def _stretches(db: duckdb.DuckDBPyConnection) -> list[tuple[int, int]]:
            (SELECT first_row, (row_number() OVER (ORDER BY first_row) - 1) // 50000 AS part FROM fresh)
            GROUP BY part ORDER BY 1"""
     ).fetchall()
-
-
-def _take_gold(db: duckdb.DuckDBPyConnection, source_no: int) -> int:
-    new = "(SELECT row_no, text_no, unnest(labels) AS label_no FROM located) AS new"
-    same = "new.row_no = gold.row_no AND new.text_no = gold.text_no AND new.label_no = gold.label_no"
-    gone = _changes(
-        db,
-        f"DELETE FROM gold WHERE source_no = $source AND NOT EXISTS (FROM {new} WHERE {same})",
-        {"source": source_no},
-    )
-    added = _changes(
-        db,
-        f"""INSERT INTO gold (source_no, row_no, text_no, label_no) SELECT $source, row_no, text_no, label_no FROM {new}
-            WHERE NOT EXISTS (FROM gold WHERE gold.source_no = $source AND {same}) ORDER BY row_no, label_no""",
-        {"source": source_no},
-    )
-    return gone + added
 
 
 def _take_own(db: duckdb.DuckDBPyConnection, source_no: int) -> int:

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from factory.denoise.models.base import Around
+from factory.denoise.models.base import WrappedModel
 
 BINS = 10
 LEAST_DEV = 50
 
 
 @dataclass(frozen=True)
-class Tempered(Around):
+class Tempered(WrappedModel):
     """A label model whose probabilities are raised to 1 / temperature and made to add up to 1 again."""
 
     temperature: float
@@ -34,7 +34,7 @@ def temper(probs: np.ndarray, temperature: float) -> np.ndarray:
     logs = np.log(np.maximum(probs.astype(np.float64), 1e-9)) / temperature
     logs -= logs.max(axis=1, keepdims=True)
     scaled = np.exp(logs)
-    return (scaled / scaled.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(scaled / scaled.sum(axis=1, keepdims=True), np.float32)
 
 
 def best_temperature(probs: np.ndarray, gold: np.ndarray) -> float:

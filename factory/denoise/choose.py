@@ -1,44 +1,42 @@
-"""Choosing a label model: what the votes alone can tell, and dev gold where there is any.
+"""Choosing a label model by what the votes and the texts alone can tell, without gold (`on_dev` looks at gold).
 
-Without gold: copied functions are merged first. Where there are vectors of the texts, and a classifier of them foretells
-labels of texts it has not seen, it is the joint model. Else it is Dawid and Skene's with a prior, if its beliefs predict
-held-out votes better than plain vote shares do. Either is averaged with majority vote (`models.blend`). Else it is
-majority vote alone. With dev gold every model is a candidate, and takes the place of that choice only if it is better on
-covered dev texts by more than one standard error of the paired difference.
+Copied functions are merged first. Where there are vectors of the texts, and a classifier of them foretells labels of texts it
+has not seen, it is the joint model. Else, where most votes come from functions that say several classes and enough texts have
+two votes, it is Dawid and Skene's with a prior. Either is averaged with majority vote (`models.blend`). Else it is majority vote
+alone: of functions that say one class each, votes alone do not tell how often they err.
+
+A label model that nobody asked for never ends a run: what goes wrong in it is a reason to take another one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from factory.denoise.copies import find_copies, merge_copies
-from factory.denoise.models.base import Around, LabelModel
+from factory.denoise.models.base import LabelModel, LogLinear, WrappedModel
 from factory.denoise.models.blend import Blended
 from factory.denoise.models.joint import Joint
-from factory.denoise.models.prior import gain_over_shares
+from factory.denoise.models.prior import SEVERAL, gain_over_shares, several_classes
 from factory.denoise.models.table import fit_label_model
-from factory.denoise.votes import VoteSet
 from factory.errors import InputError
+from factory.label_matrix import VoteSet, as_votes
 
-ON_DEV = ("majority", "weighted", "snorkel", "dawid_skene", "dawid_skene_prior", "triplets")
-"""Models that dev gold is asked about, beside the choice made without it."""
 LEAST_OVERLAP = 30
 
 
 @dataclass(frozen=True)
-class Merged(Around):
+class Merged(WrappedModel):
     """A label model that first merges copied functions into one voice."""
 
     groups: tuple[tuple[int, ...], ...]
 
     def predict_proba(self, votes: VoteSet | Any, **more: Any) -> np.ndarray:
         """Probabilities float32 [n, k] of votes with all the functions."""
-        data = votes if isinstance(votes, VoteSet) else VoteSet.from_matrix(votes, self.classes)
-        return self.inner.predict_proba(merge_copies(data, self.groups), **more)
+        return self.inner.predict_proba(merge_copies(as_votes(votes, self.classes), self.groups), **more)
 
     def params(self) -> Mapping[str, Any]:
         """The model's, and the groups."""
@@ -53,9 +51,10 @@ class Choice:
         name: Key of `factory.denoise.models.table.MODELS`.
         model: The fitted model.
         reason: Why, in a sentence.
-        scores: What was compared, by model.
+        scores: What the choice looked at, and what else is known of the candidates, chosen or not.
         copies: Groups of functions that were merged.
         blended: Whether it was averaged with majority vote.
+        refused: Why candidates could not be fitted, by name.
     """
 
     name: str
@@ -64,6 +63,7 @@ class Choice:
     scores: Mapping[str, float] = field(default_factory=dict)
     copies: tuple[tuple[int, ...], ...] = ()
     blended: bool = False
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -102,45 +102,55 @@ def choose(
     note = f"; {len(groups)} groups of copied functions count as one each" if groups else ""
 
     def fitted(name: str, **more: Any) -> LabelModel:
-        model = fit_label_model(name, merged, classes=classes, balance=balance, **settings.get(name, {}), **more)
+        return fit_label_model(name, merged, classes=classes, balance=balance, **settings.get(name, {}), **more)
+
+    def whole(model: LabelModel) -> LabelModel:
         return Merged(model, groups) if groups else model
 
-    def blended(model: LabelModel) -> Blended:
-        return Blended(model, fitted("majority"))
+    several = several_classes(merged)
+    overlap = float((np.ones(len(merged)) if merged.counts is None else merged.counts)[merged.lengths >= 2].sum())
+    scores = {"several_classes": round(several, 4), "texts_with_two_votes": overlap}
+    refused: dict[str, str] = {}
+    joint: LabelModel | None = None
+    alone: LabelModel | None = None
+    if features is not None and merged.lfs >= 2:
+        joint = attempt("joint", lambda: fitted("joint", features=features, keys=keys), refused)
+    if isinstance(joint, Joint):
+        scores |= {"text_agreement": round(joint.agreement, 5), "base_rate": round(joint.base, 5)}
+        alone = joint.votes_model
+    elif merged.lfs >= 2:
+        alone = attempt("dawid_skene_prior", lambda: fitted("dawid_skene_prior"), refused)
+    if isinstance(alone, LogLinear):
+        gain, error, _ = gain_over_shares(alone, merged)
+        scores |= {"held_out_gain": round(gain, 5), "standard_error": round(error, 5)}
 
-    def fallback(why: str) -> Choice:
-        return Choice("majority", fitted("majority"), f"{why}: majority vote{note}", copies=groups)
+    def chosen(name: str, model: LabelModel, reason: str) -> Choice:
+        blended = Blended(whole(model), whole(fitted("majority")))
+        return Choice(name, blended, f"{reason}, averaged with majority vote{note}", scores, groups, True, refused)
 
+    if isinstance(joint, Joint) and joint.texts_tell:
+        return chosen(
+            "joint",
+            joint,
+            f"a classifier of the texts foretells the labels of texts it has not seen ({joint.agreement:.2f}, base rate"
+            f" {joint.base:.2f}), so texts and votes are joined",
+        )
     if merged.lfs < 2:
-        return fallback("there is nothing to compare with one function")
-    alone = fitted("dawid_skene_prior")
-    gain, error, rows = gain_over_shares(alone.inner if isinstance(alone, Merged) else alone, merged)
-    scores = {"held_out_gain": round(gain, 5), "standard_error": round(error, 5), "texts": rows}
-    if features is not None:
-        try:
-            model = fitted("joint", features=features, keys=keys)
-        except InputError:
-            pass
-        else:
-            inner = model.inner if isinstance(model, Merged) else model
-            assert isinstance(inner, Joint)
-            scores |= {"text_agreement": round(inner.agreement, 5), "base_rate": round(inner.base, 5)}
-            if inner.texts_tell:
-                reason = (
-                    "a classifier of the texts foretells the labels of texts it has not seen"
-                    f" ({inner.agreement:.2f}, base rate {inner.base:.2f}), so texts and votes are joined,"
-                    " and averaged with majority vote"
-                )
-                return Choice("joint", blended(model), reason + note, scores, groups, True)
-    if rows < LEAST_OVERLAP:
-        return fallback(f"only {rows:.0f} texts have two votes or more")
-    if gain <= 0:
-        return fallback("the functions' estimated error rates do not help to predict each other's votes")
-    reason = (
-        f"estimated error rates predict held-out votes better than vote shares do (by {gain:.3f} nats); averaged with"
-        " majority vote"
-    )
-    return Choice("dawid_skene_prior", blended(alone), reason + note, scores, groups, True)
+        why = "there is nothing to compare with one function"
+    elif several < SEVERAL:
+        why = "most functions say one class each, and votes alone do not tell how often such functions err"
+    elif overlap < LEAST_OVERLAP:
+        why = f"only {overlap:.0f} texts have two votes or more"
+    elif alone is None:
+        why = f"the functions' error rates could not be estimated ({refused['dawid_skene_prior']})"
+    else:
+        return chosen(
+            "dawid_skene_prior",
+            alone,
+            f"functions say several classes, so each one's error rates are estimated, from {overlap:.0f} texts with two votes or"
+            " more",
+        )
+    return Choice("majority", whole(fitted("majority")), f"{why}: majority vote{note}", scores, groups, refused=refused)
 
 
 def outvotes(group: Sequence[int], lfs: int) -> bool:
@@ -149,46 +159,6 @@ def outvotes(group: Sequence[int], lfs: int) -> bool:
     Two keyword functions among many that always fire together say twice what is likely right; merging them only loses that.
     """
     return len(group) >= 3 or 4 * len(group) >= lfs
-
-
-def choose_on_dev(
-    incumbent: Choice,
-    candidates: Mapping[str, LabelModel],
-    dev: tuple[VoteSet, np.ndarray],
-    *,
-    features: Any = None,
-    keys: Any = None,
-) -> Choice:
-    """Keep a choice, or take the candidate that is clearly better on dev.
-
-    Args:
-        incumbent: What was chosen without gold.
-        candidates: Fitted models by name.
-        dev: Votes of gold-labelled texts and their labels.
-        features: Vectors of those texts, if the incumbent or a candidate is `joint`.
-        keys: Their keys.
-    """
-    rows = np.flatnonzero(dev[0].covered)
-    if not len(rows):
-        return incumbent
-    shown, gold = dev[0].take(rows), dev[1][rows]
-    more = {} if features is None else {"features": features[rows], "keys": np.asarray(keys)[rows]}
-    pool = {**candidates, incumbent.key: incumbent.model}
-    right = {name: soft_hits(predict(model, shown, **more), gold) for name, model in pool.items()}
-    scores = {name: round(float(hits.mean()), 6) for name, hits in right.items()}
-    best, lead = incumbent.key, 0.0
-    for name, hits in right.items():
-        gain = hits - right[incumbent.key]
-        error = float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else np.inf
-        if gain.mean() > error and gain.mean() > lead:
-            best, lead = name, float(gain.mean())
-    if best == incumbent.key:
-        reason = f"nothing is clearly better on {len(rows)} covered dev texts; {incumbent.reason}"
-        return replace(incumbent, reason=reason, scores=scores)
-    reason = (
-        f"on {len(rows)} covered dev texts {scores[best]:.3f}, against {scores[incumbent.key]:.3f} of {incumbent.key}"
-    )
-    return Choice(best, pool[best], reason, scores)
 
 
 def predict(model: LabelModel, votes: VoteSet, **more: Any) -> np.ndarray:
@@ -207,42 +177,25 @@ def fit_all(
     fitted: dict[str, LabelModel] = {}
     refused: dict[str, str] = {}
     for name in names:
-        try:
-            fitted[name] = fit_label_model(
-                name, votes, classes=classes, balance=balance, **dict((options or {}).get(name, {}))
-            )
-        except InputError as error:
-            refused[name] = error.what
+        more = dict((options or {}).get(name, {}))
+        model = attempt(name, lambda: fit_label_model(name, votes, classes=classes, balance=balance, **more), refused)  # noqa: B023 - called at once
+        if model is not None:
+            fitted[name] = model
     return fitted, refused
 
 
-def worse_than_chance(votes: VoteSet, gold: np.ndarray, *, level: float = 0.01) -> list[tuple[int, float, int]]:
-    """Functions that gold shows to be worse than chance.
+def attempt(name: str, fit: Callable[[], LabelModel], refused: dict[str, str]) -> LabelModel | None:
+    """Fit a model that nobody asked for by name; whatever goes wrong is put on record and ends nothing.
 
     Args:
-        votes: Of gold-labelled texts.
-        gold: int [n], their classes.
-        level: One-sided binomial test against 1 / classes.
-
-    Returns:
-        (function, accuracy, votes) of each, in order.
+        name: Of the model.
+        fit: Fits it.
+        refused: Reasons by name, added to.
     """
-    from scipy.stats import binomtest
-
-    row = np.repeat(np.arange(len(votes)), votes.lengths)
-    codes = votes.codes.astype(np.int64)
-    right = codes % votes.classes == np.asarray(gold)[row]
-    said = np.bincount(codes // votes.classes, minlength=votes.lfs)
-    hits = np.bincount(codes // votes.classes, weights=right, minlength=votes.lfs).astype(int)
-    return [
-        (lf, float(hits[lf] / said[lf]), int(said[lf]))
-        for lf in range(votes.lfs)
-        if said[lf] and binomtest(int(hits[lf]), int(said[lf]), 1 / votes.classes, alternative="less").pvalue < level
-    ]
-
-
-def soft_hits(probs: np.ndarray, gold: np.ndarray) -> np.ndarray:
-    """1 for a right row, 1/t where the right class shares a tie of t, else 0."""
-    tied = np.abs(probs - probs.max(axis=1, keepdims=True)) < 1e-5
-    hits: np.ndarray = tied[np.arange(len(gold)), gold] / tied.sum(axis=1)
-    return hits
+    try:
+        return fit()
+    except InputError as error:
+        refused[name] = error.what
+    except Exception as error:  # a library's failure, or too little memory: told, and another model is taken
+        refused[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:200] or 'no words'}"
+    return None

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from factory.denoise.votes import VoteSet
+from factory.label_matrix import VoteSet
 
 SAME = 0.75
 KAPPA = 0.85
@@ -36,13 +36,11 @@ def find_copies(votes: VoteSet) -> list[list[int]]:
     if votes.lfs < 3:
         return []
     data, _ = votes.patterns()
-    joint = data.moments()
-    own = np.diag(joint).reshape(data.lfs, data.classes).sum(axis=1)
-    blocks = joint.reshape(data.lfs, data.classes, data.lfs, data.classes)
-    agree = np.einsum("icjc->ij", blocks)
-    both = blocks.sum(axis=(1, 3))
+    moments = data.moments()
+    agree, both = moments.agree(), moments.both()
+    own = np.diag(both)
     union = own[:, None] + own[None, :] - both
-    kappa = _kappa(blocks, agree, both)
+    kappa = _kappa(moments.agree_by_chance(), agree, both)
     close = (agree >= SAME * union) & (union >= LEAST_TEXTS) & (kappa >= KAPPA)
     exact = close & (agree == union)
     np.fill_diagonal(close, False)
@@ -87,16 +85,16 @@ def merge_copies(votes: VoteSet, groups: Sequence[Sequence[int]]) -> VoteSet:
     return replace(merged, counts=votes.counts)
 
 
-def _kappa(blocks: np.ndarray, agree: np.ndarray, both: np.ndarray) -> np.ndarray:
+def _kappa(by_chance: np.ndarray, agree: np.ndarray, both: np.ndarray) -> np.ndarray:
     """Cohen's kappa [m, m] of each pair on the texts where both vote; where chance alone explains all, 1 if they never differ.
 
     Args:
-        blocks: [m, k, m, k], texts on which one says a class and the other says a class.
+        by_chance: [m, m], from `Moments.agree_by_chance`.
         agree: [m, m], texts on which both say the same.
         both: [m, m], texts on which both vote.
     """
     met = np.maximum(both, 1)
-    chance = np.einsum("icj,ijc->ij", blocks.sum(axis=3), blocks.sum(axis=1)) / met**2
+    chance = by_chance / met**2
     room = 1 - chance
     values = np.divide(agree / met - chance, room, out=np.zeros_like(chance), where=room > 1e-9)
     result: np.ndarray = np.where((room <= 1e-9) & (both > 0), (agree == both).astype(float), values)

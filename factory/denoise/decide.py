@@ -27,7 +27,9 @@ def decide(
     Returns:
         Labels int64 [n], and whether the row was a tie, bool [n].
     """
-    best = probs.max(axis=1, keepdims=True) if len(probs) else probs
+    if not len(probs):
+        return np.zeros(0, np.int64), np.zeros(0, bool)
+    best = probs.max(axis=1, keepdims=True)
     tied = np.abs(probs - best) < TIE
     ties = tied.sum(axis=1)
     labels = tied.argmax(axis=1).astype(np.int64)
@@ -43,9 +45,15 @@ def decide(
 
 
 def tie_keys(content_hashes: Any) -> np.ndarray:
-    """uint64 [n] from the texts' content hashes (16 bytes each): their last eight bytes."""
-    hashes = list(content_hashes)
-    return np.frombuffer(b"".join(bytes(value)[-8:] for value in hashes), ">u8").astype(np.uint64)
+    """uint64 [n] from the texts' content hashes (16 bytes each): their last eight bytes.
+
+    Raises:
+        InputError: A hash of less than eight bytes.
+    """
+    ends = [bytes(value)[-8:] for value in content_hashes]
+    if any(len(end) < 8 for end in ends):
+        raise InputError("a content hash has eight bytes or more")
+    return np.frombuffer(b"".join(ends), ">u8").astype(np.uint64)
 
 
 def fill_uncovered(

@@ -10,7 +10,7 @@ def default_number(card: TaskCard, names: list[str], given: str | None, uncovere
     """Label number of the default label, or None where none is needed.
 
     Raises:
-        InputError: `uncovered: default` without one, or a name that is no label.
+        InputError: `uncovered: default` without one, or a name that is not on the card.
     """
     name = given or card.default_label
     if name is None or uncovered != "default":

@@ -1,30 +1,41 @@
-"""`denoise`: from the votes of accepted programs to a probability per label for every text; `audit`, `ask`, `read_answers`."""
+"""`denoise`: from the votes of accepted programs to a probability per label for every text."""
 
 from __future__ import annotations
 
-import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from pydantic import Field, field_validator
 
 from factory.canonical import digest
-from factory.denoise.models.table import MODELS
+from factory.denoise.decide import tie_keys
+from factory.denoise.models.table import MODELS, check_options
 from factory.denoise.parameters import balance_shares, default_number
-from factory.denoise.read import accepted_programs, dev_digest, read_dev, read_texts, votes_digest
-from factory.denoise.solve import features_of, problems_of, solve
-from factory.denoise.write import plan_rows, store
+from factory.denoise.problems import Features, Voter, problems_of, voters_of
+from factory.denoise.solve import Solved, solve
+from factory.denoise.write import Filling, covered_texts, plan_models, store
 from factory.errors import InputError, nearest
 from factory.params import Call, Params, stage
-from factory.result import StageResult
-from factory.review.ask import ask, read_answers
-from factory.review.audit import audit
-from factory.task import current_card, label_names
+from factory.result import Progress, StageResult
+from factory.task import TaskCard, current_card, label_names
+from factory.warehouse.tables.gold import dev_gold, disagreements, gold_digest
+from factory.warehouse.tables.labels import chosen_for
+from factory.warehouse.tables.texts import Texts, hashes_of, labelled_texts
+from factory.warehouse.tables.votes import votes_digest
 
 if TYPE_CHECKING:
+    from factory.encoders.encoder import Encoder
     from factory.warehouse.file import Warehouse
 
-__all__ = ["ask", "audit", "denoise", "read_answers"]
+UNSURE = 0.1
+"""Labels whose likeliest class gets less than this part of the way from an equal share to certainty teach next to nothing."""
+OTHERS = {
+    "drop": "nothing is learned from the others",
+    "prior": "the others get the class shares",
+    "default": "the others get the default label",
+    "ask": "the others are to be asked about",
+}
 
 
 class DenoiseParams(Params):
@@ -86,69 +97,138 @@ def denoise(warehouse: Warehouse, params: DenoiseParams, call: Call) -> StageRes
     names = label_names(warehouse)
     model, uncovered, use_dev, progress = params.model, params.uncovered, params.use_dev, call.progress
     options = params.options or {}
-    default = default_number(card, names, params.default_label, uncovered)
+    check_options(model, options)
+    filling = Filling(uncovered, default_number(card, names, params.default_label, uncovered))
     shares = balance_shares(card, names, params.balance)
+    wanted = None if params.encoder == "none" else params.encoder
+    looking = _encoder(card, model, wanted)
     config = {
         **params.model_dump(exclude={"default_label"}),
-        "default": default,
+        "default": filling.default,
         "balance": shares,
-        "encoder": None if params.encoder == "none" else params.encoder,
+        "encoder": wanted,
+        "encoder_key": None if looking is None else looking.key,
         "options": options,
         "kind": card.kind,
     }
-    key = digest(
-        {"config": config, "content": votes_digest(warehouse), "dev": dev_digest(warehouse) if use_dev else None}
-    )
-    done = warehouse.query(
-        "SELECT name, config->>'systems', reason FROM label_models WHERE key = ? AND chosen ORDER BY label_model_no",
-        [key],
-    )
+    dev_digest = gold_digest(warehouse, "dev") if use_dev else None
+    key = digest({"config": config, "content": votes_digest(warehouse), "dev": dev_digest})
+    done = chosen_for(warehouse, key)
     if done:
-        return StageResult("denoise", True, {"chosen": {name: json.loads(systems) for name, systems, _ in done}})
+        return StageResult("denoise", True, {"chosen": done})
     call.begin()
-    programs = accepted_programs(warehouse)
-    if not programs:
+    voters = voters_of(warehouse)
+    if not voters:
         raise InputError(
             "there are no accepted programs to denoise", fix="Run `author` and `vote` first, or approve a program"
         )
-    texts = read_texts(warehouse)
+    texts = labelled_texts(warehouse)
     if not texts.train.any():
         raise InputError("there are no training texts", fix="Give `ingest` a split `train`")
-    dev = read_dev(warehouse) if use_dev else {}
-    problems = list(problems_of(card, names, programs, shares))
-    settings = {"snorkel": {"seed": params.seed}, **({model: dict(options)} if options and model != "auto" else {})}
-    if options and model == "snorkel":
-        settings["snorkel"] = {"seed": params.seed, **options}
-    features = None
-    if card.kind == "single" and model in ("auto", "joint") and config["encoder"]:
-        features = features_of(warehouse, texts, str(params.encoder), params.encode_at_most, progress)
+    dev = dev_gold(warehouse) if use_dev else None
+    problems = list(problems_of(card, names, voters, shares))
+    settings: dict[str, dict[str, Any]] = {"snorkel": {"seed": params.seed}}
+    if options:
+        settings[model] = {**settings.get(model, {}), **options}
+    features = None if looking is None else _features(warehouse, texts, looking, model, params.encode_at_most, progress)
     solved = []
-    for done_so_far, problem in enumerate(problems):
-        progress(done_so_far, len(problems), f"label models for {problem.title}")
-        solved.append(solve(warehouse, texts, problem, model, settings, dev if use_dev else None, features))
-    covered = np.zeros(len(texts.numbers), bool)
-    for part in solved:
-        covered |= part.votes.covered[part.pattern]
-    if not (covered & texts.train).any():
+    for at, problem in enumerate(problems):
+        progress(at, len(problems), "label models fitted")
+        solved.append(solve(warehouse, texts, problem, model, settings, dev, features))
+    covered = covered_texts(solved, len(texts.numbers)) & texts.train
+    if not covered.any():
         raise InputError(
             "no accepted program votes on any training text",
             fix="Run `vote`, or write programs that fire on these texts",
         )
-    plan = plan_rows(solved, config, key)
-    store(warehouse, texts, covered, solved, plan, card, names, uncovered=uncovered, default=default, progress=progress)
-    n_train = int(texts.train.sum())
-    share = float((covered & texts.train).sum()) / n_train
+    planned = plan_models(solved)
+    sure = store(
+        warehouse, texts, solved, planned, card, names, key=key, config=config, filling=filling, progress=progress
+    )
+    n_train, share = int(texts.train.sum()), float(covered.sum()) / int(texts.train.sum())
     facts = {
-        "programs": len(programs),
+        "programs": sum(not voter.person for voter in voters),
+        "people": len({voter.name for voter in voters if voter.person}),
         "train_texts": n_train,
         "coverage": round(share, 4),
-        "patterns": int(sum(len(part.votes) for part in solved)),
-        "chosen": {row.name: row.systems for row in plan if row.systems},
+        "patterns": sum(len(part.votes) for part in solved),
+        "chosen": {row.name: list(row.systems) for row in planned if row.systems},
+        "sureness": {name: round(value, 4) for name, value in sure.items()},
+        "scores": _scores(solved),
+        "refused": _refusals(solved),
         "uncovered": uncovered,
     }
     says = [
-        f"{len(programs)} programs cover {share:.1%} of {n_train} training texts; the rest: {uncovered}",
-        *(f"{row.name} for {', '.join(row.systems)}: {row.reason}" for row in plan if row.systems),
+        f"{_who(voters)} cover {share:.1%} of {n_train} training texts; {OTHERS[uncovered]}",
+        *(f"{row.name} for {', '.join(row.systems)}: {row.reason}" for row in planned if row.systems),
+        *(f"{name} is left out: {reason}" for name, reason in _refusals(solved).items()),
+        *(
+            _unsure(row.name, len(problems[0].class_of), sure[row.name])
+            for row in planned
+            if row.systems and sure[row.name] < UNSURE
+        ),
         *dict.fromkeys(warning for part in solved for warning in part.warnings),
+        *(disagreements(warehouse, "dev") if use_dev else ()),
     ]
     return StageResult("denoise", False, facts, tuple(says))
+
+
+def _encoder(card: TaskCard, model: str, name: str | None) -> Encoder | None:
+    """Whose vectors the joint model looks at, if it may be fitted."""
+    if name is None or card.kind != "single" or model not in ("auto", "joint"):
+        return None
+    from factory.encoders.encoder import load_encoder
+
+    return load_encoder(name)
+
+
+def _features(
+    warehouse: Warehouse, texts: Texts, encoder: Encoder, model: str, at_most: int, progress: Progress
+) -> Features | None:
+    if len(texts.numbers) > at_most:
+        if model == "joint":
+            raise InputError(
+                f"the joint model needs the vectors of {len(texts.numbers)} texts, and `encode_at_most` is {at_most}",
+                fix="Raise `encode_at_most`, or use `dawid_skene_prior`",
+            )
+        return None
+    from factory.encoders.encoder import vectors_of
+
+    numbers = texts.numbers.tolist()
+    hashes = hashes_of(warehouse, numbers)
+    return Features(vectors_of(warehouse, encoder, numbers, progress), tie_keys(hashes[number] for number in numbers))
+
+
+def _who(voters: Sequence[Voter]) -> str:
+    """The voters in words: `15 programs and the answers of 1 person`."""
+    programs = sum(not voter.person for voter in voters)
+    people = len({voter.name for voter in voters if voter.person})
+    words = [f"{programs} program{'s' * (programs != 1)}"] if programs else []
+    words += [f"the answers of {people} {'person' if people == 1 else 'people'}"] if people else []
+    return " and ".join(words)
+
+
+def _scores(solved: Sequence[Solved]) -> dict[str, dict[str, float]]:
+    """What every choice looked at, by problem: figures of all candidates, whichever was taken."""
+    return {part.problem.title: dict(list(part.choices.values())[-1][1].scores) for part in solved}
+
+
+def _refusals(solved: Sequence[Solved]) -> Mapping[str, str]:
+    """Why label models could not be fitted, by name; of many labels the commonest reason, and how many there are."""
+    found: dict[str, Counter[str]] = {}
+    for part in solved:
+        for name, reason in part.refused.items():
+            found.setdefault(name, Counter())[reason] += 1
+    told = {}
+    for name, reasons in found.items():
+        reason, _ = reasons.most_common(1)[0]
+        told[name] = reason if len(solved) == 1 else f"{reason} (for {reasons.total()} of {len(solved)} labels)"
+    return told
+
+
+def _unsure(name: str, classes: int, sureness: float) -> str:
+    likeliest = 1 / classes + sureness * (1 - 1 / classes)
+    return (
+        f"the labels by {name} are nearly uniform: the likeliest of {classes} gets {likeliest:.2f} on average, so a student"
+        " learns next to nothing from them"
+    )

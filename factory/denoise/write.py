@@ -1,20 +1,19 @@
-"""Writing fitted label models into the warehouse: block by block, and visible all at once."""
+"""What is stored of fitted label models, and storing it block by block."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factory.denoise import choose as choosing
-from factory.denoise.decide import decide, fill_uncovered
-from factory.denoise.read import Texts
+from factory.denoise.decide import Uncovered, decide, fill_uncovered
 from factory.denoise.solve import ALWAYS, Solved
 from factory.result import Progress
 from factory.task import TaskCard
+from factory.warehouse.tables import labels as label_table
+from factory.warehouse.tables.texts import Texts
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -23,130 +22,124 @@ WRITE_ROWS = 500_000
 
 
 @dataclass(frozen=True)
-class ModelRow:
-    """One row of `label_models`: the model of each problem (by index), and whom it is for."""
+class Planned:
+    """A label model that is to be stored.
+
+    Attributes:
+        name: Under which.
+        models: The model of each problem.
+        systems: The students that it is for.
+        reason: Why.
+    """
 
     name: str
-    models: list[str]
-    systems: list[str]
+    models: tuple[str, ...]
+    systems: tuple[str, ...]
     reason: str
-    config: Mapping[str, Any]
-    key: str
 
 
-def plan_rows(solved: list[Solved], config: Mapping[str, Any], key: str) -> list[ModelRow]:
-    """The rows of `label_models`: majority, snorkel, and whatever else is chosen."""
-    wanted: dict[tuple[str, ...], tuple[str, list[str], str]] = {}
+@dataclass(frozen=True)
+class Filling:
+    """What texts without votes get.
+
+    Attributes:
+        rule: As `factory.denoise.decide.fill_uncovered` takes it.
+        default: Label number of the default label, or None.
+    """
+
+    rule: Uncovered
+    default: int | None
+
+
+def plan_models(solved: Sequence[Solved]) -> list[Planned]:
+    """Majority, snorkel, and whatever else is chosen."""
+    wanted: dict[tuple[str, ...], Planned] = {}
     for name in ALWAYS:
         if any(name in part.models for part in solved):
-            picked = tuple(name if name in part.models else "majority" for part in solved)
-            wanted.setdefault(picked, (name, [], "always stored, to compare with"))
+            models = tuple(name if name in part.models else "majority" for part in solved)
+            wanted.setdefault(models, Planned(name, models, (), "always stored, to compare with"))
     for system in ("student", "student_dev"):
         if system not in solved[0].choices:
             continue
-        picked = tuple(part.choices[system][0] for part in solved)
-        reasons = dict.fromkeys(part.choices[system][1].reason for part in solved)
-        name = picked[0] if len(set(picked)) == 1 else "mixed"
-        label, systems, _ = wanted.get(picked, (name, [], ""))
-        wanted[picked] = (label, [*systems, system], "; ".join(reasons))
-    rows = []
-    for picked, (name, systems, reason) in wanted.items():
-        detail = {**config, "systems": systems, "models": list(picked)}
-        rows.append(ModelRow(name, list(picked), systems, reason, detail, key))
-    return rows
+        models = tuple(part.choices[system][0] for part in solved)
+        reason = "; ".join(dict.fromkeys(part.choices[system][1].reason for part in solved))
+        name = models[0] if len(set(models)) == 1 else "mixed"
+        old = wanted.get(models, Planned(name, models, (), ""))
+        wanted[models] = Planned(old.name, models, (*old.systems, system), reason)
+    return list(wanted.values())
 
 
 def store(
     warehouse: Warehouse,
     texts: Texts,
-    covered: np.ndarray,
-    solved: list[Solved],
-    plan: list[ModelRow],
+    solved: Sequence[Solved],
+    planned: Sequence[Planned],
     card: TaskCard,
-    names: list[str],
+    names: Sequence[str],
     *,
-    uncovered: Any,
-    default: int | None,
+    key: str,
+    config: Mapping[str, Any],
+    filling: Filling,
     progress: Progress,
-) -> None:
+) -> dict[str, float]:
     """Write the probabilities of every text by every planned model, a block of texts in a transaction of its own.
 
-    The last transaction makes them visible (rows of `label_models`) and takes those of earlier votes away; what a model
-    learned from stays in `model_rows`. Killed before that, the same call goes on after the last block written: what it
-    writes follows from the votes alone.
+    The last transaction makes them visible and takes those of earlier votes away; what a student learned from stays in
+    `model_rows`. Killed before that, the same call goes on after the last block written: what it writes follows from the votes
+    alone.
+
+    Returns:
+        How sure each model is of covered train texts, by name: 0 where all labels are alike, 1 where one has everything (the
+        mean over problems).
     """
-    import pyarrow as pa
-
-    from factory.warehouse.file import insert
-
-    first = _draft(warehouse, plan[0].key)
-    total = len(texts.numbers) * len(plan)
-    for at, row in enumerate(plan):
-        number = first + at
-        written = int(warehouse.scalar("SELECT count(*) FROM soft_labels WHERE label_model_no = ?", [number]))
-        if written >= len(texts.numbers):
-            continue
-        tables = [_table(part, name, uncovered, default) for part, name in zip(solved, row.models, strict=True)]
-        for start in range(written, len(texts.numbers), WRITE_ROWS):
-            progress(at * len(texts.numbers) + start, total, f"probabilities by {row.name}")
+    covered = covered_texts(solved, len(texts.numbers))
+    first, total = label_table.begin(warehouse, key), len(texts.numbers)
+    sure: dict[str, float] = {}
+    for at, model in enumerate(planned):
+        tables = [_table(part, name, filling) for part, name in zip(solved, model.models, strict=True)]
+        sure[model.name] = _sureness(tables, texts)
+        written = label_table.written(warehouse, first + at)
+        for start in range(written, total, WRITE_ROWS):
+            progress(start, total, f"texts labelled by {model.name} ({at + 1} of {len(planned)} label models)")
             block = slice(start, start + WRITE_ROWS)
-            probs, known, tie = _rows(solved, tables, block, card, names, uncovered)
-            flat = pa.array(probs.ravel(), pa.float32(), mask=None if known is None else ~known.ravel())
-            with warehouse.lease() as db:
-                insert(
-                    db,
-                    "soft_labels",
-                    pa.table(
-                        {
-                            "label_model_no": np.full(len(probs), number, np.int32),
-                            "text_no": texts.numbers[block].astype(np.int32),
-                            "probs": pa.FixedSizeListArray.from_arrays(flat, probs.shape[1]).cast(
-                                pa.list_(pa.float32())
-                            ),
-                            "covered": covered[block],
-                            "tie": tie,
-                        }
-                    ),
-                )
-    with warehouse.lease() as db:
-        db.execute("DELETE FROM soft_labels WHERE label_model_no < ?", [first])
-        db.execute("UPDATE label_models SET chosen = false WHERE chosen")
-        for number, row in enumerate(plan, start=first):
-            params = {
-                part.problem.title: _params(part, name, row) for part, name in zip(solved, row.models, strict=True)
-            }
-            db.execute(
-                "INSERT INTO label_models (label_model_no, key, name, config, params, chosen, reason)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [number, row.key, row.name, json.dumps(row.config), json.dumps(params), bool(row.systems), row.reason],
+            probs, known, tie = _rows(solved, tables, block, card, names, filling)
+            numbers = texts.numbers[block].astype(np.int32)
+            label_table.put_block(warehouse, first + at, numbers, probs, known, covered[block], tie)
+    label_table.publish(
+        warehouse,
+        first,
+        [
+            label_table.NewLabelModel(
+                key,
+                model.name,
+                model.systems,
+                model.reason,
+                {**config, "models": list(model.models)},
+                {
+                    part.problem.title: _params(part, name, model)
+                    for part, name in zip(solved, model.models, strict=True)
+                },
             )
-        db.execute("DELETE FROM label_drafts")
+            for model in planned
+        ],
+    )
+    return sure
 
 
-def _draft(warehouse: Warehouse, key: str) -> int:
-    """The number of the first model of a plan: as reserved by a run that was stopped, else a new one.
-
-    Blocks that a run with another key left behind are deleted.
-    """
-    from factory.warehouse.file import next_no
-
-    with warehouse.lease() as db:
-        left = db.execute("SELECT first_no FROM label_drafts WHERE key = ?", [key]).fetchall()
-        if left:
-            return int(left[0][0])
-        first = next_no(db, "label_models", "label_model_no")
-        db.execute("DELETE FROM soft_labels WHERE label_model_no >= ?", [first])
-        db.execute("DELETE FROM label_drafts")
-        db.execute("INSERT INTO label_drafts VALUES (?, ?)", [key, first])
-    return first
+def covered_texts(solved: Sequence[Solved], texts: int) -> np.ndarray:
+    """bool [texts]: whether anything votes on them in any problem."""
+    covered = np.zeros(texts, bool)
+    for part in solved:
+        covered |= part.votes.covered[part.pattern]
+    return covered
 
 
-def _params(part: Solved, name: str, row: ModelRow) -> dict[str, Any]:
+def _params(part: Solved, name: str, model: Planned) -> dict[str, Any]:
     """What a model learned, what it was compared with, and on dev its reliability."""
     found = {**part.models[name].params(), "refused": dict(part.refused)}
-    if row.systems:
-        found["scores"] = dict(part.choices[row.systems[-1]][1].scores)
-    if part.reliability and "student_dev" in row.systems:
+    if model.systems:
+        found["scores"] = dict(part.choices[model.systems[-1]][1].scores)
+    if part.reliability and "student_dev" in model.systems:
         found["reliability"] = dict(part.reliability)
     return found
 
@@ -161,40 +154,51 @@ class _Table:
     row: np.ndarray
 
 
-def _table(part: Solved, name: str, uncovered: Any, default: int | None) -> _Table:
-    model, votes, row = part.models[name], part.votes, part.pattern
-    if model.name == "joint" and part.features is not None:  # depends on the text: one row per text
-        votes, row = part.everything, np.arange(len(part.everything))
-        probs = choosing.predict(model, votes, **part.features.of(row))
-    else:
-        probs = model.predict_proba(votes)
+def _table(part: Solved, name: str, filling: Filling) -> _Table:
+    probs, votes, row = part.table(name)
     if part.problem.label is None:
-        fallback = None if default is None else part.problem.class_of[default]
+        fallback = None if filling.default is None else part.problem.class_of[filling.default]
     else:
         fallback = 0  # multi: silence means that the label does not apply
     covered = votes.covered
-    probs = fill_uncovered(probs, covered, uncovered, prior=part.prior, default=fallback)
+    probs = fill_uncovered(probs, covered, filling.rule, prior=part.problem.shares, default=fallback)
     _, ties = decide(probs, np.zeros(len(probs), np.uint64))
     return _Table(probs, ties & covered, covered, row)
 
 
+def _sureness(tables: Sequence[_Table], texts: Texts) -> float:
+    """See `store`; 1 where nothing is covered."""
+    found = []
+    for table in tables:
+        weight = np.bincount(table.row[texts.train], minlength=len(table.probs)) * table.covered
+        if weight.any():
+            k = table.probs.shape[1]
+            found.append((float(table.probs.max(axis=1) @ weight / weight.sum()) - 1 / k) / (1 - 1 / k))
+    return float(np.mean(found)) if found else 1.0
+
+
 def _rows(
-    solved: list[Solved], tables: list[_Table], part_of: slice, card: TaskCard, names: list[str], uncovered: str
+    solved: Sequence[Solved],
+    tables: Sequence[_Table],
+    part_of: slice,
+    card: TaskCard,
+    names: Sequence[str],
+    filling: Filling,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
     """`probs` [rows, label numbers], which entries are known (None: all), and ties, for a range of texts."""
     if card.kind == "single":
         pattern = tables[0].row[part_of]
         wide = np.zeros((len(pattern), len(names)), np.float32)
-        numbers = sorted(solved[0].problem.class_of, key=lambda number: solved[0].problem.class_of[number])
-        wide[:, numbers] = tables[0].probs[pattern]
+        class_of = solved[0].problem.class_of
+        wide[:, sorted(class_of, key=lambda number: class_of[number])] = tables[0].probs[pattern]
         return wide, None, tables[0].ties[pattern]
     rows = len(solved[0].pattern[part_of])
     wide, known = np.zeros((rows, len(names)), np.float32), np.zeros((rows, len(names)), bool)
     tie = np.zeros(rows, bool)
-    silent_known = uncovered in ("prior", "default")
+    silent_known = filling.rule in ("prior", "default")
     for part, table in zip(solved, tables, strict=True):
         pattern, label = table.row[part_of], part.problem.label
         wide[:, label] = table.probs[pattern, 1]
-        known[:, label] = (table.covered[pattern] | silent_known) if part.problem.programs else False
+        known[:, label] = (table.covered[pattern] | silent_known) if part.problem.voters else False
         tie |= table.ties[pattern]
     return wide, known, tie

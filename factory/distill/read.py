@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from factory.distill.curate import Candidates, one_hot
+from factory.files.rows import NO_LABEL
+from factory.warehouse.tables.gold import gold_texts
+from factory.warehouse.tables.labels import LabelModelRow as LabelModelRow
+from factory.warehouse.tables.labels import label_models as label_models
+from factory.warehouse.tables.labels import soft_digest as soft_digest
+from factory.warehouse.tables.labels import soft_labels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,93 +63,29 @@ def classes_of(warehouse: Warehouse, card: TaskCard) -> Classes:
     return Classes(names, tuple(numbers[name] for name in names), card.kind == "multi")
 
 
-@dataclass(frozen=True)
-class LabelModelRow:
-    """One label model whose soft labels a student may learn from.
-
-    Attributes:
-        number: Its number in `label_models`.
-        key: Its identity.
-        name: Its name in the table of label models.
-        uncovered: What texts without votes were given: `drop`, `prior`, `default`, `ask`.
-        chosen: Whether `denoise` chose it without any gold of dev.
-    """
-
-    number: int
-    key: str
-    name: str
-    uncovered: str
-    chosen: bool
-
-
-def label_models(warehouse: Warehouse) -> list[LabelModelRow]:
-    """The label models with soft labels, the chosen one first."""
-    rows = warehouse.query(
-        "SELECT label_model_no, key, name, config, chosen FROM label_models m"
-        " WHERE EXISTS (SELECT 1 FROM soft_labels s WHERE s.label_model_no = m.label_model_no)"
-        " ORDER BY chosen DESC, label_model_no"
-    )
-    found = []
-    for no, key, name, config, chosen in rows:
-        facts = json.loads(config) or {}
-        fit = bool(chosen) and "student" in facts.get("systems", ["student"])
-        found.append(LabelModelRow(no, key, name, str(facts.get("uncovered", "drop")), fit))
-    return sorted(found, key=lambda row: (not row.chosen, row.number))
-
-
-def soft_digest(warehouse: Warehouse, label_model_no: int) -> str:
-    """A digest of a label model's soft labels on the texts of train and on synthetic ones."""
-    return _digest(
-        warehouse,
-        "SELECT count(*), bit_xor(md5_number(concat_ws('|', s.text_no, s.probs, s.covered, s.tie)))"
-        " FROM soft_labels s WHERE s.label_model_no = ? AND (s.text_no IN"
-        " (SELECT text_no FROM split_texts WHERE split = 'train') OR s.text_no IN"
-        " (SELECT text_no FROM synthetic WHERE state = 'accepted'))",
-        [label_model_no],
-    )
-
-
 def synthetic_digest(warehouse: Warehouse) -> str:
     """A digest of the accepted synthetic texts."""
-    return _digest(
-        warehouse,
+    count, mixed = warehouse.query(
         "SELECT count(*), bit_xor(md5_number(concat_ws('|', synthetic_no, text_no, label_no))) FROM synthetic"
-        " WHERE state = 'accepted' AND text_no IS NOT NULL",
-    )
-
-
-def gold_digest(warehouse: Warehouse, split: str) -> str:
-    """A digest of the gold of `seed` or `dev`."""
-    return _digest(
-        warehouse,
-        "SELECT count(*), bit_xor(md5_number(concat_ws('|', o.source_no, o.row_no, o.text_no, g.label_no)))"
-        " FROM occurrences o JOIN gold g USING (source_no, row_no) WHERE o.split = ? AND o.kept",
-        [split],
-    )
-
-
-def _digest(warehouse: Warehouse, sql: str, parameters: Sequence[Any] | None = None) -> str:
-    count, mixed = warehouse.query(sql, parameters)[0]
+        " WHERE state = 'accepted' AND text_no IS NOT NULL"
+    )[0]
     return f"{count}:{mixed or 0:x}"
 
 
 def corpus_candidates(warehouse: Warehouse, label_model: LabelModelRow, classes: Classes) -> Candidates:
     """The texts of train with a label model's soft labels."""
-    numbers, probs, covered, tie = _soft(
-        warehouse, label_model.number, "SELECT text_no FROM split_texts WHERE split = 'train'"
-    )
-    return Candidates("corpus", numbers, classes.narrow(probs), covered, tie)
+    soft = soft_labels(warehouse, label_model.number, split="train")
+    return Candidates("corpus", soft.text_nos, classes.narrow(soft.probs), soft.covered, soft.tie)
 
 
 def votes_on_synthetic(
     warehouse: Warehouse, label_model: LabelModelRow, classes: Classes
 ) -> dict[int, NDArray[np.float64]]:
     """text_no -> what the label model makes of a covered synthetic text, [k]."""
-    numbers, probs, covered, _ = _soft(
-        warehouse, label_model.number, "SELECT text_no FROM synthetic WHERE state = 'accepted'"
-    )
-    narrowed = classes.narrow(probs) if len(numbers) else probs
-    return {int(no): row for no, row, there in zip(numbers, narrowed, covered, strict=True) if there}
+    accepted = [number for (number,) in warehouse.query("SELECT text_no FROM synthetic WHERE state = 'accepted'")]
+    soft = soft_labels(warehouse, label_model.number, text_nos=[number for number in accepted if number is not None])
+    narrowed = classes.narrow(soft.probs) if len(soft) else soft.probs
+    return {int(no): row for no, row, there in zip(soft.text_nos, narrowed, soft.covered, strict=True) if there}
 
 
 def synthetic_candidates(warehouse: Warehouse, classes: Classes, smoothing: float) -> Candidates | None:
@@ -173,14 +114,12 @@ def dev_gold(warehouse: Warehouse, classes: Classes) -> tuple[NDArray[np.int64],
 
 
 def _gold(warehouse: Warehouse, split: str, classes: Classes) -> list[tuple[int, int]]:
-    rows = warehouse.query(
-        "SELECT DISTINCT o.text_no, g.label_no FROM occurrences o JOIN gold g USING (source_no, row_no)"
-        " WHERE o.split = ? AND o.kept ORDER BY o.text_no, g.label_no",
-        [split],
-    )
-    return [
-        (int(text), int(label)) for text, label in rows if label in classes.numbers or (classes.multi and label == -1)
-    ]
+    pairs = []
+    for text in sorted(gold_texts(warehouse, split), key=lambda text: text.text_no):
+        pairs += [(text.text_no, label) for label in text.labels if label in classes.numbers]
+        if classes.multi and not text.labels:
+            pairs.append((text.text_no, NO_LABEL))
+    return pairs
 
 
 def _given(origin: str, rows: Sequence[tuple[int, int]], classes: Classes, smoothing: float) -> Candidates:
@@ -200,21 +139,3 @@ def _given(origin: str, rows: Sequence[tuple[int, int]], classes: Classes, smoot
         if origin == "synthetic":
             probs[row, [label for label in range(probs.shape[1]) if label not in labels]] = np.nan
     return Candidates.labelled(origin, list(held), probs)
-
-
-def _soft(
-    warehouse: Warehouse, label_model_no: int, texts: str
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
-    table = warehouse.arrow(
-        f"SELECT text_no, probs, covered, tie FROM soft_labels WHERE label_model_no = ? AND text_no IN ({texts})"
-        " ORDER BY text_no",
-        [label_model_no],
-    )
-    n = table.num_rows
-    if n == 0:
-        return np.zeros(0, np.int64), np.zeros((0, 0)), np.zeros(0, bool), np.zeros(0, bool)
-    flat = table.column("probs").combine_chunks().flatten()
-    probs = np.asarray(flat.to_numpy(zero_copy_only=False), np.float64).reshape(n, -1)
-    covered = np.asarray(table.column("covered").to_numpy(zero_copy_only=False), bool)
-    tie = np.asarray(table.column("tie").to_numpy(zero_copy_only=False), bool)
-    return np.asarray(table.column("text_no"), np.int64), probs, covered, tie

@@ -18,6 +18,7 @@ from factory.result import Progress
 from factory.students.base import Student, TextsAndVectors, fit_student, student_class
 from factory.students.stored import inputs_of, texts_of
 from factory.students.strength import WEAK_C
+from factory.warehouse.tables.gold import gold_digest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,12 +77,12 @@ class Plan:
     @cached_property
     def seeds(self) -> str:
         """A digest of the seeds."""
-        return reading.gold_digest(self.warehouse, "seed")
+        return gold_digest(self.warehouse, "seed")
 
     @cached_property
     def dev(self) -> str:
         """A digest of dev."""
-        return reading.gold_digest(self.warehouse, "dev")
+        return gold_digest(self.warehouse, "dev")
 
     @cached_property
     def soft(self) -> dict[int, str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from factory.warehouse.tables.gold import KEPT_TEXTS
+
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
 
@@ -67,18 +69,16 @@ def dev_agreement(warehouse: Warehouse) -> Agreement | None:
     """
     multi = warehouse.scalar("SELECT kind FROM tasks ORDER BY task_no DESC LIMIT 1") == "multi"
     newest = "(SELECT max(label_model_no) FROM label_models WHERE name = 'majority')"
-    dev = "SELECT DISTINCT text_no FROM gold JOIN split_texts USING (text_no) WHERE split = 'dev'"
     if multi:
         sql = f"""
-            WITH said AS (SELECT text_no, generate_subscripts(probs, 1) - 1 AS label_no, unnest(probs) AS p
-                          FROM soft_labels WHERE label_model_no = {newest} AND text_no IN ({dev}))
-            SELECT (EXISTS (SELECT 1 FROM gold g WHERE g.text_no = said.text_no AND g.label_no = said.label_no))::INT AS truth,
+            WITH said AS (SELECT label_nos, generate_subscripts(probs, 1) - 1 AS label_no, unnest(probs) AS p
+                          FROM soft_labels JOIN {KEPT_TEXTS} USING (text_no) WHERE label_model_no = {newest})
+            SELECT list_contains(label_nos, label_no)::INT AS truth,
                    (p > 0.5)::INT AS vote, count(*) FROM said WHERE p IS NOT NULL AND p <> 0.5 GROUP BY ALL"""
     else:
         sql = f"""
-            SELECT g.label_no, list_position(s.probs, list_max(s.probs)) - 1, count(*)
-            FROM (SELECT text_no, min(label_no) AS label_no FROM gold WHERE text_no IN ({dev}) GROUP BY text_no) g
-                 JOIN soft_labels s USING (text_no)
+            SELECT g.label_nos[1], list_position(s.probs, list_max(s.probs)) - 1, count(*)
+            FROM {KEPT_TEXTS} g JOIN soft_labels s USING (text_no)
             WHERE s.label_model_no = {newest} AND s.covered AND NOT s.tie GROUP BY ALL"""
-    pairs = [(int(one), int(other), int(count)) for one, other, count in warehouse.query(sql)]
+    pairs = [(int(one), int(other), int(count)) for one, other, count in warehouse.query(sql, {"splits": ["dev"]})]
     return kappa(pairs) if pairs else None

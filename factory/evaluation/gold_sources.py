@@ -40,11 +40,12 @@ def store_source(
     Returns:
         What was written (None: nothing new), and lines to say.
     """
-    from factory.evaluation.gold import gold_digest, write_source
     from factory.files.columns import choose_columns
     from factory.files.open import open_source
     from factory.files.rows import Cleaner, drawn_per_label, usable_rows
     from factory.files.stamp import file_state
+    from factory.warehouse.tables.gold import gold_file_digest, write_source
+    from factory.warehouse.tables.texts import split_hashes
 
     card = current_card(warehouse)
     numbers = dict(warehouse.query("SELECT name, label_no FROM labels WHERE active ORDER BY label_no"))
@@ -67,20 +68,15 @@ def store_source(
         batches = drawn_per_label(batches, spec.per_label, spec.sample_seed)
     rows = [replace(row, text="", fields=None) for batch in batches for row in batch]
     held = "test" if split == "test" else "train"
-    text_nos = dict(
-        warehouse.query(
-            "SELECT content_hash, text_no FROM texts WHERE text_no IN (SELECT text_no FROM split_texts WHERE split = ?)",
-            [held],
-        )
-    )
-    before = gold_digest(db)
+    text_nos = {content: number for number, content in split_hashes(warehouse, held).items()}
+    before = gold_file_digest(db)
     counts = write_source(db, split, spec.name, state or "", rows, text_nos, vote_numbers)
     says = [line for line in columns.guessed if "gold is read" in line]
     if bad:
         says.append(
             f"{spec.name}: the gold of {len(bad)} rows cannot be used (first: {cleaner.place(bad[0].row_no)}, {bad[0].reason})"
         )
-    if gold_digest(db) == before:
+    if gold_file_digest(db) == before:
         return None, says  # the file was touched and says the same
     return counts, says
 

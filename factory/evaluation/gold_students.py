@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from factory.encoders.encoder import Encoder
-    from factory.evaluation.gold import Gold
     from factory.students.stored import StoredModel
     from factory.warehouse.file import Warehouse
+    from factory.warehouse.tables.gold import Gold
 
 
 SLOW_STUDENTS = ("setfit", "finetune")
@@ -226,9 +226,9 @@ def gold_systems(
         The systems by name, and the curve or None.
     """
     from factory.evaluation.baselines import label_equivalents
-    from factory.evaluation.gold import read_gold
     from factory.evaluation.scoring import headline
     from factory.students.stored import stored_models
+    from factory.warehouse.tables.gold import gold_rows, read_gold
 
     models = stored_models(warehouse)
     model = models.get("student") or next(iter(models.values()), None)
@@ -237,9 +237,9 @@ def gold_systems(
     recipe = recipe_of(model, shape.multi)
     on_test = inputs.of(recipe.vectoriser, gold.texts, progress)
     found: dict[str, Said] = {}
-    dev = _dev_gold(warehouse, len(shape.names))
-    if dev is not None:
-        texts, targets, times = gold_targets(dev[0], dev[1], recipe.label_nos)
+    dev = gold_rows(warehouse, "dev", "seed", labels=len(shape.names))
+    if len(dev):
+        texts, targets, times = gold_targets(dev.texts, dev.labels, recipe.label_nos)
         fitted = train(recipe, inputs.of(recipe.vectoriser, texts, progress), targets, times)
         found["dev_only"] = says(fitted, recipe, on_test, hashes, shape, {"gold_texts": len(texts)})
     reference = read_gold(db, "reference", len(shape.names))
@@ -267,19 +267,3 @@ def gold_systems(
         draws=config["equivalents_draws"], seed=config["seed"], progress=progress,
     )  # fmt: skip
     return found, None if worth is None else {**worth.as_json(), "metric": "micro_f1" if shape.multi else "accuracy"}
-
-
-def _dev_gold(warehouse: Warehouse, labels: int) -> tuple[Any, Any] | None:
-    """Texts [n] and labels bool [n, k] of the kept rows of `dev` and `seed`, or None."""
-    rows = warehouse.query(
-        """SELECT g.source_no, g.row_no, g.text_no, list(g.label_no) FROM gold g JOIN occurrences o USING (source_no, row_no)
-           WHERE o.kept GROUP BY ALL ORDER BY ALL"""
-    )
-    if not rows:
-        return None
-    matrix = np.zeros((len(rows), labels), bool)
-    for at, (_, _, _, numbers) in enumerate(rows):
-        for number in numbers:
-            if number >= 0:
-                matrix[at, number] = True
-    return np.array([row[2] for row in rows], np.int32), matrix

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factory.evaluation.gold import Gold
 from factory.evaluation.metrics import (
     accuracy_of,
     interval,
@@ -19,6 +18,7 @@ from factory.evaluation.metrics import (
     score_single,
 )
 from factory.evaluation.systems import Said, Shape
+from factory.warehouse.tables.gold import Gold
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

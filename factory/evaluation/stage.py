@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from factory.canonical import digest
-from factory.errors import InputError, WarehouseError
+from factory.errors import InputError
 from factory.evaluation.record import in_lines, in_short, put, summary
 from factory.params import Call, Params, stage
 from factory.result import Progress, StageResult, no_progress
 from factory.task import current_card
-from factory.warehouse.file import Warehouse, connect
+from factory.warehouse.file import Warehouse
+from factory.warehouse.tables.gold import FILE_SPLITS, forget_source, gold_file, gold_file_digest, has_gold_file
 
 if TYPE_CHECKING:
     import duckdb
 
-GOLD_FILE_SPLITS = ("test", "reference")
-_MEMORY: weakref.WeakKeyDictionary[Warehouse, Any] = weakref.WeakKeyDictionary()
 _VERSION = 2
 """Raised when figures are computed in another way, so that stored evaluations are computed anew."""
 
@@ -48,18 +45,17 @@ def store_gold(
     Raises:
         InputError: A label that is not on the card, an empty label in `test`, or a file that cannot be read.
     """
-    from factory.evaluation.gold import forget_source
     from factory.evaluation.gold_sources import store_source, world_of
     from factory.files.source import load_specs
 
-    specs = {split: of for split, of in load_specs(sources, base=base).items() if split in GOLD_FILE_SPLITS}
-    if not specs and not _has_gold(warehouse):
+    specs = {split: of for split, of in load_specs(sources, base=base).items() if split in FILE_SPLITS}
+    if not specs and not has_gold_file(warehouse):
         return StageResult("store_gold", True, {}, ())
     world = world_of(warehouse)
     did: dict[str, Any] = {}
     says: list[str] = []
     written = 0
-    with _gold(warehouse) as db:
+    with gold_file(warehouse) as db:
         named = {(split, spec.name) for split, of in specs.items() for spec in of}
         for split, path in db.execute("SELECT split, path FROM sources ORDER BY ALL").fetchall():
             if (split, path) not in named:
@@ -81,45 +77,6 @@ def store_gold(
             )
             says.append(f"gold of {split}: {int(rows):,} rows" + (f"; left out: {', '.join(left)}" if left else ""))
     return StageResult("store_gold", written == 0, did, tuple(says))
-
-
-def _has_gold(warehouse: Warehouse) -> bool:
-    return warehouse in _MEMORY if warehouse.gold_path is None else warehouse.gold_path.exists()
-
-
-@contextmanager
-def _gold(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The gold file in one transaction (for a warehouse in memory, a second one in memory)."""
-    import duckdb
-
-    from factory.evaluation.gold import SCHEMA
-
-    path = warehouse.gold_path
-    if path is None:
-        if warehouse not in _MEMORY:
-            _MEMORY[warehouse] = connect(":memory:")
-        db = _MEMORY[warehouse]
-    else:
-        try:
-            db = connect(str(path))
-        except duckdb.Error as error:
-            raise WarehouseError(
-                f"the gold file cannot be opened ({' '.join(str(error).split())[:200]})",
-                where=path,
-                fix="Wait and run again",
-            ) from error
-    try:
-        db.execute("BEGIN")
-        try:
-            db.execute(SCHEMA)
-            yield db
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
-        db.execute("COMMIT")
-    finally:
-        if path is not None:
-            db.close()
 
 
 class EvaluateParams(Params):
@@ -165,7 +122,7 @@ def evaluate(warehouse: Warehouse, params: EvaluateParams, call: Call) -> StageR
         raise InputError(
             f"`positive_label: {positive_label}` is not on the card", fix=f"Use one of {', '.join(card.label_names)}"
         )
-    if not _has_gold(warehouse):
+    if not has_gold_file(warehouse):
         return StageResult("evaluate", True, why="no test split: nothing to score")
     config = {
         "positive": positive_label, "equivalents": params.label_equivalents, "equivalents_draws": params.equivalents_draws,
@@ -173,7 +130,7 @@ def evaluate(warehouse: Warehouse, params: EvaluateParams, call: Call) -> StageR
     }  # fmt: skip
     from factory.evaluation.table import score_all
 
-    with _gold(warehouse) as db:
+    with gold_file(warehouse) as db:
         key = _key(warehouse, db, config)
         latest = warehouse.query("SELECT key FROM evaluations ORDER BY evaluation_no DESC LIMIT 1")
         if latest and latest[0][0] == key:
@@ -193,7 +150,6 @@ def evaluate(warehouse: Warehouse, params: EvaluateParams, call: Call) -> StageR
 
 
 def _key(warehouse: Warehouse, db: duckdb.DuckDBPyConnection, config: Mapping[str, Any]) -> str:
-    from factory.evaluation.gold import gold_digest
     from factory.evaluation.systems import systems_digest
 
-    return digest([dict(config), systems_digest(warehouse), gold_digest(db)])
+    return digest([dict(config), systems_digest(warehouse), gold_file_digest(db)])

@@ -10,6 +10,7 @@ import numpy as np
 
 from factory.denoise.decide import decide, tie_keys
 from factory.result import Progress, no_progress
+from factory.warehouse.tables.gold import gold_digest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -229,7 +230,6 @@ def systems_digest(warehouse: Warehouse) -> list[Any]:
         " WHERE text_no IN (SELECT text_no FROM split_texts WHERE split = 'test')",
         "SELECT system, key, model_no FROM models",
         "SELECT plan_no, text_no, label_no FROM annotations",
-        "SELECT source_no, row_no, text_no, label_no FROM gold",
         "SELECT label_no, name, active FROM labels",
         "SELECT text_no FROM split_texts WHERE split = 'train'",
     )
@@ -240,7 +240,7 @@ def systems_digest(warehouse: Warehouse) -> list[Any]:
                 f"SELECT count(*), coalesce(bit_xor(hash(t)), 0)::VARCHAR, coalesce(sum(hash(t)), 0)::VARCHAR FROM ({query}) t"
             ).fetchone()
             parts.append([str(value) for value in row or ()])
-    return parts
+    return [*parts, gold_digest(warehouse, "dev", "seed")]
 
 
 def _get(config: str | None, key: str) -> Any:

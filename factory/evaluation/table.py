@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factory.evaluation.gold import read_gold, read_human_votes
 from factory.evaluation.gold_students import Inputs, gold_systems
 from factory.evaluation.scoring import DISTINCT, PUBLISHED, Scored, compare, score_system
 from factory.evaluation.systems import (
@@ -20,12 +19,14 @@ from factory.evaluation.systems import (
     zero_shot_system,
 )
 from factory.result import Progress
+from factory.warehouse.tables.gold import read_gold, read_human_votes
+from factory.warehouse.tables.texts import split_hashes
 
 if TYPE_CHECKING:
     import duckdb
 
-    from factory.evaluation.gold import Gold, HumanVotes
     from factory.warehouse.file import Warehouse
+    from factory.warehouse.tables.gold import Gold, HumanVotes
 
 
 def score_all(
@@ -95,9 +96,5 @@ def _human(human: HumanVotes, hashes: Sequence[bytes], shape: Shape) -> dict[str
 
 
 def _hashes(warehouse: Warehouse, gold: Gold) -> list[bytes]:
-    found = dict(
-        warehouse.query(
-            "SELECT text_no, content_hash FROM texts WHERE text_no IN (SELECT text_no FROM split_texts WHERE split = 'test')"
-        )
-    )
-    return [bytes(found[int(number)]) for number in gold.texts]
+    found = split_hashes(warehouse, "test")
+    return [found[int(number)] for number in gold.texts]

@@ -14,6 +14,8 @@ import numpy as np
 
 from factory.programs.sandbox.host.result import vote_dtype
 from factory.task import label_names
+from factory.warehouse.tables.gold import dev_gold
+from factory.warehouse.tables.texts import split_numbers, texts_of
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -189,11 +191,7 @@ def analyse(warehouse: Warehouse, *, split: str = "train", target: str | None = 
     gold = _dev_gold(warehouse, dev_texts, target)
     if gold is not None:
         judged = {row.j: row for row in summarize(dev_votes, gold, names)}
-    shown = dict(
-        warehouse.query(
-            "SELECT text_no, text FROM texts WHERE text_no IN (SELECT unnest(?::INTEGER[]))", [[int(t) for t in texts]]
-        )
-    )
+    shown = texts_of(warehouse, texts)
     table = []
     for row in rows:
         line = row.as_snorkel() | {"program_no": numbers[row.j], "name": row.name}
@@ -226,10 +224,7 @@ def label_matrix(
         "SELECT program_no, name FROM programs WHERE state = 'accepted' AND target_label_no IS NOT DISTINCT FROM ? ORDER BY 1",
         [wanted],
     )
-    texts = np.array(
-        [row[0] for row in warehouse.query("SELECT text_no FROM split_texts WHERE split = ? ORDER BY 1", [split])],
-        dtype=np.int64,
-    )
+    texts = split_numbers(warehouse, split)
     votes = np.full((len(texts), len(programs)), -1, dtype=vote_dtype(len(labels)))
     column = {number: at for at, (number, _) in enumerate(programs)}
     found = warehouse.arrow(
@@ -250,12 +245,11 @@ def label_matrix(
 
 def _dev_gold(warehouse: Warehouse, texts: np.ndarray, target: str | None) -> np.ndarray | None:
     """`[n]` dev gold of the texts (1 or 0 with a target), -1 where there is none; None without any."""
-    rows = warehouse.query(
-        "SELECT g.text_no, list(DISTINCT g.label_no) FROM gold g"
-        " JOIN split_texts s ON s.text_no = g.text_no AND s.split = 'dev' GROUP BY 1"
-    )
-    if not rows:
+    gold = dev_gold(warehouse)
+    if not gold:
         return None
     wanted = None if target is None else label_names(warehouse).index(target)
-    of = {number: (min(found) if wanted is None else int(wanted in found)) for number, found in rows}
+    of = {
+        number: (min(found, default=-1) if wanted is None else int(wanted in found)) for number, found in gold.items()
+    }
     return np.array([of.get(int(number), -1) for number in texts])

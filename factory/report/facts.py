@@ -19,6 +19,7 @@ from factory.report.line_facts import (
 )
 from factory.report.verdict import go_no_go
 from factory.task import current_card
+from factory.warehouse.tables.gold import dev_gold
 
 if TYPE_CHECKING:
     from factory.task import TaskCard
@@ -149,7 +150,7 @@ def _evaluation(warehouse: Warehouse, card: TaskCard, found: Mapping[str, Any] |
         metric=metric,
         majority_share=max(supports) / sum(supports) if metric == "accuracy" and sum(supports) else None,
         label_equivalents=(found.get("label_equivalents") or {}).get("worth"),
-        n_dev=int(warehouse.scalar("SELECT count(DISTINCT text_no) FROM split_texts WHERE split = 'dev'") or 0),
+        n_dev=len(dev_gold(warehouse)),
     )
     recorded = warehouse.scalar("SELECT count(*) FROM answers WHERE origin = 'recorded'")
     return {

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from factory.warehouse.tables.gold import KEPT_TEXTS
+
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
 
@@ -45,12 +47,11 @@ def programs_of(warehouse: Warehouse) -> list[dict[str, Any]]:
     dev = {
         number: (right, n)
         for number, right, n in warehouse.query(
-            """WITH dev AS (SELECT g.text_no, g.label_no FROM gold g JOIN occurrences o USING (source_no, row_no) WHERE o.kept),
-                    yes AS (SELECT text_no, list(DISTINCT label_no) AS labels FROM dev GROUP BY text_no)
-               SELECT v.program_no,
-                      sum(CASE WHEN p.target_label_no IS NULL THEN list_contains(yes.labels, v.vote)
-                               ELSE list_contains(yes.labels, p.target_label_no) = (v.vote = 1) END)::BIGINT, count(*)
-               FROM votes v JOIN yes USING (text_no) JOIN programs p USING (program_no) GROUP BY v.program_no"""
+            f"""SELECT v.program_no,
+                      sum(CASE WHEN p.target_label_no IS NULL THEN list_contains(g.label_nos, v.vote)
+                               ELSE list_contains(g.label_nos, p.target_label_no) = (v.vote = 1) END)::BIGINT, count(*)
+               FROM votes v JOIN {KEPT_TEXTS} g USING (text_no) JOIN programs p USING (program_no) GROUP BY v.program_no""",
+            {"splits": ["dev", "seed"]},
         )
     }
     rows = warehouse.query(

@@ -7,16 +7,38 @@ of a cross-validated classifier and of the labels of the nearest neighbours, whi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from factory.denoise.models.joint import soft_logistic
+from factory.result import Progress, no_progress
+
+if TYPE_CHECKING:
+    from factory.task import TaskCard
 
 FOLDS = 5
 NEIGHBOURS = 10
 BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question that is audited: which label a text has, or whether it has one label of a `multi` task.
+
+    Attributes:
+        label: The label asked about, or None.
+        number: Its number, or None.
+        labels: int64 [n], the given class of each text; -1: left out.
+        classes: Names of the classes.
+    """
+
+    label: str | None
+    number: int | None
+    labels: np.ndarray
+    classes: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -40,26 +62,63 @@ class Issue:
     neighbours: tuple[int, ...]
 
 
-def find_issues(labels: np.ndarray, features: Any, classes: int, *, votes: np.ndarray | None = None) -> list[Issue]:
+def questions_of(card: TaskCard, names: Sequence[str], given: Sequence[set[int]]) -> list[Question]:
+    """What is to be audited, from the label numbers given to each text."""
+    if card.kind == "single":
+        return [
+            Question(None, None, np.array([next(iter(one)) if len(one) == 1 else -1 for one in given]), list(names))
+        ]
+    found = []
+    for name in card.label_names:
+        number = names.index(name)
+        found.append(Question(name, number, np.array([int(number in one) for one in given]), [f"not {name}", name]))
+    return found
+
+
+def find_issues(labels: np.ndarray, features: Any, classes: int, *, progress: Progress = no_progress) -> list[Issue]:
     """Suspect labels of a single-label set, the worst first.
 
     Args:
         labels: int [n].
         features: Float [n, d], rows of length 1 (dense or sparse).
         classes: Number of classes.
-        votes: Float [n, k], what functions say of each text (rows add up to 1, uniform where nothing), or None.
+        progress: Called with (done, total, what).
     """
     if len(labels) < 2 * FOLDS or len(np.unique(labels)) < 2:
         return []
     shares, near = neighbours(features, labels, classes)
-    belief = (out_of_sample(features, labels, classes) + shares) / 2
-    if votes is not None:
-        belief = (2 * belief + votes) / 3
+    belief = (out_of_sample(features, labels, classes, progress=progress) + shares) / 2
     found = []
     for row, likely in suspects(labels, belief):
         pair = (float(belief[row, labels[row]]), float(belief[row, likely]))
         found.append(Issue(row, int(labels[row]), likely, pair[0] - pair[1], pair, tuple(int(at) for at in near[row])))
     return sorted(found, key=lambda issue: (issue.score, issue.row))
+
+
+def described(question: Question, issue: Issue, probs: np.ndarray | None) -> dict[str, Any]:
+    """Evidence in words: what the texts tell of the given and the likely class, and what the label model does.
+
+    Args:
+        question: What is audited.
+        issue: Which text.
+        probs: Float [label numbers], the label model's of the text (NaN: unknown), or None.
+    """
+    classes, pair = question.classes, (issue.given, issue.likely)
+
+    def told(values: Sequence[float]) -> str:
+        return ", ".join(f"{classes[at]} {value:.2f}" for at, value in zip(pair, values, strict=True))
+
+    evidence: dict[str, Any] = {"believed": told(issue.belief)}
+    if probs is None:
+        return evidence
+    if question.number is None:
+        chances = [float(probs[at]) if at < len(probs) else np.nan for at in pair]
+    else:
+        yes = float(probs[question.number]) if question.number < len(probs) else np.nan
+        chances = [yes if at else 1 - yes for at in pair]
+    if not np.isnan(chances).any():
+        evidence["label_model"] = told(chances)
+    return evidence
 
 
 def suspects(labels: np.ndarray, belief: np.ndarray) -> list[tuple[int, int]]:
@@ -76,7 +135,9 @@ def suspects(labels: np.ndarray, belief: np.ndarray) -> list[tuple[int, int]]:
     return [(int(row), int(likely[row])) for row in rows]
 
 
-def out_of_sample(features: Any, labels: np.ndarray, classes: int, *, cost: float = 10.0) -> np.ndarray:
+def out_of_sample(
+    features: Any, labels: np.ndarray, classes: int, *, cost: float = 10.0, progress: Progress = no_progress
+) -> np.ndarray:
     """Probabilities float64 [n, k] of each text by a logistic regression on the other folds (stratified, by order of rows)."""
     fold = np.zeros(len(labels), np.int64)
     for label in range(classes):
@@ -84,6 +145,7 @@ def out_of_sample(features: Any, labels: np.ndarray, classes: int, *, cost: floa
         fold[rows] = np.arange(len(rows)) % FOLDS
     out = np.zeros((len(labels), classes))
     for number in range(FOLDS):
+        progress(number * len(labels) // FOLDS, len(labels), "labels checked")
         seen, rest = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         if len(rest):
             weights, bias = soft_logistic(features[seen], np.eye(classes)[labels[seen]], cost)

@@ -11,14 +11,16 @@ answered before, by somebody doubtful, are compared with fresh ones on one scale
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from factory.denoise.models.base import softmax
 from factory.denoise.models.joint import soft_logistic
-from factory.denoise.votes import VoteSet
 from factory.errors import InputError
+from factory.label_matrix import VoteSet
 
 Strategy = Literal["auto", "uncertainty", "active", "random"]
 POOL = 5
@@ -72,10 +74,10 @@ def pick(
 
 
 def check_strategy(strategy: str) -> None:
-    """Refuse what is no strategy.
+    """Refuse an unknown strategy.
 
     Raises:
-        InputError: It is none.
+        InputError: It is unknown.
     """
     if strategy not in get_args(Strategy):
         raise InputError(f"there is no strategy `{strategy}`", fix=f"Use one of {', '.join(get_args(Strategy))}")
@@ -124,16 +126,56 @@ def active_score(probs: np.ndarray, votes: VoteSet) -> np.ndarray:
 
 
 def spread(order: np.ndarray, budget: int, features: Any, score: np.ndarray) -> np.ndarray:
-    """Greedily the rows of `order` that are wanted and unlike those taken (score times distance to the nearest taken)."""
-    part = features[order]
-    close = part @ part.T
-    close = np.asarray(close.toarray() if hasattr(close, "toarray") else close, np.float64)
+    """Greedily the rows of `order` that are wanted and unlike those taken (score times distance to the nearest taken).
+
+    A row's gain only falls as others are taken, so it is computed anew only while it leads (lazy greedy): memory grows with
+    the rows, and time with what must be looked at again.
+    """
+    part, wanted = features[order], score[order]
+    nearest, seen = np.zeros(len(order)), np.zeros(len(order), np.int64)
     taken = [0]
-    nearest = close[0].copy()
-    for _ in range(budget - 1):
-        gain = score[order] * (1 - np.clip(nearest, 0, 1))
-        gain[taken] = -1
-        best = int(gain.argmax())
-        taken.append(best)
-        nearest = np.maximum(nearest, close[best])
-    return order[np.array(taken)]
+    leading = [(-float(wanted[row]), row) for row in range(1, len(order))]
+    heapq.heapify(leading)
+    while len(taken) < budget:
+        _, row = heapq.heappop(leading)
+        if seen[row] < len(taken):
+            close = part[taken[seen[row] :]] @ part[row].T
+            near = float((close.toarray() if hasattr(close, "toarray") else np.asarray(close)).max())
+            nearest[row], seen[row] = max(nearest[row], near), len(taken)
+            heapq.heappush(leading, (-float(wanted[row] * (1 - np.clip(nearest[row], 0, 1))), row))
+        else:
+            taken.append(row)
+    return np.asarray(order[np.array(taken)])
+
+
+def beliefs(probs: np.ndarray, active: Sequence[int], *, single: bool) -> tuple[np.ndarray, np.ndarray]:
+    """What is believed of each text, as `pick` takes it.
+
+    Args:
+        probs: Float [n, label numbers], NaN where nothing is known.
+        active: Numbers of the labels on the card.
+        single: Whether a text has one label.
+
+    Returns:
+        Float [n, k] of the active labels, and nothing; for a `multi` task [n, 2], no and yes of each text's most doubtful label,
+        and that label's number [n].
+    """
+    wide = np.full((len(probs), max(active) + 1), np.nan)  # a label may be newer than the probabilities
+    width = min(wide.shape[1], probs.shape[1])
+    wide[:, :width] = probs[:, :width]
+    known = wide[:, list(active)]
+    if single:
+        return np.nan_to_num(known), np.zeros(0, np.int64)
+    chance = np.where(np.isnan(known), 0.5, known)
+    doubtful = np.abs(chance - 0.5).argmin(axis=1)
+    yes = chance[np.arange(len(chance)), doubtful]
+    return np.stack([1 - yes, yes], axis=1), np.array(active)[doubtful]
+
+
+def on_label(votes: VoteSet, targets: Sequence[int | None], labels: np.ndarray) -> VoteSet:
+    """Of each row's votes those that speak of its label; `targets` are the labels that the functions speak of."""
+    target = np.array([-1 if number is None else number for number in targets], np.int64)
+    row = np.repeat(np.arange(len(votes)), votes.lengths)
+    kept = target[votes.codes.astype(np.int64) // votes.classes] == labels[row]
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(row[kept], minlength=len(votes)))])
+    return VoteSet(votes.codes[kept], indptr, votes.lfs, votes.classes)

@@ -18,6 +18,7 @@ from factory.encoders.encoder import Encoder, load_encoder, vectors_of
 from factory.errors import InputError
 from factory.result import Progress, no_progress
 from factory.students.base import Student, TextsAndVectors, student_class
+from factory.warehouse.tables import texts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -153,12 +154,5 @@ def inputs_of(
 
 def texts_of(warehouse: Warehouse, text_nos: Sequence[int]) -> list[str]:
     """The strings of texts by number, in the order asked."""
-    import pyarrow as pa
-
-    numbers = np.asarray(text_nos, np.int32)
-    with warehouse.read() as db:
-        db.register("wanted_texts", pa.table({"text_no": np.unique(numbers)}))
-        rows = db.execute("SELECT text_no, text FROM texts JOIN wanted_texts USING (text_no)").fetchall()
-        db.unregister("wanted_texts")
-    found = dict(rows)
-    return [found[int(number)] for number in numbers]
+    found = texts.texts_of(warehouse, text_nos)
+    return [found[int(number)] for number in text_nos]

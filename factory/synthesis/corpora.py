@@ -17,10 +17,11 @@ from factory.canonical import digest
 from factory.corpus.passages import CLEANERS, cut
 from factory.errors import InputError
 from factory.result import Progress, no_progress
-from factory.warehouse.file import Warehouse, insert, next_no
+from factory.warehouse.file import Warehouse, insert
+from factory.warehouse.tables.texts import add_texts
 
 if TYPE_CHECKING:
-    import duckdb
+    pass
 
 BATCH = 4096
 
@@ -89,43 +90,6 @@ def passage_corpus(
             [key],
         )
     ]
-
-
-def texts_of(warehouse: Warehouse, text_nos: Sequence[int]) -> dict[int, str]:
-    """Texts by number."""
-    if not text_nos:
-        return {}
-    rows = warehouse.query(
-        "SELECT text_no, text FROM texts WHERE text_no IN (SELECT unnest(?))", [sorted(set(text_nos))]
-    )
-    return dict(rows)
-
-
-def add_text(db: duckdb.DuckDBPyConnection, texts: Sequence[str], origin: str) -> list[int]:
-    """Text numbers of some texts; those that the warehouse lacks are added with this origin, in order."""
-    hashes = [hashlib.sha256(text.encode()).digest()[:16] for text in texts]
-    known = dict(
-        db.execute(
-            "SELECT content_hash, text_no FROM texts WHERE content_hash IN (SELECT unnest(?))", [sorted(set(hashes))]
-        ).fetchall()
-    )
-    number = next_no(db, "texts", "text_no")
-    fresh: dict[bytes, tuple[int, str]] = {}
-    for content_hash, text in zip(hashes, texts, strict=True):
-        if content_hash not in known:
-            known[content_hash] = number + len(fresh)
-            fresh[content_hash] = (known[content_hash], text)
-    insert(
-        db,
-        "texts",
-        {
-            "text_no": _int32([no for no, _ in fresh.values()]),
-            "content_hash": list(fresh),
-            "text": [text for _, text in fresh.values()],
-            "origin": [origin] * len(fresh),
-        },
-    )
-    return [known[content_hash] for content_hash in hashes]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -197,7 +161,7 @@ def _store(warehouse: Warehouse, key: str, stream: Iterator[Piece], progress: Pr
     done = 0
     with warehouse.lease() as db:
         while batch := list(itertools.islice(stream, BATCH)):
-            numbers = add_text(db, [piece.text for piece in batch], "passage")
+            numbers = add_texts(db, [piece.text for piece in batch], "passage")
             insert(
                 db,
                 "passages",

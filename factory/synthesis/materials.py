@@ -13,6 +13,10 @@ from factory.errors import InputError
 from factory.result import Progress, no_progress
 from factory.synthesis.bands import Band, pick
 from factory.synthesis.synthesizrr import Query
+from factory.task import label_names
+from factory.warehouse.tables import texts as text_table
+from factory.warehouse.tables.gold import seed_gold
+from factory.warehouse.tables.texts import texts_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,29 +61,20 @@ class Retrieved:
 
 def read_seeds(warehouse: Warehouse, labels: Sequence[str], per_label: int | None) -> dict[str, list[Seed]]:
     """The gold examples of the split `seed`, in the order of their file, the first `per_label` of each label."""
-    rows = warehouse.query(
-        "SELECT labels.name, gold.text_no, min(texts.text), min((gold.source_no, gold.row_no)) AS place FROM gold"
-        " JOIN occurrences o ON o.source_no = gold.source_no AND o.row_no = gold.row_no AND o.split = 'seed' AND o.kept"
-        " JOIN labels USING (label_no) JOIN texts ON texts.text_no = gold.text_no"
-        " GROUP BY labels.name, gold.text_no ORDER BY place, labels.name"
-    )
+    names, given = label_names(warehouse), seed_gold(warehouse)
+    texts = texts_of(warehouse, [seed.text_no for seed in given])
     seeds: dict[str, list[Seed]] = {label: [] for label in labels}
-    for label, text_no, text, _ in rows:
-        if label in seeds and (per_label is None or len(seeds[label]) < per_label):
-            seeds[label].append(Seed(text_no, label, text))
+    for seed in given:
+        for label in (names[number] for number in seed.labels):
+            if label in seeds and (per_label is None or len(seeds[label]) < per_label):
+                seeds[label].append(Seed(seed.text_no, label, texts[seed.text_no]))
     return seeds
 
 
 def sample_texts(warehouse: Warehouse, count: int, random_seed: int, *, exclude: Sequence[int] = ()) -> list[str]:
     """Some unlabelled texts of the split train, drawn by content so that their numbers do not matter."""
-    if count == 0:
-        return []
-    rows = warehouse.query(
-        "SELECT text FROM texts WHERE text_no IN (SELECT text_no FROM split_texts WHERE split = 'train')"
-        " AND text_no NOT IN (SELECT unnest(?)) ORDER BY md5(concat(?::VARCHAR, hex(content_hash))), content_hash LIMIT ?",
-        [[-1, *exclude], str(random_seed), count],
-    )
-    return [row[0] for row in rows]
+    drawn = text_table.sample_texts(warehouse, count, str(random_seed), exclude=exclude, drawn_by="md5")
+    return [text for _, text in drawn]
 
 
 def length_words(texts: Sequence[str]) -> str:
@@ -252,7 +247,6 @@ def _hybrid(
 def _lexical(
     warehouse: Warehouse, queries: Sequence[str], corpus: Sequence[int], k: int
 ) -> tuple[Hits, NDArray[np.float32]]:
-    from factory.synthesis.corpora import texts_of
 
     texts = texts_of(warehouse, corpus)
     index = LexicalIndex([texts[number] for number in corpus])

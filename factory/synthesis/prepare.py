@@ -13,7 +13,7 @@ from factory.errors import InputError
 from factory.prompts import writing_values
 from factory.result import Progress
 from factory.synthesis.bands import DEMOS, SOURCES, band
-from factory.synthesis.corpora import Cutting, passage_corpus, texts_of
+from factory.synthesis.corpora import Cutting, passage_corpus
 from factory.synthesis.few_shot import FewShot
 from factory.synthesis.filters import ORDER, expected_language, length_bounds, text_filters
 from factory.synthesis.loop import Check, Loop, State
@@ -24,6 +24,7 @@ from factory.synthesis.self_guide import SelfGuide
 from factory.synthesis.synthesizrr import Query, SynthesizRR
 from factory.synthesis.values import Goal, Method
 from factory.task import TaskCard
+from factory.warehouse.tables.texts import texts_of
 
 if TYPE_CHECKING:
     from factory.llm import Engine

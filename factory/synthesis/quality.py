@@ -11,6 +11,7 @@ from pydantic import Field
 from factory.params import Call, Params, stage
 from factory.result import StageResult
 from factory.synthesis import measures
+from factory.warehouse.tables.texts import sample_texts
 
 if TYPE_CHECKING:
     from factory.encoders.encoder import Encoder
@@ -147,12 +148,7 @@ def _groups(
 
 
 def _real(warehouse: Warehouse, most: int, random_seed: int) -> dict[int, str]:
-    rows = warehouse.query(
-        "SELECT text_no, text FROM texts WHERE text_no IN (SELECT text_no FROM split_texts WHERE split = 'train')"
-        " ORDER BY md5(concat(?::VARCHAR, hex(content_hash))), content_hash LIMIT ?",
-        [str(random_seed), most],
-    )
-    return dict(rows)
+    return dict(sample_texts(warehouse, most, str(random_seed), drawn_by="md5"))
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
-from factory.synthesis.corpora import add_text
 from factory.synthesis.loop import State
 from factory.synthesis.values import Dropped, Part, Slot
 from factory.warehouse.file import Warehouse, insert, next_no
 from factory.warehouse.tables import plans
 from factory.warehouse.tables.plans import Plan
+from factory.warehouse.tables.texts import add_texts
 
 if TYPE_CHECKING:
     import duckdb
@@ -118,7 +118,7 @@ def save_round(
     keys = plans.request_keys(db, plan_no)
     kept = [part for part in fresh if part.drop_reason is None]
     text_nos = dict(
-        zip([part.text for part in kept], add_text(db, [part.text for part in kept], "synthetic"), strict=True)
+        zip([part.text for part in kept], add_texts(db, [part.text for part in kept], "synthetic"), strict=True)
     )
     first = next_no(db, "synthetic", "synthetic_no")
     columns: dict[str, Any] = {

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
 from factory.errors import InputError
+from factory.task import label_names
 from factory.tuning.pairs import Example
 from factory.warehouse.file import Warehouse, insert, next_no
+from factory.warehouse.tables.gold import seed_gold
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,12 +63,10 @@ def examples(warehouse: Warehouse, names: Sequence[str]) -> list[Example]:
 
 def seeds_digest(warehouse: Warehouse) -> str:
     """A digest of the seeds that may be shown: their texts and labels."""
-    rows = warehouse.query(
-        "SELECT hex(t.content_hash), l.name FROM gold g JOIN occurrences o ON o.source_no = g.source_no"
-        " AND o.row_no = g.row_no AND o.split = 'seed' AND o.kept JOIN texts t ON t.text_no = g.text_no"
-        " JOIN labels l USING (label_no) GROUP BY ALL ORDER BY ALL"
+    names = label_names(warehouse)
+    return digest(
+        sorted([seed.content_hash.hex(), names[number]] for seed in seed_gold(warehouse) for number in seed.labels)
     )
-    return digest([list(row) for row in rows])
 
 
 def save(

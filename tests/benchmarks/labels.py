@@ -84,8 +84,9 @@ def downstream(data: VoteData, probs: np.ndarray, vectors: list[Any] | None) -> 
 # The two tables -------------------------------------------------------------------------------------------------------------
 def measure_set(options: Options, name: str) -> None:
     """All models on one set: without gold, and with dev gold."""
-    from factory.denoise.choose import choose, choose_on_dev, predict
+    from factory.denoise.choose import choose, predict
     from factory.denoise.models.table import fit_label_model
+    from factory.denoise.on_dev import choose_on_dev
     from factory.errors import InputError
 
     plain = load(options.data, name, limit=1000 if options.quick else 5000)

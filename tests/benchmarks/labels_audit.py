@@ -18,7 +18,7 @@ import numpy as np
 from _harness import Options, Row, Skip, case, emit, main, row
 from labels_sets import VoteData, keys_of, load, lsa, score, tfidf
 
-from factory.denoise.votes import VoteSet
+from factory.label_matrix import VoteSet
 
 BUILT = ("knodle_yoruba_topics", "wrench_sms")
 REPORTED = ("wrench_youtube", "wrench_trec", "agnews")

@@ -103,7 +103,7 @@ def load(data: Path, name: str, *, limit: int = 5000) -> VoteData:
         name: A name of `BUILT_ON` or `REPORTED_ON`.
         limit: Most rows of a split (drawn with seed 0); keeps texts affordable to embed.
     """
-    from factory.denoise.votes import VoteSet
+    from factory.label_matrix import VoteSet
 
     limit = 10**9 if name.startswith("crowd_") else limit
     train_of = "cosine_chemprot" if name == "wrench_chemprot" else name
@@ -146,7 +146,7 @@ def _names(data: Path, name: str) -> tuple[list[str], int]:
 def _part(path: Path, names: list[str], m: int, limit: int, seed: int) -> Part:
     import pyarrow.parquet as pq
 
-    from factory.denoise.votes import VoteSet
+    from factory.label_matrix import VoteSet
 
     table = pq.read_table(path)
     if "exemplar" in table.schema.names:

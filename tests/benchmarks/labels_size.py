@@ -101,14 +101,15 @@ def denoised(path: Path, model: str) -> dict[str, Any]:
 def ours(path: Path, n: int, model: str, keep: str | None) -> dict[str, Any]:
     """Read the votes out of DuckDB, fit, and predict every text; with `keep`, save the first million probabilities there."""
     from factory.denoise.models.table import fit_label_model
-    from factory.denoise.read import Program, Texts, read_votes
     from factory.warehouse.file import Warehouse
+    from factory.warehouse.tables.texts import Texts
+    from factory.warehouse.tables.votes import read_votes
 
     if model == "snorkel":  # as in `library`: seconds are for the work, not for importing
         import snorkel.labeling.model  # noqa: F401
     began = time.perf_counter()
     texts = Texts(np.arange(1, n + 1, dtype=np.int32), np.ones(n, bool))
-    programs = [Program(lf + 1, str(lf), None) for lf in range(LFS)]
+    programs = range(1, LFS + 1)
     votes = read_votes(Warehouse.open(path), texts, programs, classes=CLASSES, class_of={c: c for c in range(CLASSES)})
     read = time.perf_counter()
     fitted = fit_label_model(model, votes, classes=CLASSES)
@@ -123,11 +124,12 @@ def ours(path: Path, n: int, model: str, keep: str | None) -> dict[str, Any]:
 
 def shares(path: Path, n: int) -> dict[str, Any]:
     """How many rows have a pattern of their own, and how many kinds of row there are, as shares of n."""
-    from factory.denoise.read import Program, Texts, read_votes
     from factory.warehouse.file import Warehouse
+    from factory.warehouse.tables.texts import Texts
+    from factory.warehouse.tables.votes import read_votes
 
     texts = Texts(np.arange(1, n + 1, dtype=np.int32), np.ones(n, bool))
-    programs = [Program(lf + 1, str(lf), None) for lf in range(LFS)]
+    programs = range(1, LFS + 1)
     votes = read_votes(Warehouse.open(path), texts, programs, classes=CLASSES, class_of={c: c for c in range(CLASSES)})
     kinds, _ = votes.patterns()
     assert kinds.counts is not None

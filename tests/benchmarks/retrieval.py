@@ -164,8 +164,8 @@ def embedding(options: Options) -> Row:
     import pyarrow.parquet as pq
 
     from factory.encoders.encoder import load_encoder, load_sentence_transformer, vectors_of
-    from factory.synthesis.corpora import add_text
     from factory.warehouse.file import Warehouse
+    from factory.warehouse.tables.texts import add_texts
 
     encoder = load_encoder("auto")
     if encoder.folder is None:
@@ -176,7 +176,7 @@ def embedding(options: Options) -> Row:
     encoder.encode(texts[:32])
     warehouse = Warehouse.memory()
     with warehouse.lease() as db:
-        numbers = add_text(db, texts, "passage")
+        numbers = add_texts(db, texts, "passage")
     began = time.perf_counter()
     vectors_of(warehouse, encoder, numbers)
     ours = n / (time.perf_counter() - began)

@@ -40,10 +40,10 @@ class Bench:
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [n, d], cached."""
         from factory.encoders.encoder import vectors_of
-        from factory.synthesis.corpora import add_text
+        from factory.warehouse.tables.texts import add_texts
 
         with self.warehouse.lease() as db:
-            numbers = add_text(db, list(texts), "passage")
+            numbers = add_texts(db, list(texts), "passage")
         return vectors_of(self.warehouse, self.encoder, numbers)
 
     def probabilities(self, texts: Sequence[str], labels: Sequence[int], classes: int, test: np.ndarray) -> np.ndarray:

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from factory.denoise.choose import Choice, choose, worse_than_chance
+from factory.denoise.choose import Choice, choose
 from factory.denoise.copies import find_copies, merge_copies
-from factory.denoise.models.prior import halfway_shares
+from factory.denoise.models.dawid_skene import halfway_shares
 from factory.denoise.models.table import MODELS, fit_label_model
-from factory.denoise.votes import VoteSet
+from factory.denoise.on_dev import worse_than_chance
 from factory.errors import InputError
+from factory.label_matrix import VoteSet
 
 N = 2000
 

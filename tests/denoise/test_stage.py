@@ -44,7 +44,7 @@ def make(votes: np.ndarray, labels: list[str], *, kind: str = "single", targets:
                 [["train", "dev", "test"].index(split), row, row + 1, split],
             )
         for text_no, label in (dev or {}).items():
-            db.execute("INSERT INTO gold VALUES (1, ?, ?, ?)", [text_no, text_no, label])
+            db.execute("INSERT INTO gold VALUES (1, ?, ?, ?)", [text_no - 1, text_no, label])
         for j in range(m):
             db.execute(
                 "INSERT INTO programs (program_no, program_key, name, kind, origin, target_label_no, source, state)"

@@ -27,7 +27,7 @@ def stop_at(moment: int) -> Any:
     blocks = iter(range(moment + 1))
 
     def progress(done: int, total: int, what: str) -> None:
-        if what.startswith("probabilities") and next(blocks) == moment:
+        if what.startswith("texts labelled") and next(blocks) == moment:
             raise Stopped
 
     return progress
@@ -69,7 +69,10 @@ def test_blocks_that_were_written_are_not_written_again() -> None:
     assert written(warehouse) == 8
     seen = []
     denoise(warehouse, model="snorkel", progress=lambda done, total, what: seen.append((done, total, what)))
-    assert [done for done, _, what in seen if what.startswith("probabilities")] == [8, 10]
+    assert [(done, total) for done, total, what in seen if what.startswith("texts labelled by snorkel")] == [
+        (2, 6),
+        (4, 6),
+    ]
     assert written(warehouse) == 12
 
 

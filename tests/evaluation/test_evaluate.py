@@ -13,12 +13,12 @@ from factory.corpus.stage import ingest
 from factory.denoise.stage import denoise
 from factory.distill.stage import distill
 from factory.errors import InputError
-from factory.evaluation import stage
 from factory.evaluation.stage import evaluate, store_gold, summary
 from factory.report import page as report
 from factory.report.facts import gather
 from factory.task import load_card
 from factory.warehouse.file import Warehouse, insert
+from factory.warehouse.tables.gold import gold_file
 
 CARD = load_card(
     {"name": "toy", "text": "a line", "labels": {"fruit": "about fruit", "tool": "about <b>tools</b> & $x$"}}
@@ -186,7 +186,7 @@ def test_the_teacher_is_scored_where_it_was_asked_and_unreadable_answers_are_wro
 
 
 def stage_gold(warehouse: Warehouse) -> list[tuple[int, int]]:
-    with stage._gold(warehouse) as db:
+    with gold_file(warehouse) as db:
         return db.execute("SELECT text_no, label_no FROM gold WHERE split = 'test'").fetchall()
 
 

@@ -10,11 +10,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from factory.denoise.stage import ask, denoise, read_answers
-from factory.denoise.votes import VoteSet
+from factory.denoise.stage import denoise
 from factory.errors import InputError
-from factory.review import ask as asking
+from factory.label_matrix import VoteSet
+from factory.review import stage as review
 from factory.review.pick import active_score, pick
+from factory.review.stage import ask, read_answers
 from factory.warehouse.file import Warehouse
 from tests.denoise.test_stage import make
 from tests.denoise.topics import warehouse
@@ -206,7 +207,7 @@ def test_every_annotator_is_a_voter_of_its_own(tmp_path: Path) -> None:
 
 
 def test_of_many_texts_a_pool_is_looked_at_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "MOST_LOOKED_AT", 50)
+    monkeypatch.setattr(review, "MOST_LOOKED_AT", 50)
     made, _ = warehouse(silent=5)
     denoise(made, encoder=None)
     assert (

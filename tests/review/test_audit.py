@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from factory.denoise.stage import audit, denoise
+from factory.denoise.stage import denoise
 from factory.errors import InputError
-from factory.review import audit as auditing
+from factory.review import stage as review
 from factory.review.find_errors import find_issues
+from factory.review.stage import audit, read_answers
 from tests.denoise.test_stage import make
 from tests.denoise.topics import topics, warehouse
 
@@ -39,6 +41,7 @@ def test_audit_of_dev_and_of_nothing() -> None:
         audit(made, of="dev")
     with made.lease() as db:
         for row, label in enumerate(gold):
+            db.execute("INSERT INTO occurrences VALUES (1, ?, ?, 'dev', true, NULL)", [row, row + 1])
             db.execute("INSERT INTO gold VALUES (1, ?, ?, ?)", [row, row + 1, int(1 - label if row < 5 else label)])
     assert {row["text_no"] for row in audit(made, of="dev", encoder="hashing").did["issues"]} >= {1, 2, 3, 4, 5}
 
@@ -90,7 +93,7 @@ def test_a_multi_task_is_audited_label_by_label() -> None:
 
 
 def test_more_labels_than_can_be_audited_are_drawn_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auditing, "MOST_AUDITED", 50)
+    monkeypatch.setattr(review, "MOST_AUDITED", 50)
     made, _ = warehouse(wrong=10)
     denoise(made, model="majority")
     found = audit(made, encoder="hashing")
@@ -102,3 +105,22 @@ def test_another_ending_is_refused_before_any_work(tmp_path: Path) -> None:
     made, _ = warehouse()
     with pytest.raises(InputError, match="csv or"):
         audit(made, out=tmp_path / "issues.txt")
+
+
+def test_the_evidence_of_a_multi_task_holds_what_a_person_said_of_every_label(tmp_path: Path) -> None:
+    texts, gold = topics()
+    votes = np.stack([gold, 1 - gold], axis=1)
+    votes[:5] = 1 - votes[:5]
+    made = make(votes, ["money", "sport"], kind="multi", targets=[0, 1])
+    with made.lease() as db:
+        for row, text in enumerate(texts):
+            db.execute("UPDATE texts SET text = ? WHERE text_no = ?", [text, row + 1])
+    key = dict(made.query("SELECT text_no, content_hash FROM texts"))
+    path = tmp_path / "answers.jsonl"
+    rows = [{"id": bytes(key[no]).hex(), "text": texts[no - 1], "label": "money|sport"} for no in range(1, 6)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    read_answers(made, path, annotator="ada")
+    denoise(made, model="majority")
+    found = [row for row in audit(made, encoder="hashing").did["issues"] if row["text_no"] <= 5]
+    assert found
+    assert all(row["evidence"]["votes"]["asked answers by ada"] == "money: yes; sport: yes" for row in found)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
-from factory.denoise.votes import VoteSet, as_votes
 from factory.errors import InputError
+from factory.label_matrix import VoteSet, as_votes
 
 LOG_ZERO = -1e4
 """Stands for the logarithm of 0: far below any sum of real logarithms, and still a number that can be taken back."""
@@ -38,8 +39,8 @@ class LabelModel(Protocol):
 
 
 @dataclass(frozen=True)
-class Around:
-    """What a label model around another has of it.
+class WrappedModel:
+    """What a label model around another takes from it.
 
     Attributes:
         inner: The model inside.
@@ -101,10 +102,18 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return scores
 
 
+def log_softmax(scores: Any) -> np.ndarray:
+    """The logarithm of `softmax`, float64 [n, k]."""
+    found = np.asarray(scores, np.float64)
+    found = found - found.max(axis=1, keepdims=True)
+    result: np.ndarray = found - np.log(np.exp(found).sum(axis=1, keepdims=True))
+    return result
+
+
 def safe_log(values: np.ndarray) -> np.ndarray:
     """The logarithm, with `LOG_ZERO` for zeros."""
     with np.errstate(divide="ignore"):
-        return np.maximum(np.log(values), LOG_ZERO)
+        return np.asarray(np.maximum(np.log(values), LOG_ZERO))
 
 
 def check_width(votes: VoteSet, lfs: int) -> None:
@@ -115,6 +124,36 @@ def check_width(votes: VoteSet, lfs: int) -> None:
     """
     if votes.lfs != lfs:
         raise InputError(f"the model was fitted on {lfs} labelling functions, and these votes have {votes.lfs}")
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    whole: bool = False,
+) -> None:
+    """Refuse a parameter of a label model that is not a number, or not in its range.
+
+    Raises:
+        InputError: With the range in words.
+    """
+    bounds = (("at least", least), ("above", above), ("at most", most), ("below", below))
+    wanted = ("a whole number" if whole else "a number") + "".join(
+        f" {words} {bound:g}" for words, bound in bounds if bound is not None
+    )
+    good = not isinstance(value, bool) and isinstance(value, int | np.integer if whole else int | float | np.number)
+    if good and math.isfinite(value):
+        inside = (
+            (least is None or value >= least) and (above is None or value > above)
+            and (most is None or value <= most) and (below is None or value < below)
+        )  # fmt: skip
+        if inside:
+            return
+    raise InputError(f"`{name}` is {wanted}, not {value!r}")
 
 
 def checked_balance(balance: Any, classes: int) -> np.ndarray | None:
@@ -135,14 +174,14 @@ def checked_balance(balance: Any, classes: int) -> np.ndarray | None:
         raise InputError(
             "every share of the class balance is above 0", fix="Give a rare class a small share such as 0.001"
         )
-    return shares / shares.sum()
+    return np.asarray(shares / shares.sum())
 
 
 def coin_weights(accuracies: np.ndarray, classes: int) -> np.ndarray:
     """Log-linear weights float64 [m k, k] of functions that are right with the given chance, and else err evenly."""
     right = np.clip(np.repeat(accuracies, classes), 1e-3, 1 - 1e-3)[:, None]
     own = np.tile(np.eye(classes), (len(accuracies), 1)) > 0
-    return np.where(own, np.log(right), np.log((1 - right) / max(classes - 1, 1)))
+    return np.asarray(np.where(own, np.log(right), np.log((1 - right) / max(classes - 1, 1))))
 
 
 def _rounded(values: np.ndarray) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from factory.denoise.models.base import check_width, checked_balance
-from factory.denoise.votes import VoteSet, as_votes
+from factory.label_matrix import VoteSet, as_votes
 
 
 @dataclass(frozen=True)
@@ -37,21 +37,20 @@ class Majority:
         if self.hard:
             counts = (counts == counts.max(axis=1, keepdims=True)).astype(np.float64)
         counts[~data.covered] = self.balance
-        return (counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)
+        return np.asarray(counts / counts.sum(axis=1, keepdims=True), np.float32)
 
     def params(self) -> Mapping[str, Any]:
         """The balance and the form."""
         return {"balance": self.balance.tolist(), "hard": self.hard}
 
 
-def fit(votes: VoteSet | Any, *, classes: int, balance: Any = None, dev: Any = None, hard: bool = False) -> Majority:
-    """Nothing to fit: majority vote has no parameters. `dev` is not used.
+def fit(votes: VoteSet | Any, *, classes: int, balance: Any = None, hard: bool = False) -> Majority:
+    """Nothing to fit: majority vote has no parameters.
 
     Args:
         votes: A `VoteSet` or a dense label matrix [n, m], -1 abstain.
         classes: Number of classes.
         balance: Class balance [k] for texts without votes; uniform if not given.
-        dev: Accepted as by every model.
         hard: See `Majority`.
     """
     shares = checked_balance(balance, classes)

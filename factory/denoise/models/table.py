@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from factory.denoise.models import dawid_skene, joint, majority, prior, triplets, weighted
 from factory.denoise.models import snorkel as snorkel_model
 from factory.denoise.models.base import LabelModel
-from factory.errors import InputError
+from factory.errors import InputError, nearest
+from factory.label_matrix import as_votes
 
 MODELS: dict[str, Callable[..., LabelModel]] = {
     "majority": majority.fit,
@@ -23,22 +25,49 @@ MODELS: dict[str, Callable[..., LabelModel]] = {
     "joint": joint.fit,
 }
 
+GIVEN = frozenset({"votes", "classes", "balance", "features", "keys", "people"})
+"""Arguments of label models that the stage gives; all others are a user's options."""
 
-def fit_label_model(
-    name: str, votes: Any, *, classes: int, balance: Any = None, dev: Any = None, **options: Any
-) -> LabelModel:
+
+def option_names(name: str) -> list[str]:
+    """What `options` of a label model may be, in order."""
+    fit = MODELS[name]
+    function, bound = (fit.func, fit.keywords) if isinstance(fit, partial) else (fit, {})
+    return [option for option in inspect.signature(function).parameters if option not in GIVEN and option not in bound]
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that a label model does not have, and options of `auto`, which fits several.
+
+    Raises:
+        InputError: With those that it has.
+    """
+    if not options:
+        return
+    if name == "auto":
+        raise InputError(
+            f"`options` ({', '.join(options)}) are of one label model, and `model` is auto",
+            fix=f"Name the model: {', '.join(MODELS)}",
+        )
+    known = option_names(name)
+    for option in options:
+        if option not in known:
+            fix = f"Use {', '.join(known)}" if known else f"{name} has no options"
+            raise InputError(f"label model `{name}` has no option `{option}`{nearest(option, known)}", fix=fix)
+
+
+def fit_label_model(name: str, votes: Any, *, classes: int, balance: Any = None, **options: Any) -> LabelModel:
     """Fit one label model.
 
     Args:
         name: A key of `MODELS`.
-        votes: A `factory.denoise.votes.VoteSet`, or a dense label matrix [n, m] of integers, -1 abstain.
-        classes: Number of classes (k).
+        votes: A `factory.label_matrix.VoteSet`, or a dense label matrix [n, m] of integers, -1 abstain.
+        classes: Number of classes (k), 2 or more.
         balance: Class balance [k], or None.
-        dev: Gold-labelled votes for the models that can use them, as (votes, labels), or None.
         options: The model's own parameters.
 
     Raises:
-        InputError: There is no such model, or it cannot use these votes.
+        InputError: There is no such model, it cannot use these votes or parameters, or there are no texts or functions.
 
     Example:
         >>> import numpy as np
@@ -50,8 +79,12 @@ def fit_label_model(
         near = difflib.get_close_matches(name, MODELS, n=1)
         hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(MODELS)}"
         raise InputError(f"there is no label model `{name}`", fix=f"{hint[0].upper()}{hint[1:]}")
+    data = as_votes(votes, classes)
+    if not len(data) or not data.lfs:
+        missing = "texts" if data.lfs else "labelling functions"
+        raise InputError(f"there are no {missing} to fit a label model on")
     try:
-        return MODELS[name](votes, classes=classes, balance=balance, dev=dev, **options)
+        return MODELS[name](data, classes=classes, balance=balance, **options)
     except TypeError as error:
         if "unexpected keyword" in str(error):
             raise InputError(f"label model `{name}`: {str(error).split('()', 1)[-1].strip()}") from error

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from factory.denoise.models.base import LogLinear, checked_balance, coin_weights
-from factory.denoise.votes import VoteSet, as_votes
+from factory.denoise.models.base import LogLinear, check_number, checked_balance, coin_weights
 from factory.errors import InputError
+from factory.label_matrix import VoteSet, as_votes
 
 CAP = 0.98
 MOST_PARTNERS = 60
@@ -26,7 +26,6 @@ def fit(
     *,
     classes: int,
     balance: Any = None,
-    dev: Any = None,
     least_overlap: float = 10,
     fallback: float = 0.7,
 ) -> LogLinear:
@@ -36,22 +35,22 @@ def fit(
         votes: A `VoteSet` or a dense label matrix [n, m], -1 abstain; three functions or more.
         classes: Number of classes.
         balance: Class balance [k]; uniform if not given.
-        dev: Accepted as by every model; not used.
-        least_overlap: Texts on which two functions must both vote for their agreement to count.
-        fallback: Accuracy of a function that is in no usable triplet.
+        least_overlap: Texts on which two functions must both vote for their agreement to count, above 0.
+        fallback: Accuracy of a function that is in no usable triplet, between 0 and 1.
 
     Raises:
-        InputError: Fewer than three functions.
+        InputError: Fewer than three functions, or a parameter outside its range.
     """
+    check_number("least_overlap", least_overlap, above=0)
+    check_number("fallback", fallback, above=0, below=1)
     data = as_votes(votes, classes)
     if data.lfs < 3:
         raise InputError(
             f"triplets need three labelling functions or more, and there are {data.lfs}", fix="Use `majority`"
         )
     shares = checked_balance(balance, classes)
-    joint = data.moments().reshape(data.lfs, classes, data.lfs, classes)
-    both = joint.sum(axis=(1, 3))
-    agree = np.einsum("icjc->ij", joint)
+    moments = data.moments()
+    both, agree = moments.both(), moments.agree()
     usable = both >= least_overlap
     np.fill_diagonal(usable, False)
     rate = np.divide(agree, both, out=np.zeros_like(agree), where=usable)

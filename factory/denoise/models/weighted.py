@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from factory.denoise.models.base import LogLinear, checked_balance, coin_weights
-from factory.denoise.votes import VoteSet, as_votes
+from factory.denoise.models.base import LogLinear, check_number, checked_balance, coin_weights
+from factory.label_matrix import VoteSet, as_votes
 
 
 def fit(
@@ -19,7 +19,6 @@ def fit(
     *,
     classes: int,
     balance: Any = None,
-    dev: Any = None,
     strength: float = 10.0,
     accuracy: float = 0.7,
 ) -> LogLinear:
@@ -29,10 +28,14 @@ def fit(
         votes: A `VoteSet` or a dense label matrix [n, m], -1 abstain.
         classes: Number of classes.
         balance: Class balance [k]; uniform if not given.
-        dev: Accepted as by every model; not used.
-        strength: Weight of the prior, in texts.
-        accuracy: What the prior believes.
+        strength: Weight of the prior, in texts, above 0.
+        accuracy: What the prior believes, between 0 and 1.
+
+    Raises:
+        InputError: A parameter outside its range.
     """
+    check_number("strength", strength, above=0)
+    check_number("accuracy", accuracy, above=0, below=1)
     data = as_votes(votes, classes)
     shares = checked_balance(balance, classes)
     fold = np.tile(np.eye(classes), (data.lfs, 1))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,12 +74,16 @@ class VoteSet:
 
         Args:
             votes: Integers [n, m] in -1 ... classes-1, -1 abstains.
-            classes: Number of classes.
+            classes: Number of classes, 2 or more.
 
         Raises:
-            InputError: Not a matrix of integers, or a vote outside the range.
+            InputError: Not a matrix of integers, rows of several lengths, or a vote outside the range.
         """
-        matrix = np.asarray(votes)
+        _check_classes(classes)
+        try:
+            matrix = np.asarray(votes)
+        except (TypeError, ValueError) as error:  # what numpy says of rows of several lengths
+            raise InputError("votes are a matrix of texts by labelling functions, with rows of one length") from error
         if matrix.ndim != 2:
             raise InputError(f"votes are a matrix of texts by labelling functions, not {matrix.ndim}-dimensional")
         if matrix.size and not np.issubdtype(matrix.dtype, np.integer):
@@ -97,15 +102,42 @@ class VoteSet:
         return cls(codes, indptr, int(matrix.shape[1]), classes)
 
     @classmethod
-    def from_triplets(
-        cls, rows: np.ndarray, lfs: np.ndarray, labels: np.ndarray, *, shape: tuple[int, int], classes: int
-    ) -> VoteSet:
-        """Take votes as (row, labelling function, label), in any order; `shape` is (n, m). At most one vote per cell."""
-        codes = lfs.astype(np.int64) * classes + labels
-        order = np.lexsort((codes, rows))
+    def from_triplets(cls, rows: Any, lfs: Any, labels: Any, *, shape: tuple[int, int], classes: int) -> VoteSet:
+        """Take votes as (row, labelling function, label), in any order.
+
+        Args:
+            rows: Integers [v].
+            lfs: Integers [v].
+            labels: Integers [v], 0 ... classes-1: abstentions are left out.
+            shape: (n, m).
+            classes: Number of classes, 2 or more.
+
+        Raises:
+            InputError: Columns of several lengths, a number outside its range, or a cell that votes twice.
+        """
+        _check_classes(classes)
+        columns = []
+        for name, values, limit in (("row", rows, shape[0]), ("function", lfs, shape[1]), ("label", labels, classes)):
+            column = np.asarray(values)
+            if column.ndim != 1 or (column.size and not np.issubdtype(column.dtype, np.integer)):
+                raise InputError(f"each vote has one {name}, an integer")
+            if column.size and (column.min() < 0 or column.max() >= limit):
+                raise InputError(
+                    f"the votes' {name}s run from {column.min()} to {column.max()}, and there are {limit} of them",
+                    fix="Number them from 0, and leave abstentions out",
+                )
+            columns.append(column.astype(np.int64))
+        row, lf, label = columns
+        if not len(row) == len(lf) == len(label):
+            raise InputError(f"there are {len(row)} rows, {len(lf)} functions and {len(label)} labels of votes")
+        codes = lf * classes + label
+        order = np.lexsort((codes, row))
+        row, lf, codes = row[order], lf[order], codes[order]
+        if ((row[1:] == row[:-1]) & (lf[1:] == lf[:-1])).any():
+            raise InputError("a labelling function votes twice on one row")
         indptr = np.zeros(shape[0] + 1, np.int64)
-        np.cumsum(np.bincount(rows, minlength=shape[0]), out=indptr[1:])
-        return cls(_narrow(codes[order], shape[1] * classes), indptr, shape[1], classes)
+        np.cumsum(np.bincount(row, minlength=shape[0]), out=indptr[1:])
+        return cls(_narrow(codes, shape[1] * classes), indptr, shape[1], classes)
 
     def matrix(self) -> np.ndarray:
         """The dense label matrix [rows, m], -1 abstain."""
@@ -172,10 +204,22 @@ class VoteSet:
         rows = np.flatnonzero(counts > 0)
         return replace(self.take(rows), counts=counts[rows].astype(np.float64), distinct=self.distinct)
 
-    def chunks(self, rows: int = CHUNK) -> Iterator[tuple[slice, csr_matrix, np.ndarray]]:
-        """Row ranges, each as a sparse indicator matrix float64 [rows, m * k] with the counts float64 [rows]."""
+    def chunks(
+        self, rows: int = CHUNK, *, seen: np.ndarray | None = None
+    ) -> Iterator[tuple[slice, csr_matrix, np.ndarray]]:
+        """Row ranges, each as a sparse indicator matrix float64 [rows, m * k] with the counts float64 [rows].
+
+        Args:
+            rows: In a range.
+            seen: int64 [d], the votes that occur, ascending: the matrices are then [rows, d].
+        """
         from scipy.sparse import csr_matrix
 
+        width = self.lfs * self.classes
+        place = np.arange(width, dtype=np.int32)
+        if seen is not None:
+            place[seen] = np.arange(len(seen))
+            width = len(seen)
         ones = np.ones(0)
         for start in range(0, len(self), rows):
             stop = min(start + rows, len(self))
@@ -186,37 +230,98 @@ class VoteSet:
             part = csr_matrix(
                 (
                     ones[: high - low],
-                    self.codes[low:high].astype(np.int32),
+                    place[self.codes[low:high]],
                     (self.indptr[start : stop + 1] - low).astype(np.int32),
                 ),
-                shape=(stop - start, self.lfs * self.classes),
+                shape=(stop - start, width),
             )
             yield slice(start, stop), part, counts
 
     def class_votes(self) -> np.ndarray:
         """float64 [rows, k]: how many votes each class got in each row."""
-        fold = np.tile(np.eye(self.classes), (self.lfs, 1))
-        counts = np.zeros((len(self), self.classes))
-        for rows, part, _ in self.chunks():
-            counts[rows] = part @ fold
+        counts = np.empty((len(self), self.classes))
+        for start in range(0, len(self), CHUNK):
+            stop = min(start + CHUNK, len(self))
+            said = self.codes[self.indptr[start] : self.indptr[stop]].astype(np.int64) % self.classes
+            row = np.repeat(np.arange(stop - start), np.diff(self.indptr[start : stop + 1]))
+            found = np.bincount(row * self.classes + said, minlength=(stop - start) * self.classes)
+            counts[start:stop] = found.reshape(stop - start, self.classes)
         return counts
 
     def polarity(self) -> np.ndarray:
         """float64 [m, k]: how many texts each labelling function gave each class."""
-        total = np.zeros(self.lfs * self.classes)
-        for _, part, counts in self.chunks():
-            total += part.T @ counts
+        weight = None if self.counts is None else np.repeat(self.counts, self.lengths)
+        total = np.bincount(self.codes, weights=weight, minlength=self.lfs * self.classes).astype(np.float64)
         return total.reshape(self.lfs, self.classes)
 
-    def moments(self) -> np.ndarray:
-        """float64 [m k, m k]: in how many texts two votes stand together (exact whole numbers); the diagonal is `polarity`."""
-        width = self.lfs * self.classes
-        total = np.zeros((width, width))
-        for _, part, counts in self.chunks():
-            weighted = part.copy()
-            weighted.data = np.repeat(counts, np.diff(part.indptr))
-            total += (part.T @ weighted).toarray()
-        return total
+    def moments(self) -> Moments:
+        """In how many texts two votes stand together, counted over the votes that occur."""
+        from scipy.sparse import csr_matrix
+
+        seen = np.flatnonzero(self.polarity().ravel())
+        total = csr_matrix((len(seen), len(seen)))
+        for _, part, counts in self.chunks(seen=seen):
+            weighted = csr_matrix((np.repeat(counts, np.diff(part.indptr)), part.indices, part.indptr), part.shape)
+            total = total + part.T @ weighted
+        return Moments(total.tocsr(), seen, self.lfs, self.classes)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """How often votes stand together. Its size follows from the votes that occur, not from functions times classes.
+
+    Attributes:
+        together: Sparse float64 [d, d], in how many texts two votes stand together (whole numbers).
+        seen: int64 [d], the votes that occur, as codes `lf * classes + label`, ascending.
+        lfs: Number of labelling functions (m).
+        classes: Number of classes (k).
+    """
+
+    together: csr_matrix
+    seen: np.ndarray
+    lfs: int
+    classes: int
+
+    @property
+    def own(self) -> np.ndarray:
+        """float64 [d]: in how many texts each vote occurs."""
+        return np.asarray(self.together.diagonal())
+
+    @cached_property
+    def owner(self) -> csr_matrix:
+        """Sparse [d, m], 1 where a vote is a function's."""
+        from scipy.sparse import csr_matrix
+
+        rows = np.arange(len(self.seen))
+        return csr_matrix((np.ones(len(rows)), (rows, self.seen // self.classes)), shape=(len(rows), self.lfs))
+
+    def both(self) -> np.ndarray:
+        """float64 [m, m]: texts on which two functions vote."""
+        found: np.ndarray = (self.owner.T @ self.together @ self.owner).toarray()
+        return found
+
+    def agree(self) -> np.ndarray:
+        """float64 [m, m]: texts on which two functions say the same."""
+        from scipy.sparse import coo_matrix
+
+        pairs, label = self.together.tocoo(), self.seen % self.classes
+        same = label[pairs.row] == label[pairs.col]
+        lf = self.seen // self.classes
+        at = (lf[pairs.row[same]], lf[pairs.col[same]])
+        found: np.ndarray = coo_matrix((pairs.data[same], at), shape=(self.lfs, self.lfs)).toarray()
+        return found
+
+    def agree_by_chance(self) -> np.ndarray:
+        """float64 [m, m]: texts on which two functions would say the same if neither knew of the other, times `both`."""
+        met = (self.together @ self.owner).tocsr()  # [d, m]: how often a vote stands where another function votes
+        label, lf = self.seen % self.classes, self.seen // self.classes
+        found = np.zeros((self.lfs, self.lfs))
+        for number in np.unique(label):
+            rows = np.flatnonzero(label == number)
+            mine = np.zeros((self.lfs, self.lfs))
+            mine[lf[rows]] = met[rows].toarray()
+            found += mine * mine.T
+        return found
 
 
 def as_votes(votes: VoteSet | Any, classes: int) -> VoteSet:
@@ -230,6 +335,11 @@ def as_votes(votes: VoteSet | Any, classes: int) -> VoteSet:
             raise InputError(f"the votes were made for {votes.classes} classes, not {classes}")
         return votes
     return VoteSet.from_matrix(votes, classes)
+
+
+def _check_classes(classes: Any) -> None:
+    if isinstance(classes, bool) or not isinstance(classes, int | np.integer) or classes < 2:
+        raise InputError(f"votes tell classes apart, so there are 2 or more, not {classes!r}")
 
 
 def _narrow(codes: np.ndarray, size: int) -> np.ndarray:

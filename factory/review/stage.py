@@ -1,0 +1,305 @@
+"""`ask`, `read_answers` and `audit`: questions out, answers in as one more voter, and likely label errors with their evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from factory.denoise.decide import decide, tie_keys
+from factory.denoise.people import voter_name
+from factory.denoise.problems import voters_of
+from factory.errors import InputError
+from factory.result import Progress, StageResult, no_progress
+from factory.review import issue_files, question_files
+from factory.review.find_errors import described, find_issues, questions_of
+from factory.review.pick import beliefs, check_strategy, on_label, pick
+from factory.review.voters import answers_before, votes_by_name
+from factory.task import TaskCard, current_card, label_names
+from factory.warehouse.tables import programs
+from factory.warehouse.tables.gold import disagreements, gold_texts
+from factory.warehouse.tables.labels import drawn_soft_labels, soft_labels
+from factory.warehouse.tables.places import Origin, origins
+from factory.warehouse.tables.texts import hashes_of, labelled_texts, numbers_of, texts_of
+from factory.warehouse.tables.votes import Said, put_single, read_votes, voted_texts
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from factory.warehouse.file import Warehouse
+
+MOST_LOOKED_AT = 50_000
+MOST_AUDITED = 20_000
+MOST_SHOWN = 50
+_ALL_ANSWERED = "every training text was answered already; `strategy: active` asks again where answers are doubtful"
+
+
+# Asking ---------------------------------------------------------------------------------------------------------------------
+def ask(
+    warehouse: Warehouse,
+    *,
+    budget: int = 50,
+    strategy: str = "auto",
+    out: Path | str | None = None,
+    force: bool = False,
+    encoder: str = "auto",
+    seed: int = 0,
+    progress: Progress = no_progress,
+) -> StageResult:
+    """Choose training texts that a person or a model should label next, and write them as questions.
+
+    Texts that were answered before are left out, but by the strategy `active`, which asks again where the answers are
+    doubtful; they still tell of texts like them. Of more than 50,000 texts, as many are looked at (drawn by content hash).
+
+    Args:
+        warehouse: Where texts, votes and labels are.
+        budget: How many.
+        strategy: See `factory.review.pick.pick`; `auto` by default.
+        out: A .csv, .jsonl or .json (Label Studio tasks) file; without one the questions are only in the result.
+        force: Whether `out` may replace another file, or questions that are answered already.
+        encoder: Whose vectors tell of texts that nothing voted on, and spread the questions over the texts.
+        seed: Of `random`.
+        progress: Told of texts encoded.
+
+    Raises:
+        InputError: Nothing was denoised yet, or a parameter that cannot be used.
+    """
+    from factory.encoders.encoder import load_encoder, vectors_of
+
+    check_strategy(strategy)
+    if out is not None:
+        question_files.check_target(Path(out), force=force)
+    card, names, voters = current_card(warehouse), label_names(warehouse), voters_of(warehouse)
+    single, again = card.kind == "single", strategy == "active"
+    answered = voted_texts(warehouse, [voter.number for voter in voters if voter.person])
+    soft, total = drawn_soft_labels(warehouse, MOST_LOOKED_AT, put_last=None if again else answered)
+    if not total:
+        raise InputError("there are no denoised labels to choose by", fix="Run `denoise` first")
+    numbers = soft.text_nos
+    open_rows = np.ones(len(numbers), bool) if again else ~np.isin(numbers, answered)
+    if not open_rows.any():
+        return StageResult("ask", False, {"questions": 0, "strategy": strategy, "asked": []}, (_ALL_ANSWERED,))
+    active = [names.index(name) for name in card.label_names]
+    probs, doubtful = beliefs(soft.probs, active, single=single)
+    class_of = {number: at for at, number in enumerate(active)} if single else {0: 0, 1: 1}
+    texts = labelled_texts(warehouse)
+    everything = read_votes(
+        warehouse, texts, [voter.number for voter in voters], classes=len(class_of), class_of=class_of
+    )
+    votes = everything.take(texts.rows(numbers))
+    vectors = None
+    if strategy != "random":
+        vectors = vectors_of(warehouse, load_encoder(encoder), numbers, progress)
+    hashes = hashes_of(warehouse, numbers)
+    keys = tie_keys(hashes[int(number)] for number in numbers)
+    heard = votes if single or not again else on_label(votes, [voter.target for voter in voters], doubtful)
+    progress(0, 0, "questions chosen")
+    picked = pick(
+        budget, probs, heard, keys=keys, features=vectors, open_rows=open_rows, strategy=strategy, seed=seed,  # type: ignore[arg-type]
+    )  # fmt: skip
+    labels, _ = decide(probs, keys)
+    words = texts_of(warehouse, numbers[picked])
+    before = answers_before(warehouse, names, numbers[picked], voters)
+    came_from = origins(warehouse, numbers[picked].tolist(), "train")
+    found = []
+    for row in picked.tolist():
+        number, n_votes = int(numbers[row]), int(votes.lengths[row])
+        if not n_votes:
+            suggested = []  # the class shares are no suggestion
+        elif single:
+            suggested = [card.label_names[labels[row]]]
+        else:
+            suggested = [names[at] for at in np.flatnonzero(np.nan_to_num(soft.probs[row]) > 0.5)]
+        why = f"belief {probs[row].max():.2f} by {n_votes} votes" if n_votes else "no program votes"
+        if number in before:
+            why += f"; answered before: {', '.join(before[number])}"
+        origin = came_from.get(number, Origin())
+        found.append(
+            {
+                "id": hashes[number].hex(),
+                "text": words[number],
+                "suggested": "|".join(suggested),
+                "probability": round(float(probs[row].max()), 4),
+                "why": why,
+                "label": "",
+                "source": origin.words,
+                **origin.columns(question_files.FIELDS),
+            }
+        )
+    says = [f"{len(found)} questions by strategy `{strategy}`" + (f" in {out}" if out else "")]
+    if len(numbers) < total:
+        says.append(f"{len(numbers)} of {total} training texts were looked at")
+    if out is not None:
+        interface = question_files.write_questions(Path(out), found, card.label_names, multi=not single, force=force)
+        says.append(_how_to_answer(Path(out), interface, card))
+    did = {"questions": len(found), "strategy": strategy, "asked": found[:MOST_SHOWN]}
+    return StageResult("ask", False, did, tuple(says))
+
+
+def _how_to_answer(out: Path, interface: Path | None, card: TaskCard) -> str:
+    if interface is not None:
+        return f"import {out} into Label Studio (its labelling interface: {interface}); read its JSON export back with --read"
+    form = "one of " if card.kind == "single" else "any of (separated by `|`; `-` for none) "
+    return f"fill the column `label` with {form}{', '.join(card.label_names)}; then read {out} back with --read"
+
+
+# Answers --------------------------------------------------------------------------------------------------------------------
+def read_answers(warehouse: Warehouse, path: Path | str, *, annotator: str | None = None) -> StageResult:
+    """Read answered questions back: they become one more voter (a trusted program; in a `multi` task one per label).
+
+    An annotator's answers read before are replaced where the same text is answered again; run `denoise` afterwards.
+
+    Args:
+        warehouse: Where they go.
+        path: A file as `ask` writes it with labels filled in, or Label Studio's JSON export.
+        annotator: Who answered. Every name is a voter of its own, so that answers of several people can be compared.
+
+    Raises:
+        InputError: The file cannot be used, or names texts or labels that are not known.
+    """
+    card, names = current_card(warehouse), label_names(warehouse)
+    answers, empty = question_files.read_answers(Path(path), card.label_names, multi=card.kind == "multi")
+    known = {content.hex(): number for content, number in numbers_of(warehouse, _hashes(answers)).items()}
+    unknown = [name for name in answers if name not in known]
+    if unknown:
+        raise InputError(f"{len(unknown)} answers are about texts that are not in the warehouse", where=path)
+    targets: list[int | None] = [None] if card.kind == "single" else [names.index(name) for name in card.label_names]
+    numbers = sorted(known.values())
+    with warehouse.lease() as db:
+        for target in targets:
+            said = {
+                known[name]: names.index(given[0]) if target is None else int(names[target] in given)
+                for name, given in answers.items()
+            }
+            votes = np.array([said[number] for number in numbers], np.int32)
+            program = _voter(db, voter_name(annotator), target, names)
+            put_single(db, [Said(program, np.array(numbers, np.int32), votes, {"ok": len(numbers)})])
+    says = (f"{len(answers)} answers read, {empty} questions are still open; run `denoise` to use them",)
+    return StageResult("ask", False, {"answers": len(answers), "open": empty}, says)
+
+
+def _hashes(answers: Mapping[str, Any]) -> list[bytes]:
+    """The content hashes that ids name; an id that is none names no text."""
+    found = []
+    for name in answers:
+        try:
+            found.append(bytes.fromhex(name))
+        except ValueError:
+            continue
+    return found
+
+
+def _voter(db: duckdb.DuckDBPyConnection, name: str, target: int | None, names: Sequence[str]) -> int:
+    """The number of the program that holds a person's answers; made if there is none."""
+    program = programs.find(db, kind="trusted", target_no=target, name=name)
+    if program is not None:
+        return program
+    key = programs.program_key("trusted", None if target is None else names[target], name)
+    new = programs.NewProgram(name, "trusted", "hand", "", key, target_no=target)
+    return programs.add(db, new, actor="ask", reason="answers read")
+
+
+# Auditing -------------------------------------------------------------------------------------------------------------------
+def audit(
+    warehouse: Warehouse,
+    *,
+    of: Literal["denoised", "dev", "seed"] = "denoised",
+    limit: int = 50,
+    encoder: str = "auto",
+    out: Path | str | None = None,
+    force: bool = False,
+    progress: Progress = no_progress,
+) -> StageResult:
+    """List likely label errors, the worst first, with the evidence. Nothing is written to the warehouse.
+
+    Of more than 20,000 labels, as many are audited (drawn by content hash).
+
+    Args:
+        warehouse: Where the labels are.
+        of: The labels that `denoise` gave to covered training texts, or the gold of `dev` or `seed`. A `multi` task is
+            audited label by label.
+        limit: Most issues in the result; `out` gets them all.
+        encoder: Whose vectors the classifier and the neighbours use.
+        out: A .csv or .jsonl file to write them to.
+        force: Whether `out` may replace a file that is not an earlier list of issues.
+        progress: Told of texts encoded and labels checked.
+
+    Returns:
+        `did["issues"]`: text_no, text, `source` (FILE:LINE), `own` (the user's own columns), label (of a `multi` task), given,
+        likely, score, evidence: `believed` (what the texts tell of the given and the likely label), `label_model` (its
+        probabilities of the two, where it was run), `votes` by program, `nearest` texts with their labels.
+
+    Raises:
+        InputError: No such labels, or another ending than .csv or .jsonl.
+    """
+    from factory.encoders.encoder import load_encoder, vectors_of
+
+    if out is not None:
+        issue_files.check_target(Path(out), force=force)
+    card, names = current_card(warehouse), label_names(warehouse)
+    given, total = _given(warehouse, card, of)
+    if not given:
+        hint = "Run `denoise` first" if of == "denoised" else f"Give `ingest` a split `{of}` with labels"
+        raise InputError(f"there are no labels of `{of}` to audit", fix=hint)
+    numbers = sorted(given)
+    vectors = vectors_of(warehouse, load_encoder(encoder), numbers, progress)
+    words, votes = texts_of(warehouse, numbers), votes_by_name(warehouse, names, numbers, voters_of(warehouse))
+    soft = soft_labels(warehouse, text_nos=numbers)
+    said = dict(zip(soft.text_nos.tolist(), soft.probs, strict=True))
+    came_from = origins(warehouse, numbers, "train" if of == "denoised" else of)
+    found: list[dict[str, Any]] = []
+    for question in questions_of(card, names, [given[number] for number in numbers]):
+        rows = np.flatnonzero(question.labels >= 0)
+        for issue in find_issues(question.labels[rows], vectors[rows], len(question.classes), progress=progress):
+            near = [int(rows[at]) for at in issue.neighbours[:3]]
+            number = numbers[int(rows[issue.row])]
+            evidence = described(question, issue, said.get(number))
+            evidence["votes"] = votes.get(number, {})
+            evidence["nearest"] = [f"{question.classes[question.labels[at]]}: {words[numbers[at]][:80]}" for at in near]
+            found.append(
+                {
+                    "text_no": number,
+                    "text": words[number],
+                    "source": came_from.get(number, Origin()).words,
+                    "own": dict(came_from.get(number, Origin()).own),
+                    "label": question.label,
+                    "given": question.classes[issue.given],
+                    "likely": question.classes[issue.likely],
+                    "score": round(issue.score, 4),
+                    "evidence": evidence,
+                }
+            )
+    found.sort(key=lambda row: (row["score"], row["text_no"]))
+    if out is not None:
+        issue_files.write_issues(Path(out), found)
+    per_class: dict[str, int] = {}
+    for row in found:
+        per_class[row["given"]] = per_class.get(row["given"], 0) + 1
+    says = [f"{len(found)} of {len(numbers)} labels of `{of}` are suspect" + (f", all in {out}" if out else "")]
+    if len(numbers) < total:
+        says.append(f"{len(numbers)} of {total} labels were audited")
+    says += [f"{label}: {count}" for label, count in sorted(per_class.items(), key=lambda pair: (-pair[1], pair[0]))]
+    says += disagreements(warehouse, of) if of != "denoised" else []
+    did = {"of": of, "texts": len(numbers), "suspect": len(found), "per_class": per_class, "issues": found[:limit]}
+    return StageResult("audit", False, did, tuple(says))
+
+
+def _given(warehouse: Warehouse, card: TaskCard, of: str) -> tuple[dict[int, set[int]], int]:
+    """Label numbers by text, at most `MOST_AUDITED` of them, and how many texts have some in all."""
+    if of in ("dev", "seed"):
+        texts = sorted(gold_texts(warehouse, of), key=lambda text: text.content_hash)
+        return {text.text_no: set(text.labels) for text in texts[:MOST_AUDITED]}, len(texts)
+    if of != "denoised":
+        raise InputError(
+            f"`{of}` cannot be audited", fix="Use denoised, dev or seed; test gold is audited by `evaluate` alone"
+        )
+    soft, total = drawn_soft_labels(warehouse, MOST_AUDITED, covered=True)
+    numbers = soft.text_nos.tolist()
+    if card.kind == "multi":
+        chosen = np.nan_to_num(soft.probs) > 0.5
+        return {number: set(np.flatnonzero(row).tolist()) for number, row in zip(numbers, chosen, strict=True)}, total
+    hashes = hashes_of(warehouse, numbers)
+    labels, _ = decide(soft.probs, tie_keys(hashes[number] for number in numbers))
+    return {number: {int(label)} for number, label in zip(numbers, labels, strict=True)}, total
