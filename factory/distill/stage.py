@@ -211,7 +211,7 @@ def _trust(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Temperature (applied to the student), label sets and thresholds from dev for `student_dev`; scope, with arrays, for any."""
     from factory.predict import trust as calibrate
-    from factory.predict.scope import features_of, fit_scope
+    from factory.predict.scope import fit_scope
 
     found: dict[str, Any] = {}
     if system == "student_dev":
@@ -219,14 +219,14 @@ def _trust(
         inputs = plan.inputs(student.kind, encoder, text_nos, progress)
         temperature = calibrate.fit_temperature(student.predict_proba(inputs), gold, plan.classes.multi)
         if temperature != 1.0:
-            student.cool(temperature)
+            student.scale_temperature(temperature)
         found = {
             "temperature": temperature,
             **calibrate.trust_on(student.predict_proba(inputs), gold, plan.classes.multi),
         }
     kept = np.flatnonzero(rows.kept)
     kept = np.sort(np.random.default_rng(len(kept)).permutation(kept)[:MOST_SCOPE_TEXTS])
-    vectors = features_of(student, plan.inputs(student.kind, encoder, rows.text_nos[kept], progress))
+    vectors = student.vectors_behind(plan.inputs(student.kind, encoder, rows.text_nos[kept], progress))
     if vectors is None:
         return found, {}
     scope, arrays = fit_scope(vectors, rows.probs[kept], plan.classes.multi)

@@ -17,7 +17,7 @@ from factory.errors import ExportError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from factory.students.head import Head
+    from factory.students.logistic import Head
 
 OPSET = 20
 

@@ -22,7 +22,7 @@ from factory.files.manifest import write_manifest
 from factory.predict.load import load_export
 from factory.predict.scope import save_scope
 from factory.students.base import Student, write_json
-from factory.students.head import Head
+from factory.students.logistic import Head
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -167,7 +167,7 @@ def _write_model(student: Student, encoder: Encoder | None, folder: Path) -> tup
         from safetensors.numpy import save_file
 
         save_file(
-            {"idf": student.idf, "weight": student.weight, "bias": student.bias},  # type: ignore[attr-defined]
+            {"idf": student.idf, "weight": student.head.weight, "bias": student.head.bias},  # type: ignore[attr-defined]
             str(folder / "linear.safetensors"),
         )
         write_json(folder / "terms.json", student.terms)  # type: ignore[attr-defined]
@@ -248,7 +248,7 @@ def _one_window(folder: Path, texts: Sequence[str], window: int | None) -> NDArr
 
 
 def _by_sentence_transformers(folder: Path, texts: Sequence[str], multi: bool) -> NDArray[np.float32]:
-    from factory.students.head import probabilities
+    from factory.students.logistic import probabilities
 
     model = load_sentence_transformer(folder)
     return probabilities(model.encode(list(texts), show_progress_bar=False), multi)

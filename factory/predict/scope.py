@@ -19,44 +19,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from factory.students.base import Student
-
 FILE = "scope.safetensors"
 MOST_PROTOTYPES = 8
 TEXTS_PER_PROTOTYPE = 20
 MOST_SCORES = 1000
 FOLDS = 5
 LEAST_TEXTS = 50
-
-
-def features_of(student: Student, inputs: Any) -> NDArray[np.float32] | None:
-    """The vectors behind a student's answers, as its export gives them; None for a student without any (`linear`).
-
-    Args:
-        student: Any of them.
-        inputs: What it is asked about: texts, vectors, or both.
-
-    Returns:
-        float32 [n, d], unit vectors.
-    """
-    from factory.students.base import TextsAndVectors, texts_in
-
-    if isinstance(inputs, TextsAndVectors):
-        return inputs.vectors
-    if isinstance(inputs, np.ndarray) and inputs.dtype.kind == "f":
-        return inputs
-    texts = texts_in(inputs)
-    if student.kind == "static":
-        from factory.students.pooling import static_answers
-
-        arrays, length = student.arrays, student.config.max_length  # type: ignore[attr-defined]
-        return static_answers(arrays, student.token_ids(texts), length)[1]  # type: ignore[attr-defined]
-    if getattr(student, "body", None) is not None:
-        from factory.encoders.encoder import encode_with
-
-        return encode_with(student.body, texts)  # type: ignore[attr-defined]
-    encoder = getattr(student, "encoder", None)
-    return None if encoder is None else encoder.encode(texts)
 
 
 def fit_scope(

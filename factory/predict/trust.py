@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factory.students.head import loss_of, probabilities
+from factory.students.logistic import loss_of, probabilities
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

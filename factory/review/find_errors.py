@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from factory.denoise.models.joint import soft_logistic
+from factory.students.logistic import fit_logistic
 
 FOLDS = 5
 NEIGHBOURS = 10
@@ -86,10 +86,8 @@ def out_of_sample(features: Any, labels: np.ndarray, classes: int, *, cost: floa
     for number in range(FOLDS):
         seen, rest = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         if len(rest):
-            weights, bias = soft_logistic(features[seen], np.eye(classes)[labels[seen]], cost)
-            scores = np.asarray(features[rest] @ weights + bias)
-            scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-            out[rest] = scores / scores.sum(axis=1, keepdims=True)
+            head = fit_logistic(features[seen], np.eye(classes)[labels[seen]], np.ones(len(seen)), c=cost)
+            out[rest] = head.predict_proba(features[rest])
     return out
 
 

@@ -96,7 +96,7 @@ def _calibrated(name: str, options: Options) -> Rows:
     known, truth = gold(dev, picked), gold(test, held)
     before, raw = student.predict_proba(given(dev, picked)), student.predict_proba(given(test, held))
     temperature = fit_temperature(before, np.eye(k)[known], False)
-    student.cool(temperature)
+    student.scale_temperature(temperature)
     on_dev, probs = student.predict_proba(given(dev, picked)), student.predict_proba(given(test, held))
     facts = {"train": len(learned), "dev": len(picked), "test": len(held), "labels": k, "temperature": temperature}
     found = [

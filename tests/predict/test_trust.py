@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from factory.distill.stage import distill
 from factory.evaluation.metrics import calibration
 from factory.predict.trust import Abstain, abstention, conformal_limit, conformal_scores, fit_temperature, wilson_low
-from factory.students.head import probabilities
+from factory.students.logistic import probabilities
 from factory.students.stored import stored_model
 from factory.warehouse.file import Warehouse
 
