@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from factory.distill.fit_scope import fit_scope
+from factory.distill.fit_trust import trust_on
 from factory.encoders.encoder import load_encoder
-from factory.export.write import ExportSpec, write_export
-from factory.predict.scope import fit_scope
-from factory.predict.trust import trust_on
+from factory.export.spec import ExportSpec
+from factory.export.write import write_export
 from factory.students import fit_student
 from factory.task import Label, TaskCard, register
 from factory.warehouse.file import Warehouse, insert

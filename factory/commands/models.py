@@ -142,7 +142,7 @@ def serve(
     """Serve an exported model over HTTP, with batching, /health and /docs."""
     from factory.predict import serve as serving
 
-    serving.serve(model, host=host, port=port, precision=precision)
+    serving.serve(model, host=host, port=port, precision=precision, told=say)
 
 
 def report(

@@ -23,7 +23,7 @@ from factory.students.stored import StoredModel, artefacts, encoder_of, load_stu
 from factory.task import TaskCard, current_card
 
 if TYPE_CHECKING:
-    from factory.export.write import ExportSpec
+    from factory.export.spec import ExportSpec
     from factory.students.base import Trial
     from factory.warehouse.file import Warehouse
 
@@ -210,8 +210,8 @@ def _trust(
     plan: Plan, system: str, student: Student, encoder: Encoder, rows: Curated, progress: Progress
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Temperature (applied to the student), label sets and thresholds from dev for `student_dev`; scope, with arrays, for any."""
-    from factory.predict import trust as calibrate
-    from factory.predict.scope import fit_scope
+    from factory.distill import fit_trust as calibrate
+    from factory.distill.fit_scope import fit_scope
 
     found: dict[str, Any] = {}
     if system == "student_dev":
@@ -304,7 +304,7 @@ def export(
 
 
 def _spec(warehouse: Warehouse, model: StoredModel, card: TaskCard) -> ExportSpec:
-    from factory.export.write import ExportSpec
+    from factory.export.spec import ExportSpec
     from factory.predict.scope import load_scope
 
     facts: dict[str, Any] = {"texts": model.params["rows"]}

@@ -36,6 +36,8 @@ class Exported:
         kind: `transformer`, `hybrid`, `static` or `linear`.
         fields: The task's fields, if its texts have several.
         trust: Calibration that the export carries: `conformal`, `abstain`, `scope`.
+        never_seen: Labels that no training text had; their probability is 0.
+        calibrated: The system of the run that made it that was calibrated on gold of dev, if there is one.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any], facts: dict[str, Any], predictor: Predictor) -> None:
@@ -45,14 +47,16 @@ class Exported:
         self.kind: str = facts["kind"]
         self.fields: list[str] = list(facts.get("fields", []))
         self.trust: dict[str, Any] = dict(facts.get("trust", {}))
+        self.never_seen: list[str] = list(facts.get("never_seen", []))
+        self.calibrated: str | None = facts.get("calibrated")
+        self.predictor = predictor
         self._manifest = manifest
-        self._predictor = predictor
 
     def answer(self, texts: Sequence[str]) -> Answers:
         """Probabilities, float32 [n, k], and the features that scope is judged on, float32 [n, d]; in the order asked."""
         if not texts:
             return np.zeros((0, len(self.labels)), np.float32), np.zeros((0, 0), np.float32)
-        return self._predictor(texts)
+        return self.predictor(texts)
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """float32 [n, k], in the order asked."""

@@ -123,11 +123,6 @@ class StaticStudent(Student):
         arrays = load_file(str(folder / "static.safetensors"))
         return cls(arrays, (folder / "tokenizer.json").read_text(encoding="utf-8"), config, multi)
 
-    def write_export(self, folder: Path) -> dict[str, Any]:
-        """Write arrays and tokenizer; what inference needs to know besides."""
-        self._write(folder)
-        return {"max_length": self.config.max_length}
-
 
 _TOKENS: dict[str, tuple[NDArray[np.float32], str]] = {}
 

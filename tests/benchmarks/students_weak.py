@@ -174,8 +174,7 @@ def _agreement(weak: Weak, kind: str, c: float) -> float:
 
 def _students(name: str, source: str, options: Options) -> Rows:
     """Each student beside the label model it learned from and the plain recipe; then the one that dev chooses."""
-    from factory.students import fit_student
-    from factory.students import student_class
+    from factory.students import fit_student, student_class
 
     weak = _human(name, options) if source == "weak" else _recorded(name, options)
     assert weak.test is not None
@@ -242,8 +241,7 @@ def _students(name: str, source: str, options: Options) -> Rows:
 
 def _curve(weak: Weak, draws: int) -> dict[int, float]:
     """Number of random gold texts -> the default student's figure, mean of the draws."""
-    from factory.students import fit_student
-    from factory.students import student_class
+    from factory.students import fit_student, student_class
 
     assert weak.test is not None
     asked = given(DEFAULT, weak.test.texts, weak.test.known)

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from factory.distill.fit_scope import fit_scope
 from factory.encoders.encoder import load_encoder
-from factory.predict.scope import fit_scope, limit_for, load_scope, save_scope, scope_scores
+from factory.predict.scope import limit_for, load_scope, save_scope, scope_scores
 from factory.students import fit_student
 from tests.topics import sentences
 
