@@ -270,6 +270,8 @@ def export(
     """
     from factory.export.write import write_export
     from factory.files.manifest import manifest_digest
+    from factory.predict.load import load_export
+    from factory.students.speed import Speeds
 
     out = Path(out)
     model = stored_model(warehouse, system)
@@ -297,6 +299,7 @@ def export(
             "INSERT INTO exports (export_no, key, model_no, kind, path, manifest) VALUES (?, ?, ?, ?, ?, ?)",
             [next_no(db, "exports", "export_no"), key, model.model_no, did["kind"], str(out), json.dumps(stored)],
         )
+    Speeds(warehouse, measure=True).of(["export", stored["digest"]], lambda: load_export(out).predict_proba)
     progress(2, 2, "exported")
     return StageResult(
         "export", False, did, (f"{system} exported to {out}: {did['kind']}, {did['megabytes']} MB, parity checked",)

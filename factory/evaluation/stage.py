@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
 from factory.errors import WarehouseError
-from factory.evaluation.record import in_lines, in_short, put, summary
+from factory.evaluation.record import in_lines, in_short, newest_key, put, summary
 from factory.result import Progress, StageResult, no_progress
 from factory.task import current_card
 from factory.warehouse.file import Warehouse, connect
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 GOLD_FILE_SPLITS = ("test", "reference")
 _MEMORY: weakref.WeakKeyDictionary[Warehouse, Any] = weakref.WeakKeyDictionary()
-_VERSION = 2
+_VERSION = 3
 """Raised when figures are computed in another way, so that stored evaluations are computed anew."""
 
 
@@ -46,13 +46,13 @@ def store_gold(
         InputError: A label that is not on the card, an empty label in `test`, or a file that cannot be read.
     """
     from factory.evaluation.gold import forget_source
-    from factory.evaluation.gold_sources import store_source, world_of
+    from factory.evaluation.gold_sources import sources_digest, store_source
     from factory.files.source import load_specs
 
     specs = {split: of for split, of in load_specs(sources).items() if split in GOLD_FILE_SPLITS}
     if not specs and not _has_gold(warehouse):
         return StageResult("store_gold", True, {}, ())
-    world = world_of(warehouse)
+    ingested = sources_digest(warehouse)
     did: dict[str, Any] = {}
     says: list[str] = []
     written = 0
@@ -65,7 +65,7 @@ def store_gold(
                 written += 1
         for split, of_split in specs.items():
             for spec in of_split:
-                counts, lines = store_source(warehouse, db, split, spec, base, world, progress)
+                counts, lines = store_source(warehouse, db, split, spec, base, ingested, progress)
                 written += counts is not None
                 says += lines
         for split, rows, unlabelled, elsewhere in db.execute(
@@ -169,22 +169,41 @@ def evaluate(
 
     with _gold(warehouse) as db:
         key = _key(warehouse, db, config)
-        latest = warehouse.query("SELECT key FROM evaluations ORDER BY evaluation_no DESC LIMIT 1")
-        if latest and latest[0][0] == key:
-            found = summary(warehouse) or {}
-            return StageResult("evaluate", True, in_short(found))
-        scored, extra = score_all(warehouse, db, config, progress)
+        known = newest_key(warehouse) == key
+        scored, extra = ([], None) if known else score_all(warehouse, db, config, progress)
+    if known:
+        return _known(warehouse, progress)
     if not scored:
         return StageResult(
             "evaluate", True, {}, ("test has no gold rows, or there is no system yet: nothing is evaluated",)
         )
-    put(warehouse, key, scored, extra)
+    if not put(warehouse, key, scored, extra):
+        return _known(warehouse, progress)
     found = summary(warehouse) or {}
+    _measure(warehouse, found, progress)
     from factory.evaluation.agreement import dev_agreement
 
     agreement = dev_agreement(warehouse)
     warnings = (agreement.warning,) if agreement is not None and agreement.warning else ()
     return StageResult("evaluate", False, in_short(found), (*in_lines(found), *warnings))
+
+
+def _known(warehouse: Warehouse, progress: Progress) -> StageResult:
+    """What is said where the newest evaluation is of the same."""
+    found = summary(warehouse) or {}
+    _measure(warehouse, found, progress)
+    return StageResult("evaluate", True, in_short(found))
+
+
+def _measure(warehouse: Warehouse, found: Mapping[str, Any], progress: Progress) -> None:
+    """Measure how fast the systems are, where it is not on record."""
+    from factory.evaluation.speed import costs_of
+
+    systems = list(found.get("systems", {}))
+    for number, name in enumerate(systems):
+        progress(number, len(systems), "systems timed")
+        costs_of(warehouse, [name], measure=True)
+    progress(len(systems), len(systems), "systems timed")
 
 
 def _key(warehouse: Warehouse, db: duckdb.DuckDBPyConnection, config: Mapping[str, Any]) -> str:

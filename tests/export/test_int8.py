@@ -48,18 +48,19 @@ def runner(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     return lambda ids: np.asarray(session.run(["y"], {"ids": ids})[0])
 
 
-@pytest.mark.parametrize("calibrated", [True, False])
-def test_a_row_is_the_same_bit_for_bit_in_any_batch_and_near_fp32(tmp_path: Path, calibrated: bool) -> None:
+def test_a_row_is_the_same_bit_for_bit_in_any_batch_and_near_fp32(tmp_path: Path) -> None:
     small_graph(tmp_path / "fp32.onnx")
     ids = np.random.default_rng(1).integers(0, 1200, (40, 9))
-    feeds = [{"ids": ids[row : row + 1]} for row in range(20)] if calibrated else []
-    write_int8(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", feeds)
-    ours, exact = runner(tmp_path / "int8.onnx"), runner(tmp_path / "fp32.onnx")(ids)
-    together = ours(ids)
-    for rows in ([0], [1, 0], list(range(7)), list(range(40))[::-1]):
-        np.testing.assert_array_equal(ours(ids[rows]), together[rows])
-    error = np.abs(together - exact).mean() / np.abs(exact).mean()
-    assert error < (0.02 if calibrated else 0.05)
+    exact, errors = runner(tmp_path / "fp32.onnx")(ids), []
+    for feeds in ([{"ids": ids[row : row + 1]} for row in range(20)], []):
+        write_int8(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", feeds)
+        ours = runner(tmp_path / "int8.onnx")
+        together = ours(ids)
+        for rows in ([0], [1, 0], list(range(7)), list(range(40))[::-1]):
+            np.testing.assert_array_equal(ours(ids[rows]), together[rows])
+        errors.append(float(np.abs(together - exact).mean() / np.abs(exact).mean()))
+    assert errors[0] < 0.03
+    assert errors[0] < errors[1] < 0.1, "knowing how large activations are helps"
     assert (tmp_path / "int8.onnx").stat().st_size < 0.35 * (tmp_path / "fp32.onnx").stat().st_size
 
 

@@ -21,6 +21,7 @@ from factory.files.manifest import scan_for_pickle, verify, write_manifest
 from factory.predict.load import load_export
 from factory.predict.predictors import read_safetensors
 from factory.students import fit_student
+from factory.students.logistic import Head
 from factory.warehouse.file import Warehouse
 from tests.topics import SPEC, SUBJECTS, sentences
 
@@ -189,11 +190,11 @@ def test_an_export_that_disagrees_with_its_student_is_not_written(
 
 
 def _swapped(real):  # type: ignore[no-untyped-def]
-    def write(student, encoder, folder):  # type: ignore[no-untyped-def]
-        student.bias = student.bias[::-1].copy()
-        student.weight = student.weight[::-1].copy()
-        done = real(student, encoder, folder)
-        student.bias, student.weight = student.bias[::-1].copy(), student.weight[::-1].copy()
+    def write(student, *rest):  # type: ignore[no-untyped-def]
+        right = student.head
+        student.head = Head(right.weight[::-1].copy(), right.bias[::-1].copy(), right.multi)
+        done = real(student, *rest)
+        student.head = right
         return done
 
     return write
