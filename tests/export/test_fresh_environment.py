@@ -58,7 +58,9 @@ def test_static_and_linear_exports_need_numpy_safetensors_and_tokenizers_alone(
 
 def test_the_oldest_versions_that_a_card_names_are_enough(transformer: Path, static: Path, tmp_path: Path) -> None:
     """onnxruntime 1.18.0 with the numpy and tokenizers of its day, both precisions; and the graph of a static student."""
-    python = environment(tmp_path / "env", "onnxruntime==1.18.0", "tokenizers==0.15.0", "numpy==1.26.0", "safetensors==0.4.0")
+    python = environment(
+        tmp_path / "env", "onnxruntime==1.18.0", "tokenizers==0.15.0", "numpy==1.26.0", "safetensors==0.4.0"
+    )
     assert differences(transformer, blocks_of(transformer)[0], python, TEXTS) < 1e-4
     assert differences(static, blocks_of(static)[0], python, TEXTS) < 1e-4
     assert any(name in run(blocks_of(transformer)[0], transformer, python) for name in ("sport", "money", "food"))
