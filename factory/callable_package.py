@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from types import ModuleType
 from typing import Any
 
 
 class CallablePackage(ModuleType):
-    """A package whose call is the call of one of its functions, imported at the first call."""
+    """A package that stands for one of its functions, imported when it is first called or looked at."""
 
     _verb: tuple[str, str]
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    @property
+    def __wrapped__(self) -> Any:
         module, name = self._verb
-        return getattr(importlib.import_module(module), name)(*args, **kwargs)
+        return getattr(importlib.import_module(module), name)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.__wrapped__)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__wrapped__(*args, **kwargs)
 
 
 def make_callable(package: str, module: str, name: str) -> None:

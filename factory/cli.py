@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from factory.commands import inspection, lines, models, programs
-from factory.commands.shared import runs_here, say
+from factory.commands import engines, inspection, lines, models, plan, programs
+from factory.commands.progress import say
+from factory.commands.shared import runs_here
 from factory.errors import FactoryError
 
 app = typer.Typer(
@@ -41,19 +42,17 @@ def _options(
 
 
 lines.add_to(app)
+plan.add_to(app)
 models.add_to(app)
 inspection.add_to(app)
 app.add_typer(programs.app, name="programs")
-app.add_typer(inspection.batch, name="batch")
-app.add_typer(inspection.engine, name="engine")
+engines.add_to(app)
 
 
 def main() -> None:
     """Run the command line; a person's mistake is one line and exit code 2, Ctrl-C is 130."""
     # Left outside of any `except`: an exception that is still held at the end keeps DuckDB objects, which then complain.
     code = _run()
-    if "factory.warehouse.file" in sys.modules:
-        sys.modules["factory.warehouse.file"].close_all()
     sys.exit(code)
 
 

@@ -6,6 +6,7 @@ traceback.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -60,3 +61,11 @@ class ClusterError(FactoryError):
 
 class ExportError(FactoryError):
     """An export is refused: it disagrees with the model it came from, was tampered with, or cannot be read."""
+
+
+def nearest(given: str, known: Iterable[str]) -> str:
+    """`"; did you mean `KNOWN`?"` with the known name that is nearest to what was given, or nothing if none is near."""
+    import difflib
+
+    found = difflib.get_close_matches(given, list(known), n=1)
+    return f"; did you mean `{found[0]}`?" if found else ""

@@ -16,15 +16,17 @@ class StageResult:
 
     Attributes:
         stage: The verb.
-        skipped: True when everything was done already and nothing was written.
+        skipped: True when there was nothing to do and nothing was written.
         did: JSON-able counts and facts (`{"texts": 600, "duplicates": 20}`).
         says: Short lines for a person: what was done, guessed, left out.
+        why: Why it was skipped.
     """
 
     stage: str
     skipped: bool = False
     did: Mapping[str, Any] = field(default_factory=dict)
     says: tuple[str, ...] = ()
+    why: str = "done already"
 
 
 def no_progress(done: int, total: int, what: str) -> None:

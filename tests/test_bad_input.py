@@ -128,7 +128,7 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "no Parquet": ({"train.parquet": b"PAR1", **swap("train.csv", "train.parquet")}, "no Parquet file"),
     # The warehouse
-    "warehouse is no database": ({"run/toy.duckdb": b"hello " * 9999}, "no DuckDB file"),
+    "warehouse is no database": ({"run/toy.duckdb": b"hello " * 9999}, "not a DuckDB file"),
     "folder is a file": ({"run": b""}, "run"),
 }  # fmt: skip
 

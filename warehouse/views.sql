@@ -1,5 +1,6 @@
 -- The views people query. Created anew after every migration, so they may change freely.
 
+-- The texts of each split that were kept, each once.
 CREATE OR REPLACE VIEW split_texts AS
     SELECT DISTINCT split, text_no FROM occurrences WHERE kept;
 
@@ -36,6 +37,7 @@ CREATE OR REPLACE MACRO ancestors(of_kind, of_no) AS TABLE
         SELECT l.child_kind, l.child, l.parent_kind, l.parent, l.how, walk.depth + 1
         FROM lineage l JOIN walk ON l.child_kind = walk.parent_kind AND l.child = walk.parent WHERE walk.depth < 12)
     SELECT * FROM walk;
+-- The other way: what came of a thing.
 CREATE OR REPLACE MACRO descendants(of_kind, of_no) AS TABLE
     WITH RECURSIVE walk AS (
         SELECT child_kind, child, parent_kind, parent, how, 1 AS depth FROM lineage WHERE parent_kind = of_kind AND parent = of_no
@@ -44,6 +46,7 @@ CREATE OR REPLACE MACRO descendants(of_kind, of_no) AS TABLE
         FROM lineage l JOIN walk ON l.parent_kind = walk.child_kind AND l.parent = walk.child WHERE walk.depth < 12)
     SELECT * FROM walk;
 
+-- What was asked of models, with tokens and money, by stage, model and prompt.
 CREATE OR REPLACE VIEW spend AS
     SELECT r.stage, r.model, r.prompt, count(DISTINCT r.request_key) AS requests, count(a.sample_no) AS answers,
            coalesce(sum(a.tokens_in) FILTER (WHERE a.sample_no IS NOT NULL), 0)::BIGINT AS tokens_in,

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import Field
+
 from factory import prompts
 from factory.annotation import plan as plans
 from factory.annotation.plan import Outcome, Plan, Slot
@@ -14,7 +16,8 @@ from factory.annotation.shots import demonstrations as shots
 from factory.canonical import digest
 from factory.errors import InputError
 from factory.llm.adapters import find_adapter
-from factory.result import Progress, StageResult, no_progress
+from factory.params import Call, Params, stage
+from factory.result import Progress, StageResult
 from factory.task import TaskCard, current_card, label_names
 from factory.warehouse.file import Warehouse
 
@@ -27,94 +30,116 @@ _WHOLE = frozenset({"batch", "recorded"})
 _TRY_LATER = frozenset({"gave_up", "not_asked"})
 
 
-def annotate(
-    warehouse: Warehouse,
-    engine: Engine,
-    *,
-    split: str = "test",
-    limit: int | None = None,
-    share: float | None = None,
-    texts: Literal["all", "uncovered_or_tied"] = "all",
-    sample_seed: int = 0,
-    as_votes: bool = False,
-    demonstrations: int | None = None,
-    adapter: str | None = None,
-    calibrate: bool = False,
-    prompt: str | None = None,
-    sampling: dict[str, Any] | None = None,
-    tries: int = 2,
-    extend: bool = False,
-    budget: Budget | None = None,
-    progress: Progress = no_progress,
-) -> StageResult:
+class AnnotateParams(Params):
+    """The parameters of `annotate`."""
+
+    split: Literal["train", "seed", "dev", "test"] = Field(
+        "test", description="Whose texts. Those of test by default: the teacher's own row in the report."
+    )
+    limit: int | None = Field(
+        None, ge=1, description="Most texts, drawn at random; all by default. 300 give a score to within five points."
+    )
+    share: float | None = Field(None, gt=0, le=1, description="Most texts as a share of the split; all by default.")
+    texts: Literal["all", "uncovered_or_tied"] = Field(
+        "all",
+        description="`all` of the split, or only those for which the accepted programs give no vote or a tie"
+        " (`uncovered_or_tied`), where a vote of the model is worth most.",
+    )
+    sample_seed: int = Field(
+        0,
+        ge=0,
+        description="Of the draw. The same texts are drawn in the same order whatever else is in the warehouse.",
+    )
+    as_votes: bool = Field(
+        False,
+        description="Store a prompted labelling function with its votes rather than annotations, which judge but teach nobody. In"
+        " a `single` task the model may abstain; a `multi` task gets one function for each label.",
+    )
+    demonstrations: int | None = Field(
+        None,
+        ge=0,
+        description="Gold texts per label from the split `seed` that are shown with their labels; none by default, as there may"
+        " be none (an adapter's own number with `adapter`).",
+    )
+    adapter: str | None = Field(
+        None,
+        description="Ask this LoRA adapter from a step `tune`, with the prompt and the demonstrations that it learned with unless"
+        " others are given; the model as it is by default.",
+    )
+    calibrate: bool = Field(
+        False,
+        description="Contextual calibration by the model's answers to texts without content (`single` only). Needs an engine that"
+        " gives logprobs, so it is off; without them the answers stand as they are, and the result says so.",
+    )
+    prompt: str | None = Field(
+        None, description="Another prompt of the same form; the one made for the task's kind by default."
+    )
+    sampling: dict[str, Any] | None = Field(
+        None, description="Over the prompt's and the engine's, which ask for one answer as certain as can be."
+    )
+    tries: int = Field(
+        2,
+        ge=1,
+        description="How often an answer that cannot be read is asked for, in all: a second try mends most that can be mended.",
+    )
+    extend: bool = Field(
+        False,
+        description="Also ask texts that came, or were freed by another `limit`, since the plan was made. Off, so that running"
+        " again never costs more than what is open.",
+    )
+
+
+@stage("annotate", AnnotateParams, asks=True)
+def annotate(warehouse: Warehouse, params: AnnotateParams, call: Call) -> StageResult:
     """Ask the model for the label of texts: the teacher's annotations, or a prompted labelling function's votes.
 
     Which texts are asked is planned once; a later run asks what is left of the plan. Texts that came later are asked only
     with `extend`.
 
-    Args:
-        warehouse: Where the texts are, and where annotations or votes go.
-        engine: Whom to ask.
-        split: Whose texts.
-        limit: Most texts, drawn at random; None for all.
-        share: Most texts as a share of the split, in (0, 1].
-        texts: `all` of the split, or only those for which the accepted programs give no vote or a tie
-            (`uncovered_or_tied`).
-        sample_seed: Of the draw. The same texts are drawn in the same order whatever else is in the warehouse.
-        as_votes: Store a prompted labelling function with its votes rather than annotations. In a `single` task the model
-            may abstain; a `multi` task gets one function for each label.
-        demonstrations: Gold texts per label from the split `seed` that are shown with their labels; none if not given.
-        adapter: Ask this LoRA adapter from a step `tune`, with the prompt and the demonstrations that it learned with unless
-            others are given.
-        calibrate: Contextual calibration by the model's answers to texts without content (`single` only). Needs an engine
-            that gives logprobs; without them the answers stand as they are, and the result says so.
-        prompt: Another prompt of the same form.
-        sampling: Over the prompt's and the engine's.
-        tries: How often an answer that cannot be read is asked for, in all.
-        extend: Also ask texts that came, or were freed by another `limit`, since the plan was made.
-        budget: Stops before it is passed.
-        progress: Called with (answers, requests, what).
-
     Raises:
         InputError: A parameter makes no sense here.
         EngineError: The engine cannot be asked, or answers are still pending.
     """
-    card = current_card(warehouse)
-    model = engine.model
-    if adapter is not None:
-        tuned = find_adapter(warehouse, adapter)
+    card, engine = current_card(warehouse), call.engine
+    model, prompt, demonstrations = engine.model, params.prompt, params.demonstrations
+    if params.adapter is not None:
+        tuned = find_adapter(warehouse, params.adapter)
         model = engine.use_adapter(tuned.name, tuned.folder)
         prompt = prompt or tuned.prompt
         demonstrations = tuned.demonstrations if demonstrations is None else demonstrations
     demonstrations = demonstrations or 0
-    name = prompt or _prompt_name(card, as_votes)
+    name = prompt or _prompt_name(card, params.as_votes)
     asked = prompts.load(name)
-    _check(card, asked, share, calibrate)
+    _check(card, asked, params.calibrate)
     config: dict[str, Any] = {
-        "split": split, "limit": limit, "share": share, "texts": texts, "sample_seed": sample_seed,
-        "as_votes": as_votes, "demonstrations": demonstrations, "calibrate": calibrate, "prompt": name,
-        "sampling": {**engine.sampling, **(sampling or {})}, "structured": engine.structured, "tries": tries,
+        **params.model_dump(exclude={"adapter", "extend"}),
+        "demonstrations": demonstrations,
+        "prompt": name,
+        "sampling": {**engine.sampling, **(params.sampling or {})},
+        "structured": engine.structured,
         "model": [model.name, model.revision, model.adapter],
-        **({} if adapter is None else {"adapter": model.adapter}),
-    }  # fmt: skip
+        **({} if params.adapter is None else {"adapter": model.adapter}),
+    }
     key = digest({"stage": "annotate", "config": config, "task": card.revision, "prompt": asked.version})
     plan = plans.find(warehouse, key)
-    if plan is not None and plan.done and not extend:
+    if plan is not None and plan.done and not params.extend:
         return StageResult("annotate", skipped=True, did=_counts(warehouse, plan), says=())
     added = 0
-    if plan is None or extend:
-        chosen = plans.choose(warehouse, split, texts=texts, limit=limit, share=share, seed=sample_seed)
+    if plan is None or params.extend:
+        chosen = plans.choose(
+            warehouse, params.split, texts=params.texts, limit=params.limit, share=params.share, seed=params.sample_seed
+        )
         if plan is None:
-            nulls = prompts.NULL_TEXTS if calibrate else ()
+            nulls = prompts.NULL_TEXTS if params.calibrate else ()
             plan = plans.create(warehouse, key, config, card.revision, asked.version, nulls)
         added = plans.add(warehouse, plan, chosen)
         if added == 0 and plan.done:
-            return StageResult("annotate", skipped=True, did=_counts(warehouse, plan), says=("no new texts to ask",))
+            return StageResult("annotate", skipped=True, did=_counts(warehouse, plan), why="no new texts to ask")
     overlay = dict(config["sampling"])
-    if calibrate:
+    if params.calibrate:
         overlay = {"logprobs": True, "top_logprobs": 20, **overlay}
     asking = _Asking(card, asked, engine, model, overlay, shots(warehouse, card, demonstrations))
-    waiting = _fill(warehouse, plan, asking, tries=tries, budget=budget, progress=progress)
+    waiting = _fill(warehouse, plan, asking, tries=params.tries, budget=call.budget, progress=call.progress)
     says = settle(warehouse, plan, card, asked, config, label_names(warehouse))
     if waiting:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(waiting.items()))
@@ -203,12 +228,10 @@ def _prompt_name(card: TaskCard, as_votes: bool) -> str:
     return "prompted_vote" if as_votes else "annotate"
 
 
-def _check(card: TaskCard, prompt: prompts.Prompt, share: float | None, calibrate: bool) -> None:
+def _check(card: TaskCard, prompt: prompts.Prompt, calibrate: bool) -> None:
     wanted = "labels" if card.kind == "multi" else "label"
     if prompt.form != wanted:
         raise InputError(f"prompt {prompt.name!r} is of form {prompt.form!r}; a {card.kind} task needs {wanted!r}")
-    if share is not None and not 0.0 < share <= 1.0:
-        raise InputError("`share` is a share of the split, above 0 and at most 1")
     if calibrate and card.kind == "multi":
         raise InputError("`calibrate` is for tasks of kind single")
 

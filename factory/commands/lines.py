@@ -8,33 +8,24 @@ from typing import Annotated, Any
 
 import typer
 
-from factory.commands.shared import AsJson, Folder, Settings, give, load, pairs, say, shown_progress, table, yaml_pairs
+from factory.commands.progress import say, shown_progress
+from factory.commands.shared import AsJson, Folder, Settings, give, load, pairs, table, yaml_pairs
 from factory.errors import InputError
+from factory.pipeline.verbs import STEPS
 
-VERBS = {
-    "ingest": "Read texts and gold into the warehouse.",
-    "synthesize": "Let the model write examples of each label.",
-    "measure": "Measure the accepted synthetic texts: how varied, how like real ones.",
-    "tune": "Let the model learn from its own accepted texts (a LoRA adapter).",
-    "author": "Let the model write label programs.",
-    "annotate": "Let the model label texts itself (the teacher).",
-    "vote": "Run the label programs over the texts.",
-    "denoise": "Turn votes into probabilistic labels.",
-    "distill": "Train students on them.",
-    "evaluate": "Score every system on the test split.",
-}
+OF_EXPORT = ("export", "export_data", "report")
+"""Steps that have commands of their own: `factory export model`, `factory export data`, `factory report`."""
+WITH_ENGINE = ("synthesize", "tune", "author", "annotate")
+"""Steps that ask a model, or train one, and so take `--engine` and `--budget`."""
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the application."""
     app.command()(init)
     app.command()(run)
-    for verb, words in VERBS.items():
-        app.command(name=verb, help=f"{words} The step's parameters come from the pipeline; --param overrides them.")(
-            _verb(verb)
-        )
-    app.command()(plan)
-    app.command()(schema)
+    for verb, (_, summary) in STEPS.items():
+        if verb not in OF_EXPORT:
+            app.command(name=verb, cls=VerbCommand, help=summary)(_synthesize if verb == "synthesize" else _verb(verb))
 
 
 def run(
@@ -58,7 +49,7 @@ def run(
     from factory.pipeline.run import run_pipeline
 
     loaded = load(pipeline, set_)
-    with shown_progress(quiet=False) as (progress, told):
+    with shown_progress() as (progress, told):
         result = run_pipeline(loaded, folder=folder, only=only or (), budget=budget, progress=progress, told=told)
 
     def person() -> None:
@@ -74,23 +65,19 @@ def run(
 
 
 def show_evaluation(evaluation: Mapping[str, Any]) -> None:
-    """The table of systems."""
+    """The table of systems: the headline figure with its own interval, and the others beside it."""
+    key = evaluation["metric"]
+    several, name = key != "accuracy", key.replace("_f1", " F1")
     rows = []
-    for name, system in evaluation["systems"].items():
-        low, high = system.get("ci95") or (None, None)
+    for system, found in evaluation["systems"].items():
+        low, high = found.get("ci95") or (None, None)
         interval = "" if low is None else f"{low:.3f}-{high:.3f}"
-        rows.append(
-            [
-                name,
-                system.get("accuracy"),
-                interval,
-                system.get("macro_f1"),
-                system.get("coverage"),
-                system.get("n_scored"),
-            ]
-        )
+        exact = [found.get("accuracy")] if several else []
+        figures = [found["metrics"].get(key), interval, found.get("macro_f1"), *exact]
+        rows.append([system, *figures, found.get("coverage"), found.get("n_scored")])
+    exact_name = ["all labels right"] if several else []
     table(
-        ["system", "accuracy", "95% interval", "macro F1", "coverage", "scored"],
+        ["system", name, f"95% interval of {name}", "macro F1", *exact_name, "coverage", "scored"],
         rows,
         title=f"{evaluation['split']}: {evaluation['n']} texts",
     )
@@ -122,30 +109,69 @@ def init(
     give(written, as_json, person)
 
 
+Source = Annotated[Path, typer.Argument(help="A pipeline file (its step of this name is run), or a task card.")]
+Param = Annotated[
+    list[str] | None,
+    typer.Option("--param", "-p", metavar="NAME=YAML", help="A parameter of the step, listed below. Repeatable."),
+]
+EngineOption = Annotated[str | None, typer.Option(help="The engine: a YAML file, or kind=server,url=...,model=...")]
+BudgetOption = Annotated[str | None, typer.Option(help="Most to spend: '2.50' or '200k tokens'.")]
+
+
+class VerbCommand(typer.core.TyperCommand):
+    """The command of a step: its help lists the step's parameters, which are loaded when it is asked for."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """The parameters, each with its default and what it does."""
+        from factory.params import default_words, type_words
+        from factory.pipeline.steps import stage_of
+
+        rows = []
+        for name, info in stage_of(str(self.name)).params.model_fields.items():
+            rows.append((f"{name}={default_words(info)}", f"{info.description} ({type_words(info.annotation)})"))
+        with formatter.section("Parameters (in the pipeline, or with -p NAME=YAML)"):
+            formatter.write_dl(rows, col_max=34)
+
+
 def _verb(verb: str) -> Callable[..., None]:
     def command(
-        source: Annotated[Path, typer.Argument(help="A pipeline file (its step of this name is run), or a task card.")],
+        source: Source,
         set_: Settings = None,
         folder: Folder = None,
-        param: Annotated[
-            list[str] | None,
-            typer.Option("--param", "-p", metavar="NAME=YAML", help="A parameter of the step. Repeatable."),
-        ] = None,
-        engine: Annotated[
-            str | None, typer.Option(help="The engine: a YAML file, or kind=server,url=...,model=...")
-        ] = None,
-        budget: Annotated[str | None, typer.Option(help="Most to spend: '2.50' or '200k tokens'.")] = None,
-        per_label: Annotated[int | None, typer.Option(help="synthesize: accepted texts per label.")] = None,
-        out: Annotated[Path | None, typer.Option(help="synthesize: export the data into this folder.")] = None,
+        param: Param = None,
         as_json: AsJson = False,
     ) -> None:
-        params = yaml_pairs(param)
-        if per_label is not None:
-            params["per_label"] = per_label
-        run_verb(verb, source, set_, folder, params, engine, budget, out, as_json)
+        run_verb(verb, source, set_, folder, yaml_pairs(param), None, None, None, as_json)
 
-    command.__name__ = verb
-    return command
+    def asking(
+        source: Source,
+        set_: Settings = None,
+        folder: Folder = None,
+        param: Param = None,
+        engine: EngineOption = None,
+        budget: BudgetOption = None,
+        as_json: AsJson = False,
+    ) -> None:
+        run_verb(verb, source, set_, folder, yaml_pairs(param), engine, budget, None, as_json)
+
+    return asking if verb in WITH_ENGINE else command
+
+
+def _synthesize(
+    source: Source,
+    set_: Settings = None,
+    folder: Folder = None,
+    param: Param = None,
+    engine: EngineOption = None,
+    budget: BudgetOption = None,
+    per_label: Annotated[int | None, typer.Option(help="Accepted texts per label.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Export the data into this folder.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    params = yaml_pairs(param)
+    if per_label is not None:
+        params["per_label"] = per_label
+    run_verb("synthesize", source, set_, folder, params, engine, budget, out, as_json)
 
 
 def run_verb(
@@ -162,8 +188,9 @@ def run_verb(
     """Run one step of a pipeline, or one step on a task card alone."""
     from dataclasses import replace
 
-    from factory.pipeline.load import Pipeline, make_step
+    from factory.pipeline.load import Pipeline
     from factory.pipeline.run import run_pipeline
+    from factory.pipeline.steps import make_step
     from factory.task import load_card, read_yaml
 
     data: Any = None
@@ -179,12 +206,14 @@ def run_verb(
         steps = [step for step in loaded.steps if step.verb == verb]
         if not steps:
             steps = [make_step(verb, {}, where=verb)]
-        changed = tuple(make_step(verb, {**step.params, **params}, where=verb, line=step.line) for step in steps)
+        changed = tuple(
+            make_step(verb, {**step.params.given(), **params}, where=verb, line=step.line) for step in steps
+        )
         loaded = replace(loaded, steps=changed, engine=_engine(engine) or loaded.engine)
     if out is not None:
         loaded = replace(loaded, steps=(*loaded.steps, make_step("export_data", {"path": str(out.absolute())})))
-    with shown_progress(quiet=False) as (progress, told):
-        result = run_pipeline(loaded, folder=folder, budget=budget, alone=False, progress=progress, told=told)
+    with shown_progress() as (progress, told):
+        result = run_pipeline(loaded, folder=folder, budget=budget, progress=progress, told=told)
     give(result.as_json(), as_json, lambda: None)
 
 
@@ -203,81 +232,3 @@ def _engine(text: str | None) -> Mapping[str, Any] | None:
     settings = settings.get("engine", settings)
     check_engine(settings, "--engine")
     return dict(settings)
-
-
-def plan(
-    pipeline: Annotated[Path, typer.Argument(help="A pipeline file, or the name of a ready one.")],
-    set_: Settings = None,
-    folder: Folder = None,
-    prompt: Annotated[bool, typer.Option(help="Show one rendered prompt.")] = True,
-    as_json: AsJson = False,
-) -> None:
-    """What the pipeline would still ask, before spending: requests, tokens, cost and time per stage, and one rendered prompt."""
-    from factory.pipeline.preview import plan_pipeline
-
-    planned = plan_pipeline(load(pipeline, set_), folder=folder)
-    give(planned, as_json, lambda: show_plan(planned, prompt=prompt))
-
-
-def show_plan(planned: Mapping[str, Any], *, prompt: bool = True) -> None:
-    """Print a plan for a person."""
-    for words in planned["to_do"]:
-        print(f"before a run: {words}")
-    if not planned["stages"]:
-        print("nothing left to ask")
-    told = [(stage["stage"], stage) for stage in planned["stages"]]
-    told += [(f"{step['step']}, later", step) for step in planned["later"] if "answers" in step]
-    if len(told) > 1:
-        told.append(("all", _summed([one for _, one in told])))
-    rows = [
-        [
-            name,
-            one["requests"],
-            _range(one["answers"], ",d"),
-            _range(one["tokens_in"], ",d") + ("" if one["tokens_counted"] else " (estimated)"),
-            _range(one["tokens_out"], ",d"),
-            "no price" if one["cost"] is None else _range(one["cost"], ",.2f"),
-            _range(one["seconds"], ",.0f"),
-        ]
-        for name, one in told
-    ]
-    if rows:
-        table(["stage", "requests now", "answers wanted", "tokens in", "tokens out", "cost", "seconds"], rows)
-        print(
-            "What is still to be asked. Lower ends: what can be rendered now, with short answers. Upper ends: every repair"
-            "\nand topping up that the steps' `candidates` and `repairs` allow, with answers as long as they may be, from a slow"
-            " server."
-        )
-        if any(one["cost"] is None for _, one in told):
-            print("For costs add `price: {input: 1.0, output: 3.0}` to `engine`: money per million tokens")
-    if planned["stages"] and prompt:
-        first = planned["stages"][0]
-        print(f"One rendered prompt ({first['stage']}):")
-        for message in first["prompt"]:
-            print(f"--- {message['role']}\n{message['content']}")
-    for step in planned["later"]:
-        more = ": what it asks, at most, stands above" if "answers" in step else ""
-        print(f"`{step['step']}` hangs on answers that are missing, or on what `tune` makes{more}")
-
-
-def _summed(stages: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """The line under all stages: one goes after the other."""
-    found: dict[str, Any] = {"requests": sum(one["requests"] for one in stages)}
-    for name in ("answers", "tokens_in", "tokens_out", "cost", "seconds"):
-        ends = [one[name] for one in stages]
-        found[name] = None if None in ends else [sum(end[0] for end in ends), sum(end[1] for end in ends)]
-    return {**found, "tokens_counted": all(one["tokens_counted"] for one in stages)}
-
-
-def _range(ends: Any, form: str) -> str:
-    low, high = ends
-    return f"{low:{form}}" if low == high else f"{low:{form}} to {high:{form}}"
-
-
-def schema(as_json: AsJson = True) -> None:
-    """Print the JSON schema of a pipeline file (for editors)."""
-    import json
-
-    from factory.pipeline.schema import pipeline_schema
-
-    print(json.dumps(pipeline_schema(), indent=None if as_json else 2))

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from factory.commands.shared import AsJson, Folder, give, open_warehouse, say, shown_alone
+from factory.commands.progress import say, shown_alone
+from factory.commands.shared import AsJson, Folder, give, held_warehouse, open_warehouse
 from factory.result import no_progress
 
 export = typer.Typer(
@@ -37,7 +38,8 @@ def export_model(
     """Export a student: safetensors, ONNX fp32 and int8, tokenizer, labels in order, model card; no pickle."""
     from factory.distill import stage
 
-    result = stage.export(open_warehouse(where, folder), out.absolute(), system=system)
+    with held_warehouse(where, folder) as warehouse, shown_alone("export") as progress:
+        result = stage.export(warehouse, out.absolute(), system=system, progress=progress)
     give({"export": str(out), **result.did}, as_json, lambda: _say_all(result.says or (f"{out} holds this already",)))
 
 
@@ -55,9 +57,10 @@ def export_data(
     """Export texts with labels, soft labels, weights, origin and parents, and a data card."""
     from factory.corpus import export as data
 
-    result = data.export_data(
-        open_warehouse(where, folder), out.absolute(), formats=tuple(formats.split(",")), dropped=dropped
-    )
+    with held_warehouse(where, folder) as warehouse, shown_alone("export data") as progress:
+        result = data.export_data(
+            warehouse, out.absolute(), formats=formats.split(","), dropped=dropped, progress=progress
+        )
     give({"export": str(out), **result.did}, as_json, lambda: _say_all(result.says or (f"{out} holds this already",)))
 
 

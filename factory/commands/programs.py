@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from factory.commands.shared import AsJson, Folder, give, open_warehouse, say, table
+from factory.commands.progress import say
+from factory.commands.shared import AsJson, Folder, give, held_warehouse, open_warehouse, table
 from factory.errors import InputError
 
 app = typer.Typer(
@@ -73,7 +74,8 @@ def add(
     """Add a program written by hand. It is checked and probed like any other."""
     from factory.programs import manage as lifecycle
 
-    added = lifecycle.add_program(open_warehouse(where, folder), _source(file), name=name or file.stem, target=target)
+    with held_warehouse(where, folder) as warehouse:
+        added = lifecycle.add_program(warehouse, _source(file), name=name or file.stem, target=target)
     give(
         added,
         as_json,
@@ -92,9 +94,8 @@ def edit(
     """Give a program a new version. The old one is superseded; only the new one's votes are computed anew."""
     from factory.programs import manage as lifecycle
 
-    warehouse = open_warehouse(where, folder)
     if file is None:
-        old = lifecycle.show_program(warehouse, program_no)["source"]
+        old = lifecycle.show_program(open_warehouse(where, folder), program_no)["source"]
         import click
 
         source = click.edit(old, extension=".py")
@@ -103,7 +104,8 @@ def edit(
             return
     else:
         source = _source(file)
-    edited = lifecycle.edit_program(warehouse, program_no, source)
+    with held_warehouse(where, folder) as warehouse:
+        edited = lifecycle.edit_program(warehouse, program_no, source)
     give(
         edited, as_json, lambda: say(f"program {edited['program_no']} supersedes {program_no}; run the pipeline again")
     )
@@ -166,7 +168,8 @@ def test(
 def _decide(function: str, where: Path, program_no: int, folder: Path | None, as_json: bool, **more: Any) -> None:
     from factory.programs import manage as lifecycle
 
-    decided = getattr(lifecycle, function)(open_warehouse(where, folder), program_no, **more)
+    with held_warehouse(where, folder) as warehouse:
+        decided = getattr(lifecycle, function)(warehouse, program_no, **more)
     give(decided, as_json, lambda: say(f"program {program_no} is {decided['state']}; run the pipeline again"))
 
 

@@ -14,8 +14,7 @@ import typer
 from factory.errors import InputError
 
 if TYPE_CHECKING:
-    from factory.pipeline.load import Pipeline, Step
-    from factory.result import Progress, StageResult
+    from factory.pipeline.load import Pipeline
     from factory.warehouse.file import Warehouse
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
@@ -26,11 +25,6 @@ Settings = Annotated[
 Folder = Annotated[
     Path | None, typer.Option("--folder", help="The run's folder. Default: factory-runs/NAME in the working folder.")
 ]
-
-
-def say(line: str) -> None:
-    """One line for a person, on stderr."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def give(value: Mapping[str, Any], as_json: bool, person: Callable[[], None]) -> None:
@@ -108,20 +102,27 @@ def open_warehouse(source: Path, folder: Path | None = None) -> Warehouse:
             )
         path = found[0]
     else:
-        from factory.pipeline.load import find_pipeline
+        from factory.pipeline.load import find_pipeline, run_name
 
-        name = _name_of(find_pipeline(source))
+        name = run_name(find_pipeline(source))
         path = (folder or Path("factory-runs") / name) / f"{name}.duckdb"
     if not path.is_file():
         raise InputError("no such warehouse", where=path, fix="Run the pipeline first: factory run PIPELINE")
     return Warehouse.open(path)
 
 
-def _name_of(pipeline: Path) -> str:
-    from factory.task import read_yaml
+@contextmanager
+def held_warehouse(source: Path, folder: Path | None = None) -> Iterator[Warehouse]:
+    """The same for a command that writes: nobody else is at work on the run meanwhile.
 
-    data, _ = read_yaml(pipeline)
-    return str(data.get("name") or pipeline.stem) if isinstance(data, Mapping) else pipeline.stem
+    Raises:
+        InputError: There is none, or somebody is.
+    """
+    from factory.pipeline.lock import alone_in
+
+    warehouse = open_warehouse(source, folder)
+    with alone_in(warehouse.folder):
+        yield warehouse
 
 
 def load(source: Path, settings: Sequence[str] | None) -> Pipeline:
@@ -129,92 +130,6 @@ def load(source: Path, settings: Sequence[str] | None) -> Pipeline:
     from factory.pipeline.load import load_pipeline
 
     return load_pipeline(source, pairs(settings))
-
-
-@contextmanager
-def shown_progress(
-    quiet: bool,
-) -> Iterator[tuple[Callable[[Step, int, int], Progress], Callable[[Step, StageResult], None]]]:
-    """A progress bar for each step on a terminal, plain lines elsewhere; always on stderr.
-
-    Yields:
-        The two callbacks of `factory.pipeline.run.run_pipeline`: one that makes a step's progress callback, one told its result.
-    """
-    if sys.stderr.isatty() and not quiet:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as Bars
-
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[what]}"),
-            TimeElapsedColumn(),
-        )
-        console = Console(stderr=True)
-        with Bars(*columns, console=console, transient=True) as bars:
-            tasks: dict[int, Any] = {}
-
-            def start(step: Step, number: int, of: int) -> Progress:
-                task = bars.add_task(f"[{number + 1}/{of}] {step.verb}", total=None, what="")
-                tasks[id(step)] = task
-
-                def tell(done: int, total: int, what: str) -> None:
-                    bars.update(task, completed=done, total=total or None, what=what)
-
-                return tell
-
-            def told(step: Step, result: StageResult) -> None:
-                if id(step) in tasks:
-                    bars.remove_task(tasks.pop(id(step)))
-                for line in step_lines(result):
-                    console.print(line, highlight=False, markup=False)
-
-            yield start, told
-        return
-
-    def start_plain(step: Step, number: int, of: int) -> Progress:
-        import time
-
-        last = [time.monotonic()]
-
-        def tell(done: int, total: int, what: str) -> None:
-            if not quiet and time.monotonic() - last[0] > 5:
-                last[0] = time.monotonic()
-                say(f"  {step.verb}: {done}{f'/{total}' if total else ''} {what}".rstrip())
-
-        return tell
-
-    def told_plain(_: Step, result: StageResult) -> None:
-        for line in step_lines(result):
-            say(line)
-
-    yield start_plain, told_plain
-
-
-@contextmanager
-def shown_alone(verb: str) -> Iterator[Progress]:
-    """The progress of a command that is no step of a pipeline, shown as a step's is.
-
-    Yields:
-        The callback.
-    """
-    from factory.pipeline.load import Step
-
-    with shown_progress(quiet=False) as (start, _):
-        yield start(Step(verb, {}), 0, 1)
-
-
-def step_lines(result: StageResult) -> list[str]:
-    """What a person reads of one step."""
-    head = f"{result.stage:<11}"
-    if result.skipped:
-        return [f"{head} done already"]
-    says = result.says or (
-        ", ".join(f"{key} {value}" for key, value in result.did.items() if not isinstance(value, (dict, list))),
-    )
-    return [f"{head} {says[0]}", *(f"{'':<11} {line}" for line in says[1:])]
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:

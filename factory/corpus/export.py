@@ -13,13 +13,16 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
 
 from factory.canonical import digest
 from factory.corpus.export_card import data_card
 from factory.corpus.export_rows import COLUMNS, ROWS
 from factory.errors import ExportError, InputError
-from factory.result import Progress, StageResult, no_progress
+from factory.params import Call, Params, stage
+from factory.result import Progress, StageResult
 from factory.task import TaskCard, current_card
 
 if TYPE_CHECKING:
@@ -27,28 +30,33 @@ if TYPE_CHECKING:
 
     from factory.warehouse.file import Warehouse
 
-FORMATS = ("parquet", "jsonl", "datasets", "wrench")
 VERSION = 1
 _ORDER = "ORDER BY first_order, second_order"
 _BATCH = 8192
 
 
-def export_data(
-    warehouse: Warehouse,
-    out: Path,
-    *,
-    formats: Sequence[str] = ("parquet", "jsonl"),
-    dropped: bool = False,
-    progress: Progress = no_progress,
-) -> StageResult:
-    """Write the data of a warehouse into a folder, anew if anything has changed since.
+class ExportDataParams(Params):
+    """The parameters of `export_data`."""
 
-    Args:
-        warehouse: Where the data is.
-        out: The folder; one that an earlier export wrote is replaced.
-        formats: Any of `parquet`, `jsonl`, `datasets`, `wrench` (the last for tasks of kind `single`).
-        dropped: Whether dropped rows are written as well.
-        progress: Called with (done, total, what).
+    path: Path = Field(
+        Path("data"), description="The folder, relative to the run's; one that an earlier export wrote is replaced."
+    )
+    formats: tuple[Literal["parquet", "jsonl", "datasets", "wrench"], ...] = Field(
+        ("parquet", "jsonl"),
+        min_length=1,
+        description="Any of `parquet`, `jsonl`, `datasets`, `wrench` (the last for tasks of kind `single`). The"
+        " first two are read"
+        " by everything.",
+    )
+    dropped: bool = Field(
+        False,
+        description="Whether dropped rows are written as well, with their reasons; off, so that nobody trains on them.",
+    )
+
+
+@stage("export_data", ExportDataParams, second="path")
+def export_data(warehouse: Warehouse, params: ExportDataParams, call: Call) -> StageResult:
+    """Write the data of a warehouse into a folder, anew if anything has changed since.
 
     Raises:
         InputError: An unknown format, or nothing to export.
@@ -56,9 +64,7 @@ def export_data(
     """
     from factory.corpus.decontaminate import decontaminate
 
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown:
-        raise InputError(f"unknown format {unknown[0]!r}", where="export_data", fix=f"There are {', '.join(FORMATS)}")
+    out, formats, dropped = (call.folder or Path()) / params.path, params.formats, params.dropped
     card = current_card(warehouse)
     if "wrench" in formats and card.kind == "multi":
         raise InputError("WRENCH JSON has one label for each text", where="export_data", fix="Leave out `wrench`")
@@ -81,10 +87,11 @@ def export_data(
             raise InputError(
                 "there is nothing to export", fix="Run `synthesize`, or `author`, `vote` and `denoise`, first"
             )
+        call.begin()
         part = out.with_name(out.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        manifest = _write(db, part, card, formats, dropped, key, progress)
+        manifest = _write(db, part, card, formats, dropped, key, call.progress)
         if out.exists():
             shutil.rmtree(out)
         part.rename(out)

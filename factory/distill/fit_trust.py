@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from factory.logistic import loss_of, probabilities
 from factory.predict.trust import MOST_SCORES, Abstain
-from factory.students.logistic import loss_of, probabilities
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from pydantic import Field, field_validator
 
 from factory.canonical import digest
 from factory.distill import read as reading
@@ -16,9 +17,11 @@ from factory.distill.self_training import SelfTraining
 from factory.distill.system import Plan
 from factory.distill.write import forget, path_of, store, write_folder
 from factory.encoders.encoder import Encoder, load_encoder
-from factory.errors import InputError
-from factory.result import Progress, StageResult, no_progress
-from factory.students.base import Student, make_config, student_class
+from factory.errors import InputError, nearest
+from factory.extras import need
+from factory.params import Call, Params, stage
+from factory.result import Progress, StageResult
+from factory.students.base import STUDENTS, Student, make_config, student_class
 from factory.students.stored import StoredModel, artefacts, encoder_of, load_student, stored_model, stored_models
 from factory.task import TaskCard, current_card
 
@@ -32,83 +35,132 @@ EXPORT_VERSION = 2
 MOST_SCOPE_TEXTS = 5000
 """Texts of training that scope is learned from."""
 
-SYSTEMS = ("student", "student_dev", "programs_only", "synthesis_only", "student_setfit")
-STANDARD = ("student", "student_dev", "programs_only", "synthesis_only")
+
+class DistillParams(Params):
+    """The parameters of `distill`."""
+
+    student: str = Field(
+        "hybrid",
+        description="A kind of student, or `auto`: one of `try_students` and `try_encoders`, chosen on dev for"
+        " `student_dev` and by"
+        " agreement with held-out labels for the others. `hybrid` learns from words and from sentence vectors together."
+        " One that stands on a sentence encoder becomes `linear` where there is none, and it is said.",
+    )
+    encoder: str = Field("auto", description="The sentence encoder: a name or folder; `auto`: the packaged one.")
+    try_students: list[str] = Field(
+        ["hybrid", "embedding", "linear"],
+        min_length=1,
+        description="Kinds that `auto` tries: those that train in seconds once texts are encoded.",
+    )
+    try_encoders: list[str] = Field(
+        [], description="Further encoders that `auto` tries; none by default, since each encodes every text."
+    )
+    systems: list[Literal["student", "student_dev", "programs_only", "synthesis_only", "student_setfit"]] = Field(
+        ["student", "student_dev", "programs_only", "synthesis_only"],
+        description="Which to train: `student` (dev hidden from everything), `student_dev` (label model, cut-off, share of"
+        " synthetic texts and strength chosen on dev), `programs_only`, `synthesis_only`, and `student_setfit`,"
+        " which is slow and"
+        " so is not among the default ones. One whose input does not exist is absent.",
+    )
+    options: dict[str, Any] | None = Field(
+        None, description="The student's own options (`c`, `gce`, ...); what it chooses itself by default."
+    )
+    setfit: dict[str, Any] | None = Field(None, description="Options of `student_setfit`; its own defaults by default.")
+    confidence: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Drop corpus texts whose best label is less probable. None by default: soft labels say their doubt.",
+    )
+    confidence_weight: bool = Field(
+        False, description="Weight corpus texts by their confidence; off for the same reason."
+    )
+    drop_ties: bool = Field(
+        False, description="Drop texts whose best labels are tied; off, since a tie still rules labels out."
+    )
+    synthetic_weight: float = Field(
+        0.5,
+        ge=0,
+        description="Weight of a synthetic text; 0 leaves them out. Half of a real one: they are less like what will come.",
+    )
+    synthetic_cap: int = Field(
+        500, ge=0, description="At most so many per label, so that they never outweigh the corpus."
+    )
+    synthetic_agreement: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Drop a synthetic text whose own label the label model finds less probable; none by default.",
+    )
+    synthetic_smoothing: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="Label smoothing of synthetic texts: a model's text is not always what it was asked for.",
+    )
+    seed_weight: float = Field(1.0, ge=0, description="Weight of a seed: that of a real text.")
+    balanced: bool = Field(
+        False, description="Give every label the same total weight; off, so that the student learns the real shares."
+    )
+    unknown: Literal["no", "mask"] = Field(
+        "no",
+        description="A label of a `multi` task that no program votes on counts as negative in training (`no`), or"
+        " is left out of"
+        " the loss (`mask`). Most labels do not hold of most texts, so `no` is nearly always right.",
+    )
+    self_training: dict[str, Any] | None = Field(
+        None,
+        description="Options of self-training on texts without a label (`rounds`, `confidence`, ...); left out by default."
+        " For tasks of one label per text.",
+    )
+
+    def extras(self) -> dict[str, str]:
+        kinds = self.try_students if self.student == "auto" else [self.student]
+        return {"setfit": "the student `setfit`"} if "setfit" in kinds or "student_setfit" in self.systems else {}
+
+    @field_validator("student")
+    @classmethod
+    def _known(cls, student: str) -> str:
+        if student != "auto" and student not in STUDENTS:
+            raise ValueError(
+                f"there is no student {student!r}{nearest(student, STUDENTS)} There are auto, {', '.join(STUDENTS)}"
+            )
+        return student
 
 
-def distill(
-    warehouse: Warehouse,
-    *,
-    student: str = "hybrid",
-    encoder: str = "auto",
-    try_students: list[str] | tuple[str, ...] = ("hybrid", "embedding", "linear"),
-    try_encoders: list[str] | tuple[str, ...] = (),
-    systems: list[str] | tuple[str, ...] = STANDARD,
-    options: dict[str, Any] | None = None,
-    setfit: dict[str, Any] | None = None,
-    confidence: float = 0.0,
-    confidence_weight: bool = False,
-    drop_ties: bool = False,
-    synthetic_weight: float = 0.5,
-    synthetic_cap: int = 500,
-    synthetic_agreement: float = 0.0,
-    synthetic_smoothing: float = 0.1,
-    seed_weight: float = 1.0,
-    balanced: bool = False,
-    unknown: Literal["no", "mask"] = "no",
-    self_training: dict[str, Any] | None = None,
-    progress: Progress = no_progress,
-) -> StageResult:
+class ExportParams(Params):
+    """The parameters of `export`."""
+
+    path: Path = Field(
+        Path("export"), description="The folder, relative to the run's; one that an earlier export wrote is replaced."
+    )
+    system: str = Field(
+        "student",
+        description="Which student. `student` saw no gold of dev, so any run has it; `student_dev` is calibrated on dev.",
+    )
+
+
+@stage("distill", DistillParams)
+def distill(warehouse: Warehouse, params: DistillParams, call: Call) -> StageResult:
     """Train students on the soft labels of the chosen label model and on accepted synthetic texts.
-
-    Args:
-        warehouse: Holds texts, soft labels and synthetic texts.
-        student: A name in `STUDENTS`, or `auto`: one of `try_students` and `try_encoders`, chosen on dev for `student_dev`
-            and by agreement with held-out labels for the others. One that stands on a sentence encoder becomes `linear` where
-            there is none, and it is said.
-        encoder: As in `load_encoder`.
-        try_students: Kinds that `auto` tries.
-        try_encoders: Further encoders that `auto` tries.
-        systems: Which to train: `student` (dev hidden from everything), `student_dev` (label model, cut-off, share of
-            synthetic texts and strength chosen on dev), `programs_only`, `synthesis_only`, and `student_setfit`. One whose
-            input does not exist is absent.
-        options: The student's own options (`c`, `gce`, ...).
-        setfit: Options of `student_setfit`.
-        confidence: Drop corpus texts whose best label is less probable.
-        confidence_weight: Weight corpus texts by their confidence.
-        drop_ties: Drop texts whose best labels are tied.
-        synthetic_weight: Weight of a synthetic text; 0 leaves them out.
-        synthetic_cap: At most so many per label.
-        synthetic_agreement: Drop a synthetic text whose own label the label model finds less probable.
-        synthetic_smoothing: Label smoothing of synthetic texts, in [0, 1).
-        seed_weight: Weight of a seed.
-        balanced: Give every label the same total weight.
-        unknown: Where texts may have several labels and no program speaks of one of them: `no`, or `mask` (left out of the loss).
-        self_training: Options of self-training on texts without a label (`SelfTraining`: `rounds`, `confidence`, ...); None
-            leaves it out. For tasks of one label per text.
-        progress: Called with (done, total, what).
 
     Returns:
         What was trained; skipped when every system was done already.
 
     Raises:
-        InputError: Unknown system, student or option, or nothing to learn from.
+        InputError: Unknown student or option, or nothing to learn from.
     """
-    for name in systems:
-        if name not in SYSTEMS:
-            raise InputError(f"there is no system {name!r}", fix=f"Known: {', '.join(SYSTEMS)}")
-    if unknown not in ("no", "mask"):
-        raise InputError(f"`unknown` is `no` or `mask`, not {unknown!r}")
+    student, systems, options, progress = params.student, params.systems, params.options, call.progress
+    for package, what in params.extras().items():
+        need(package, what)
     card = current_card(warehouse)
     classes = reading.classes_of(warehouse, card)
     says: list[str] = []
-    found = load_encoder(encoder)
-    names = list(try_students) if student == "auto" else [student]
+    found = load_encoder(params.encoder)
+    names = list(params.try_students) if student == "auto" else [student]
     if student == "auto" and options:
         raise InputError("`options` belong to one student", fix="Name it instead of `auto`")
-    if not names:
-        raise InputError("`try_students` is empty: `auto` has nothing to choose from", fix="Name at least one student")
-    encoders = [found, *(load_encoder(name) for name in try_encoders if student == "auto")]
+    encoders = [found, *(load_encoder(name) for name in params.try_encoders if student == "auto")]
     standing = [name for name in names if student_class(name).stands_on_encoder]
     if found.folder is None and standing:
         says.append(f"{found.says}. The student is `linear` instead of `{student}`")
@@ -116,20 +168,20 @@ def distill(
     elif standing or "student_setfit" in systems:
         says += [each.says for each in encoders]
     rules = Rules(
-        "drop", confidence, confidence_weight, drop_ties, synthetic_weight, synthetic_cap, synthetic_agreement, seed_weight,
-        balanced, unknown,
+        "drop", params.confidence, params.confidence_weight, params.drop_ties, params.synthetic_weight, params.synthetic_cap,
+        params.synthetic_agreement, params.seed_weight, params.balanced, params.unknown,
     )  # fmt: skip
     candidates = [
         (name, each) for name in names for each in (encoders if student_class(name).stands_on_encoder else encoders[:1])
     ]
     plan = Plan(
-        warehouse, classes, found, candidates, dict(options or {}), dict(setfit or {}), rules, synthetic_smoothing,
-        _self_training(self_training, classes.multi),
+        warehouse, classes, found, candidates, dict(options or {}), dict(params.setfit or {}), rules,
+        params.synthetic_smoothing, _self_training(params.self_training, classes.multi),
     )  # fmt: skip
     for name in names:
         make_config(name, options)
     if "student_setfit" in systems and found.folder is not None:
-        make_config("setfit", setfit)
+        make_config("setfit", params.setfit)
     done = {name: model.key for name, model in stored_models(warehouse).items()}
     trained: dict[str, Any] = {}
     kept: list[str] = []
@@ -145,6 +197,7 @@ def distill(
         if done.get(system) == key and (artefacts(warehouse) / path_of(key) / "student.json").is_file():
             kept.append(system)
             continue
+        call.begin()
         trained[system] = _train(plan, system, wanted, key, progress)
         says.append(_line(system, trained[system]))
     progress(len(systems), len(systems), "systems")
@@ -250,16 +303,9 @@ def _line(system: str, facts: dict[str, Any]) -> str:
     return f"{system}: {facts['student']} trained on {facts['rows']} texts{source}"
 
 
-def export(
-    warehouse: Warehouse, out: str | Path, *, system: str = "student", progress: Progress = no_progress
-) -> StageResult:
+@stage("export", ExportParams, second="path")
+def export(warehouse: Warehouse, params: ExportParams, call: Call) -> StageResult:
     """Write a trained system into a folder: safetensors and ONNX, tokenizer, labels in order, card, manifest.
-
-    Args:
-        warehouse: Holds the trained system.
-        out: A folder that does not exist, is empty, or holds an earlier export.
-        system: Which one.
-        progress: Called with (done, total, what).
 
     Returns:
         `did` has `path`, `kind`, `megabytes` and `parity`; skipped when the folder holds this very export already.
@@ -273,7 +319,7 @@ def export(
     from factory.predict.load import load_export
     from factory.students.speed import Speeds
 
-    out = Path(out)
+    out, system, progress = (call.folder or Path()) / params.path, params.system, call.progress
     model = stored_model(warehouse, system)
     card = current_card(warehouse)
     key = digest({"export": EXPORT_VERSION, "model": model.key, "card": card.revision})
@@ -281,6 +327,7 @@ def export(
     if row and json.loads(row[0][0])["digest"] == manifest_digest(out):
         facts = json.loads(row[0][0])
         return StageResult("export", True, {"path": str(out), "kind": facts["kind"], "megabytes": facts["megabytes"]})
+    call.begin()
     progress(0, 2, "the student's files")
     spec = _spec(warehouse, model, card)
     sample = warehouse.query(
@@ -316,10 +363,10 @@ def _spec(warehouse: Warehouse, model: StoredModel, card: TaskCard) -> ExportSpe
     facts["student"] = {"kind": model.student, **model.params["chosen"]}
     if model.encoder:
         facts["encoder"] = model.encoder
-    for stage, asked, requests, tokens_in, tokens_out in warehouse.query(
+    for verb, asked, requests, tokens_in, tokens_out in warehouse.query(
         "SELECT stage, model, sum(requests), sum(tokens_in), sum(tokens_out) FROM spend GROUP BY ALL ORDER BY ALL"
     ):
-        facts[f"asked for {stage}"] = f"{requests} requests to {asked}, {tokens_in} tokens in, {tokens_out} out"
+        facts[f"asked for {verb}"] = f"{requests} requests to {asked}, {tokens_in} tokens in, {tokens_out} out"
     described = {name: card.label(name).description for name in model.labels}
     return ExportSpec(
         card.name, card.text, described, bool(model.params["multi"]), card.fields, model.system,

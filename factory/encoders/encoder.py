@@ -11,7 +11,7 @@ import hashlib
 import os
 import weakref
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -238,7 +238,7 @@ def vectors_of(
     for start in range(0, len(missing), BLOCK):
         tell(start, len(missing), "texts encoded")
         part = missing[start : start + BLOCK]
-        vectors = encoder.encode([text for _, text in part])
+        vectors = encoder.encode([text for _, text in part], partial(_within, tell, start, len(missing)))
         with warehouse.lease() as db:
             numbers = [text_no for text_no, _ in part]
             there = {
@@ -277,6 +277,11 @@ def vectors_of(
     return np.ascontiguousarray(matrix[np.searchsorted(distinct, wanted)])
 
 
+def _within(tell: Progress, start: int, total: int, done: int, _: int, what: str) -> None:
+    """Tell of a block as a part of the whole."""
+    tell(start + done, total, what)
+
+
 def folder_key(folder: Path) -> str:
     """Hash of the files of a model that decide what it computes: weights, configuration, tokenizer."""
     files = {}
@@ -310,8 +315,8 @@ def encode_with(
     cutter = _cutter_of(model)
     out = np.zeros((len(texts), int(model.get_embedding_dimension())), np.float32)
     order = sorted(range(len(texts)), key=lambda index: (len(texts[index]), index))
-    for start in range(0, len(order), batch_size * 8):
-        part = order[start : start + batch_size * 8]
+    for start in range(0, len(order), batch_size):
+        part = order[start : start + batch_size]
         cut = [[[]]] * len(part) if cutter is None else windows_of(cutter, [texts[index] for index in part])
         long = [(index, windows) for index, windows in zip(part, cut, strict=True) if len(windows) > 1]
         short = [index for index, windows in zip(part, cut, strict=True) if len(windows) == 1]

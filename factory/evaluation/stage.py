@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from factory.canonical import digest
-from factory.errors import WarehouseError
+from factory.errors import InputError, WarehouseError
 from factory.evaluation.record import in_lines, in_short, newest_key, put, summary
+from factory.params import Call, Params, stage
 from factory.result import Progress, StageResult, no_progress
 from factory.task import current_card
 from factory.warehouse.file import Warehouse, connect
@@ -119,16 +122,29 @@ def _gold(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
             db.close()
 
 
-def evaluate(
-    warehouse: Warehouse,
-    *,
-    positive_label: str | None = None,
-    label_equivalents: bool = True,
-    equivalents_draws: int = 10,
-    draws: int = 2000,
-    seed: int = 0,
-    progress: Progress = no_progress,
-) -> StageResult:
+class EvaluateParams(Params):
+    """The parameters of `evaluate`."""
+
+    positive_label: str | None = Field(
+        None,
+        description="The class whose F1 is the task's published metric (spam in SMS); none by default: most tasks have none.",
+    )
+    label_equivalents: bool = Field(
+        True,
+        description="Whether to find out how many random gold texts the student is worth. It is the figure that needs no"
+        " threshold; it needs `reference`, and is left out without.",
+    )
+    equivalents_draws: int = Field(
+        10, ge=1, description="Random draws for each number of gold texts; ten show their spread."
+    )
+    draws: int = Field(
+        2000, ge=1, description="Resamples of the bootstrap: intervals are then steady to the third digit."
+    )
+    seed: int = Field(0, ge=0, description="Of resampling and draws.")
+
+
+@stage("evaluate", EvaluateParams)
+def evaluate(warehouse: Warehouse, params: EvaluateParams, call: Call) -> StageResult:
     """Score every system that exists on the test split, as published and on its distinct texts.
 
     Systems: every trained student by its name; every stored label model (`majority`, `snorkel`, ...); `teacher`; `human_lfs`
@@ -137,15 +153,6 @@ def evaluate(
     no program covers gets what `denoise` was told (`uncovered`), ties go by the text's content hash, an unreadable answer of the
     teacher is wrong, and texts the teacher was never asked about are not scored for it.
 
-    Args:
-        warehouse: What to evaluate.
-        positive_label: The class whose F1 is the task's published metric (spam in SMS).
-        label_equivalents: Whether to find out how many random gold texts the student is worth (needs `reference`).
-        equivalents_draws: Random draws for each number of gold texts.
-        draws: Resamples of the bootstrap.
-        seed: Of resampling and draws.
-        progress: Called with (done, total, what).
-
     Returns:
         `did`: the summary's systems, and how often test was evaluated.
 
@@ -153,34 +160,31 @@ def evaluate(
         InputError: `positive_label` is not on the card.
     """
     card = current_card(warehouse)
+    positive_label = params.positive_label
     if positive_label is not None and positive_label not in card.label_names:
-        from factory.errors import InputError
-
         raise InputError(
             f"`positive_label: {positive_label}` is not on the card", fix=f"Use one of {', '.join(card.label_names)}"
         )
     if not _has_gold(warehouse):
-        return StageResult("evaluate", True, {}, ("there is no test gold, so nothing is evaluated",))
+        return StageResult("evaluate", True, why="no test split: nothing to score")
     config = {
-        "positive": positive_label, "equivalents": label_equivalents, "equivalents_draws": equivalents_draws, "draws": draws,
-        "seed": seed, "version": _VERSION, "kind": card.kind, "card": card.revision,
+        "positive": positive_label, "equivalents": params.label_equivalents, "equivalents_draws": params.equivalents_draws,
+        "draws": params.draws, "seed": params.seed, "version": _VERSION, "kind": card.kind, "card": card.revision,
     }  # fmt: skip
     from factory.evaluation.table import score_all
 
     with _gold(warehouse) as db:
         key = _key(warehouse, db, config)
-        known = newest_key(warehouse) == key
-        scored, extra = ([], None) if known else score_all(warehouse, db, config, progress)
-    if known:
-        return _known(warehouse, progress)
+        if newest_key(warehouse) == key:
+            return _known(warehouse)
+        call.begin()
+        scored, extra = score_all(warehouse, db, config, call.progress)
     if not scored:
-        return StageResult(
-            "evaluate", True, {}, ("test has no gold rows, or there is no system yet: nothing is evaluated",)
-        )
+        return StageResult("evaluate", True, why="no gold of test, or no system yet: nothing to score")
     if not put(warehouse, key, scored, extra):
-        return _known(warehouse, progress)
+        return _known(warehouse)
     found = summary(warehouse) or {}
-    _measure(warehouse, found, progress)
+    _measure(warehouse, found, call.progress)
     from factory.evaluation.agreement import dev_agreement
 
     agreement = dev_agreement(warehouse)
@@ -188,11 +192,9 @@ def evaluate(
     return StageResult("evaluate", False, in_short(found), (*in_lines(found), *warnings))
 
 
-def _known(warehouse: Warehouse, progress: Progress) -> StageResult:
+def _known(warehouse: Warehouse) -> StageResult:
     """What is said where the newest evaluation is of the same."""
-    found = summary(warehouse) or {}
-    _measure(warehouse, found, progress)
-    return StageResult("evaluate", True, in_short(found))
+    return StageResult("evaluate", True, in_short(summary(warehouse) or {}))
 
 
 def _measure(warehouse: Warehouse, found: Mapping[str, Any], progress: Progress) -> None:

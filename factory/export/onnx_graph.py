@@ -14,7 +14,7 @@ from factory.errors import ExportError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from factory.students.logistic import Head
+    from factory.logistic import Head
 
 OPSET = 20
 

@@ -11,11 +11,11 @@ import numpy as np
 from factory.encoders.encoder import load_sentence_transformer
 from factory.encoders.windows import window_tokenizer, windows_of
 from factory.errors import ExportError
+from factory.logistic import probabilities
 from factory.predict.load import load_export
 from factory.predict.predictors import GraphPredictor
 from factory.result import Progress, no_progress
 from factory.students.base import Student
-from factory.students.logistic import probabilities
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -24,13 +24,13 @@ from factory.export.requirements import requirements_of
 from factory.export.spec import ExportSpec
 from factory.export.static_graph import write_static_graph
 from factory.files.manifest import write_manifest
+from factory.logistic import Head
 from factory.predict.predictors import feed_of
 from factory.predict.scope import save_scope
 from factory.result import Progress, no_progress
 from factory.students.base import Student, write_json
 from factory.students.hybrid import HybridStudent
 from factory.students.linear import LinearStudent
-from factory.students.logistic import Head
 from factory.students.static import StaticStudent
 
 ODD_TEXTS = ("", " ", "ok", "ÄÖÜ ß é — “quotes” 漢字 😀", "NUL-less\ttabs\nand lines", "word " * 400, "!!! ??? ...")

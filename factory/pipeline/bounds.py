@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from factory.pipeline.load import Step
+from factory.params import Params
+from factory.pipeline.steps import Step
 from factory.warehouse.file import Warehouse
 
 
@@ -27,7 +28,7 @@ def most_answers(step: Step, warehouse: Warehouse, missing: int) -> int:
     """
     if step.verb == "annotate":
         return missing
-    name = step.params.get("name") or step.params.get("method") or "synthesizrr"
+    name = getattr(step.params, "name", None) or getattr(step.params, "method", None)
     found = warehouse.query(
         "SELECT plan_no, config FROM plans WHERE stage = ? AND NOT done AND (stage = 'author' OR config ->> 'name' = ?)"
         " ORDER BY plan_no DESC LIMIT 1",
@@ -40,7 +41,7 @@ def most_answers(step: Step, warehouse: Warehouse, missing: int) -> int:
     return max(missing, most(warehouse, plan_no, config, step.params))
 
 
-def _most_of_author(warehouse: Warehouse, plan_no: int, config: Mapping[str, Any], _: Mapping[str, Any]) -> int:
+def _most_of_author(warehouse: Warehouse, plan_no: int, config: Mapping[str, Any], _: Params) -> int:
     candidates = int(warehouse.scalar("SELECT count(*) FROM slots WHERE plan_no = ?", [plan_no]))
     taken = int(
         warehouse.scalar(
@@ -52,10 +53,12 @@ def _most_of_author(warehouse: Warehouse, plan_no: int, config: Mapping[str, Any
     return candidates * (1 + int(config["repairs"])) + 2 * bool(config["knowledge"]) - taken
 
 
-def _most_of_synthesis(warehouse: Warehouse, plan_no: int, config: Mapping[str, Any], params: Mapping[str, Any]) -> int:
+def _most_of_synthesis(warehouse: Warehouse, plan_no: int, config: Mapping[str, Any], params: Params) -> int:
+    from factory.synthesis.stage import SynthesizeParams
     from factory.synthesis.values import Goal
 
-    goal = Goal(int(params.get("per_label", 100)), float(params.get("candidates", 3.0)))
+    assert isinstance(params, SynthesizeParams)
+    goal = Goal(params.per_label, params.candidates)
     labels, samples = len(config["labels"]), int(config["check_samples"])
     decided = dict(
         warehouse.query(

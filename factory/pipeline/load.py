@@ -2,57 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import inspect
 import re
-import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
-
-from factory.errors import InputError
+from factory.errors import InputError, nearest
+from factory.names import plain_name
+from factory.pipeline.steps import STEPS, Step, make_step
 from factory.task import TaskCard, load_card, read_yaml
+from factory.validation import validated
 
-STEPS: dict[str, str] = {
-    "ingest": "factory.pipeline.steps:ingest",
-    "synthesize": "factory.synthesis.stage:synthesize",
-    "measure": "factory.synthesis.quality:measure",
-    "tune": "factory.tuning.stage:tune",
-    "author": "factory.programs.stage:author",
-    "annotate": "factory.annotation.stage:annotate",
-    "vote": "factory.programs.stage:vote",
-    "denoise": "factory.denoise.stage:denoise",
-    "distill": "factory.distill.stage:distill",
-    "evaluate": "factory.evaluation.stage:evaluate",
-    "export": "factory.pipeline.steps:export",
-    "export_data": "factory.pipeline.steps:export_data",
-    "report": "factory.pipeline.steps:report",
-}
-"""Every step a pipeline may name, and the function that does it."""
-
-ASKING = frozenset({"synthesize", "author", "annotate"})
-"""Steps that ask the model."""
-
-_LEAST: Mapping[str, Mapping[str, int]] = {
-    "author": {"programs": 1, "candidates": 1, "variants": 1, "probe": 1, "examples": 0, "seeds": 0, "repairs": 0},
-    "synthesize": {
-        "per_label": 1,
-        "candidates": 1,
-        "texts_per_answer": 1,
-        "oversample": 1,
-        "check_samples": 1,
-        "pool": 1,
-    },
-    "annotate": {"limit": 1, "tries": 1, "demonstrations": 0},
-}
-"""The least value of parameters that count something, so that a mistake is told before anything is paid for."""
-
-_RESERVED = {"warehouse", "engine", "progress", "budget", "context", "sources"}
-_TOP_KEYS = {
+TOP_KEYS = {
     "name": "a short name; the run's folder is called so",
     "task": "a task card: a path relative to this file, or the card itself",
     "engine": "whom to ask: {kind: server, url: ..., model: ...}",
@@ -62,21 +24,6 @@ _TOP_KEYS = {
     "budget": "most to spend, in money ('2.50') or tokens ('200k tokens')",
     "description": "words for a person",
 }
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of a pipeline, checked.
-
-    Attributes:
-        verb: Its name in `STEPS`.
-        params: Keyword arguments for the stage function.
-        line: Where it stands in the YAML file (0 if it does not come from a file).
-    """
-
-    verb: str
-    params: Mapping[str, Any]
-    line: int = 0
 
 
 @dataclass(frozen=True)
@@ -123,21 +70,21 @@ def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -
     if not isinstance(data, dict):
         raise InputError("a pipeline is a YAML mapping with `task` and `steps`", where=path)
     for key in data:
-        if key not in _TOP_KEYS:
+        if key not in TOP_KEYS:
             raise InputError(
-                f"unknown key `{key}`{_nearest(str(key), _TOP_KEYS)}", where=f"{path}:{lines.get((key,), 1)}"
+                f"unknown key `{key}`{nearest(str(key), TOP_KEYS)}", where=f"{path}:{lines.get((key,), 1)}"
             )
-    variables = {str(k): str(v) for k, v in (data.get("variables") or {}).items()}
-    _no_stranger(settings or {}, {*variables, *_VARIABLE.findall(str(data))}, path)
+    variables = _variables(data, path, lines)
+    _reject_unknown_variables(settings or {}, {*variables, *_VARIABLE.findall(str(data))}, path)
     variables |= dict(settings or {})
     data = _fill(data, (), variables, lines, path)
     if not data.get("task"):
-        raise InputError("`task` is missing", where=path, fix=f"Add {_TOP_KEYS['task']}")
+        raise InputError("`task` is missing", where=path, fix=f"Add {TOP_KEYS['task']}")
     base = path.parent
     card = _card(data["task"], base, f"{path}:{lines.get(('task',), 1)}")
     steps = _steps(data, base, path, lines)
     engine = data.get("engine")
-    asking = next((step for step in steps if step.verb in ASKING), None)
+    asking = next((step for step in steps if step.asks), None)
     if engine is None and asking is not None:
         raise InputError(
             f"`{asking.verb}` asks a model, and the pipeline has no `engine`",
@@ -148,7 +95,7 @@ def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -
         check_engine(engine, f"{path}:{lines.get(('engine',), 1)}")
     budget = data.get("budget")
     return Pipeline(
-        str(data.get("name") or path.stem),
+        _name(data, path, lines),
         card,
         engine,
         steps,
@@ -157,6 +104,49 @@ def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -
         path,
         variables,
     )
+
+
+def run_name(path: Path) -> str:
+    """The name of a pipeline's run, which is its folder's too, without a look at the rest of the file.
+
+    Raises:
+        InputError: The file cannot be read, or its name cannot be one.
+    """
+    data, lines = read_yaml(path)
+    if not isinstance(data, Mapping):
+        return _name({}, path, lines)
+    try:
+        return _name(
+            {"name": _fill(data.get("name"), ("name",), _variables(data, path, lines), lines, path)}, path, lines
+        )
+    except InputError as error:
+        if "has no value" not in error.what:
+            raise
+        raise InputError(error.what, where=error.where, fix="Name the run's folder instead of the pipeline") from error
+
+
+def still_to_do(pipeline: Pipeline) -> tuple[str, ...]:
+    """What is still as `factory init` wrote it, in words: the model is MODEL, or descriptions begin with TODO."""
+    found = ["the engine's `model` is still MODEL"] if (pipeline.engine or {}).get("model") == "MODEL" else []
+    open_labels = [f"`{label.name}`" for label in pipeline.card.labels if label.description.startswith("TODO")]
+    if open_labels:
+        found.append(f"the description of {', '.join(open_labels)} is still a TODO")
+    return tuple(found)
+
+
+def refuse_to_do(pipeline: Pipeline) -> None:
+    """Ask nothing while a person has something to fill in.
+
+    Raises:
+        InputError: See `still_to_do`.
+    """
+    found = still_to_do(pipeline)
+    if found:
+        raise InputError(
+            "; ".join(found),
+            where=pipeline.path,
+            fix="Name the model that the server serves, and say in one or two sentences what each label means",
+        )
 
 
 def find_pipeline(path: str | Path) -> Path:
@@ -179,7 +169,7 @@ def find_pipeline(path: str | Path) -> Path:
     near = {str(file): None for end in ("*.yaml", "*.yml") for file in sorted(given.parent.glob(end))}
     near |= dict.fromkeys(names if by_name else [])
     raise InputError(
-        f"no such pipeline file{_nearest(str(given), near)}",
+        f"no such pipeline file{nearest(str(given), near)}",
         where=given,
         fix=f"Check the path, or name a ready one: {', '.join(names)}",
     )
@@ -195,63 +185,26 @@ def check_engine(engine: Any, where: str) -> None:
 
     if not isinstance(engine, Mapping):
         raise InputError("`engine` is a mapping with `kind`", where=where)
-    _validate(EngineSettings, engine, where, "engine")
-
-
-def step_function(verb: str) -> Callable[..., Any]:
-    """The function of a step."""
-    module, _, name = STEPS[verb].partition(":")
-    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return function
-
-
-def step_model(verb: str) -> type[BaseModel]:
-    """The pydantic model of a step's parameters, made from its function's keyword-only arguments."""
-    function = step_function(verb)
-    fields: dict[str, Any] = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY or name in _RESERVED:
-            continue
-        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-        annotation, least = _annotation(parameter.annotation, function), _LEAST.get(verb, {}).get(name)
-        fields[name] = (annotation if least is None else Annotated[annotation, Field(ge=least)], default)
-    return create_model(
-        f"{verb}_parameters", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields
-    )
-
-
-def make_step(verb: str, params: Mapping[str, Any], *, where: str = "", line: int = 0) -> Step:
-    """One checked step.
-
-    Raises:
-        InputError: No such step, an unknown parameter or a wrong value.
-    """
-    if verb not in STEPS:
-        raise InputError(f"unknown step `{verb}`{_nearest(verb, STEPS)}", where=where, fix=f"Steps: {', '.join(STEPS)}")
-    model = _validate(step_model(verb), params, where, verb)
-    given = {name: getattr(model, name) for name in model.model_fields_set}
-    if verb == "distill" and given.get("student") not in (None, "auto"):
-        _known_student(str(given["student"]), where)
-    return Step(verb, given, line)
-
-
-def _known_student(name: str, where: str) -> None:
-    """Refuse a student that is not there before the steps that cost something.
-
-    Raises:
-        InputError: There is none of that name.
-    """
-    from factory.students.base import STUDENTS
-
-    if name not in STUDENTS:
-        raise InputError(
-            f"`distill.student`: there is no student {name!r}{_nearest(name, STUDENTS)}",
-            where=where,
-            fix=f"There are auto, {', '.join(STUDENTS)}",
-        )
+    validated(EngineSettings, engine, what="engine", where=where)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
+def _name(data: Mapping[str, Any], path: Path, lines: Mapping[tuple[Any, ...], int]) -> str:
+    """The name in the file, or the file's own: it becomes a folder, so it may not lead out of where runs are."""
+    given = data.get("name")
+    if given is None:
+        return plain_name(path.stem, "the name of a pipeline's file", where=str(path))
+    return plain_name(given, "a pipeline's name", where=f"{path}:{lines.get(('name',), 1)}")
+
+
+def _variables(data: Mapping[str, Any], path: Path, lines: Mapping[tuple[Any, ...], int]) -> dict[str, str]:
+    """The defaults that the file gives its variables."""
+    given = data.get("variables") or {}
+    if not isinstance(given, Mapping):
+        raise InputError("`variables` is a mapping of names to values", where=f"{path}:{lines.get(('variables',), 1)}")
+    return {str(name): str(value) for name, value in given.items()}
+
+
 def _card(task: Any, base: Path, where: str) -> TaskCard:
     if isinstance(task, Mapping):
         return load_card(task, where=where)
@@ -268,7 +221,7 @@ def _steps(data: Mapping[str, Any], base: Path, path: Path, lines: Mapping[tuple
     given, where = data.get("steps"), f"{path}:{lines.get(('steps',), 1)}"
     if data.get("data") is None:
         if not given:
-            raise InputError("`steps` is missing", where=path, fix=f"Add {_TOP_KEYS['steps']}; or `data` alone")
+            raise InputError("`steps` is missing", where=path, fix=f"Add {TOP_KEYS['steps']}; or `data` alone")
         if not isinstance(given, list):
             raise InputError(
                 "`steps` is a list of steps",
@@ -310,75 +263,6 @@ def _step(item: Any, line: int, path: Path) -> Step:
     return make_step(str(verb), params, where=where, line=line)
 
 
-def _validate(model: type[BaseModel], values: Mapping[str, Any], where: str, what: str) -> BaseModel:
-    try:
-        return model.model_validate(dict(values))
-    except ValidationError as error:
-        found = error.errors()
-        first = found[0]
-        if first["type"] == "extra_forbidden":
-            name = ".".join(map(str, first["loc"]))
-            known = model.model_fields if len(first["loc"]) == 1 else {}
-            raise InputError(f"unknown key `{name}` in `{what}`{_nearest(name, known)}", where=where) from error
-        if first["type"] == "missing":
-            raise InputError(f"`{what}` needs `{'.'.join(map(str, first['loc']))}`", where=where) from error
-        if first["type"] == "value_error":
-            name = ".".join([what, *map(str, first["loc"])])
-            words = str(first["msg"]).removeprefix("Value error, ")
-            raise InputError(f"`{name}`: {words}" if first["loc"] else words, where=where) from error
-        at, given = _place(first["loc"], values)
-        alike = [one for one in found if _place(one["loc"], values)[0] == at]
-        words = " or ".join(dict.fromkeys(map(_expected, alike)))
-        choices = [choice for one in alike for choice in _choices(one)]
-        near = _nearest(given, dict.fromkeys(choices)) if isinstance(given, str) else ""
-        name = ".".join([what, *map(str, at)])
-        raise InputError(f"`{name}` is {words} (given: {given!r:.80}){near}", where=where) from error
-
-
-_EXPECTED = {
-    "int": "a whole number", "float": "a number", "bool": "true or false", "string": "a text", "list": "a list",
-    "dict": "a mapping", "model": "a mapping", "mapping": "a mapping", "none": "left out",
-}  # fmt: skip
-"""What pydantic expected, by the beginning of its error's type."""
-
-
-def _expected(error: Any) -> str:
-    """What a value should have been, in words."""
-    context = error.get("ctx", {})
-    match error["type"]:
-        case "literal_error":
-            return f"one of {', '.join(f'`{choice}`' for choice in _choices(error))}"
-        case "greater_than_equal":
-            return f"{context['ge']:g} or more"
-        case "greater_than":
-            return f"above {context['gt']:g}"
-        case "less_than_equal":
-            return f"{context['le']:g} or less"
-    return _EXPECTED.get(error["type"].split("_")[0], str(error["msg"]))
-
-
-def _choices(error: Any) -> list[str]:
-    """The values of a literal that was not met, as pydantic's `'a', 'b' or 'c'` names them."""
-    return re.findall(r"'([^']*)'", error["ctx"]["expected"]) if error["type"] == "literal_error" else []
-
-
-def _place(loc: Sequence[Any], values: Any) -> tuple[tuple[Any, ...], Any]:
-    """Where in the values an error lies, without the names that pydantic gives the members of a union; and what is there."""
-    at: list[Any] = []
-    for part in loc:
-        inside = isinstance(values, Mapping) and part in values
-        if not inside and not (isinstance(values, list) and isinstance(part, int) and part < len(values)):
-            break
-        values = values[part]
-        at.append(part)
-    return tuple(at), values
-
-
-def _nearest(key: str, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(key, list(known), n=1)
-    return f"; did you mean `{near[0]}`?" if near else ""
-
-
 def _fill(
     value: Any, at: tuple[Any, ...], variables: Mapping[str, str], lines: Mapping[tuple[Any, ...], int], path: Path
 ) -> Any:
@@ -401,7 +285,7 @@ def _fill(
     return _VARIABLE.sub(one, value)
 
 
-def _no_stranger(settings: Mapping[str, str], has: set[str], path: Path) -> None:
+def _reject_unknown_variables(settings: Mapping[str, str], has: set[str], path: Path) -> None:
     """Refuse a value for a variable that the file does not have.
 
     Raises:
@@ -411,17 +295,7 @@ def _no_stranger(settings: Mapping[str, str], has: set[str], path: Path) -> None
         if name not in has:
             known = f"It has {', '.join(f'`${{{one}}}`' for one in sorted(has))}; anything" if has else "Anything"
             raise InputError(
-                f"--set {name}: the pipeline has no `${{{name}}}`{_nearest(name, dict.fromkeys(has))}",
+                f"--set {name}: the pipeline has no `${{{name}}}`{nearest(name, has)}",
                 where=path,
                 fix=f"{known} else is changed in a pipeline file of your own",
             )
-
-
-def _annotation(annotation: Any, function: Callable[..., Any]) -> Any:
-    if not isinstance(annotation, str):
-        return Any if annotation is inspect.Parameter.empty else annotation
-    names = {**vars(typing), **function.__globals__, "Mapping": Mapping, "Path": Path}
-    try:
-        return eval(annotation, names)  # the annotation of our own function, written as text by `annotations`
-    except NameError:
-        return Any

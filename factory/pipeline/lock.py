@@ -1,35 +1,37 @@
-"""One run at a time in a run's folder: a lock that ends with the process that holds it, however that ends."""
+"""One at a time in a run's folder: a lock that ends with the process that holds it, however that ends."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from factory.errors import InputError
 
 LOCK = "run.lock"
+FAR = 1 << 20
+"""The byte that is locked on Windows."""
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Be the only run in a folder, which is made if it is not there.
+def alone_in(folder: Path | None) -> Iterator[None]:
+    """Be the only one at work in a run's folder, which is made if it is not there.
 
     The file's lock counts, never the file: one that a killed process left behind is taken over. Where no lock can be had (a
-    folder that cannot be written, a file system without locks) the run goes on without: the warehouse tells what is wrong,
+    folder that cannot be written, a file system without locks) the work goes on without: the warehouse tells what is wrong,
     and guards each of its transactions by itself.
 
     Args:
-        folder: Where the warehouse is.
+        folder: Where the warehouse is; None (a warehouse in memory) needs no lock.
 
     Raises:
-        InputError: Another run is at work there.
+        InputError: Another process, or another call in this one, is at work there.
     """
-    path = folder / LOCK
-    file = _taken(path)
-    if file is None:
+    path = None if folder is None else folder / LOCK
+    file = None if path is None else _taken(path)
+    if path is None or file is None:
         yield
         return
     try:
@@ -46,20 +48,52 @@ def _taken(path: Path) -> int | None:
     """The locked file, or None where there are no locks."""
     while True:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
         except OSError:
             return None
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise _in_use(path, file) from None
-        except OSError:
+            if not _locked(file):
+                raise _in_use(path, file)
+        except (OSError, ImportError):
             os.close(file)
             return None
         if _is_at(file, path):
             return file
         os.close(file)  # a run that ended meanwhile has removed this one
+
+
+def _locked(file: int) -> bool:
+    """Lock a file for as long as it is open; False if somebody else has.
+
+    Raises:
+        OSError: The file system knows no locks.
+        ImportError: The system knows none.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return _locked_on_windows(file)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _locked_on_windows(file: int) -> bool:
+    """One byte far beyond the process id, since a byte that is locked there cannot be read by others."""
+    import msvcrt
+
+    windows: Any = msvcrt  # its functions are declared on Windows alone
+    os.lseek(file, FAR, os.SEEK_SET)
+    try:
+        windows.locking(file, windows.LK_NBLCK, 1)
+    except PermissionError:
+        return False
+    finally:
+        os.lseek(file, 0, os.SEEK_SET)
+    return True
 
 
 def _is_at(file: int, path: Path) -> bool:

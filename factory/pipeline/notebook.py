@@ -6,36 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.pipeline.steps import take_in
+from factory.params import Call, stage
+from factory.pipeline import ingest as step
 from factory.result import StageResult
-from factory.task import TaskCard
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
 
 
-def ingest(
-    warehouse: Warehouse,
-    card: TaskCard,
-    *,
-    train: Any = None,
-    seed: Any = None,
-    dev: Any = None,
-    test: Any = None,
-    reference: Any = None,
-    bad_rows: int = 0,
-) -> StageResult:
+@stage("ingest", step.IngestParams, second="card", takes=("base",))
+def ingest(warehouse: Warehouse, params: step.IngestParams, call: Call) -> StageResult:
     """Read texts and gold into a warehouse.
 
-    Args:
-        warehouse: `Warehouse.memory()` or `Warehouse.open(path)`.
-        card: The task.
-        train: Unlabelled texts: a list of strings, a path, or a source (`{"path": ..., "text": ...}`).
-        seed: Gold the model may be shown: a list of `(text, label)`, a path, or a source. So too `dev`, `test`, `reference`.
-        dev: Gold for choices.
-        test: Gold for evaluation alone; its labels never enter the warehouse file.
-        reference: Gold of training texts, for the full-gold row alone.
-        bad_rows: Most unusable rows per source.
+    Each split is a list of strings (gold: a list of `(text, label)`), a path, or a source (`{"path": ..., "text": ...}`).
 
     Returns:
         Counts of texts, occurrences, duplicates and what was dropped.
@@ -43,17 +26,12 @@ def ingest(
     Raises:
         InputError: A source cannot be read.
     """
-    given = {"train": train, "seed": seed, "dev": dev, "test": test, "reference": reference}
-    sources = {split: _source(source) for split, source in given.items()}
-    return take_in(warehouse, card, sources, base=Path.cwd(), bad_rows=bad_rows)
+    sources = {split: _source(getattr(params, split)) for split in step.SPLITS}
+    return step.ingest.run(warehouse, params.model_copy(update=sources), call)
 
 
 def evaluate(warehouse: Warehouse, **params: Any) -> Mapping[str, Any]:
-    """Score every system that exists on the test split.
-
-    Args:
-        warehouse: Where votes, labels and students are.
-        **params: As `factory.evaluation.stage.evaluate` takes them.
+    """Score every system that exists on the test split; `help(factory.evaluation.stage.evaluate)` has the parameters.
 
     Returns:
         `{split, n, systems: {NAME: {accuracy, macro_f1, ci95, metrics, coverage, n_scored}}}`.

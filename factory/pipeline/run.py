@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from factory.cluster.ray import need_ray
 from factory.errors import InputError
-from factory.pipeline.load import ASKING, Pipeline, Step, step_function
+from factory.extras import need
+from factory.llm.engines.base import Pending
+from factory.pipeline.context import Context, call_step
+from factory.pipeline.load import Pipeline, refuse_to_do
 from factory.pipeline.lock import alone_in
-from factory.pipeline.steps import Context
+from factory.pipeline.missing import write_all
+from factory.pipeline.steps import Step
 from factory.result import Progress, StageResult, no_progress
 from factory.warehouse.file import Warehouse
-
-LINGER_S = 0.05
-"""For how long a query of a run leaves the warehouse open for the next query, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class RunResult:
         nothing_to_do: True when every step was done already.
         export: The exported model's folder, or None.
         report: The report's HTML page, or None.
-        evaluation: `{split, n, systems: {...}}`, or None.
+        evaluation: `{metric, split, n, systems: {...}}`, or None; each system's `ci95` is the interval of its `metric`.
     """
 
     name: str
@@ -90,7 +89,7 @@ def run_pipeline(
     """
     folder = (folder or Path("factory-runs") / pipeline.name).absolute()
     place = folder if warehouse is None else warehouse.folder
-    with alone_in(place) if alone and place is not None else nullcontext():
+    with alone_in(place) if alone else nullcontext():
         if warehouse is None:
             warehouse = Warehouse.open(folder / f"{pipeline.name}.duckdb")
         context = Context(pipeline.card, folder, pipeline.base, pipeline.engine, budget or pipeline.budget)
@@ -110,13 +109,13 @@ def _run_steps(
     unknown = [verb for verb in only if verb not in {step.verb for step in pipeline.steps}]
     if unknown:
         raise InputError(f"the pipeline has no step `{unknown[0]}`", where=pipeline.path)
-    if any(step.verb in ASKING for step in steps):
+    if any(step.asks for step in steps):
         refuse_to_do(pipeline)
-    if any(step.params.get("ray") for step in steps):
-        need_ray()  # said before anything is asked or paid for
+    for step in steps:  # said before anything is asked or paid for
+        for package, what in step.params.extras().items():
+            need(package, what)
     results: list[StageResult] = []
     run_no: int | None = None
-    warehouse.linger_s = LINGER_S
     try:
         for number, step in enumerate(steps):
             started = datetime.now()
@@ -127,12 +126,13 @@ def _run_steps(
                 run_no = _record(warehouse, run_no, pipeline, number, result, started)
             if told:
                 told(step, result)
-    except BaseException:
+    except BaseException as stop:
         _end(warehouse, run_no, "stopped")
+        if isinstance(stop, Pending) and (pipeline.engine or {}).get("kind") == "batch":
+            raise write_all(replace(pipeline, steps=tuple(steps)), warehouse, context, stop) from None
         raise
     finally:
         context.close()
-        warehouse.let_go()
     _end(warehouse, run_no, "finished")
     return RunResult(
         pipeline.name,
@@ -141,52 +141,11 @@ def _run_steps(
         all(result.skipped for result in results),
         _path(results, "export"),
         _path(results, "report"),
-        _evaluation(warehouse, pipeline.steps),
+        _evaluation(warehouse, pipeline),
     )
 
 
-def call_step(step: Step, warehouse: Warehouse, context: Context, progress: Progress = no_progress) -> StageResult:
-    """Call a step's function with its parameters and whichever of engine, budget, progress and context it takes."""
-    function = step_function(step.verb)
-    wanted = inspect.signature(function).parameters
-    given: dict[str, Any] = dict(step.params)
-    if "progress" in wanted:
-        given["progress"] = progress
-    if "budget" in wanted:
-        given["budget"] = context.spending()
-    if "context" in wanted:
-        given["context"] = context
-    if "engine" in wanted:
-        given["engine"] = context.engine()
-    result: StageResult = function(warehouse, **given)
-    return result
-
-
 # ----------------------------------------------------------------------------------------------------------------------
-def still_to_do(pipeline: Pipeline) -> tuple[str, ...]:
-    """What is still as `factory init` wrote it, in words: the model is MODEL, or descriptions begin with TODO."""
-    found = ["the engine's `model` is still MODEL"] if (pipeline.engine or {}).get("model") == "MODEL" else []
-    open_labels = [f"`{label.name}`" for label in pipeline.card.labels if label.description.startswith("TODO")]
-    if open_labels:
-        found.append(f"the description of {', '.join(open_labels)} is still a TODO")
-    return tuple(found)
-
-
-def refuse_to_do(pipeline: Pipeline) -> None:
-    """Ask nothing while a person has something to fill in.
-
-    Raises:
-        InputError: See `still_to_do`.
-    """
-    found = still_to_do(pipeline)
-    if found:
-        raise InputError(
-            "; ".join(found),
-            where=pipeline.path,
-            fix="Name the model that the server serves, and say in one or two sentences what each label means",
-        )
-
-
 def _record(
     warehouse: Warehouse, run_no: int | None, pipeline: Pipeline, number: int, result: StageResult, started: datetime
 ) -> int:
@@ -195,7 +154,7 @@ def _record(
     with warehouse.lease() as db:
         if run_no is None:
             run_no = next_no(db, "runs", "run_no")
-            config = [{step.verb: _plain(dict(step.params))} for step in pipeline.steps]
+            config = [{step.verb: _plain(step.params.given())} for step in pipeline.steps]
             db.execute(
                 "INSERT INTO runs VALUES (?, ?, ?, ?, NULL, 'running')",
                 [run_no, pipeline.name, json.dumps(config), started],
@@ -226,13 +185,14 @@ def _path(results: Sequence[StageResult], stage: str) -> Path | None:
     return Path(paths[-1]) if paths and paths[-1] else None
 
 
-def _evaluation(warehouse: Warehouse, steps: Sequence[Step]) -> Mapping[str, Any] | None:
-    if not any(step.verb == "evaluate" for step in steps):
+def _evaluation(warehouse: Warehouse, pipeline: Pipeline) -> Mapping[str, Any] | None:
+    if not any(step.verb == "evaluate" for step in pipeline.steps):
         return None
     from factory.evaluation import stage
 
     summary: Mapping[str, Any] | None = stage.summary(warehouse)
-    return None if summary is None else {name: summary[name] for name in ("split", "n", "systems")}
+    metric = "micro_f1" if pipeline.card.kind == "multi" else "accuracy"
+    return None if summary is None else {"metric": metric, **{key: summary[key] for key in ("split", "n", "systems")}}
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from factory.pipeline.load import STEPS, step_model
+from factory.pipeline.steps import STEPS, stage_of
 from factory.task import TaskCard
 
 
@@ -27,7 +27,7 @@ def pipeline_schema() -> dict[str, Any]:
         value = {"anyOf": [params, {"type": "null"}]}
         return {"type": "object", "properties": {verb: value}, "required": [verb], "additionalProperties": False}
 
-    models = {verb: plain(step_model(verb)) for verb in STEPS}
+    models = {verb: plain(stage_of(verb).params) for verb in STEPS}
     listed = [{"enum": list(STEPS)}, *(one_step(params, verb) for verb, params in models.items())]
     changes = {
         verb: {"anyOf": [{**params, "required": []}, {"type": "null"}, {"const": False}]}

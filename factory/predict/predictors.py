@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from factory.encoders.windows import Windows, shares, window_tokenizer, windows_of
-from factory.students.logistic import probabilities
+from factory.logistic import probabilities
 from factory.students.pooling import static_answers
 from factory.students.terms import terms_of
 

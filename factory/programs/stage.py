@@ -2,94 +2,128 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from pydantic import Field
+
+from factory.params import Call, Params, stage
 from factory.programs.author.fill import author_programs
 from factory.programs.vote import vote_texts
-from factory.result import Progress, StageResult, no_progress
+from factory.result import StageResult
 
 if TYPE_CHECKING:
-    from factory.llm import Engine
     from factory.warehouse.file import Warehouse
 
+STRICT = (
+    "Refuse to run without every layer of the sandbox. Off: a process with the other layers still holds, and the run names the"
+    " layer that is missing."
+)
 
-def author(
-    warehouse: Warehouse,
-    engine: Engine,
-    *,
-    programs: int = 12,
-    candidates: int | None = None,
-    variants: int = 4,
-    examples: int = 8,
-    seeds: int = 0,
-    knowledge: bool = False,
-    knowledge_kind: str = "keywords",
-    repairs: int = 2,
-    probe: int = 1000,
-    form: Literal["program", "rules"] = "program",
-    strict: bool = False,
-    budget: Any = None,
-    progress: Progress = no_progress,
-) -> StageResult:
+
+class AuthorParams(Params):
+    """The parameters of `author`."""
+
+    programs: int = Field(
+        12,
+        ge=1,
+        description="Accepted programs wanted. A dozen covers most texts of a few labels.",
+    )
+    candidates: int | None = Field(
+        None,
+        ge=1,
+        description="Most programs asked for; twice `programs` by default, since some are refused or vote as others do.",
+    )
+    variants: int = Field(
+        4,
+        ge=1,
+        le=4,
+        description="Variants of each approach, 1 to 4. All four by default: programs that err alike are worth less.",
+    )
+    examples: int = Field(
+        8,
+        ge=0,
+        description="Unlabelled texts shown in each prompt: enough to show how people write, few enough to stay cheap.",
+    )
+    seeds: int = Field(
+        0,
+        ge=0,
+        description="Gold seeds shown for each label, from the split `seed`. None by default: the line must work without gold.",
+    )
+    knowledge: bool = Field(
+        False,
+        description="Whether to ask first what an expert knows, and show that. Off: it costs requests, and the"
+        " approaches differ without it.",
+    )
+    knowledge_kind: Literal["heuristics", "keywords", "descriptions", "examples"] = Field(
+        "keywords", description="What the expert is asked for. Keywords are what programs can use directly."
+    )
+    repairs: int = Field(
+        2,
+        ge=0,
+        description="How often an answer that fails its checks may be repaired; what two repairs do not mend, more do not.",
+    )
+    probe: int = Field(
+        1000,
+        ge=1,
+        description="Texts of `train` that every program is tried on: enough to see a share of 1% of the texts.",
+    )
+    form: Literal["program", "rules"] = Field(
+        "program",
+        description="`program` asks for Python; `rules` for a list of simple rules, which we turn into Python (for"
+        " weak models).",
+    )
+    strict: bool = Field(False, description=STRICT)
+
+
+class VoteParams(Params):
+    """The parameters of `vote`."""
+
+    block: int = Field(
+        20_000,
+        ge=1,
+        description="Texts in one transaction: a kill costs one block, and a block fits in memory with long texts.",
+    )
+    strict: bool = Field(False, description=STRICT)
+    ray: bool = Field(
+        False,
+        description="Run the blocks on Ray: on the cluster that `RAY_ADDRESS` names, or on this machine's processors. Off: one"
+        " machine is enough for some ten million texts. This process alone reads and writes the warehouse either way.",
+    )
+
+    def extras(self) -> dict[str, str]:
+        return {"ray": "`vote: {ray: true}`"} if self.ray else {}
+
+
+@stage("author", AuthorParams, asks=True)
+def author(warehouse: Warehouse, params: AuthorParams, call: Call) -> StageResult:
     """Have the model write programs until so many are accepted.
 
-    Args:
-        warehouse: Needs a task and the texts of the split `train`.
-        engine: Whom to ask.
-        programs: Accepted programs wanted.
-        candidates: Most programs asked for; twice `programs` by default.
-        variants: Variants of each approach, 1 to 4.
-        examples: Unlabelled texts shown in each prompt.
-        seeds: Gold seeds shown for each label, from the split `seed`; 0 shows none.
-        knowledge: Whether to ask first what an expert knows, and show that.
-        knowledge_kind: `heuristics`, `keywords`, `descriptions` or `examples`.
-        repairs: How often an answer that fails its checks may be repaired.
-        probe: Texts of `train` that every program is tried on.
-        form: `program` asks for Python; `rules` for a list of simple rules, which we turn into Python (for weak models).
-        strict: Refuse to run without every layer of the sandbox.
-        budget: Most to spend.
-        progress: Told how far it is.
+    Needs a task and the texts of the split `train`.
 
     Raises:
-        InputError: No task, no training texts, or an unknown kind of knowledge.
+        InputError: No task, or no training texts.
         SandboxError: No sandbox, or `strict` and a layer is missing.
     """
     config = {
-        "programs": programs,
-        "candidates": candidates if candidates is not None else 2 * programs,
-        "variants": variants,
-        "examples": examples,
-        "seeds": seeds,
-        "knowledge": knowledge_kind if knowledge else None,
-        "repairs": repairs,
-        "probe": probe,
-        "form": form,
+        **params.model_dump(exclude={"strict", "knowledge_kind"}),
+        "candidates": params.candidates if params.candidates is not None else 2 * params.programs,
+        "knowledge": params.knowledge_kind if params.knowledge else None,
     }
-    return author_programs(warehouse, engine, config, strict=strict, budget=budget, progress=progress)
+    return author_programs(
+        warehouse, call.engine, config, strict=params.strict, budget=call.budget, progress=call.progress
+    )
 
 
-def vote(
-    warehouse: Warehouse,
-    *,
-    block: int = 20_000,
-    strict: bool = False,
-    ray: bool = False,
-    progress: Progress = no_progress,
-) -> StageResult:
+@stage("vote", VoteParams)
+def vote(warehouse: Warehouse, params: VoteParams, call: Call) -> StageResult:
     """Run every accepted program over every text that lacks its vote.
 
     A new program costs its column, new texts cost their rows, a deleted vote costs its block; nothing else is computed again.
-
-    Args:
-        warehouse: Needs a task, texts and accepted programs.
-        block: Texts in one transaction.
-        strict: Refuse to run without every layer of the sandbox.
-        ray: Run the blocks on Ray: on the cluster that `RAY_ADDRESS` names, or on this machine's processors. This process alone
-            reads and writes the warehouse, and the votes are the same.
-        progress: Told how far it is.
 
     Raises:
         SandboxError: No sandbox, or `strict` and a layer is missing, here or in a worker of Ray's.
         ClusterError: Ray is asked for and not installed, cannot be reached, or lost a worker for good.
     """
-    return vote_texts(warehouse, block=block, strict=strict, ray=ray, progress=progress)
+    return vote_texts(
+        warehouse, block=params.block, strict=params.strict, ray=params.ray, begin=call.begin, progress=call.progress
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ def vote_texts(
     block: int = 20_000,
     strict: bool = False,
     ray: bool = False,
+    begin: Callable[[], None] = lambda: None,
     progress: Progress = no_progress,
 ) -> StageResult:
     """See `factory.programs.stage.vote`."""
@@ -52,6 +53,7 @@ def vote_texts(
     gaps = find_gaps(warehouse, programs, block)
     if not gaps:
         return StageResult("vote", not stale, {"programs": len(programs), "votes": 0, "stale_blocks": stale})
+    begin()
     total = sum(len(gap.programs) for gap in gaps)
     done = n_votes = n_texts = 0
     counts: Counter[str] = Counter()

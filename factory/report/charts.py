@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -169,5 +170,16 @@ def reliability(bins: Sequence[Mapping[str, float]], ece: float) -> str:
 
 
 def _short(name: str) -> str:
-    plain = "".join(c if c.isprintable() else "?" for c in name)
-    return plain if len(plain) <= 22 else plain[:21] + "…"
+    """A name as the pictures' font can write it: a character that it lacks by its number, an unprintable one as `?`."""
+    has = _characters()
+    plain = [c if not c.isprintable() or ord(c) in has else f"U+{ord(c):04X}" for c in name]
+    shown = "".join(c if c.isprintable() else "?" for c in plain)
+    return shown if len(shown) <= 22 else shown[:21] + "…"
+
+
+@cache
+def _characters() -> frozenset[int]:
+    """The characters of the font."""
+    from matplotlib.font_manager import findfont, get_font
+
+    return frozenset(get_font(findfont(_STYLE["font.family"])).get_charmap())

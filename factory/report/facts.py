@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from factory.report.example import example_of
+from factory.report.known import known_of
 from factory.report.line_facts import (
     dropped_of,
     label_models_of,
@@ -58,14 +59,15 @@ def gather(warehouse: Warehouse) -> dict[str, Any]:
     card = current_card(warehouse)
     found = summary(warehouse)
     with warehouse.read():
-        programs = programs_of(warehouse)
+        programs, votes = programs_of(warehouse), votes_of(warehouse)
         return {
             "task": _task(card),
             "splits": _splits(warehouse),
             "spend": spend_of(warehouse),
             "programs": programs,
             "refused": refused_of(warehouse),
-            "votes": votes_of(warehouse),
+            "votes": votes,
+            "known": None if found else known_of(warehouse, votes),
             "label_models": label_models_of(warehouse),
             "students": _students(warehouse),
             "synthetic": synthetic_of(warehouse),

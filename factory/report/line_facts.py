@@ -28,10 +28,11 @@ def spend_of(warehouse: Warehouse) -> dict[str, Any]:
                FROM spend ORDER BY stage, model, prompt"""
         )
     ]  # fmt: skip
-    total = {
-        key: sum(row[key] for row in rows)
-        for key in ("requests", "answers", "tokens_in", "tokens_out", "cost", "failed")
+    total: dict[str, Any] = {
+        key: sum(row[key] for row in rows) for key in ("requests", "answers", "tokens_in", "tokens_out", "failed")
     }
+    costs = [row["cost"] for row in rows]
+    total["cost"] = None if None in costs else sum(costs)
     origins = [origin for (origin,) in warehouse.query("SELECT DISTINCT origin FROM answers ORDER BY 1")]
     return {"rows": rows, "total": total, "counted": all(row["counted"] for row in rows), "origins": origins}
 
@@ -132,10 +133,12 @@ def synthetic_of(warehouse: Warehouse) -> list[dict[str, Any]]:
 
 
 def dropped_of(warehouse: Warehouse) -> list[dict[str, Any]]:
-    """How many rows were dropped, by stage, kind and reason."""
+    """How many rows were dropped, by stage, kind and reason. A text that several students left out is one."""
     return [
         {"stage": stage, "kind": kind, "reason": reason, "count": count}
         for stage, kind, reason, count in warehouse.query(
-            "SELECT stage, kind, drop_reason, count(*) FROM dropped GROUP BY ALL ORDER BY stage, kind, count(*) DESC, drop_reason"
+            """SELECT stage, kind, drop_reason,
+                      CASE stage WHEN 'distill' THEN count(DISTINCT split_part(item, '/', 2)) ELSE count(*) END AS n
+               FROM dropped GROUP BY stage, kind, drop_reason ORDER BY stage, kind, n DESC, drop_reason"""
         )
     ]

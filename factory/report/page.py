@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_SOURCE = 12_000
 """Characters of program sources in the Markdown twin, the first programs whole: of many, they would fill the page."""
+NEXT_STEP = "factory ask RUN --budget 100 --out questions.csv"
+"""What a report without a score advises."""
 MOST_TEXT = 4_000
 """Characters of a text that the Markdown twin shows as an example."""
 
@@ -138,7 +140,7 @@ def _view(facts: Mapping[str, Any]) -> dict[str, Any]:
     metric = "micro_f1" if multi else "accuracy"
     view: dict[str, Any] = {
         "metric": metric, "metric_name": "micro-F1" if multi else "accuracy", "version": __version__, "positive": None,
-        "shown": None, "equivalents": None, "equivalents_says": "", "many": False,
+        "shown": None, "equivalents": None, "equivalents_says": "", "many": False, "next_step": NEXT_STEP,
     }  # fmt: skip
     if evaluation:
         by_name = {row["name"]: row for row in evaluation["systems"]}
@@ -151,6 +153,7 @@ def _view(facts: Mapping[str, Any]) -> dict[str, Any]:
     view["hands_off"] = not any(row["split"] == "seed" and row["rows"] for row in facts["splits"])
     view["tiles"] = _tiles(facts, metric, view)
     anchors = [
+        ("known", "No score", facts["known"]),
         ("systems", "Systems", evaluation), ("costs", "Cost of a million texts", facts["costs"]),
         ("quality", "In detail", evaluation),
         ("equivalents", "Label equivalents", view["equivalents"]), ("task", "Task and texts", True), ("spend", "Spend", True),
@@ -263,7 +266,7 @@ def _count(value: int | None) -> str:
 
 
 def _money(value: float | None) -> str:
-    return f"{value:.4f}" if value else "–"
+    return "unknown" if value is None else f"{value:.4f}" if value else "0"
 
 
 def _rounded(value: float | None) -> str:

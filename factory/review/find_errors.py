@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from factory.students.logistic import fit_logistic
+from factory.logistic import fit_logistic
 
 FOLDS = 5
 NEIGHBOURS = 10

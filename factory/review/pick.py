@@ -17,7 +17,7 @@ import numpy as np
 
 from factory.denoise.votes import VoteSet
 from factory.errors import InputError
-from factory.students.logistic import fit_logistic
+from factory.logistic import fit_logistic
 
 Strategy = Literal["auto", "uncertainty", "active", "random"]
 POOL = 5

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from factory.encoders.encoder import Encoder
+from factory.logistic import Head
 from factory.students.base import Student, TrainingSet
-from factory.students.logistic import Head, learn_head
+from factory.students.heads import learn_head
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

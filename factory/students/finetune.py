@@ -16,8 +16,8 @@ import numpy as np
 
 from factory.encoders.encoder import encode_with, load_sentence_transformer
 from factory.errors import InputError
+from factory.logistic import Head, fit_logistic, loss_of
 from factory.students.base import TrainingSet
-from factory.students.logistic import Head, fit_logistic, loss_of
 from factory.students.tuned import TunedStudent
 
 if TYPE_CHECKING:

@@ -20,9 +20,10 @@ import numpy as np
 
 from factory.encoders.encoder import Encoder
 from factory.errors import InputError
+from factory.logistic import Features, Head, probabilities
 from factory.students.base import Student, TrainingSet
 from factory.students.grams import gram_logits, gram_matrix, learn_idf
-from factory.students.logistic import Features, Head, learn_head, probabilities
+from factory.students.heads import learn_head
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,8 +12,9 @@ import numpy as np
 
 from factory.encoders.encoder import Encoder
 from factory.errors import InputError
+from factory.logistic import Features, Head
 from factory.students.base import Student, TrainingSet, write_json
-from factory.students.logistic import Features, Head, learn_head
+from factory.students.heads import learn_head
 from factory.students.terms import terms_of
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from factory.encoders.encoder import encode_with, load_sentence_transformer
+from factory.logistic import fit_logistic
 from factory.result import Progress
 from factory.students.base import TrainingSet
-from factory.students.logistic import fit_logistic
 from factory.students.tuned import TunedStudent
 
 if TYPE_CHECKING:

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from factory.encoders.encoder import Encoder, load_sentence_transformer
+from factory.logistic import Features, probabilities
 from factory.result import Progress, no_progress
 from factory.students.base import Student, TextsAndVectors, TrainingSet
 from factory.students.grams import gram_matrix, learn_idf
-from factory.students.logistic import Features, learn_head, probabilities
+from factory.students.heads import learn_head
 from factory.students.pooling import pool, static_answers
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from factory.encoders.encoder import Encoder, encode_with, load_sentence_transformer
 from factory.errors import InputError
+from factory.logistic import Head
 from factory.students.base import Student, TextsAndVectors
 from factory.students.embedding import load_head, save_head
-from factory.students.logistic import Head
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import Field
 
-from factory.result import Progress, StageResult, no_progress
+from factory.params import Call, Params, stage
+from factory.result import StageResult
 from factory.synthesis import measures
 
 if TYPE_CHECKING:
@@ -15,29 +17,32 @@ if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
 
 
-def measure(
-    warehouse: Warehouse,
-    *,
-    encoder: str = "auto",
-    most: int = 500,
-    entities: str = "en_core_web_lg",
-    mauve: str | None = None,
-    random_seed: int = 0,
-    progress: Progress = no_progress,
-) -> StageResult:
+class MeasureParams(Params):
+    """The parameters of `measure`."""
+
+    encoder: str = Field("auto", description="For distances and for telling synthetic from real; `auto` as everywhere.")
+    most: int = Field(
+        500,
+        ge=2,
+        description="Texts per row that are measured, drawn. 500 are few enough to measure in seconds, and give steady figures.",
+    )
+    entities: str = Field(
+        "en_core_web_lg",
+        description="spaCy's model for the entropy of named entities, as in the literature; left out where it is not installed.",
+    )
+    mauve: str | None = Field(
+        None,
+        description="Model for MAUVE (`gpt2-xl` in SynthesizRR). Not computed by default: it is large.",
+    )
+    random_seed: int = Field(0, ge=0, description="Of the draws.")
+
+
+@stage("measure", MeasureParams)
+def measure(warehouse: Warehouse, params: MeasureParams, call: Call) -> StageResult:
     """Measure the accepted synthetic texts, per method and label and per method as a whole.
 
-    Every row says on how many texts it was measured (`n`): rows of unlike size are not comparable in self-BLEU, distinct-n and
-    compression. Nothing is stored but the step's own record.
-
-    Args:
-        warehouse: Synthetic texts, real ones (split `train`), and votes.
-        encoder: For distances and for telling synthetic from real.
-        most: Texts per row that are measured, drawn.
-        entities: spaCy's model for the entropy of named entities; left out where it is not installed.
-        mauve: Model for MAUVE (`gpt2-xl` in SynthesizRR); not computed if not given, or where it is not at hand.
-        random_seed: Of the draws.
-        progress: Called with (rows done, rows, what).
+    Reads synthetic texts, real ones (split `train`), and votes. Every row says on how many texts it was measured (`n`): rows
+    of unlike size are not comparable in self-BLEU, distinct-n and compression. Nothing is stored but the step's own record.
 
     Returns:
         `did["rows"]`: method, label (None: all), n, self_bleu 1 to 5, distinct_1 to 3, compression, mean_distance, words,
@@ -45,20 +50,22 @@ def measure(
     """
     from factory.encoders.encoder import load_encoder, vectors_of
 
+    call.begin()
+    most, random_seed = params.most, params.random_seed
     texts = _texts(warehouse)
     real = _real(warehouse, most, random_seed)
-    found = load_encoder(encoder)
+    found = load_encoder(params.encoder)
     rows: list[dict[str, Any]] = []
     groups = _groups(texts)
     for done, ((method, label), members) in enumerate(groups.items()):
-        progress(done, len(groups), f"{method} {label or 'as a whole'}")
+        call.progress(done, len(groups), f"{method} {label or 'as a whole'}")
         drawn = np.random.default_rng([random_seed, 9]).permutation(len(members))[:most]
         some = [members[at] for at in sorted(drawn.tolist())]
         vectors = vectors_of(warehouse, found, [text_no for text_no, _, _ in some])
         row = {"method": method, "label": label, **measures.diversity([text for _, text, _ in some], vectors)}
-        row["entity_entropy"] = measures.entity_entropy([text for _, text, _ in some], model=entities)
+        row["entity_entropy"] = measures.entity_entropy([text for _, text, _ in some], model=params.entities)
         if label is None and real:
-            row |= _fidelity(warehouse, found, real, [text for _, text, _ in some], vectors, mauve, random_seed)
+            row |= _fidelity(warehouse, found, real, [text for _, text, _ in some], vectors, params.mauve, random_seed)
         row["program_agreement"] = agreement(warehouse, [(text_no, number) for text_no, _, number in some])
         if label is None:
             row["passages_used"] = passages_used(warehouse, method)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
 
 from factory.canonical import digest
 from factory.corpus.decontaminate import decontaminate
-from factory.errors import InputError
-from factory.result import Progress, StageResult, no_progress
+from factory.errors import InputError, nearest
+from factory.params import Call, Params, stage
+from factory.result import StageResult
 from factory.synthesis import store
 from factory.synthesis.loop import diagnosis
 from factory.synthesis.values import Goal
 from factory.task import TaskCard, current_card
 
 if TYPE_CHECKING:
-    from factory.llm import Engine
     from factory.warehouse.file import Warehouse
 
 METHODS = ("synthesizrr", "few_shot", "self_guide")
@@ -23,93 +25,170 @@ METHODS = ("synthesizrr", "few_shot", "self_guide")
 DEFAULT_DEMOS = {"synthesizrr": 3, "few_shot": 8, "self_guide": 3}
 
 
-def synthesize(
-    warehouse: Warehouse,
-    engine: Engine,
-    *,
-    method: Literal["synthesizrr", "few_shot", "self_guide"] = "synthesizrr",
-    name: str | None = None,
-    per_label: int = 100,
-    candidates: float = 3.0,
-    labels: list[str] | None = None,
-    seeds: int | Literal["all", "none"] = "all",
-    demos: int | None = None,
-    texts_per_answer: int = 1,
-    oversample: float = 1.2,
-    round_size: int | None = None,
-    passages: list[dict[str, Any]] | None = None,
-    passage_tokens: list[int] | None = None,
-    first_passage: bool = False,
-    retrieval: Literal["dense", "lexical", "hybrid"] = "dense",
-    pool: int = 300,
-    encoder: str = "auto",
-    bands: dict[str, dict[str, Any]] | None = None,
-    block: int | None = None,
-    attributes: bool = False,
-    style: int | None = None,
-    contrast: bool = True,
-    filters_off: list[str] | None = None,
-    noise: list[str] | None = None,
-    copy_share: float = 0.7,
-    label_check: Literal["none", "programs", "model"] = "none",
-    check_samples: int = 10,
-    check_share: float = 0.3,
-    cartography: float | None = None,
-    sampling: dict[str, Any] | None = None,
-    random_seed: int = 0,
-    replan: int = 0,
-    min_yield: float = 0.05,
-    context: Any = None,
-    budget: Any = None,
-    progress: Progress = no_progress,
-) -> StageResult:
+class SynthesizeParams(Params):
+    """The parameters of `synthesize`."""
+
+    method: Literal["synthesizrr", "few_shot", "self_guide"] = Field(
+        "synthesizrr",
+        description="`synthesizrr` rewrites retrieved passages, `few_shot` writes from examples alone, `self_guide` invents and"
+        " then labels by itself. Rewriting real passages gives the most varied texts, and needs no seeds.",
+    )
+    name: str | None = Field(
+        None,
+        description="Tells plans of equal configuration apart, and stands in the table as the method's name; the method by"
+        " default, which is enough where a pipeline synthesizes once.",
+    )
+    per_label: int = Field(
+        100,
+        ge=1,
+        description="Accepted texts wanted per label. 100 show a small student each label's breadth at a modest price.",
+    )
+    candidates: float = Field(
+        3.0,
+        gt=0,
+        description="The most texts to ask for, as a multiple of `per_label`. Filters drop a part of what"
+        " a model writes; 3 leaves room for that and bounds the cost.",
+    )
+    labels: list[str] | None = Field(None, description="Only these labels; all by default.")
+    seeds: Annotated[int, Field(ge=0)] | Literal["all", "none"] = Field(
+        "all",
+        description="How many gold examples per label to use, the first in their file; `none` takes label descriptions as"
+        " queries, and so does `all` where there is no split `seed`. Seeds are few, so all of them is a good default.",
+    )
+    demos: int | None = Field(
+        None,
+        ge=0,
+        description="Demonstrations or examples per prompt. By default what the papers use: synthesizrr 3, few_shot"
+        " 8, self_guide 3.",
+    )
+    texts_per_answer: int = Field(
+        1,
+        ge=1,
+        description="Texts asked for in one answer (few_shot, self_guide). 1 is the most varied; 5 cost a fifth of"
+        " the prompts.",
+    )
+    oversample: float = Field(
+        1.2,
+        ge=1,
+        description="How many more than the expected need to ask for in one round: a fifth more makes a second round rarer.",
+    )
+    round_size: int | None = Field(
+        None,
+        ge=1,
+        description="The most slots per label and round; as many as are needed by default, which takes the fewest rounds.",
+    )
+    passages: list[dict[str, Any]] | None = Field(
+        None,
+        description="Outside sources to retrieve from instead of the split train: keys of an ingest source, and"
+        " `clean: none | squeeze | usenet`. The training texts by default: they are the form that students will see.",
+    )
+    passage_tokens: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None,
+        min_length=2,
+        max_length=2,
+        description="`[minimum, budget]` of a passage in tokens; by default [20, 400] as in the paper for outside"
+        " sources, [5, 400]"
+        " for the split train, whose texts may be short.",
+    )
+    first_passage: bool = Field(
+        False,
+        description="Keep the first passage of each text alone, as the paper does. Off, since later ones are as useful.",
+    )
+    retrieval: Literal["dense", "lexical", "hybrid"] = Field(
+        "dense",
+        description="By embeddings, by BM25, or by embeddings among the best `pool` of BM25. Embeddings find the best passages;"
+        " `hybrid` embeds less of a large corpus.",
+    )
+    pool: int = Field(
+        300, ge=1, description="Of `hybrid`, passages per query that are embedded: enough that little is missed."
+    )
+    encoder: str = Field(
+        "auto",
+        description="For embeddings: a name or folder. `auto` takes the packaged one, or TF-IDF where there is none.",
+    )
+    bands: dict[str, dict[str, Any]] | None = Field(
+        None,
+        description="`{demos: {...}, sources: {...}}`, each with `ranks`, `quantiles` and `similarity`: which neighbours are"
+        " shown. By default the nearest but for near copies.",
+    )
+    block: int | None = Field(
+        None,
+        ge=1,
+        description="Prompts that share their demonstrations (synthesizrr 8), samples of one request (few_shot 4):"
+        " by default as"
+        " many as keep a server's prefix cache useful without repeating themselves.",
+    )
+    attributes: bool = Field(
+        False,
+        description="Let the model first propose subtopics, registers, personas and lengths, and ask for one of"
+        " each (few_shot)."
+        " Off: it costs two more requests per label and helps only where there are no seeds.",
+    )
+    style: int | None = Field(
+        None,
+        ge=0,
+        description="How many unlabelled texts of the split train to show for form and tone. By default 3 where there are no"
+        " seeds, else none, since seeds show it.",
+    )
+    contrast: bool = Field(
+        True, description="Whether prompts show all labels: the model then keeps clear of the neighbours."
+    )
+    filters_off: list[str] | None = Field(
+        None,
+        description="Filters to switch off, by their reason; none by default. Those against dev and test cannot be.",
+    )
+    noise: list[str] | None = Field(None, description="Words that no text may contain; none by default.")
+    copy_share: float = Field(
+        0.7,
+        gt=0,
+        le=1,
+        description="Share of word 4-grams that stand in the passage from which a text is a copy of it. At .7 a text that keeps"
+        " names and phrases of its passage passes, a near copy does not.",
+    )
+    label_check: Literal["none", "programs", "model"] = Field(
+        "none",
+        description="An independent vote on every text: by the label programs, or by the model (always, for"
+        " self_guide). None by"
+        " default: denoising weighs synthetic texts anyway, and a check costs requests.",
+    )
+    check_samples: int = Field(10, ge=1, description="How often the model is asked about a text; 10 as in Self-Guide.")
+    check_share: float = Field(
+        0.3, gt=0, le=1, description="The share of samples that must agree; .3 as Self-Guide's search found best."
+    )
+    cartography: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Keep this share of each label's texts, by training confidence (.83 in SynthesizRR); more are then written."
+        " All are kept by default, which costs the least.",
+    )
+    sampling: dict[str, Any] | None = Field(
+        None, description="Over the prompt's own (`{temperature: 0.95, top_p: 0.9}`), which is chosen for varied texts."
+    )
+    random_seed: int = Field(
+        0, ge=0, description="For every draw; another one draws other texts from the same settings."
+    )
+    replan: int = Field(
+        0,
+        ge=0,
+        description="Another number plans anew, and the texts of the plan it replaces are dropped; 0 goes on with"
+        " what is there.",
+    )
+    min_yield: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Accepted per text asked for below which a label is given up: at 1 in 20 each text costs twenty.",
+    )
+
+
+@stage("synthesize", SynthesizeParams, asks=True, takes=("base",))
+def synthesize(warehouse: Warehouse, params: SynthesizeParams, call: Call) -> StageResult:
     """Let the model write `per_label` accepted texts for every label.
 
-    A plan is known by its configuration, the task's revision and the versions of its prompts: run again it goes on where it
-    stopped, and one that is done is skipped. Raising `per_label` or `candidates` extends the same plan.
-
-    Args:
-        warehouse: Seeds (split `seed`), passages (split `train`), dev and test texts to keep clear of.
-        engine: Whom to ask.
-        method: `synthesizrr` rewrites retrieved passages, `few_shot` writes from examples alone, `self_guide` invents and then
-            labels by itself.
-        name: Tells plans of equal configuration apart, and stands in the table as the method's name.
-        per_label: Accepted texts wanted per label.
-        candidates: The most texts to ask for, as a multiple of `per_label`.
-        labels: Only these labels.
-        seeds: How many gold examples per label to use, the first in their file; `none` takes label descriptions as queries,
-            and so does `all` where there is no split `seed`.
-        demos: Demonstrations or examples per prompt (synthesizrr 3, few_shot 8, self_guide 3).
-        texts_per_answer: Texts asked for in one answer (few_shot, self_guide).
-        oversample: How many more than the expected need to ask for in one round.
-        round_size: The most slots per label and round.
-        passages: Outside sources to retrieve from instead of the split train: keys of an ingest source, and
-            `clean: none | squeeze | usenet`.
-        passage_tokens: `[minimum, budget]` of a passage in tokens; [20, 400] as in the paper for outside sources, [5, 400] for
-            the split train.
-        first_passage: Keep the first passage of each text alone, as the paper does.
-        retrieval: By embeddings, by BM25, or by embeddings among the best `pool` of BM25: less to embed for a large corpus.
-        pool: Of `hybrid`, per query.
-        encoder: For embeddings.
-        bands: `{demos: {...}, sources: {...}}`, each with `ranks`, `quantiles` and `similarity` (see `bands`).
-        block: Prompts that share their demonstrations (synthesizrr 8), samples of one request (few_shot 4).
-        attributes: Let the model first propose subtopics, registers, personas and lengths, and ask for one of each (few_shot).
-        style: How many unlabelled texts of the split train to show for form and tone (3 where there are no seeds, else none).
-        contrast: Whether prompts show all labels.
-        filters_off: Filters to switch off, by their reason; those against dev and test cannot be.
-        noise: Words that no text may contain.
-        copy_share: Share of word 4-grams that stand in the passage from which a text is a copy of it.
-        label_check: An independent vote on every text: by the label programs, or by the model (always, for self_guide).
-        check_samples: How often the model is asked (10 in Self-Guide).
-        check_share: The share of samples that must agree (.3 in Self-Guide's search).
-        cartography: Keep this share of each label's texts, by training confidence (.83 in SynthesizRR); more are then written.
-        sampling: Over the prompt's own (`{temperature: 0.95, top_p: 0.9}`).
-        random_seed: For every draw.
-        replan: Another number plans anew; the texts of the plan it replaces are dropped.
-        min_yield: Accepted per text asked for below which a label is given up.
-        context: The run's context (for relative paths), if there is one.
-        budget: From the engine's settings.
-        progress: Called with (done, total, what).
+    Reads seeds (split `seed`), passages (split `train`), and dev and test texts to keep clear of. A plan is known by its
+    configuration, the task's revision and the versions of its prompts: run again it goes on where it stopped, and one that is
+    done is skipped. Raising `per_label` or `candidates` extends the same plan.
 
     Returns:
         Accepted and dropped counts per label and reason; for a label that fell short, a line that says why.
@@ -118,39 +197,37 @@ def synthesize(
         InputError: An unknown label or filter, no seeds where the method needs them, nothing to retrieve from.
     """
     card = current_card(warehouse)
-    wanted = _labels(card, labels)
-    demos = DEFAULT_DEMOS[method] if demos is None else demos
+    method, seeds, label_check = params.method, params.seeds, params.label_check
     if seeds == "all" and not warehouse.scalar("SELECT count(*) FROM occurrences WHERE split = 'seed' AND kept"):
         seeds = "none"
-    style = (3 if seeds == "none" else 0) if style is None else style
     if method == "self_guide":
         label_check = "model"
     if label_check == "model" and card.kind == "multi":
         raise InputError(
             "the model's label check knows tasks of kind `single` alone", fix="Use `label_check: programs`"
         )
-    if method == "synthesizrr":
-        texts_per_answer = 1
     goal = Goal(
-        per_label=per_label,
-        candidates=candidates,
-        texts_per_answer=texts_per_answer,
-        oversample=oversample,
-        round_size=round_size,
-        min_yield=min_yield,
+        per_label=params.per_label,
+        candidates=params.candidates,
+        texts_per_answer=1 if method == "synthesizrr" else params.texts_per_answer,
+        oversample=params.oversample,
+        round_size=params.round_size,
+        min_yield=params.min_yield,
     )
+    model = call.engine.model
     config: dict[str, Any] = {
-        "method": method, "name": name or method, "labels": wanted, "seeds": seeds, "demos": demos,
-        "texts_per_answer": texts_per_answer, "round_size": round_size, "passages": passages,
-        "passage_tokens": passage_tokens, "first_passage": first_passage, "retrieval": retrieval, "pool": pool,
-        "encoder": encoder, "bands": bands, "block": block,
-        "attributes": attributes, "style": style, "contrast": contrast, "filters_off": sorted(filters_off or []),
-        "noise": noise, "copy_share": copy_share, "label_check": label_check, "check_samples": check_samples,
-        "check_share": check_share, "cartography": cartography, "sampling": sampling, "random_seed": random_seed,
-        "replan": replan,
-        "model": {"name": engine.model.name, "revision": engine.model.revision, "adapter": engine.model.adapter},
-    }  # fmt: skip
-    versions = _versions(method, label_check, attributes)
+        **params.model_dump(exclude={"per_label", "candidates", "oversample", "min_yield"}),
+        "name": params.name or method,
+        "labels": _labels(card, params.labels),
+        "seeds": seeds,
+        "demos": DEFAULT_DEMOS[method] if params.demos is None else params.demos,
+        "texts_per_answer": goal.texts_per_answer,
+        "style": (3 if seeds == "none" else 0) if params.style is None else params.style,
+        "filters_off": sorted(params.filters_off or []),
+        "label_check": label_check,
+        "model": {"name": model.name, "revision": model.revision, "adapter": model.adapter},
+    }
+    versions = _versions(method, label_check, params.attributes)
     key = digest({"config": config, "task": card.revision, "prompts": versions})
     plan = store.find_plan(warehouse, key)
     if plan is not None and plan.done and _same_goal(warehouse, plan, goal):
@@ -162,11 +239,11 @@ def synthesize(
     if plan is None:
         config["family"] = store.family_of(config)
         plan = store.create_plan(warehouse, key, config, task_revision=card.revision, prompt_version=versions["write"])
-        if replan:
+        if params.replan:
             store.retire_others(warehouse, plan, config["family"])
     filler = Filler(
-        warehouse, engine, card, plan, goal, config,
-        base=getattr(context, "base", None), budget=budget, progress=progress,
+        warehouse, call.engine, card, plan, goal, config,
+        base=call.base, budget=call.budget, progress=call.progress,
     )  # fmt: skip
     filler.run()
     decontaminate(warehouse)
@@ -180,11 +257,11 @@ def _labels(card: TaskCard, labels: Sequence[str] | None) -> list[str]:
         return card.label_names
     for label in labels:
         if label not in card.label_names:
-            import difflib
-
-            near = difflib.get_close_matches(label, card.label_names, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(card.label_names)}"
-            raise InputError(f"there is no label {label!r}", where="synthesize.labels", fix=hint)
+            raise InputError(
+                f"there is no label {label!r}{nearest(label, card.label_names)}",
+                where="synthesize.labels",
+                fix=f"There are {', '.join(card.label_names)}",
+            )
     return [label for label in card.label_names if label in labels]
 
 

@@ -9,13 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from factory import prompts
 from factory.annotation.shots import demonstrations as shots
 from factory.canonical import digest
 from factory.corpus.decontaminate import decontaminate
 from factory.errors import InputError
+from factory.extras import need
 from factory.llm.adapters import adapters
-from factory.result import Progress, StageResult, no_progress
+from factory.params import Call, Params, stage
+from factory.result import Progress, StageResult
 from factory.students.stored import artefacts
 from factory.task import TaskCard, current_card
 from factory.tuning import store
@@ -29,66 +33,79 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SAMPLE = 1 << 20
 _VLLM_RANK = 16
 """The largest rank that vLLM serves unless it is told otherwise."""
+RECIPE = {
+    "rank", "alpha", "dropout", "epochs", "rate", "warmup", "batch", "accumulate", "max_tokens", "held_out",
+    "gradient_checkpointing",
+}  # fmt: skip
+"""Parameters of the step that are named so in the recipe."""
 
 
-def tune(
-    warehouse: Warehouse,
-    *,
-    name: str = "tuned",
-    base: str | None = None,
-    revision: str | None = None,
-    learn_from: list[str] | None = None,
-    prompt: str = "annotate",
-    demonstrations: int = 3,
-    balance: bool = True,
-    rank: int = 16,
-    alpha: int = 32,
-    dropout: float = 0.05,
-    targets: str | list[str] = "all-linear",
-    epochs: int = 3,
-    rate: float = 2e-4,
-    warmup: float = 0.03,
-    batch: int = 8,
-    accumulate: int = 1,
-    max_tokens: int = 2048,
-    held_out: float = 0.1,
-    gradient_checkpointing: bool = False,
-    template: dict[str, Any] | None = None,
-    random_seed: int = 0,
-    context: Any = None,
-    progress: Progress = no_progress,
-) -> StageResult:
+class TuneParams(Params):
+    """The parameters of `tune`."""
+
+    name: str = Field(
+        "tuned",
+        description="Of the adapter; engines know it as `NAME-` and the first digits of the SHA-256 of its weights.",
+    )
+    base: str | None = Field(
+        None,
+        description="Hub name or folder of the model's weights; the engine's `model` by default, which is asked later.",
+    )
+    revision: str | None = Field(None, description="Commit of the weights; the engine's `revision` by default.")
+    learn_from: list[str] | None = Field(
+        None,
+        description="Names of the synthesize steps to learn from; every `self_guide` one by default, whose texts"
+        " were labelled twice.",
+    )
+    prompt: str = Field(
+        "annotate",
+        description="The labelling prompt to learn (form `label`). `annotate` is asked afterwards;"
+        " `self_guide_output` is the one"
+        " that labelled Self-Guide's texts.",
+    )
+    demonstrations: int = Field(
+        3, ge=0, description="Seeds per label that the prompt shows, as the paper keeps its few-shot prompt."
+    )
+    balance: bool = Field(True, description="Cut every label down to the rarest, as the paper's code does.")
+    rank: int = Field(
+        16, ge=1, description="Of the adapter. 16 is the most that vLLM serves unless it is told otherwise."
+    )
+    alpha: int = Field(32, ge=1, description="It is scaled by `alpha / rank`; twice the rank is the usual choice.")
+    dropout: float = Field(0.05, ge=0, lt=1, description="On its input; a little, since the pairs are few.")
+    targets: str | list[str] = Field(
+        "all-linear", description="`all-linear`, or names of modules. All of them fit any architecture."
+    )
+    epochs: int = Field(3, ge=1, description="Passes over the pairs; 3 in the paper.")
+    rate: float = Field(
+        2e-4, gt=0, description="Peak learning rate; 2e-4 is the usual one for an adapter, which starts at zero."
+    )
+    warmup: float = Field(0.03, ge=0, lt=1, description="Share of the steps.")
+    batch: int = Field(8, ge=1, description="Pairs per forward pass: what a small GPU holds.")
+    accumulate: int = Field(1, ge=1, description="Forward passes per step; more where `batch` must be smaller.")
+    max_tokens: int = Field(
+        2048, ge=1, description="Longer pairs are left out, never cut; 2048 hold the few-shot prompt of most tasks."
+    )
+    held_out: float = Field(0.1, ge=0, lt=1, description="Share of the pairs on which the loss is only watched.")
+    gradient_checkpointing: bool = Field(
+        False, description="Less memory for a third more time; off while the model fits."
+    )
+    template: dict[str, Any] | None = Field(
+        None,
+        description="More arguments of the chat template; the engine's `extra_body.chat_template_kwargs` by default.",
+    )
+    random_seed: int = Field(0, ge=0, description="Of the adapter's start and of the order of the pairs.")
+
+    def extras(self) -> dict[str, str]:
+        return {"peft": "`tune`"}
+
+
+@stage("tune", TuneParams)
+def tune(warehouse: Warehouse, params: TuneParams, call: Call) -> StageResult:
     """Fine-tune the language model on its own accepted texts: input, the chat that `annotate` asks; completion, the label.
 
     The last step of Self-Guide (arXiv 2407.12874), with a LoRA adapter in place of all weights. An adapter is known by its
     configuration, its pairs and its model: run again it is there already. It runs on a GPU if there is one. Ask it by
     `annotate: {adapter: NAME}`; the report then shows it (`self_tuned`) beside the model as it was (`teacher`).
-
-    Args:
-        warehouse: Accepted synthetic texts, and the seeds that the prompt shows.
-        name: Of the adapter; engines know it as `NAME-` and the first digits of the SHA-256 of its weights.
-        base: Hub name or folder of the model's weights; the engine's `model` if not given.
-        revision: Commit of the weights; the engine's `revision` if not given.
-        learn_from: Names of the synthesize steps to learn from; every `self_guide` one if not given.
-        prompt: The labelling prompt to learn (form `label`). `self_guide_output` is the one that labelled Self-Guide's texts.
-        demonstrations: Seeds per label that the prompt shows, as the paper keeps its few-shot prompt.
-        balance: Cut every label down to the rarest, as the paper's code does.
-        rank: Of the adapter.
-        alpha: It is scaled by `alpha / rank`.
-        dropout: On its input.
-        targets: `all-linear`, or names of modules.
-        epochs: Passes over the pairs (3 in the paper).
-        rate: Peak learning rate.
-        warmup: Share of the steps.
-        batch: Pairs per forward pass.
-        accumulate: Forward passes per step.
-        max_tokens: Longer pairs are left out.
-        held_out: Share of the pairs on which the loss is only watched.
-        gradient_checkpointing: Less memory for a third more time.
-        template: More arguments of the chat template; the engine's `extra_body.chat_template_kwargs` if not given.
-        random_seed: Of the adapter's start and of the order of the pairs.
-        context: The run's context: whose engine's memory is freed first, and whose settings name the model.
-        progress: Called with (steps, all steps, what).
 
     Returns:
         Name and folder of the adapter, pairs, and the loss per completion token before training and after each epoch.
@@ -98,26 +115,21 @@ def tune(
         EngineError: The model cannot be loaded.
     """
     card = current_card(warehouse)
-    settings: Mapping[str, Any] = getattr(context, "engine_settings", None) or {}
-    model = _checked(card, name, prompt, base or settings.get("model"))
-    recipe = recipe_of(
-        {
-            "rank": rank, "alpha": alpha, "dropout": dropout, "epochs": epochs, "rate": rate, "warmup": warmup,
-            "targets": targets if isinstance(targets, str) else tuple(targets), "batch": batch, "accumulate": accumulate,
-            "max_tokens": max_tokens, "held_out": held_out, "gradient_checkpointing": gradient_checkpointing,
-            "seed": random_seed,
-        }
-    )  # fmt: skip
-    revision = revision or settings.get("revision")
-    template = template or (settings.get("extra_body") or {}).get("chat_template_kwargs") or {}
-    where = _located(model, getattr(context, "base", None))
+    settings: Mapping[str, Any] = call.settings or {}
+    name, prompt, demonstrations = params.name, params.prompt, params.demonstrations
+    model = _checked(card, name, prompt, params.base or settings.get("model"))
+    targets = params.targets if isinstance(params.targets, str) else tuple(params.targets)
+    recipe = recipe_of({**params.model_dump(include=RECIPE), "targets": targets, "seed": params.random_seed})
+    revision = params.revision or settings.get("revision")
+    template = params.template or (settings.get("extra_body") or {}).get("chat_template_kwargs") or {}
+    where = _located(model, call.base)
     decontaminate(warehouse)
-    names = store.sources(warehouse, learn_from)
+    names = store.sources(warehouse, params.learn_from)
     every = store.examples(warehouse, names)
-    kept, left = balanced(every, card.label_names) if balance else (every, [])
+    kept, left = balanced(every, card.label_names) if params.balance else (every, [])
     config = {
         "name": name, "model": [model, revision, _fingerprint(where)], "learn_from": names, "prompt": prompt,
-        "demonstrations": demonstrations, "balance": balance, "template": template, "recipe": recipe_json(recipe),
+        "demonstrations": demonstrations, "balance": params.balance, "template": template, "recipe": recipe_json(recipe),
     }  # fmt: skip
     version = prompts.load(prompt).version
     key = digest(
@@ -131,11 +143,12 @@ def tune(
     if there is not None:
         done = {"adapter": there.name, "path": str(there.folder), **store.params_of(warehouse, there.adapter_no)}
         return StageResult("tune", skipped=True, did=done)
-    if context is not None:
-        context.close()  # an engine in this process may hold the memory that training needs
+    call.begin()
+    need("peft", "`tune`")
+    call.release()  # an engine in this process may hold the memory that training needs
     return _train(
         warehouse, card, key, config, version, kept, left, recipe, where=where, alias=name, prompt=prompt,
-        shown=demonstrations, model=model, revision=revision, template=template, progress=progress,
+        shown=demonstrations, model=model, revision=revision, template=template, progress=call.progress,
     )  # fmt: skip
 
 

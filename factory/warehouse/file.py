@@ -15,26 +15,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from factory.errors import WarehouseError
-from factory.resources import shipped
+from factory.warehouse.migrations import is_current, migrate
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-_GATES: dict[str, _Gate] = {}
-_GATES_GUARD = threading.Lock()
-
-
-def migrations() -> list[tuple[int, str, str]]:
-    """The numbered migrations as `(version, name, sql)`, in order."""
-    found = []
-    for path in sorted((shipped("warehouse") / "migrations").glob("[0-9]*.sql")):
-        number, _, name = path.stem.partition("_")
-        found.append((int(number), name, path.read_text(encoding="utf-8")))
-    return found
+IDLE_S = 0.05
+"""Seconds after which `close_idle` closes a file that a query left open."""
 
 
 class Warehouse:
@@ -48,27 +39,26 @@ class Warehouse:
         [('ham',)]
     """
 
+    _files: ClassVar[dict[str, _File]] = {}
+    _guard: ClassVar[threading.Lock] = threading.Lock()
+
     def __init__(self, path: Path | None, *, patience_s: float = 60.0) -> None:
         """Use `Warehouse.open` or `Warehouse.memory`.
 
         Args:
             path: The DuckDB file, or None for memory.
             patience_s: How long to wait for another process that has the file open, in seconds.
-
-        Attributes:
-            linger_s: For how long a query leaves the file open for the next one, in seconds. A run sets it while it looks at what
-                is done already (opening costs some 10 ms); meanwhile nothing else in this process may open the file by itself.
         """
         self.path = path
         self.patience_s = patience_s
-        self.linger_s = 0.0
-        self._gate = _gate_for(path)
-        self._lock = self._gate.lock
-        self._connection: duckdb.DuckDBPyConnection | None = None
-        self._depth = 0
+        self._keeps_open = False
         if path is None:
-            self._connection = connect(":memory:")
-            _migrate(self._connection, "memory")
+            self._file = _File()
+            self._file.connection = connect(":memory:")
+            migrate(self._file.connection, "memory")
+        else:
+            with self._guard:
+                self._file = self._files.setdefault(str(path.absolute()), _File())
 
     @classmethod
     def open(cls, path: str | Path, *, patience_s: float = 60.0) -> Warehouse:
@@ -85,7 +75,7 @@ class Warehouse:
             raise WarehouseError(f"the folder cannot be made: {error.strerror}", where=path.parent) from error
         if not warehouse._is_current():
             with warehouse._held(write=True) as db:
-                _migrate(db, path)
+                migrate(db, path)
         return warehouse
 
     @classmethod
@@ -114,7 +104,7 @@ class Warehouse:
                 leaves it 80% of the machine's memory. Of no effect inside another lease and on a warehouse in memory.
         """
         with self._held(write=True) as db:
-            if self._depth > 1:
+            if self._file.depth > 1:
                 yield db
                 return
             if memory is not None and self.path is not None:
@@ -164,41 +154,65 @@ class Warehouse:
                     return ask(db)
             except duckdb.IOException as error:
                 tries -= 1
-                if not tries or self._depth > 0 or "Could not read enough bytes" not in str(error):
+                if not tries or self._file.depth > 0 or "Could not read enough bytes" not in str(error):
                     raise
-            with self._lock:
-                self._gate.close()
+            self.close_idle(0.0)
             time.sleep(0.02)
 
     # ------------------------------------------------------------------------------------------------------------------
     @contextmanager
     def _held(self, *, write: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-        with self._lock:
-            if self._connection is not None and (self.path is None or self._depth > 0):
-                self._depth += 1
+        file = self._file
+        with file.lock:
+            if file.connection is not None:  # in memory, or inside another lease or read of this thread
+                file.depth += 1
                 try:
-                    yield self._connection
+                    yield file.connection
                 finally:
-                    self._depth -= 1
+                    file.depth -= 1
                 return
-            if write or not self.linger_s:
-                self._gate.close()
+            if write or not self._keeps_open:
+                file.close_reader()
                 connection = self._connect(write)
             else:
-                connection = self._gate.reader(self.path, self.linger_s, lambda: self._connect(False))
-            self._connection, self._depth = connection, 1
+                if file.reader is None:
+                    file.reader = self._connect(write=False)
+                connection = file.reader.cursor()
+            file.connection, file.depth = connection, 1
             try:
                 yield connection
             finally:
-                self._connection, self._depth = None, 0
+                file.connection, file.depth, file.read_at = None, 0, time.monotonic()
                 connection.close()
-                self._gate.used_at = time.monotonic()
 
-    def let_go(self) -> None:
-        """Close the file if a query left it open, and leave it open no more."""
-        self.linger_s = 0.0
-        with self._lock:
-            self._gate.close()
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Let a query leave the file open for the next one, as opening costs some 10 ms.
+
+        Other processes can read meanwhile, and write once `close_idle` was called, as a run does whenever a step tells how far
+        it is. A lease closes it too.
+        """
+        self._keeps_open = True
+        try:
+            yield
+        finally:
+            self._keeps_open = False
+            self.close_idle(0.0)
+
+    def close_idle(self, idle_s: float = IDLE_S) -> None:
+        """Close the file if a query left it open and nobody has asked since.
+
+        Args:
+            idle_s: For how many seconds nobody asked.
+        """
+        file = self._file
+        if file.reader is None or not file.lock.acquire(blocking=False):
+            return
+        try:
+            if file.depth == 0 and time.monotonic() - file.read_at >= idle_s:
+                file.close_reader()
+        finally:
+            file.lock.release()
 
     def _connect(self, write: bool) -> duckdb.DuckDBPyConnection:
         import duckdb
@@ -221,7 +235,7 @@ class Warehouse:
         if not self.path.exists():
             return False
         with self._held(write=False) as db:
-            return _applied(db, self.path) == _wanted()
+            return is_current(db, self.path)
 
     def _explain(self, error: Exception) -> WarehouseError:
         text = " ".join(str(error).split())
@@ -245,7 +259,9 @@ class Warehouse:
                 fix="Choose a warehouse in a folder where you may write",
             )
         if "not a valid duckdb database file" in lowered:
-            return WarehouseError("this is no DuckDB file", where=self.path, fix="Name another file as the warehouse")
+            return WarehouseError(
+                "this is not a DuckDB file", where=self.path, fix="Name another file as the warehouse"
+            )
         return WarehouseError(text, where=self.path)
 
 
@@ -280,11 +296,9 @@ def insert(db: duckdb.DuckDBPyConnection, table: str, columns: Mapping[str, Any]
     if rows.num_rows == 0:
         return 0
     db.register("incoming_rows", rows)
-    try:
-        names = ", ".join(f'"{name}"' for name in rows.column_names)
-        db.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM incoming_rows")
-    finally:
-        db.unregister("incoming_rows")
+    names = ", ".join(f'"{name}"' for name in rows.column_names)
+    db.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM incoming_rows")
+    db.unregister("incoming_rows")  # not where it fails: that would hide why
     return int(rows.num_rows)
 
 
@@ -294,126 +308,23 @@ def next_no(db: duckdb.DuckDBPyConnection, table: str, column: str, *, first: in
     return first if largest is None else int(largest) + 1
 
 
-class _Gate:
-    """One for each file and process: the lock of its threads, and the read-only database that a query left open for the next."""
+class _File:
+    """What the warehouses of one file share in a process: one lock, one connection at work, and a reader that was left open."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.used_at = 0.0
-        self._open: duckdb.DuckDBPyConnection | None = None
-        self._state: tuple[int, int, int] | None = None
-        self._closed = threading.Event()
+        self.connection: duckdb.DuckDBPyConnection | None = None
+        self.depth = 0
+        self.reader: duckdb.DuckDBPyConnection | None = None
+        self.read_at = 0.0
 
-    def reader(
-        self, path: Path | None, linger_s: float, connect: Callable[[], duckdb.DuckDBPyConnection]
-    ) -> duckdb.DuckDBPyConnection:
-        """A connection to the open database, or to a new one that stays open until nobody has used it for a while."""
-        assert path is not None
-        if self._open is not None and _state_of(path) != self._state:
-            self.close()
-        if self._open is None:
-            self._open, self._state = connect(), _state_of(path)
-            self.used_at = time.monotonic()
-            self._closed = threading.Event()
-            threading.Thread(target=self._close_when_idle, args=(self._closed, linger_s), daemon=True).start()
-        return self._open.cursor()
-
-    def close(self) -> None:
-        """Close what is open; the caller holds the lock."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
-            self._closed.set()
-
-    def _close_when_idle(self, closed: threading.Event, linger_s: float) -> None:
-        """Knows the connection by its event alone: one that a sleeping thread still held at the end would be told as a leak."""
-        while not closed.wait(linger_s):
-            with self.lock:
-                if not closed.is_set() and time.monotonic() - self.used_at >= linger_s:
-                    self.close()
-
-
-def close_all() -> None:
-    """Close every file that is still open between two queries."""
-    for gate in list(_GATES.values()):
-        with gate.lock:
-            gate.close()
-
-
-def _state_of(path: Path) -> tuple[int, int, int] | None:
-    """Which file this is and when it was changed, or None if there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _gate_for(path: Path | None) -> _Gate:
-    if path is None:
-        return _Gate()
-    with _GATES_GUARD:
-        return _GATES.setdefault(str(path.absolute()), _Gate())
+    def close_reader(self) -> None:
+        """Close the reader, if there is one; the caller holds the lock."""
+        if self.reader is not None:
+            self.reader.close()
+            self.reader = None
 
 
 def _is_lock_conflict(error: Exception) -> bool:
     text = str(error)
     return "lock" in text.lower() and ("conflicting" in text.lower() or "could not set lock" in text.lower())
-
-
-def _views() -> str:
-    return (shipped("warehouse") / "views.sql").read_text(encoding="utf-8")
-
-
-def _wanted() -> tuple[int, str]:
-    import hashlib
-
-    return migrations()[-1][0], hashlib.sha256(_views().encode()).hexdigest()
-
-
-def _applied(db: duckdb.DuckDBPyConnection, where: Path | str) -> tuple[int, str]:
-    """The newest migration in the file (0 for an empty one) and the digest of its views."""
-    tables = {row[0] for row in db.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-    if "migrations" not in tables:
-        if tables:
-            raise WarehouseError(
-                "this DuckDB file was not made by the factory", where=where, fix="Name another file as the warehouse"
-            )
-        return 0, ""
-    version, digest = db.execute(
-        "SELECT max(version), (SELECT max(digest) FROM view_digest) FROM migrations"
-    ).fetchall()[0]
-    newest = migrations()[-1][0]
-    if version > newest:
-        raise WarehouseError(
-            f"the file is of warehouse version {version}, and this program knows versions up to {newest}",
-            where=where,
-            fix="Install a newer label-factory",
-        )
-    return int(version), str(digest)
-
-
-def _migrate(db: duckdb.DuckDBPyConnection, where: Path | str) -> None:
-    version, digest = _applied(db, where)
-    wanted_version, wanted_digest = _wanted()
-    if (version, digest) == (wanted_version, wanted_digest):
-        return
-    db.execute("BEGIN")
-    try:
-        if version == 0:
-            db.execute(
-                "CREATE TABLE migrations (version INTEGER NOT NULL, name VARCHAR NOT NULL,"
-                " applied_at TIMESTAMP NOT NULL DEFAULT now()::TIMESTAMP)"
-            )
-            db.execute("CREATE TABLE view_digest (digest VARCHAR NOT NULL)")
-        for number, name, sql in migrations():
-            if number > version:
-                db.execute(sql)
-                db.execute("INSERT INTO migrations (version, name) VALUES (?, ?)", [number, name])
-        db.execute(_views())
-        db.execute("DELETE FROM view_digest")
-        db.execute("INSERT INTO view_digest VALUES (?)", [wanted_digest])
-        db.execute("COMMIT")
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise

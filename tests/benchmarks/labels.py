@@ -70,7 +70,7 @@ def not_worse(data: VoteData, one: dict[str, Any], other: dict[str, Any], *, rou
 
 def downstream(data: VoteData, probs: np.ndarray, vectors: list[Any] | None) -> float | None:
     """Score of one fixed student (logistic regression on TF-IDF), taught with the soft labels of covered rows of `fit`."""
-    from factory.students.logistic import fit_logistic
+    from factory.logistic import fit_logistic
 
     if vectors is None or data.same:
         return None

@@ -118,7 +118,7 @@ def taught(pool: Pool, answers: np.ndarray, *, believe: bool = True) -> tuple[tu
     """
     from factory.denoise.choose import choose, predict
     from factory.denoise.people import Answered
-    from factory.students.logistic import fit_logistic
+    from factory.logistic import fit_logistic
 
     data, k = pool.data, len(pool.data.classes)
     matrix = np.column_stack([data.fit.votes.take(pool.rows).matrix(), answers])

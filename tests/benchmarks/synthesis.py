@@ -89,9 +89,9 @@ def draw(pool: Mapping[int, Sequence[Any]], size: int, seed: int) -> tuple[list[
 def run_recorded(name: str, options: Options) -> tuple[Any, dict[str, str]]:
     """Run ingest and the synthesize steps of a pipeline on its recorded answers; steps without answers are left out."""
     from factory.llm import Pending
+    from factory.pipeline.context import Context
     from factory.pipeline.load import load_pipeline
     from factory.pipeline.run import call_step
-    from factory.pipeline.steps import Context
     from factory.warehouse.file import Warehouse
 
     data = options.data if name.startswith("agnews") else options.data / "wrench_trec"
@@ -107,7 +107,7 @@ def run_recorded(name: str, options: Options) -> tuple[Any, dict[str, str]]:
         try:
             call_step(step, warehouse, context)
         except Pending as error:
-            missing[str(step.params.get("name"))] = str(error)
+            missing[str(step.params.given().get("name"))] = str(error)
     return warehouse, missing
 
 

@@ -134,13 +134,13 @@ def test_dev_texts_are_not_learned_from_by_student_dev(warehouse: Warehouse) -> 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"systems": ["studnt"]}, "no system 'studnt'"),
-        ({"student": "embeding"}, "did you mean 'embedding'"),
+        ({"systems": ["studnt"]}, "did you mean `student`"),
+        ({"student": "embeding"}, "did you mean `embedding`"),
         ({"student": "linear", "options": {"strength": 1}}, "no option `strength`"),
         ({"student": "auto", "options": {"c": 1}}, "belong to one student"),
-        ({"student": "auto", "try_students": []}, "nothing to choose from"),
+        ({"student": "auto", "try_students": []}, "at least 1 of them"),
         ({"student": "linear", "self_training": {"round": 1}}, "no option `round`"),
-        ({"student": "linear", "unknown": "maybe"}, "`unknown` is `no` or `mask`"),
+        ({"student": "linear", "unknown": "maybe"}, "`distill.unknown` is one of `no`, `mask`"),
     ],
 )
 def test_a_mistake_is_one_clear_line(warehouse: Warehouse, arguments: dict[str, object], words: str) -> None:

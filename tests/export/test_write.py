@@ -18,10 +18,10 @@ from factory.errors import ExportError, InputError
 from factory.export import write as exporting
 from factory.export.write import write_export
 from factory.files.manifest import scan_for_pickle, verify, write_manifest
+from factory.logistic import Head
 from factory.predict.load import load_export
 from factory.predict.predictors import read_safetensors
 from factory.students import fit_student
-from factory.students.logistic import Head
 from factory.warehouse.file import Warehouse
 from tests.topics import SPEC, SUBJECTS, sentences
 

@@ -163,7 +163,7 @@ def install(watch: Watch, store_every_s: float) -> None:
 
     @contextlib.contextmanager
     def watched_lease(self: Any, **named: Any) -> Iterator[Any]:
-        outermost = self._depth == 0
+        outermost = self._file.depth == 0
         with lease(self, **named) as db:
             if outermost:
                 watch.held = db

@@ -15,8 +15,9 @@ from factory.llm import Answer, Ask, EngineSettings, Pending, Request, ask, make
 from factory.llm.check import problem_with
 from factory.llm.engines.base import BulkEngine, Call, Engine, Reply
 from factory.llm.estimate import prompt_guess
-from factory.pipeline.load import ASKING, load_pipeline
-from factory.pipeline.run import Context, call_step, run_pipeline
+from factory.pipeline.context import Context
+from factory.pipeline.load import load_pipeline
+from factory.pipeline.run import call_step, run_pipeline
 from factory.resources import shipped
 from factory.warehouse.file import Warehouse
 
@@ -144,7 +145,7 @@ def requests_of(
     context.use(noting)
     warehouse = Warehouse.open(tmp_path / f"{name}.duckdb")
     for step in pipeline.steps:
-        if step.verb in ASKING | {"ingest", "vote"}:
+        if step.asks or step.verb in {"ingest", "vote"}:
             try:
                 call_step(step, warehouse, context)
             except Pending:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import jsonschema
 import pytest
 
 from factory.errors import InputError
-from factory.pipeline.load import STEPS, check_engine, find_pipeline, load_pipeline, make_step, step_model
+from factory.pipeline.load import check_engine, find_pipeline, load_pipeline, run_name
 from factory.pipeline.schema import pipeline_schema
+from factory.pipeline.steps import STEPS, make_step, stage_of
 from factory.resources import shipped
 from factory.task import read_yaml
 
@@ -46,7 +48,7 @@ def test_a_ready_pipeline_is_found_by_its_name() -> None:
 
 def test_every_step_has_a_function_with_checked_parameters() -> None:
     for verb in STEPS:
-        assert step_model(verb).model_json_schema()["additionalProperties"] is False
+        assert stage_of(verb).params.model_json_schema()["additionalProperties"] is False
 
 
 def test_an_unknown_top_key_is_refused_with_line_and_nearest_key(tmp_path: Path) -> None:
@@ -132,7 +134,7 @@ def test_a_variable_without_a_value_says_how_to_give_one(tmp_path: Path) -> None
     path = write(tmp_path, f'task: {CARD}\nsteps:\n  - ingest:\n      train: "${{data}}/x.csv"\n')
     with pytest.raises(InputError, match=r"p\.yaml:4: `\$\{data\}` has no value\. Run with --set data=VALUE"):
         load_pipeline(path)
-    assert load_pipeline(path, {"data": "here"}).steps[0].params["train"] == "here/x.csv"
+    assert load_pipeline(path, {"data": "here"}).steps[0].params.given()["train"] == "here/x.csv"
 
 
 def test_an_asking_step_without_an_engine_is_refused(tmp_path: Path) -> None:
@@ -178,7 +180,7 @@ def test_data_without_steps_is_the_standard_line(tmp_path: Path) -> None:
         "report",
     ]
     assert verbs(path) == line
-    assert load_pipeline(path).steps[0].params == {"train": "a.csv", "test": "b.csv"}
+    assert load_pipeline(path).steps[0].params.given() == {"train": "a.csv", "test": "b.csv"}
     data, _ = read_yaml(path)
     jsonschema.validate(data, pipeline_schema())
 
@@ -199,7 +201,7 @@ def test_steps_as_a_mapping_change_the_standard_line_and_nothing_else(tmp_path: 
         "export_data",
         "report",
     ]
-    assert load_pipeline(path).steps[1].params == {"programs": 24}
+    assert load_pipeline(path).steps[1].params.given() == {"programs": 24}
     data, _ = read_yaml(path)
     jsonschema.validate(data, pipeline_schema())
     path = write(tmp_path, f"task: {CARD}\n{ENGINE}data: {{train: a.csv}}\nsteps:\n  denoise: {{modle: auto}}\n")
@@ -213,7 +215,7 @@ def test_a_folder_of_data_is_read_by_the_names_of_its_files(tmp_path: Path) -> N
     for name in ("train.jsonl.gz", "validation.csv", "test.parquet", "notes.txt"):
         (folder / name).touch()
     path = write(tmp_path, f"task: {CARD}\n{ENGINE}data: data\n")
-    found = load_pipeline(path).steps[0].params
+    found = load_pipeline(path).steps[0].params.given()
     assert {split: Path(file).name for split, file in found.items()} == {
         "train": "train.jsonl.gz", "dev": "validation.csv", "test": "test.parquet",
     }  # fmt: skip
@@ -238,3 +240,28 @@ def test_a_folder_of_data_is_read_by_the_names_of_its_files(tmp_path: Path) -> N
 def test_what_is_wrong_with_data_or_changes_is_said_with_its_line(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         load_pipeline(write(tmp_path, f"task: {CARD}\n{ENGINE}{text}"))
+
+
+@pytest.mark.parametrize("name", ["../../escaped/x", "/tmp/x", "a/b", "..", ".hidden", "con", "x" * 65, "a\\b", ""])
+def test_a_name_that_leads_out_of_the_runs_is_refused(tmp_path: Path, name: str) -> None:
+    text = f"name: {json.dumps(name)}\ntask: {CARD}\nsteps: [vote]\n"
+    with pytest.raises(InputError, match=r"p\.yaml:1: a pipeline's name cannot be"):
+        load_pipeline(write(tmp_path, text))
+
+
+def test_a_name_in_a_variable_is_checked_when_it_is_filled_in(tmp_path: Path) -> None:
+    path = write(tmp_path, f"name: run-${{which}}\nvariables: {{which: a}}\ntask: {CARD}\nsteps: [vote]\n")
+    assert load_pipeline(path).name == run_name(path) == "run-a"
+    with pytest.raises(InputError, match="a pipeline's name cannot be"):
+        load_pipeline(path, {"which": "../b"})
+
+
+def test_a_name_that_needs_a_value_says_what_to_name_instead(tmp_path: Path) -> None:
+    path = write(tmp_path, f"name: run-${{which}}\ntask: {CARD}\nsteps: [vote]\n")
+    with pytest.raises(InputError, match=r"`\$\{which\}` has no value\. Name the run's folder instead"):
+        run_name(path)
+
+
+def test_variables_that_are_no_mapping_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"p\.yaml:1: `variables` is a mapping"):
+        load_pipeline(write(tmp_path, f"variables: [a]\ntask: {CARD}\nsteps: [vote]\n"))

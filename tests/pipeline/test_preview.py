@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
-from factory.pipeline import preview as planning
-from factory.pipeline.load import Pipeline, Step, load_pipeline
-from factory.pipeline.preview import collect, plan_pipeline
+from factory.pipeline import bounds
+from factory.pipeline import collect as planning
+from factory.pipeline.collect import collect
+from factory.pipeline.load import Pipeline, load_pipeline
+from factory.pipeline.preview import plan_pipeline
+from factory.pipeline.steps import make_step
 from factory.synthesis.bands import Band
 from factory.synthesis.materials import dealt
 from factory.warehouse.file import Warehouse
@@ -41,8 +44,8 @@ def toy(tmp_path: Path) -> Pipeline:
 
 def test_a_plan_counts_what_a_run_would_ask(toy: Pipeline, tmp_path: Path) -> None:
     planned = plan_pipeline(toy, folder=tmp_path / "run")
-    with_care, later = collect(toy, Warehouse.open(tmp_path / "x.duckdb"), tmp_path, beyond=True)
-    asked = with_care.missing
+    with_care = collect(toy, Warehouse.open(tmp_path / "x.duckdb"), tmp_path)
+    asked, later = with_care.missing, with_care.later
     assert {stage["stage"]: stage["requests"] for stage in planned["stages"]} == {
         stage: len(calls) for stage, calls in asked.items()
     }
@@ -68,13 +71,13 @@ def test_what_is_decided_no_longer_counts_towards_the_most(toy: Pipeline, tmp_pa
     told = next(one for one in plan_pipeline(pipeline, folder=folder)["stages"] if one["stage"] == "synthesize")
     assert told["answers"][1] == 2 * (4 + 20 * 4)
     warehouse = Warehouse.open(folder / "toy.duckdb")
-    collector, _ = collect(pipeline, warehouse, folder, beyond=True)
+    collector = collect(pipeline, warehouse, folder)
     first = len(collector.missing["synthesize"])
     with warehouse.lease() as db:
         db.execute("UPDATE slots SET state = 'dropped' WHERE slot_no = 0")
     assert (
-        planning.most_answers(
-            Step("synthesize", {"method": "self_guide", "per_label": 10, "candidates": 2}), warehouse, first - 1
+        bounds.most_answers(
+            make_step("synthesize", {"method": "self_guide", "per_label": 10, "candidates": 2}), warehouse, first - 1
         )
         == told["answers"][1] - 1
     )

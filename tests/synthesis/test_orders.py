@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from factory.corpus.near import THRESHOLD, jaccard, shingles
 from factory.llm.request import Request
-from factory.pipeline.steps import take_in
+from factory.pipeline.ingest import take_in
 from factory.synthesis.stage import synthesize
 from factory.warehouse.file import Warehouse
 from tests.synthesis.conftest import CARD, ScriptedEngine, sentence, wanted_label, writer

@@ -79,7 +79,6 @@ def guided_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ingest(warehouse, CARD, sources)
     store_gold(warehouse, sources)
     synthesize(warehouse, ScriptedEngine(votes), method="self_guide", per_label=3, candidates=10, check_samples=3)
-    warehouse.let_go()
     return path
 
 

@@ -16,7 +16,9 @@ import pytest
 
 from factory.errors import WarehouseError
 from factory.warehouse import file as module
-from factory.warehouse.file import Warehouse, insert, migrations, next_no
+from factory.warehouse import migrations as schema
+from factory.warehouse.file import Warehouse, insert, next_no
+from factory.warehouse.migrations import migrations
 from tests.kills.comparing import contents
 from tests.kills.harness import Line, command, environment
 
@@ -161,7 +163,7 @@ def test_a_file_of_an_older_version_is_migrated_and_keeps_its_rows(
         db.execute("INSERT INTO labels VALUES (0, 'a', 'x', true)")
     newest = migrations()[-1][0]
     more = [*migrations(), (newest + 1, "more", "CREATE TABLE later (x INTEGER); INSERT INTO later VALUES (7);")]
-    monkeypatch.setattr(module, "migrations", lambda: more)
+    monkeypatch.setattr(schema, "migrations", lambda: more)
     warehouse = Warehouse.open(path)
     assert warehouse.query("FROM later") == [(7,)]
     assert warehouse.query("SELECT name FROM labels") == [("a",)]
@@ -175,14 +177,14 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkey
     newest = migrations()[-1][0]
     bad = [*migrations(), (newest + 1, "bad", "CREATE TABLE later (x INTEGER); SELECT nonsense FROM nowhere;")]
     with monkeypatch.context() as patch:
-        patch.setattr(module, "migrations", lambda: bad)
+        patch.setattr(schema, "migrations", lambda: bad)
         with pytest.raises(duckdb.Error):
             Warehouse.open(path)
     assert Warehouse.open(path).scalar("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'later'") == 0
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(b"text, not a database" * 500, "no DuckDB file"), (None, "not made by the factory")]
+    ("content", "words"), [(b"text, not a database" * 500, "not a DuckDB file"), (None, "not made by the factory")]
 )
 def test_another_file_is_refused(tmp_path: Path, content: bytes | None, words: str) -> None:
     path = tmp_path / "w.duckdb"

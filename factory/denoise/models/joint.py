@@ -19,7 +19,7 @@ from factory.denoise.models.base import LogLinear, softmax
 from factory.denoise.people import believed
 from factory.denoise.votes import VoteSet, as_votes
 from factory.errors import InputError
-from factory.students.logistic import fit_logistic
+from factory.logistic import fit_logistic
 
 FOLDS = 3
 LEAST_ROWS = 50

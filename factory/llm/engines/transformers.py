@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from factory.errors import EngineError
+from factory.extras import need
 from factory.llm.engines.base import BulkEngine, Call, Fault, Reply
 from factory.llm.openai_format import clean
 from factory.llm.request import Answer, Usage
@@ -105,6 +106,7 @@ class TransformersEngine(BulkEngine):
             if self._adapted is not None:
                 self._adapted.base_model.disable_adapter_layers()
             return
+        need("peft", "an adapter of engine `transformers`")
         folder = self._adapters[adapter]
         try:
             if self._adapted is None:

@@ -7,8 +7,8 @@ input gives the same head. A label that no text has is not fitted: it gets `NEVE
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,7 @@ from factory.result import Progress, no_progress
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-    from factory.students.base import TrainingSet, Trial
-
 Floats = NDArray[np.floating[Any]]
-ConfigT = TypeVar("ConfigT")
 
 NEVER = -1e4
 """Bias of a label without a single text: its probability is 0, whatever temperature divides the logits later."""
@@ -236,32 +233,6 @@ def _sigmoid_loss(
     yes, no = p**gce, (1 - p) ** gce
     loss = float((mass * (y * (1 - yes) + (1 - y) * (1 - no))).sum()) / gce
     return loss, mass * ((1 - y) * no * p - y * yes * (1 - p))
-
-
-def learn_head(features: Floats | Features, lesson: TrainingSet, config: ConfigT) -> tuple[Head, ConfigT, list[Trial]]:
-    """Fit at the strength that a configuration names, or at the one that agrees best with held-out soft labels.
-
-    Args:
-        features: Of the texts of the lesson.
-        lesson: Targets, weights and `multi`.
-        config: Has `c`, `folds` and `seed`, and may have `gce`.
-
-    Returns:
-        The head, the configuration with its `c` resolved, and what was tried.
-    """
-    settings: Any = config
-    gce = float(getattr(config, "gce", 0.0))
-    trials: list[tuple[float, float]] = []
-    if settings.c == "auto":
-        best, trials = choose_c(
-            features, lesson.targets, lesson.weights, multi=lesson.multi, gce=gce, folds=settings.folds,
-            seed=settings.seed, progress=lesson.progress,
-        )  # fmt: skip
-        settings = replace(settings, c=best)
-    head = fit_logistic(
-        features, lesson.targets, lesson.weights, c=float(settings.c), multi=lesson.multi, gce=gce, progress=lesson.progress
-    )  # fmt: skip
-    return head, settings, [({"c": c}, loss) for c, loss in trials]
 
 
 def choose_c(

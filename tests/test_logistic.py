@@ -8,8 +8,8 @@ from scipy.optimize import check_grad
 from scipy.sparse import csr_matrix
 
 from factory.errors import InputError
+from factory.logistic import NEVER, Features, Head, _objective, choose_c, fit_logistic
 from factory.students import fit_student
-from factory.students.logistic import NEVER, Features, Head, _objective, choose_c, fit_logistic
 
 
 def _problem(seed: int = 0, n: int = 120, d: int = 6, k: int = 3) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,130 @@
+"""Before a run: `plan`, and the schema of a pipeline file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from factory.commands.progress import duration
+from factory.commands.shared import AsJson, Folder, Settings, give, load, table
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    app.command()(plan)
+    app.command()(schema)
+
+
+def plan(
+    pipeline: Annotated[Path, typer.Argument(help="A pipeline file, or the name of a ready one.")],
+    set_: Settings = None,
+    folder: Folder = None,
+    prompt: Annotated[bool, typer.Option(help="Show one rendered prompt.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """What the pipeline would still ask and compute, before spending: requests, tokens, cost, time, and one rendered prompt."""
+    from factory.pipeline.preview import plan_pipeline
+
+    planned = plan_pipeline(load(pipeline, set_), folder=folder)
+    give(planned, as_json, lambda: show_plan(planned, prompt=prompt))
+
+
+def show_plan(planned: Mapping[str, Any], *, prompt: bool = True) -> None:
+    """Print a plan for a person."""
+    for words in planned["to_do"]:
+        print(f"before a run: {words}")
+    if not planned["stages"]:
+        print("nothing left to ask" if planned["compute"]["steps"] else "nothing left to ask or to compute")
+    told = [(stage["stage"], stage) for stage in planned["stages"]]
+    told += [(f"{step['step']}, later", step) for step in planned["later"] if "answers" in step]
+    if len(told) > 1:
+        told.append(("all", _summed([one for _, one in told])))
+    rows = [
+        [
+            name,
+            one["requests"],
+            _range(one["answers"], ",d"),
+            _range(one["tokens_in"], ",d") + ("" if one["tokens_counted"] else " (estimated)"),
+            _range(one["tokens_out"], ",d"),
+            "no price" if one["cost"] is None else _range(one["cost"], ",.2f"),
+            _range(one["seconds"], ",.0f"),
+        ]
+        for name, one in told
+    ]
+    if rows:
+        table(["stage", "requests now", "answers wanted", "tokens in", "tokens out", "cost", "seconds"], rows)
+        print(
+            "What is still to be asked. Lower ends: what can be rendered now, with short answers. Upper ends: every repair"
+            "\nand topping up that the steps' `candidates` and `repairs` allow, with answers as long as they may be, from a slow"
+            " server."
+        )
+        if any(one["cost"] is None for _, one in told):
+            print("For costs add `price: {input: 1.0, output: 3.0}` to `engine`: money per million tokens")
+    _show_direct(planned["direct"])
+    _show_compute(planned["compute"])
+    if planned["stages"] and prompt:
+        first = planned["stages"][0]
+        print(f"One rendered prompt ({first['stage']}):")
+        for message in first["prompt"]:
+            print(f"--- {message['role']}\n{message['content']}")
+    for step in planned["later"]:
+        more = ": what it asks, at most, stands above" if "answers" in step else ""
+        print(f"`{step['step']}` depends on answers that are missing, or on what `tune` makes{more}")
+
+
+def _show_direct(direct: Mapping[str, Any] | None) -> None:
+    """Say so where the model may as well label every text itself."""
+    if direct is None or direct["tokens"] > direct["instead"][1]:
+        return
+    less = "less" if direct["tokens"] < direct["instead"][0] else "about as much"
+    print(
+        f"Labelling all {direct['texts']:,} training texts by the model takes about {direct['tokens']:,} tokens, {less} than"
+        f" programs and synthetic texts\n({_range(direct['instead'], ',d')}): `- annotate: {{split: train, as_votes: true}}`"
+        " instead of `author` and `synthesize` does so."
+    )
+
+
+def _show_compute(compute: Mapping[str, Any]) -> None:
+    """What this machine will do, and for how long."""
+    if not compute["steps"]:
+        return
+    rows = [[one["step"], one["what"], _times(one["seconds"])] for one in compute["steps"]]
+    table(["step", "to compute", "time"], rows)
+    if compute["measured"]:
+        print(f"Measured: {compute['measured']}. Steps without a time were not estimated.")
+    if compute["quicker"]:
+        quick = compute["quicker"]
+        print(f"Quicker, for a first look: {quick['how']}: {_times(quick['seconds'])} in their place.")
+
+
+def _times(ends: Sequence[float] | None) -> str:
+    if ends is None:
+        return ""
+    low, high = (duration(end) for end in ends)
+    return f"about {low}" if low == high else f"{low} to {high}"
+
+
+def _summed(stages: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """The line under all stages: one goes after the other."""
+    found: dict[str, Any] = {"requests": sum(one["requests"] for one in stages)}
+    for name in ("answers", "tokens_in", "tokens_out", "cost", "seconds"):
+        ends = [one[name] for one in stages]
+        found[name] = None if None in ends else [sum(end[0] for end in ends), sum(end[1] for end in ends)]
+    return {**found, "tokens_counted": all(one["tokens_counted"] for one in stages)}
+
+
+def _range(ends: Any, form: str) -> str:
+    low, high = ends
+    return f"{low:{form}}" if low == high else f"{low:{form}} to {high:{form}}"
+
+
+def schema(as_json: AsJson = False) -> None:
+    """Print the JSON schema of a pipeline file (for editors); on one line with --json."""
+    import json
+
+    from factory.pipeline.schema import pipeline_schema
+
+    print(json.dumps(pipeline_schema(), indent=None if as_json else 2, ensure_ascii=False))

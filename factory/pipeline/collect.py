@@ -1,0 +1,194 @@
+"""What a pipeline would still ask and compute: found by running its steps against an engine that only takes notes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from factory.errors import FactoryError, InputError
+from factory.llm.engines.base import BulkEngine, Call, Fault, Pending, Reply
+from factory.pipeline.bounds import most_answers
+from factory.pipeline.context import Context, call_step
+from factory.pipeline.load import Pipeline
+from factory.pipeline.steps import Step, make_step
+from factory.warehouse.file import Warehouse
+
+if TYPE_CHECKING:
+    from factory.llm.engines.base import Engine
+
+NOBODY = {"kind": "recorded", "answers": "none"}
+"""The engine of a pipeline that asks nobody."""
+SMALL_FILE = 4 << 20
+"""Bytes up to which a file beside a warehouse is copied for a plan; larger ones, and folders, are linked to."""
+
+
+class Collector(BulkEngine):
+    """Answers what its engine has recorded, and notes the rest as missing.
+
+    Args:
+        engine: Whose requests are noted.
+        rough: Whether they are only counted. What is recorded is found by its content, so it is rendered with care all the same.
+
+    Attributes:
+        missing: The calls that were noted, by stage.
+        most: The most answers that may be wanted in all where that is more than what is missing, by stage.
+        supposed: The calls of later steps, as far as they can be told before the answers on which they depend, by stage.
+        later: The asking steps that could not be rendered yet.
+        compute: The steps that ask nothing and have something to do, in order.
+    """
+
+    def __init__(self, engine: Engine, *, rough: bool = False) -> None:
+        super().__init__(engine.settings)
+        self.name = engine.name
+        self.rough = rough and engine.name != "recorded"
+        self._engine = engine
+        self.missing: dict[str, list[Call]] = {}
+        self.most: dict[str, int] = {}
+        self.supposed: dict[str, list[Call]] = {}
+        self.supposing = False
+        self.later: list[str] = []
+        self.compute: list[Step] = []
+
+    def _find_model(self) -> str:
+        return self._engine.model.name
+
+    def answer(self, calls: Iterable[Call]) -> Iterator[tuple[Call, Reply]]:
+        """Answers that lie in a file, recorded or of a batch; everything else is `missing`."""
+        if self._engine.name in ("recorded", "batch") and isinstance(self._engine, BulkEngine):
+            yield from self._engine.answer(calls)
+            return
+        for call in calls:
+            yield call, Reply({}, Fault("missing", "planned"))
+
+    def pending(self, calls: list[Call], stage: str) -> Pending:
+        """Note what is missing."""
+        (self.supposed if self.supposing else self.missing).setdefault(stage, []).extend(calls)
+        return Pending(f"{len(calls)} requests of `{stage}` are missing")
+
+    def count_tokens(self, messages: Iterable[Mapping[str, str]]) -> int | None:
+        """By the engine's own tokenizer, if it has one at hand."""
+        return self._engine.count_tokens(messages)
+
+
+def collect(
+    pipeline: Pipeline, warehouse: Warehouse, folder: Path, *, rough: bool = False, look: bool = False
+) -> Collector:
+    """Run a pipeline as far as its stored and recorded answers reach, noting what is missing.
+
+    Of the steps that do not ask, those alone are done on which a later request depends: no label model, no student. Later
+    asking steps are rendered too, unless they depend on what is missing.
+
+    Args:
+        pipeline: From `load_pipeline`.
+        warehouse: Its plans are stored here.
+        folder: The run's folder.
+        rough: Whether the requests are only counted.
+        look: Whether to note which of the other steps have something to do.
+    """
+    context = Context(pipeline.card, folder, pipeline.base, pipeline.engine or NOBODY)
+    collector = Collector(context.engine(), rough=rough)
+    context.use(collector)
+    stopped = False
+    try:
+        for step in pipeline.steps:
+            if not step.asks and not _wanted(step, _after(pipeline, step)):
+                tunes = step.verb == "tune"
+                if (look or tunes) and (stopped or collector.compute or _has_work(step, warehouse, context)):
+                    collector.compute.append(step)
+                    stopped |= tunes  # what an adapter answers is known after the training alone
+                continue
+            if stopped and (not step.asks or _depends_on_answers(step)):
+                if step.asks:
+                    collector.later.append(step.verb)
+                    if rough:
+                        _suppose(step, warehouse, context, collector)
+                continue
+            before = _samples(collector.missing.get(step.verb, ()))
+            try:
+                call_step(step, warehouse, context)
+            except Pending:
+                stopped = True
+                now = _samples(collector.missing.get(step.verb, ())) - before
+                most = collector.most.get(step.verb, before) + most_answers(step, warehouse, now)
+                collector.most[step.verb] = most
+    finally:
+        context.close()
+    return collector
+
+
+def twin_of(folder: Path, name: str, twin: Path) -> Warehouse:
+    """A copy of a run's warehouse in another folder, with what lies beside it in reach, so that the run itself stays as it is.
+
+    Args:
+        folder: The run's folder; it need not be there.
+        name: The warehouse's name, without its ending.
+        twin: An empty folder.
+    """
+    real = folder / f"{name}.duckdb"
+    if real.is_file():
+        with Warehouse.open(real).read():
+            shutil.copyfile(real, twin / real.name)
+        for beside in folder.iterdir():
+            place = twin / beside.name
+            if beside.name.startswith(f"{name}.duckdb") or beside.name == "run.lock":
+                continue
+            if beside.is_file() and beside.stat().st_size <= SMALL_FILE:
+                shutil.copyfile(beside, place)
+            else:
+                place.symlink_to(beside)
+    return Warehouse.open(twin / real.name)
+
+
+class _HasWork(Exception):
+    """A step had something to do."""
+
+
+def _has_work(step: Step, warehouse: Warehouse, context: Context) -> bool:
+    """Whether a step that asks nothing has something to do, found by calling it up to where it begins."""
+
+    def begin() -> None:
+        raise _HasWork
+
+    try:
+        with warehouse.kept_open():
+            step.stage.run(warehouse, step.params, replace(context.call(step.stage), begin=begin))
+    except (_HasWork, FactoryError):  # or it needs what an earlier step makes
+        return True
+    return False
+
+
+def _suppose(step: Step, warehouse: Warehouse, context: Context, collector: Collector) -> None:
+    """Note what a step would ask if no answer were missing: by the untuned model, and of as many texts as it may ask."""
+    params = {name: value for name, value in step.params.given().items() if name not in {"adapter", "texts"}}
+    collector.supposing = True
+    try:
+        call_step(make_step(step.verb, params), warehouse, context)
+    except (Pending, InputError):
+        pass  # noted; or it needs what an earlier step makes, and stays unknown
+    finally:
+        collector.supposing = False
+
+
+def _samples(calls: Iterable[Call]) -> int:
+    return sum(call.n for call in calls)
+
+
+def _after(pipeline: Pipeline, step: Step) -> tuple[Step, ...]:
+    at = next(number for number, other in enumerate(pipeline.steps) if other is step)
+    return pipeline.steps[at + 1 :]
+
+
+def _wanted(step: Step, later: Iterable[Step]) -> bool:
+    """Whether a step that asks nothing changes what a later one asks: texts do, and votes where they choose the texts."""
+    asking = [other for other in later if other.asks]
+    if step.verb == "vote":
+        return any(getattr(other.params, "texts", None) == "uncovered_or_tied" for other in asking)
+    return step.verb == "ingest"
+
+
+def _depends_on_answers(step: Step) -> bool:
+    texts, adapter = getattr(step.params, "texts", None), getattr(step.params, "adapter", None)
+    return texts == "uncovered_or_tied" or adapter is not None
