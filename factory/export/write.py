@@ -7,7 +7,6 @@ against the student it came from, and moved there only if both agree.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from factory.export.parity import check_parity
 from factory.export.requirements import requirements_of
 from factory.export.spec import ExportSpec
 from factory.export.static_graph import write_static_graph
+from factory.files.exchange import take_place
 from factory.files.manifest import write_manifest
 from factory.logistic import Head
 from factory.predict.predictors import feed_of
@@ -81,12 +81,7 @@ def write_export(
         parity = check_parity(student, draft, kind, texts, inference.get("max_length"), progress)
         (draft / "README.md").write_text(model_card(spec, kind, parity, inference), encoding="utf-8")
         manifest = write_manifest(draft, {**facts, "parity": parity})
-        old = out.with_name(f".{out.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if out.exists():
-            os.replace(out, old)
-        os.replace(draft, out)
-        shutil.rmtree(old, ignore_errors=True)
+        take_place(draft, out)
     except OSError as error:
         raise ExportError(f"the export cannot be written: {error.strerror}", where=out) from error
     finally:

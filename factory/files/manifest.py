@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from factory.errors import ExportError
 FORMAT = 2
 NAME = "manifest.json"
 PICKLES = (".pkl", ".pickle", ".bin", ".pt", ".pth", ".joblib", ".npy", ".npz", ".ckpt")
+_LARGEST_MANIFEST = 1 << 24
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -21,17 +24,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         ExportError: There is none, it cannot be read, or it is of another format.
     """
+    if not (folder / NAME).exists():
+        raise ExportError("this folder is not an export: it has no manifest.json", where=folder)
     try:
-        manifest = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        manifest = json.loads(_content(folder, NAME, _LARGEST_MANIFEST))
         newest = int(manifest["format"])
         for name, facts in manifest["files"].items():
             inside = not Path(name).is_absolute() and ".." not in Path(name).parts
             if not inside or len(facts["sha256"]) != 64 or int(facts["bytes"]) < 0:
                 raise ValueError(name)
         manifest["files"]["inference.json"]
-    except FileNotFoundError as error:
-        raise ExportError("this folder is no export: it has no manifest.json", where=folder) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ExportError("the manifest cannot be read", where=folder / NAME, fix="Export again") from error
     if newest > FORMAT:
         raise ExportError(
@@ -44,22 +47,41 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def checked(folder: Path, manifest: Mapping[str, Any], name: str) -> bytes:
-    """The bytes of one file of an export.
+    """The bytes of one file of an export, which are read only as far as the manifest says.
 
     Raises:
-        ExportError: It is missing, truncated, altered, or not in the manifest.
+        ExportError: It is missing, truncated, altered, not a regular file inside the folder, or not in the manifest.
     """
     path = folder / name
     try:
-        wanted = manifest["files"][name]["sha256"]
-        content = path.read_bytes()
-    except (OSError, KeyError) as error:
+        facts = manifest["files"][name]
+        wanted, size = facts["sha256"], int(facts["bytes"])
+        content = _content(folder, name, size)
+    except (OSError, KeyError, ValueError, TypeError) as error:
         raise ExportError(f"the export lacks {name}", where=folder, fix="Export again") from error
-    if hashlib.sha256(content).hexdigest() != wanted:
+    if len(content) != size or hashlib.sha256(content).hexdigest() != wanted:
         raise ExportError(
             "the file is not the one that was exported (altered or truncated)", where=path, fix="Export again"
         )
     return content
+
+
+def _content(folder: Path, name: str, most: int) -> bytes:
+    """What a regular file inside a folder holds, and one byte more than `most` where it holds more.
+
+    Raises:
+        ExportError: A pipe, a device, a folder, or a link that leads out of the folder.
+        OSError: It cannot be read.
+    """
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ExportError("this file of the export is a link that leads out of it", where=path, fix="Export again")
+    # A pipe without a writer would wait for one: opened so, it does not.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ExportError("this file of the export is a pipe or a device", where=path, fix="Export again")
+        return file.read(most + 1)
 
 
 def verify(folder: Path) -> int:
@@ -74,7 +96,9 @@ def verify(folder: Path) -> int:
     manifest = read_manifest(folder)
     for name in manifest["files"]:
         checked(folder, manifest, name)
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    there = {
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
+    }
     extra = sorted(there - set(manifest["files"]) - {NAME})
     if extra:
         raise ExportError(f"the export holds a file that its manifest does not name: {extra[0]}", where=folder)
@@ -91,9 +115,9 @@ def write_manifest(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != NAME:
             path.chmod(0o644)
-            content = path.read_bytes()
-            name = path.relative_to(folder).as_posix()
-            files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            with path.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            files[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": sha256}
     bad = scan_for_pickle(folder)
     if bad:
         raise ExportError(f"the export would hold a pickle: {bad[0]}", where=folder)
@@ -106,11 +130,11 @@ def write_manifest(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
 def manifest_digest(folder: Path) -> str | None:
     """SHA-256 of an export's manifest, or None if there is none or a file it names has another size."""
     try:
-        content = (folder / NAME).read_bytes()
+        content = _content(folder, NAME, _LARGEST_MANIFEST)
         files = json.loads(content)["files"]
         if any((folder / name).stat().st_size != facts["bytes"] for name, facts in files.items()):
             return None
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, ExportError):
         return None
     return hashlib.sha256(content).hexdigest()
 
