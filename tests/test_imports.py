@@ -62,7 +62,6 @@ CHILD = ("factory.programs.sandbox.sealed.",)
 
 KNOWN = frozenset(
     {
-        "circle of files: factory.predict.decide > factory.predict.load",
         "circle of folders: cluster > programs",
         "circle of folders: corpus > synthesis",
         "circle of folders: denoise > review",

@@ -36,7 +36,7 @@ def export_model(
     as_json: AsJson = False,
 ) -> None:
     """Export a student: safetensors, ONNX fp32 and int8, tokenizer, labels in order, model card; no pickle."""
-    from factory.distill import stage
+    from factory.export import stage
 
     with held_warehouse(where, folder) as warehouse, shown_alone("export") as progress:
         result = stage.export(warehouse, out.absolute(), system=system, progress=progress)
@@ -120,7 +120,10 @@ def predict(
             model, file, out, text=text, precision=precision, abstain_below=abstain_below, target_precision=target_precision,
             sets=sets, scope=scope, ray=ray, progress=progress,
         )  # fmt: skip
+    if done["never_seen"]:
+        from factory.predict.exported import unseen_words
 
+        say(f"warning: {unseen_words(done['never_seen'])}")
     if done["no_text"]:
         say(f"{done['no_text']} of {done['rows']} rows have no text and got no label")
     if not done["rows"] and done.get("shards", 1):

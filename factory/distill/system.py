@@ -254,7 +254,7 @@ class Plan:
         mine = set(chosen.tolist())
         origins = ["self_training" if at in mine else origin for at, origin in enumerate(rows.origins)]
         reasons = [None if at in mine else reason for at, reason in enumerate(rows.reasons)]
-        return Curated(rows.text_nos, origins, probs, mass, reasons), trials
+        return Curated(rows.text_nos, origins, probs, mass, reasons, rows.unseen), trials
 
 
 def _unlabelled(rows: Curated) -> NDArray[np.bool_]:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from factory.distill.stage import distill, export
+from factory.distill.stage import distill
 from factory.evaluation import speed
 from factory.evaluation.speed import UNKNOWN, costs_of
+from factory.export.stage import export
 from factory.students.speed import FILE, rate
 from factory.warehouse.file import Warehouse, insert
 from tests.topics import fill, sentences
