@@ -16,7 +16,7 @@ from factory.evaluation.record import in_lines, in_short, newest_key, put, summa
 from factory.params import Call, Params, stage
 from factory.result import Progress, StageResult, no_progress
 from factory.task import current_card
-from factory.warehouse.file import Warehouse, connect
+from factory.warehouse.file import Warehouse, connect, connect_in_turn
 
 if TYPE_CHECKING:
     import duckdb
@@ -101,7 +101,7 @@ def _gold(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
         db = _MEMORY[warehouse]
     else:
         try:
-            db = connect(str(path))
+            db = connect_in_turn(str(path), patience_s=warehouse.patience_s)
         except duckdb.Error as error:
             raise WarehouseError(
                 f"the gold file cannot be opened ({' '.join(str(error).split())[:200]})",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +325,39 @@ def test_two_evaluations_at_once_are_stored_once(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(evaluating, "put", put)
     assert evaluate(warehouse, draws=50).skipped
+    assert (summary(warehouse) or {})["evaluations"] == 1
+    assert warehouse.scalar("SELECT count(*) FROM evaluations WHERE system = 'teacher'") == 2
+
+
+def test_two_processes_that_evaluate_at_once_both_end_well_and_store_once(tmp_path: Path) -> None:
+    warehouse = Warehouse.open(tmp_path / "w.duckdb")
+    sources = {"train": {"texts": ["x"]}, "test": {"texts": ["a", "b"], "labels": ["fruit", "tool"]}}
+    ingest(warehouse, CARD, sources)
+    store_gold(warehouse, sources)
+    with warehouse.lease() as db:
+        for (text_no,) in db.execute("SELECT text_no FROM split_texts WHERE split = 'test'").fetchall():
+            db.execute("INSERT INTO annotations VALUES (1, 1, ?, 0, 'key', 0, NULL)", [text_no])
+    code = """
+import sys, time
+from pathlib import Path
+from factory.evaluation.stage import evaluate
+from factory.evaluation.table import score_all
+from factory.warehouse.file import Warehouse
+warehouse, folder = Warehouse.open(sys.argv[1]), Path(sys.argv[1]).parent
+(folder / sys.argv[2]).touch()
+while len(list(folder.glob("ready*"))) < 2:
+    time.sleep(0.01)
+print(evaluate(warehouse, draws=3000).skipped)
+"""
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(warehouse.path), f"ready{number}"], stdout=subprocess.PIPE, text=True
+        )
+        for number in range(2)
+    ]
+    said = sorted(str(process.communicate(timeout=120)[0]).strip() for process in started)
+    assert [process.returncode for process in started] == [0, 0]
+    assert said == ["False", "True"]
     assert (summary(warehouse) or {})["evaluations"] == 1
     assert warehouse.scalar("SELECT count(*) FROM evaluations WHERE system = 'teacher'") == 2
 
