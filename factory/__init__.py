@@ -57,7 +57,7 @@ _EXPORTS = {
     "denoise": "factory.denoise.stage",
     "distill": "factory.distill.stage",
     "evaluate": "factory.pipeline.notebook",
-    "export": "factory.distill.stage",
+    "export": "factory.export.stage",
     "load_export": "factory.predict.load",
     "predict_file": "factory.predict.load",
     "predict": "factory.predict.shards",

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from factory.distill.fit_scope import fit_scope
+from factory.distill.fit_trust import trust_on
 from factory.encoders.encoder import load_encoder
-from factory.export.write import ExportSpec, write_export
-from factory.predict.scope import features_of, fit_scope
-from factory.predict.trust import trust_on
+from factory.export.spec import ExportSpec
+from factory.export.write import write_export
 from factory.students import fit_student
 from factory.task import Label, TaskCard, register
 from factory.warehouse.file import Warehouse, insert
@@ -169,7 +170,7 @@ def static(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     targets = np.eye(3)[labels]
     student = fit_student("static", texts, targets, encoder=load_encoder(), config={"c": 10.0}, multi=multi)
     held, gold = sentences(7, 200)
-    known, arrays = fit_scope(features_of(student, texts), targets, multi)
+    known, arrays = fit_scope(student.vectors_behind(texts), targets, multi)
     trust = {"temperature": 1.0, **trust_on(student.predict_proba(held), np.eye(3)[gold], multi), "scope": known}
     out = tmp_path_factory.mktemp("static") / "export"
     write_export(student, None, replace(SPEC, multi=multi, trust=trust, scope=arrays), out, held[:20])

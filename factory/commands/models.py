@@ -37,7 +37,7 @@ def export_model(
     as_json: AsJson = False,
 ) -> None:
     """Export a student: safetensors, ONNX fp32 and int8, tokenizer, labels in order, model card; no pickle."""
-    from factory.distill import stage
+    from factory.export import stage
 
     with held_warehouse(where, folder) as warehouse, shown_alone("export") as progress:
         result = stage.export(warehouse, out.absolute(), system=system, progress=progress)
@@ -132,8 +132,11 @@ def predict(
             precision=precision, abstain_below=abstain_below, target_precision=target_precision, sets=sets, scope=scope,
             ray=ray, progress=progress,
         )  # fmt: skip
-
     _say_all(done["read"])
+    if done["never_seen"]:
+        from factory.predict.exported import unseen_words
+
+        say(f"warning: {unseen_words(done['never_seen'])}")
     if done["no_text"]:
         say(f"{done['no_text']} of {done['rows']} rows have no text and got no label")
     if not done["rows"] and done.get("shards", 1):
@@ -158,7 +161,7 @@ def serve(
     """Serve an exported model over HTTP, with batching, /health and /docs."""
     from factory.predict import serve as serving
 
-    serving.serve(model, host=host, port=port, precision=precision)
+    serving.serve(model, host=host, port=port, precision=precision, told=say)
 
 
 def report(

@@ -15,21 +15,15 @@ import numpy as np
 from factory.distill import read as reading
 from factory.distill.curate import Curated, Rules
 from factory.encoders.encoder import Encoder
+from factory.logistic import folds_of, loss_of
 from factory.result import Progress
-from factory.students.head import folds_of, loss_of
+from factory.students.base import student_class
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from factory.distill.system import Plan
 
-STRENGTHS = {
-    "embedding": (0.3, 1.0, 3.0, 10.0),
-    "hybrid": (3.0, 10.0, 30.0),
-    "linear": (3.0, 10.0, 30.0),
-    "static": (3.0, 10.0, 30.0),
-}
-"""Strengths that dev chooses from, for kinds that have one."""
 FOLDS = 3
 MOST_ROWS = 6000
 """Rows that take part in judging by agreement, which bounds its time."""
@@ -127,7 +121,8 @@ def choose_on_dev(plan: Plan, key: str, progress: Progress) -> Choice:
     base, best = first[int(np.argmax(scores))], max(scores)
     weights = [plan.rules.synthetic_weight] + ([0.0] if synthetic and programs else [])
     cutoffs = [plan.rules.confidence] + ([0.7] if programs and not plan.classes.multi else [])
-    strengths: tuple[float | None, ...] = (None,) if "c" in plan.options else STRENGTHS.get(base.kind, (None,))
+    strengths: tuple[float | None, ...] = student_class(base.kind).strengths_on_dev or (None,)
+    strengths = (None,) if "c" in plan.options else strengths
     chosen = base
     for weight, cutoff, c in [(w, f, c) for w in weights for f in cutoffs for c in strengths]:
         rules = replace(plan.rules, synthetic_weight=weight, confidence=cutoff)

@@ -80,6 +80,7 @@ class Curated:
         probs: float64 [n, k], the targets.
         weights: float64 [n]; 0 where dropped.
         reasons: n strings, None where kept.
+        unseen: Columns of labels that no kept text speaks for.
     """
 
     text_nos: NDArray[np.int64]
@@ -87,6 +88,7 @@ class Curated:
     probs: NDArray[np.float64]
     weights: NDArray[np.float64]
     reasons: list[str | None]
+    unseen: tuple[int, ...] = ()
 
     @property
     def kept(self) -> NDArray[np.bool_]:
@@ -152,11 +154,39 @@ def curate(
     k = groups[0].probs.shape[1] if groups else 0
     matrix = np.asarray(probs, np.float64).reshape(len(probs), k)
     mass = np.asarray(weights, np.float64)
+    unseen = unseen_labels(matrix[mass > 0], multi)
+    if unseen and not multi:
+        matrix[mass > 0] = _without(matrix[mass > 0], unseen)
     if rules.balanced and not multi and mass.any():
         totals = (matrix * mass[:, None]).sum(axis=0)
         scale = np.divide(totals.sum() / k, totals, out=np.zeros(k), where=totals > 0)
         mass = mass * (matrix @ scale)
-    return Curated(np.asarray(text_nos, np.int64), origins, matrix, mass, reasons)
+    return Curated(np.asarray(text_nos, np.int64), origins, matrix, mass, reasons, unseen)
+
+
+def unseen_labels(probs: NDArray[np.float64], multi: bool) -> tuple[int, ...]:
+    """Labels that no text speaks for: none gives them more than chance, 1 / k, or in a multi task at least one half.
+
+    What smoothing or a label model's prior leaves for a label is no evidence of it.
+
+    Args:
+        probs: float64 [n, k], NaN where unknown.
+        multi: Whether a text may have any number of labels.
+
+    Returns:
+        Columns; all of them where there is no text.
+    """
+    known, chance = np.nan_to_num(probs), 1.0 / max(probs.shape[1], 1)
+    seen = known >= 0.5 if multi else known > chance + 1e-6
+    return tuple(np.flatnonzero(~seen.any(axis=0)).tolist())
+
+
+def _without(probs: NDArray[np.float64], columns: Sequence[int]) -> NDArray[np.float64]:
+    """Rows of a single task that give nothing to some labels and sum to 1 again; a row that has nothing else stays."""
+    rest = probs.copy()
+    rest[:, list(columns)] = 0.0
+    total = rest.sum(axis=1, keepdims=True)
+    return np.where(total > 0, rest / np.where(total > 0, total, 1.0), probs)
 
 
 def _with_no(group: Candidates) -> Candidates:

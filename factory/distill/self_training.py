@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from factory.students.head import loss_of
+from factory.logistic import loss_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,10 +1,9 @@
-"""The verbs `distill` and `export` for a warehouse."""
+"""The verb `distill` for a warehouse."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import fields, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,18 +19,18 @@ from factory.encoders.encoder import Encoder, load_encoder
 from factory.errors import InputError, nearest
 from factory.extras import need
 from factory.params import Call, Params, stage
+from factory.predict.exported import unseen_words
 from factory.result import Progress, StageResult
 from factory.students.base import STUDENTS, Student, make_config, student_class
-from factory.students.stored import StoredModel, artefacts, encoder_of, load_student, stored_model, stored_models
-from factory.task import TaskCard, current_card
+from factory.students.stored import artefacts, has_test, stored_models
+from factory.task import current_card
 
 if TYPE_CHECKING:
-    from factory.export.write import ExportSpec
     from factory.students.base import Trial
     from factory.warehouse.file import Warehouse
 
-EXPORT_VERSION = 2
-
+COMPARED = ("programs_only", "synthesis_only")
+"""Systems that are there to be compared on test with the others."""
 MOST_SCOPE_TEXTS = 5000
 """Texts of training that scope is learned from."""
 
@@ -58,9 +57,9 @@ class DistillParams(Params):
     systems: list[Literal["student", "student_dev", "programs_only", "synthesis_only", "student_setfit"]] = Field(
         ["student", "student_dev", "programs_only", "synthesis_only"],
         description="Which to train: `student` (dev hidden from everything), `student_dev` (label model, cut-off, share of"
-        " synthetic texts and strength chosen on dev), `programs_only`, `synthesis_only`, and `student_setfit`,"
-        " which is slow and"
-        " so is not among the default ones. One whose input does not exist is absent.",
+        " synthetic texts and strength chosen on dev), `programs_only`, `synthesis_only`, and `student_setfit`, which is slow"
+        " and so is not among the default ones. One whose input does not exist is absent; `programs_only` and"
+        " `synthesis_only` are there to be compared, so without a `test` split they are trained only if they are named here.",
     )
     options: dict[str, Any] | None = Field(
         None, description="The student's own options (`c`, `gce`, ...); what it chooses itself by default."
@@ -128,18 +127,6 @@ class DistillParams(Params):
         return student
 
 
-class ExportParams(Params):
-    """The parameters of `export`."""
-
-    path: Path = Field(
-        Path("export"), description="The folder, relative to the run's; one that an earlier export wrote is replaced."
-    )
-    system: str = Field(
-        "student",
-        description="Which student. `student` saw no gold of dev, so any run has it; `student_dev` is calibrated on dev.",
-    )
-
-
 @stage("distill", DistillParams)
 def distill(warehouse: Warehouse, params: DistillParams, call: Call) -> StageResult:
     """Train students on the soft labels of the chosen label model and on accepted synthetic texts.
@@ -185,8 +172,8 @@ def distill(warehouse: Warehouse, params: DistillParams, call: Call) -> StageRes
     done = {name: model.key for name, model in stored_models(warehouse).items()}
     trained: dict[str, Any] = {}
     kept: list[str] = []
-    for number, system in enumerate(systems):
-        progress(number, len(systems), system)
+    left: list[tuple[str, dict[str, Any], str]] = []
+    for system in _wanted(warehouse, params):
         wanted = plan.config_of(system)
         if wanted is None:
             if system in done:
@@ -196,11 +183,15 @@ def distill(warehouse: Warehouse, params: DistillParams, call: Call) -> StageRes
         key = digest(wanted)
         if done.get(system) == key and (artefacts(warehouse) / path_of(key) / "student.json").is_file():
             kept.append(system)
-            continue
+        else:
+            left.append((system, wanted, key))
+    for number, (system, wanted, key) in enumerate(left):
+        progress(number, len(left), system)
         call.begin()
         trained[system] = _train(plan, system, wanted, key, progress)
-        says.append(_line(system, trained[system]))
-    progress(len(systems), len(systems), "systems")
+        says += _lines(system, trained[system])
+    if left:
+        progress(len(left), len(left), "systems")
     if not trained and not kept:
         raise InputError(
             "there is nothing to learn from: no soft labels, no accepted synthetic texts and no seeds",
@@ -210,6 +201,13 @@ def distill(warehouse: Warehouse, params: DistillParams, call: Call) -> StageRes
     if not trained:
         return StageResult("distill", True, {"systems": kept}, ())
     return StageResult("distill", False, {"systems": [*kept, *trained], "trained": trained}, tuple(says))
+
+
+def _wanted(warehouse: Warehouse, params: DistillParams) -> list[str]:
+    """The systems to train: of those nobody named, none that only scores on test would be looked at for."""
+    if "systems" in params.model_fields_set or has_test(warehouse):
+        return list(params.systems)
+    return [system for system in params.systems if system not in COMPARED]
 
 
 def _train(plan: Plan, system: str, wanted: dict[str, Any], key: str, progress: Progress) -> dict[str, Any]:
@@ -227,6 +225,8 @@ def _train(plan: Plan, system: str, wanted: dict[str, Any], key: str, progress: 
         rows = plan.rows(system, label_model, plan.rules)
         kind, encoder = choose_by_agreement(plan, system, rows, key, progress)
         options = plan.options_of(system, kind)
+    never_seen = [plan.classes.names[column] for column in rows.unseen]
+    _need_two_labels(system, plan.classes.names, never_seen, plan.classes.multi)
     tried: list[tuple[str, Trial]] = []
     if wanted["self_training"] is not None:
         rows, rounds = plan.with_own_labels(kind, encoder, rows, options, progress)
@@ -244,6 +244,7 @@ def _train(plan: Plan, system: str, wanted: dict[str, Any], key: str, progress: 
         "chosen": dict(student.chosen),
         "label_model": label_model.name if label_model is not None and plan.uses(system)[0] else None,
         "rows": rows.counts(),
+        "never_seen": never_seen,
         "trust": trust,
         **facts,
     }
@@ -256,16 +257,32 @@ def _train(plan: Plan, system: str, wanted: dict[str, Any], key: str, progress: 
         "rows": int(rows.kept.sum()),
         "label_model": params["label_model"],
         "chosen": params["chosen"],
+        "never_seen": never_seen,
     }
+
+
+def _need_two_labels(system: str, names: Sequence[str], never_seen: Sequence[str], multi: bool) -> None:
+    """Refuse to train what can give one answer alone.
+
+    Raises:
+        InputError: No kept text speaks for a second label, or in a multi task for any.
+    """
+    seen = [name for name in names if name not in never_seen]
+    if len(seen) < (1 if multi else 2):
+        only = f"only the label {seen[0]!r}" if seen else "no label"
+        raise InputError(
+            f"`{system}` has nothing to tell apart: its training texts have {only}",
+            fix=f"Add programs, synthetic texts or seeds for {', '.join(map(repr, never_seen[:5]))}, or leave the system out of"
+            " `systems`",
+        )
 
 
 def _trust(
     plan: Plan, system: str, student: Student, encoder: Encoder, rows: Curated, progress: Progress
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Temperature (applied to the student), label sets and thresholds from dev for `student_dev`; scope, with"
-    " arrays, for any."""
-    from factory.predict import trust as calibrate
-    from factory.predict.scope import features_of, fit_scope
+    """Temperature (applied to the student), label sets and thresholds from dev for `student_dev`; scope, with arrays, for any."""
+    from factory.distill import fit_trust as calibrate
+    from factory.distill.fit_scope import fit_scope
 
     found: dict[str, Any] = {}
     if system == "student_dev":
@@ -273,14 +290,14 @@ def _trust(
         inputs = plan.inputs(student.kind, encoder, text_nos, progress)
         temperature = calibrate.fit_temperature(student.predict_proba(inputs), gold, plan.classes.multi)
         if temperature != 1.0:
-            student.cool(temperature)
+            student.scale_temperature(temperature)
         found = {
             "temperature": temperature,
             **calibrate.trust_on(student.predict_proba(inputs), gold, plan.classes.multi),
         }
     kept = np.flatnonzero(rows.kept)
     kept = np.sort(np.random.default_rng(len(kept)).permutation(kept)[:MOST_SCOPE_TEXTS])
-    vectors = features_of(student, plan.inputs(student.kind, encoder, rows.text_nos[kept], progress))
+    vectors = student.vectors_behind(plan.inputs(student.kind, encoder, rows.text_nos[kept], progress))
     if vectors is None:
         return found, {}
     scope, arrays = fit_scope(vectors, rows.probs[kept], plan.classes.multi)
@@ -299,84 +316,9 @@ def _self_training(options: dict[str, Any] | None, multi: bool) -> SelfTraining 
     return SelfTraining(**options)
 
 
-def _line(system: str, facts: dict[str, Any]) -> str:
+def _lines(system: str, facts: dict[str, Any]) -> list[str]:
     source = f" on the labels of {facts['label_model']}" if facts["label_model"] else ""
-    return f"{system}: {facts['student']} trained on {facts['rows']} texts{source}"
-
-
-@stage("export", ExportParams, second="path")
-def export(warehouse: Warehouse, params: ExportParams, call: Call) -> StageResult:
-    """Write a trained system into a folder: safetensors and ONNX, tokenizer, labels in order, card, manifest.
-
-    Returns:
-        `did` has `path`, `kind`, `megabytes` and `parity`; skipped when the folder holds this very export already.
-
-    Raises:
-        InputError: The system was not trained.
-        ExportError: What was written disagrees with the student, or the folder holds something else.
-    """
-    from factory.export.write import write_export
-    from factory.files.manifest import manifest_digest
-
-    out, system, progress = (call.folder or Path()) / params.path, params.system, call.progress
-    model = stored_model(warehouse, system)
-    card = current_card(warehouse)
-    columns = _text_columns(warehouse)
-    key = digest({"export": EXPORT_VERSION, "model": model.key, "card": card.revision, "text": columns})
-    row = warehouse.query("SELECT manifest FROM exports WHERE key = ? AND path = ?", [key, str(out)])
-    if row and json.loads(row[0][0])["digest"] == manifest_digest(out):
-        facts = json.loads(row[0][0])
-        return StageResult("export", True, {"path": str(out), "kind": facts["kind"], "megabytes": facts["megabytes"]})
-    call.begin()
-    progress(0, 2, "the student's files")
-    spec = replace(_spec(warehouse, model, card), text_columns=columns)
-    sample = warehouse.query(
-        "SELECT text FROM texts JOIN split_texts USING (text_no) WHERE split = 'train' ORDER BY content_hash LIMIT 64"
-    )
-    progress(1, 2, "writing and checking the export")
-    manifest = write_export(load_student(model), encoder_of(model), spec, out, [text for (text,) in sample])
-    size = sum(facts["bytes"] for facts in manifest["files"].values())
-    did = {"path": str(out), "kind": manifest["kind"], "megabytes": round(size / 1e6, 1), "parity": manifest["parity"]}
-    with warehouse.lease() as db:
-        from factory.warehouse.file import next_no
-
-        db.execute("DELETE FROM exports WHERE path = ?", [str(out)])
-        stored = {"digest": manifest_digest(out), "kind": did["kind"], "megabytes": did["megabytes"]}
-        db.execute(
-            "INSERT INTO exports (export_no, key, model_no, kind, path, manifest) VALUES (?, ?, ?, ?, ?, ?)",
-            [next_no(db, "exports", "export_no"), key, model.model_no, did["kind"], str(out), json.dumps(stored)],
-        )
-    progress(2, 2, "exported")
-    return StageResult(
-        "export", False, did, (f"{system} exported to {out}: {did['kind']}, {did['megabytes']} MB, parity checked",)
-    )
-
-
-def _text_columns(warehouse: Warehouse) -> list[list[str]]:
-    """The columns that the texts were read from, those of `train` first; none for texts that came without a file."""
-    rows = warehouse.query(
-        "SELECT columns->'$.text' FROM sources WHERE format <> 'inline' AND split IN ('train', 'seed', 'dev')"
-        " ORDER BY list_position(['train', 'seed', 'dev'], split), source_no"
-    )
-    return [json.loads(names) for names in dict.fromkeys(names for (names,) in rows)]
-
-
-def _spec(warehouse: Warehouse, model: StoredModel, card: TaskCard) -> ExportSpec:
-    from factory.export.write import ExportSpec
-    from factory.predict.scope import load_scope
-
-    facts: dict[str, Any] = {"texts": model.params["rows"]}
-    if model.params["label_model"]:
-        facts["label model"] = model.params["label_model"]
-    facts["student"] = {"kind": model.student, **model.params["chosen"]}
-    if model.encoder:
-        facts["encoder"] = model.encoder
-    for verb, asked, requests, tokens_in, tokens_out in warehouse.query(
-        "SELECT stage, model, sum(requests), sum(tokens_in), sum(tokens_out) FROM spend GROUP BY ALL ORDER BY ALL"
-    ):
-        facts[f"asked for {verb}"] = f"{requests} requests to {asked}, {tokens_in} tokens in, {tokens_out} out"
-    described = {name: card.label(name).description for name in model.labels}
-    return ExportSpec(
-        card.name, card.text, described, bool(model.params["multi"]), card.fields, model.system,
-        model.params.get("trust", {}), load_scope(model.folder), facts,
-    )  # fmt: skip
+    said = [f"{system}: {facts['student']} trained on {facts['rows']} texts{source}"]
+    if facts["never_seen"]:
+        said.append(f"warning: {system}: {unseen_words(facts['never_seen'])}")
+    return said

@@ -17,7 +17,6 @@ from factory.errors import InputError
 from factory.result import Progress
 from factory.students.base import Student, TextsAndVectors, fit_student, student_class
 from factory.students.stored import inputs_of, texts_of
-from factory.students.strength import WEAK_C
 from factory.warehouse.tables.gold import gold_digest
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from factory.students.base import Trial
     from factory.warehouse.file import Warehouse
 
-VERSION = 3
+VERSION = 4
 """Raised when the same input would give another student."""
 
 UNLABELLED = ("uncovered", "unsure", "tie")
@@ -103,7 +102,8 @@ class Plan:
 
     def strength(self, system: str, kind: str) -> float | None:
         """The strength of a student that learns from programs, unless the options name one."""
-        return WEAK_C.get(kind) if self.uses(system)[0] and "c" not in self.options else None
+        learns_from_programs, _ = self.uses(system)
+        return student_class(kind).strength_for_programs if learns_from_programs and "c" not in self.options else None
 
     def options_of(self, system: str, kind: str) -> dict[str, Any]:
         """The options of a system's student."""
@@ -255,7 +255,7 @@ class Plan:
         mine = set(chosen.tolist())
         origins = ["self_training" if at in mine else origin for at, origin in enumerate(rows.origins)]
         reasons = [None if at in mine else reason for at, reason in enumerate(rows.reasons)]
-        return Curated(rows.text_nos, origins, probs, mass, reasons), trials
+        return Curated(rows.text_nos, origins, probs, mass, reasons, rows.unseen), trials
 
 
 def _unlabelled(rows: Curated) -> NDArray[np.bool_]:

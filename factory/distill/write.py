@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from factory.errors import InputError
+from factory.files.exchange import take_place
 
 if TYPE_CHECKING:
     from factory.distill.curate import Curated
@@ -113,7 +113,6 @@ def write_folder(student: Student, folder: Path) -> None:
     try:
         draft.mkdir(parents=True)
         student.save(draft)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(draft, folder)
+        take_place(draft, folder)
     except OSError as error:
         raise InputError(f"the student cannot be written: {error.strerror}", where=folder) from error

@@ -23,7 +23,7 @@ def store_source(
     split: str,
     spec: Any,
     base: Path | None,
-    world: str,
+    sources: str,
     progress: Progress,
 ) -> tuple[dict[str, int] | None, list[str]]:
     """Read one source's gold, unless it is held already.
@@ -34,7 +34,7 @@ def store_source(
         split: `test` or `reference`.
         spec: The source (`factory.files.source.SourceSpec`).
         base: What a relative path is relative to.
-        world: From `world_of`.
+        sources: From `sources_digest`.
         progress: Called after each batch of rows.
 
     Returns:
@@ -49,7 +49,7 @@ def store_source(
 
     card = current_card(warehouse)
     numbers = dict(warehouse.query("SELECT name, label_no FROM labels WHERE active ORDER BY label_no"))
-    state = file_state(spec.located(base), spec, [split, card.kind, list(card.fields), numbers, world])
+    state = file_state(spec.located(base), spec, [split, card.kind, list(card.fields), numbers, sources])
     known = db.execute("SELECT state FROM sources WHERE split = ? AND path = ?", [split, spec.name]).fetchone()
     if known is not None and state is not None and known[0] == state:
         return None, []
@@ -81,8 +81,8 @@ def store_source(
     return counts, says
 
 
-def world_of(warehouse: Warehouse) -> str:
-    """Changes whenever text numbers or kept train texts may have."""
+def sources_digest(warehouse: Warehouse) -> str:
+    """A digest of what was ingested: it changes whenever text numbers or kept train texts may have."""
     rows = warehouse.query(
         "SELECT source_no, split, path, content_digest, ingested_at::VARCHAR FROM sources ORDER BY source_no"
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factory.evaluation.systems import Said, Shape, from_probs
+from factory.evaluation.systems import LabelSpace, Predictions, from_probs
 from factory.result import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from factory.students.stored import StoredModel
     from factory.warehouse.file import Warehouse
     from factory.warehouse.tables.gold import Gold
-
-
-SLOW_STUDENTS = ("setfit", "finetune")
-"""Students that take minutes to train: no label-equivalents curve of dozens of them."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +32,7 @@ class Recipe:
         multi: Whether a text may have any number of labels.
         encoder: The encoder, or None.
         vectors: Whether it learns from vectors rather than texts.
+        slow: Whether it takes minutes to train.
     """
 
     kind: str
@@ -44,6 +41,7 @@ class Recipe:
     multi: bool
     encoder: Encoder | None
     vectors: bool
+    slow: bool
 
     @property
     def vectoriser(self) -> Encoder | None:
@@ -59,7 +57,7 @@ def recipe_of(model: StoredModel, multi: bool) -> Recipe:
     cls = student_class(model.student)
     options = dict(model.config.get("options") or {})
     options.pop("consistency", None)  # needs unlabelled texts, which gold alone does not bring
-    return Recipe(model.student, options, model.label_nos, multi, encoder_of(model), cls.takes != "texts")
+    return Recipe(model.student, options, model.label_nos, multi, encoder_of(model), cls.takes != "texts", cls.slow)
 
 
 @dataclass(frozen=True)
@@ -187,15 +185,15 @@ def train(recipe: Recipe, inputs: Any, targets: NDArray[np.float64], weights: ND
     )
 
 
-def says(
-    student: Any, recipe: Recipe, inputs: Any, hashes: Sequence[bytes], shape: Shape, facts: Mapping[str, Any]
-) -> Said:
+def predictions_of(
+    student: Any, recipe: Recipe, inputs: Any, hashes: Sequence[bytes], shape: LabelSpace, facts: Mapping[str, Any]
+) -> Predictions:
     """A fitted student's predictions."""
     probs = np.zeros((len(hashes), len(shape.names)))
     probs[:, list(recipe.label_nos)] = student.predict_proba(inputs)
     labels, tied = from_probs(probs, hashes, shape)
     every = np.ones(len(hashes), bool)
-    return Said(labels, every, tied, every, probs, facts)
+    return Predictions(labels, every, tied, every, probs, facts)
 
 
 def gold_systems(
@@ -204,11 +202,11 @@ def gold_systems(
     inputs: Inputs,
     gold: Gold,
     hashes: Sequence[bytes],
-    shape: Shape,
-    student: Said | None,
+    shape: LabelSpace,
+    student: Predictions | None,
     config: Mapping[str, Any],
     progress: Progress,
-) -> tuple[dict[str, Said], dict[str, Any] | None]:
+) -> tuple[dict[str, Predictions], dict[str, Any] | None]:
     """`dev_only`, `full_gold` and the label-equivalents curve: the student's own recipe on gold alone.
 
     Args:
@@ -226,7 +224,7 @@ def gold_systems(
         The systems by name, and the curve or None.
     """
     from factory.evaluation.baselines import label_equivalents
-    from factory.evaluation.scoring import headline
+    from factory.evaluation.scoring import headline, headline_metric
     from factory.students.stored import stored_models
     from factory.warehouse.tables.gold import gold_rows, read_gold
 
@@ -236,12 +234,12 @@ def gold_systems(
         return {}, None
     recipe = recipe_of(model, shape.multi)
     on_test = inputs.of(recipe.vectoriser, gold.texts, progress)
-    found: dict[str, Said] = {}
+    found: dict[str, Predictions] = {}
     dev = gold_rows(warehouse, "dev", "seed", labels=len(shape.names))
     if len(dev):
         texts, targets, times = gold_targets(dev.texts, dev.labels, recipe.label_nos)
         fitted = train(recipe, inputs.of(recipe.vectoriser, texts, progress), targets, times)
-        found["dev_only"] = says(fitted, recipe, on_test, hashes, shape, {"gold_texts": len(texts)})
+        found["dev_only"] = predictions_of(fitted, recipe, on_test, hashes, shape, {"gold_texts": len(texts)})
     reference = read_gold(db, "reference", len(shape.names))
     if not len(reference):
         return found, None
@@ -249,8 +247,8 @@ def gold_systems(
     progress(0, 0, f"full gold: {len(texts)} texts")
     learned_from = inputs.of(recipe.vectoriser, texts, progress)
     fitted = train(recipe, learned_from, targets, times)
-    found["full_gold"] = says(fitted, recipe, on_test, hashes, shape, {"gold_texts": len(texts)})
-    if student is None or not config["equivalents"] or recipe.kind in SLOW_STUDENTS:
+    found["full_gold"] = predictions_of(fitted, recipe, on_test, hashes, shape, {"gold_texts": len(texts)})
+    if student is None or not config["equivalents"] or recipe.slow:
         return found, None
 
     strengths: dict[int, Any] = {}  # chosen by the first draw of each size, and kept for the other draws of that size
@@ -260,10 +258,10 @@ def gold_systems(
         same = recipe if chosen is None else replace(recipe, config={**recipe.config, "c": chosen})
         learned = train(same, pick(learned_from, rows), targets[rows], np.ones(len(rows)))
         strengths.setdefault(len(rows), getattr(learned.config, "c", None))
-        return headline(gold, says(learned, recipe, on_test, hashes, shape, {}), shape)
+        return headline(gold, predictions_of(learned, recipe, on_test, hashes, shape, {}), shape)
 
     worth = label_equivalents(
         len(texts), headline(gold, student, shape), score_of,
         draws=config["equivalents_draws"], seed=config["seed"], progress=progress,
     )  # fmt: skip
-    return found, None if worth is None else {**worth.as_json(), "metric": "micro_f1" if shape.multi else "accuracy"}
+    return found, None if worth is None else {**worth.as_json(), "metric": headline_metric(shape.multi)}

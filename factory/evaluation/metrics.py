@@ -227,7 +227,8 @@ def accuracy_of(column: int = 1) -> Any:
     """A score for `interval`: the share of rows whose kind has the same number in columns 0 and `column`."""
 
     def score(kinds: Ints, counts: Ints) -> Floats:
-        return counts @ (kinds[:, 0] == kinds[:, column]).astype(float) / counts.sum(axis=1)
+        right = (kinds[:, 0] == kinds[:, column]).astype(float)
+        return np.asarray(counts @ right / counts.sum(axis=1), float)
 
     return score
 
@@ -256,6 +257,29 @@ def micro_f1_of(first: int = 0) -> Any:
     def score(kinds: Ints, counts: Ints) -> Floats:
         tp, fp, fn = (counts @ kinds[:, first + i].astype(float) for i in range(3))
         return f1(tp, fp, fn)
+
+    return score
+
+
+def exact_match_of(classes: int) -> Any:
+    """A score for `interval`: the share of rows whose set of labels is right; a kind holds gold and said, [2 * classes]."""
+
+    def score(kinds: Ints, counts: Ints) -> Floats:
+        right = (kinds[:, :classes] == kinds[:, classes:]).all(axis=1)
+        return np.asarray(counts @ right.astype(float) / counts.sum(axis=1), float)
+
+    return score
+
+
+def macro_f1_of_sets(classes: int) -> Any:
+    """A score for `interval`: macro-F1 over the labels of a multi task; a kind holds gold and said, [2 * classes]."""
+
+    def score(kinds: Ints, counts: Ints) -> Floats:
+        gold, said = kinds[:, :classes] > 0, kinds[:, classes:] > 0
+        times = counts.astype(float)
+        tp, fp, fn = (times @ part.astype(float) for part in (gold & said, ~gold & said, gold & ~said))
+        present = ((tp + fp + fn) > 0).sum(axis=1)
+        return np.asarray(f1(tp, fp, fn).sum(axis=1) / np.maximum(present, 1), float)
 
     return score
 

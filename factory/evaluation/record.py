@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,20 @@ if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
 
 
-def put(warehouse: Warehouse, key: str, scored: Sequence[Scored], extra: Mapping[str, Any] | None) -> None:
-    """Add an evaluation.
+WORDS = {"accuracy": "accuracy", "micro_f1": "micro-F1"}
+
+
+def put(warehouse: Warehouse, key: str, scored: Sequence[Scored], extra: Mapping[str, Any] | None) -> bool:
+    """Add an evaluation, unless the newest one is of the same already (two processes may have computed it at once).
 
     Args:
         warehouse: Where to.
         key: Digest of everything it depends on.
         scored: A row for each system and variant.
         extra: The label-equivalents curve, or None.
+
+    Returns:
+        Whether it was added.
     """
     import pyarrow as pa
 
@@ -31,6 +38,8 @@ def put(warehouse: Warehouse, key: str, scored: Sequence[Scored], extra: Mapping
     if extra is not None:
         rows.append(("label_equivalents", "published", scored[0].n, scored[0].n, None, json.dumps(extra), None))
     with warehouse.lease() as db:
+        if _newest_key(db) == key:
+            return False
         number = next_no(db, "evaluations", "evaluation_no")
         columns = ("system", "variant", "n", "n_scored", "coverage", "metrics", "detail")
         types = (pa.string(), pa.string(), pa.int32(), pa.int32(), pa.float64(), pa.string(), pa.string())
@@ -42,12 +51,28 @@ def put(warehouse: Warehouse, key: str, scored: Sequence[Scored], extra: Mapping
             db, "evaluations",
             {"evaluation_no": [number] * len(rows), "key": [key] * len(rows), "split": ["test"] * len(rows), **table},
         )  # fmt: skip
+    return True
+
+
+def newest_key(warehouse: Warehouse) -> str | None:
+    """The key of the newest evaluation, or None if there is none."""
+    with warehouse.read() as db:
+        return _newest_key(db)
+
+
+def _newest_key(db: Any) -> str | None:
+    row = db.execute("SELECT key FROM evaluations ORDER BY evaluation_no DESC LIMIT 1").fetchone()
+    return None if row is None else str(row[0])
 
 
 def summary(warehouse: Warehouse) -> dict[str, Any] | None:
-    """The newest evaluation, or None: `{split, n, systems: {NAME: {accuracy, macro_f1, ci95, metrics, coverage, n_scored}}}`.
+    """The newest evaluation, or None.
 
-    Also `distinct` (the same on the distinct texts), `label_equivalents`, and `evaluations`: how often test was evaluated.
+    Returns:
+        `split`, `n`, `metric` (the figure that systems are compared by), `systems` by name, `distinct` (the same on the distinct
+        texts), `label_equivalents`, and `evaluations`: how often test was evaluated. A system has `score` and its interval
+        `ci95`, `accuracy` (of whole sets in a multi task), `micro_f1`, `macro_f1`, `intervals` by the name of their figure,
+        `metrics`, `coverage` and `n_scored`.
     """
     rows = warehouse.query(
         """SELECT system, variant, n, n_scored, coverage, metrics::VARCHAR, detail::VARCHAR FROM evaluations
@@ -61,9 +86,12 @@ def summary(warehouse: Warehouse) -> dict[str, Any] | None:
         if system == "label_equivalents":
             out["label_equivalents"] = metrics
             continue
+        metric = metrics.get("metric") or ("micro_f1" if "hamming" in metrics else "accuracy")
+        out["metric"] = metric
         entry = {
-            "accuracy": metrics.get("accuracy"), "macro_f1": metrics.get("macro_f1"), "ci95": metrics.get("ci95"),
-            "metrics": metrics, "coverage": coverage, "n_scored": n_scored,
+            **{name: metrics.get(name) for name in ("accuracy", "micro_f1", "macro_f1", "ci95")},
+            "metric": metric, "score": metrics.get(metric), "metrics": metrics, "coverage": coverage, "n_scored": n_scored,
+            "intervals": {name.removeprefix("ci95_"): of for name, of in metrics.items() if name.startswith("ci95_")},
         }  # fmt: skip
         versus = (json.loads(detail_json) if detail_json else {}).get("versus_student")
         if versus:
@@ -81,15 +109,20 @@ def in_short(found: Mapping[str, Any]) -> dict[str, Any]:
     """What `evaluate` returns of a summary."""
     return {
         "n": found.get("n", 0),
-        "systems": {name: round(row["accuracy"], 4) for name, row in found.get("systems", {}).items()},
+        "metric": found.get("metric"),
+        "systems": {name: round(row["score"], 4) for name, row in found.get("systems", {}).items()},
         "evaluations": found.get("evaluations", 0),
     }
 
 
 def in_lines(found: Mapping[str, Any]) -> list[str]:
     """A summary for a person, a line for each system."""
-    lines = [
-        f"{name}: accuracy {row['accuracy']:.3f}, macro-F1 {row['macro_f1']:.3f} on {row['n_scored']} of {found['n']} rows"
-        for name, row in found["systems"].items()
-    ]
+    lines = []
+    for name, row in found["systems"].items():
+        low, high = row["ci95"] or (math.nan, math.nan)
+        whole = f", whole sets right {row['accuracy']:.3f}" if row["metric"] == "micro_f1" else ""
+        lines.append(
+            f"{name}: {WORDS[row['metric']]} {row['score']:.3f} (95% {low:.3f}-{high:.3f}), macro-F1 {row['macro_f1']:.3f}{whole}"
+            f" on {row['n_scored']} of {found['n']} rows"
+        )
     return [*lines, f"test was evaluated {found['evaluations']} times with this warehouse"]

@@ -1,32 +1,22 @@
-"""What a million texts cost with each system: texts per second on this machine, and tokens where a model is asked.
-
-Speeds are measured when a report first needs them and kept in `speeds.json` beside the warehouse, so that the same systems give
-the same report; they are no part of the warehouse, whose tables never depend on how fast a machine is.
-"""
+"""What a million texts cost with each system: texts per second on this machine, and tokens where a model is asked."""
 
 from __future__ import annotations
 
 import json
-import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.canonical import digest
 from factory.errors import FactoryError, SandboxError
-from factory.files.replace import replaced
+from factory.students.speed import Speeds
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
 
-ENOUGH_S = 0.5
-"""Seconds after which a speed is known well enough."""
-MOST_TEXTS = 512
 LEAST_ANSWERS = 20
 """Answers of a server that its speed is read from."""
-FILE = "speeds.json"
+UNKNOWN = "not measured yet: `evaluate` measures it, and `export` what it writes"
 
 
 @dataclass(frozen=True)
@@ -50,91 +40,31 @@ class Cost:
     how: str
 
 
-def costs_of(warehouse: Warehouse, systems: Sequence[str]) -> dict[str, Any]:
+def costs_of(warehouse: Warehouse, systems: Sequence[str], *, measure: bool = False) -> dict[str, Any]:
     """What a million texts cost with each of these systems.
 
     Args:
         warehouse: Holds the systems.
         systems: Names, as in the table of an evaluation.
+        measure: Whether to run what was not measured yet; else its speed is told as unknown.
 
     Returns:
         `rows`, a `Cost` as a mapping for each system and its newest export that lies where it was written; `threads`, and
         `texts`, how many the speeds were measured on at most.
     """
-    texts = [
-        text
-        for (text,) in warehouse.query(
-            "SELECT text FROM texts WHERE text_no IN (SELECT text_no FROM split_texts WHERE split = 'test')"
-            f" ORDER BY content_hash LIMIT {MOST_TEXTS}"
-        )
-    ]
-    threads = os.cpu_count() or 1
-    measured = _Measured(warehouse, texts, threads)
-    rows = [_cost(warehouse, name, measured) for name in systems]
+    speeds = Speeds(warehouse, measure=measure)
+    rows = [_cost(warehouse, name, speeds) for name in systems]
     at = next((number for number, row in enumerate(rows) if row.system == "student"), -1) + 1
-    rows[at:at] = _exports(warehouse, measured)
-    measured.keep()
-    return {"rows": [vars(row) for row in rows], "threads": threads, "texts": len(texts)}
+    rows[at:at] = _exports(warehouse, speeds)
+    return {"rows": [vars(row) for row in rows], "threads": speeds.threads, "texts": len(speeds.texts)}
 
 
-def rate(answer: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> float:
-    """Texts per second of a function, measured on growing parts until they take half a second or there are no more.
-
-    Args:
-        answer: Takes texts.
-        texts: What to ask about; a few of them warm it up first.
-    """
-    answer(texts[:8])
-    size = min(32, len(texts))
-    while True:
-        started = time.perf_counter()
-        answer(texts[:size])
-        seconds = time.perf_counter() - started
-        if seconds >= ENOUGH_S or size == len(texts):
-            return size / max(seconds, 1e-9)
-        size = min(size * 4, len(texts))
-
-
-class _Measured:
-    """Speeds by what they depend on: read from the file where they are known, measured where not."""
-
-    def __init__(self, warehouse: Warehouse, texts: Sequence[str], threads: int) -> None:
-        from factory.students.stored import artefacts
-
-        self.texts, self.threads = texts, threads
-        self.path: Path = artefacts(warehouse) / FILE
-        self.known = self._read()
-        self.used: dict[str, float] = {}
-
-    def _read(self) -> dict[str, float]:
-        try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
-            return {str(key): float(value) for key, value in found.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
-            return {}  # not there yet, or not ours: measured again
-
-    def of(self, what: Any, answer: Callable[[], Callable[[Sequence[str]], Any]]) -> float:
-        """The speed of what `answer()` gives; `what` names everything that it depends on."""
-        key = digest([what, self.threads, len(self.texts)])
-        if key not in self.used:
-            self.used[key] = self.known.get(key) or float(f"{rate(answer(), self.texts):.3g}")
-        return self.used[key]
-
-    def keep(self) -> None:
-        """Write the file, if anything was measured."""
-        if self.used and self.used != self.known:
-            with replaced(self.path, private=True) as draft:
-                draft.write_text(json.dumps(self.used, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _cost(warehouse: Warehouse, system: str, measured: _Measured) -> Cost:
+def _cost(warehouse: Warehouse, system: str, measured: Speeds) -> Cost:
     from factory.students.stored import stored_models
 
     models = stored_models(warehouse)
     if system == "teacher":
         return _teacher(warehouse)
-    if not measured.texts:
-        return Cost(system, None, None, None, None, "there is no text of test to measure on")
     if system in ("dev_only", "full_gold"):
         model = models.get("student") or next(iter(models.values()), None)
     else:
@@ -152,11 +82,13 @@ def _cost(warehouse: Warehouse, system: str, measured: _Measured) -> Cost:
     return Cost(system, None, None, None, None, "not run here: votes were published")
 
 
-def _at(system: str, speed: float, how: str) -> Cost:
+def _at(system: str, speed: float | None, how: str) -> Cost:
+    if speed is None:
+        return Cost(system, None, None, None, None, UNKNOWN)
     return Cost(system, speed, float(f"{1e6 / speed / 3600:.3g}"), None, None, how)
 
 
-def _student(system: str, model: Any, measured: _Measured) -> Cost:
+def _student(system: str, model: Any, measured: Speeds) -> Cost:
     from factory.students.stored import load_student
 
     what = ["student", model.student, model.params.get("encoder_key"), len(model.labels)]
@@ -165,7 +97,7 @@ def _student(system: str, model: Any, measured: _Measured) -> Cost:
     return _at(system, speed, f"the {model.student} student, as it was trained")
 
 
-def _zero_shot(system: str, models: Mapping[str, Any], measured: _Measured) -> Cost:
+def _zero_shot(system: str, models: Mapping[str, Any], measured: Speeds) -> Cost:
     from factory.students.stored import encoder_of
 
     model = models.get("student") or next(iter(models.values()))
@@ -174,7 +106,7 @@ def _zero_shot(system: str, models: Mapping[str, Any], measured: _Measured) -> C
     return _at(system, measured.of(["encoder", encoder.key], lambda: encoder.encode), encoder.name)
 
 
-def _programs(warehouse: Warehouse, system: str, measured: _Measured) -> Cost:
+def _programs(warehouse: Warehouse, system: str, measured: Speeds) -> Cost:
     from factory.programs.blocks import accepted_programs, run_accepted
 
     names = dict(warehouse.query("SELECT label_no, name FROM labels ORDER BY label_no"))
@@ -199,8 +131,9 @@ def _programs(warehouse: Warehouse, system: str, measured: _Measured) -> Cost:
         row = warehouse.query("SELECT config::VARCHAR FROM label_models WHERE name = ?", [system])[0]
         encoder = load_encoder(json.loads(row[0]).get("encoder") or "auto")
         vectors = measured.of(["encoder", encoder.key], lambda: encoder.encode)
-        speed, how = 1 / (1 / speed + 1 / vectors), f"{len(programs)} programs, and {encoder.name}"
-    return _at(system, float(f"{speed:.3g}"), how)
+        how = f"{len(programs)} programs, and {encoder.name}"
+        speed = None if speed is None or vectors is None else float(f"{1 / (1 / speed + 1 / vectors):.3g}")
+    return _at(system, speed, how)
 
 
 def _teacher(warehouse: Warehouse) -> Cost:
@@ -230,7 +163,7 @@ def _teacher(warehouse: Warehouse) -> Cost:
     return Cost("teacher", speed, hours, int(float(f"{float(tokens) * per:.3g}")), money, how)
 
 
-def _exports(warehouse: Warehouse, measured: _Measured) -> list[Cost]:
+def _exports(warehouse: Warehouse, measured: Speeds) -> list[Cost]:
     from factory.predict.load import load_export
 
     found = []
@@ -240,7 +173,7 @@ def _exports(warehouse: Warehouse, measured: _Measured) -> list[Cost]:
     ):
         graphs = kind in ("transformer", "hybrid")
         name = f"{system} (exported{', int8' if graphs else ''})"
-        if not (Path(path) / "manifest.json").is_file() or not measured.texts:
+        if not (Path(path) / "manifest.json").is_file():
             continue
         try:
             what = ["export", json.loads(manifest)["digest"]]

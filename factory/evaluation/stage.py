@@ -10,7 +10,7 @@ from pydantic import Field
 
 from factory.canonical import digest
 from factory.errors import InputError
-from factory.evaluation.record import in_lines, in_short, put, summary
+from factory.evaluation.record import in_lines, in_short, newest_key, put, summary
 from factory.params import Call, Params, stage
 from factory.result import Progress, StageResult, no_progress
 from factory.task import current_card
@@ -20,7 +20,7 @@ from factory.warehouse.tables.gold import FILE_SPLITS, forget_source, gold_file,
 if TYPE_CHECKING:
     import duckdb
 
-_VERSION = 2
+_VERSION = 3
 """Raised when figures are computed in another way, so that stored evaluations are computed anew."""
 
 
@@ -45,13 +45,13 @@ def store_gold(
     Raises:
         InputError: A label that is not on the card, an empty label in `test`, or a file that cannot be read.
     """
-    from factory.evaluation.gold_sources import store_source, world_of
+    from factory.evaluation.gold_sources import sources_digest, store_source
     from factory.files.source import load_specs
 
     specs = {split: of for split, of in load_specs(sources, base=base).items() if split in FILE_SPLITS}
     if not specs and not has_gold_file(warehouse):
         return StageResult("store_gold", True, {}, ())
-    world = world_of(warehouse)
+    ingested = sources_digest(warehouse)
     did: dict[str, Any] = {}
     says: list[str] = []
     written = 0
@@ -64,7 +64,7 @@ def store_gold(
                 written += 1
         for split, of_split in specs.items():
             for spec in of_split:
-                counts, lines = store_source(warehouse, db, split, spec, base, world, progress)
+                counts, lines = store_source(warehouse, db, split, spec, base, ingested, progress)
                 written += counts is not None
                 says += lines
         for split, rows, unlabelled, elsewhere in db.execute(
@@ -132,21 +132,37 @@ def evaluate(warehouse: Warehouse, params: EvaluateParams, call: Call) -> StageR
 
     with gold_file(warehouse) as db:
         key = _key(warehouse, db, config)
-        latest = warehouse.query("SELECT key FROM evaluations ORDER BY evaluation_no DESC LIMIT 1")
-        if latest and latest[0][0] == key:
-            found = summary(warehouse) or {}
-            return StageResult("evaluate", True, in_short(found))
+        if newest_key(warehouse) == key:
+            return _known(warehouse)
         call.begin()
         scored, extra = score_all(warehouse, db, config, call.progress)
     if not scored:
         return StageResult("evaluate", True, why="no gold of test, or no system yet: nothing to score")
-    put(warehouse, key, scored, extra)
+    if not put(warehouse, key, scored, extra):
+        return _known(warehouse)
     found = summary(warehouse) or {}
+    _measure(warehouse, found, call.progress)
     from factory.evaluation.agreement import dev_agreement
 
     agreement = dev_agreement(warehouse)
     warnings = (agreement.warning,) if agreement is not None and agreement.warning else ()
     return StageResult("evaluate", False, in_short(found), (*in_lines(found), *warnings))
+
+
+def _known(warehouse: Warehouse) -> StageResult:
+    """What is said where the newest evaluation is of the same."""
+    return StageResult("evaluate", True, in_short(summary(warehouse) or {}))
+
+
+def _measure(warehouse: Warehouse, found: Mapping[str, Any], progress: Progress) -> None:
+    """Measure how fast the systems are, where it is not on record."""
+    from factory.evaluation.speed import costs_of
+
+    systems = list(found.get("systems", {}))
+    for number, name in enumerate(systems):
+        progress(number, len(systems), "systems timed")
+        costs_of(warehouse, [name], measure=True)
+    progress(len(systems), len(systems), "systems timed")
 
 
 def _key(warehouse: Warehouse, db: duckdb.DuckDBPyConnection, config: Mapping[str, Any]) -> str:

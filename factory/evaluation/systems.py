@@ -23,7 +23,7 @@ ZERO_SHOT = "zero_shot"
 
 
 @dataclass(frozen=True)
-class Said:
+class Predictions:
     """One system's predictions for some texts, one entry per text.
 
     Attributes:
@@ -44,7 +44,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Shape:
+class LabelSpace:
     """What labels there are.
 
     Attributes:
@@ -59,7 +59,11 @@ class Shape:
 
 
 def from_probs(
-    probs: NDArray[np.floating[Any]], hashes: Sequence[bytes], shape: Shape, *, covered: NDArray[np.bool_] | None = None
+    probs: NDArray[np.floating[Any]],
+    hashes: Sequence[bytes],
+    shape: LabelSpace,
+    *,
+    covered: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Labels and ties of probabilities [n, k] by label number.
 
@@ -73,10 +77,10 @@ def from_probs(
 
 
 def label_model_systems(
-    warehouse: Warehouse, text_nos: NDArray[np.int32], hashes: Sequence[bytes], shape: Shape
-) -> dict[str, Said]:
+    warehouse: Warehouse, text_nos: NDArray[np.int32], hashes: Sequence[bytes], shape: LabelSpace
+) -> dict[str, Predictions]:
     """`majority`, `snorkel`, and whichever other label model is stored, by name."""
-    found: dict[str, Said] = {}
+    found: dict[str, Predictions] = {}
     for number, name, config, reason in warehouse.query(
         """SELECT label_model_no, name, config::VARCHAR, reason FROM label_models
            WHERE label_model_no IN (SELECT label_model_no FROM soft_labels) ORDER BY label_model_no"""
@@ -84,7 +88,7 @@ def label_model_systems(
         probs, covered = _soft_labels(warehouse, int(number), text_nos, len(shape.names))
         labels, tied = from_probs(probs, hashes, shape)
         facts = {"label_model_no": int(number), "reason": reason, "uncovered": _get(config, "uncovered")}
-        found[name] = Said(labels, covered, tied & covered, np.ones(len(labels), bool), probs, facts)
+        found[name] = Predictions(labels, covered, tied & covered, np.ones(len(labels), bool), probs, facts)
     return found
 
 
@@ -112,10 +116,10 @@ def student_systems(
     warehouse: Warehouse,
     text_nos: NDArray[np.int32],
     hashes: Sequence[bytes],
-    shape: Shape,
+    shape: LabelSpace,
     inputs_of: Callable[[Encoder | None], Any],
     progress: Progress = no_progress,
-) -> dict[str, Said]:
+) -> dict[str, Predictions]:
     """Every trained student, by the name of its system.
 
     Args:
@@ -128,7 +132,7 @@ def student_systems(
     """
     from factory.students.stored import encoder_of, load_student, stored_models
 
-    found: dict[str, Said] = {}
+    found: dict[str, Predictions] = {}
     models = stored_models(warehouse)
     for done, (system, model) in enumerate(models.items()):
         progress(done, len(models), f"predictions of {system}")
@@ -139,7 +143,7 @@ def student_systems(
         labels, tied = from_probs(probs, hashes, shape)
         every = np.ones(len(labels), bool)
         facts = {"model_no": model.model_no, "student": model.student, "encoder": model.encoder}
-        found[system] = Said(labels, every, tied, every, probs, facts)
+        found[system] = Predictions(labels, every, tied, every, probs, facts)
     return found
 
 
@@ -147,9 +151,9 @@ def zero_shot_system(
     warehouse: Warehouse,
     text_nos: NDArray[np.int32],
     hashes: Sequence[bytes],
-    shape: Shape,
+    shape: LabelSpace,
     inputs_of: Callable[[Encoder | None], Any],
-) -> dict[str, Said]:
+) -> dict[str, Predictions]:
     """The encoder of the student with the descriptions of the card alone; nothing where no student stands on an encoder.
 
     Args:
@@ -175,10 +179,10 @@ def zero_shot_system(
     probs[:, columns] = zero_shot(encoder, inputs_of(encoder).vectors, described, multi=shape.multi)
     labels, tied = from_probs(probs, hashes, shape)
     every = np.ones(len(labels), bool)
-    return {ZERO_SHOT: Said(labels, every, tied, every, probs, {"encoder": encoder.name})}
+    return {ZERO_SHOT: Predictions(labels, every, tied, every, probs, {"encoder": encoder.name})}
 
 
-def teacher_systems(warehouse: Warehouse, text_nos: NDArray[np.int32], shape: Shape) -> dict[str, Said]:
+def teacher_systems(warehouse: Warehouse, text_nos: NDArray[np.int32], shape: LabelSpace) -> dict[str, Predictions]:
     """The language model's own label for each test text it was asked about; an answer that cannot be read counts as wrong.
 
     `teacher` is the model as it is, `self_tuned` the same with an adapter that it got from its own data (`tune`).
@@ -191,7 +195,9 @@ def teacher_systems(warehouse: Warehouse, text_nos: NDArray[np.int32], shape: Sh
     return found
 
 
-def _teacher(warehouse: Warehouse, text_nos: NDArray[np.int32], shape: Shape, *, tuned: bool) -> Said | None:
+def _teacher(
+    warehouse: Warehouse, text_nos: NDArray[np.int32], shape: LabelSpace, *, tuned: bool
+) -> Predictions | None:
     rows = warehouse.query(
         """WITH asked AS (SELECT a.text_no, a.label_no, a.slot_no, a.plan_no FROM annotations a LEFT JOIN plans p USING (plan_no)
                WHERE (p.config ->> '$.adapter' IS NOT NULL) = ?)
@@ -218,7 +224,7 @@ def _teacher(warehouse: Warehouse, text_nos: NDArray[np.int32], shape: Shape, *,
                     labels[at, label] = True
     else:
         labels = np.array([min(labels_of.get(int(number)) or {-1}) for number in text_nos], np.int64)
-    return Said(labels, spoke, np.zeros(n, bool), asked, None, {"unreadable": int((asked & ~spoke).sum())})
+    return Predictions(labels, spoke, np.zeros(n, bool), asked, None, {"unreadable": int((asked & ~spoke).sum())})
 
 
 def systems_digest(warehouse: Warehouse) -> list[Any]:

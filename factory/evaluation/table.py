@@ -11,8 +11,8 @@ import numpy as np
 from factory.evaluation.gold_students import Inputs, gold_systems
 from factory.evaluation.scoring import DISTINCT, PUBLISHED, Scored, compare, score_system
 from factory.evaluation.systems import (
-    Said,
-    Shape,
+    LabelSpace,
+    Predictions,
     label_model_systems,
     student_systems,
     teacher_systems,
@@ -44,14 +44,14 @@ def score_all(
         Two rows for each system (none if test has no gold), and the label-equivalents curve or None.
     """
     labels = warehouse.query("SELECT name, active FROM labels ORDER BY label_no")
-    shape = Shape(
+    shape = LabelSpace(
         [name for name, _ in labels], np.array([active for _, active in labels], bool), config["kind"] == "multi"
     )
     gold = read_gold(db, "test", len(labels))
     if not len(gold):
         return [], None
     hashes = _hashes(warehouse, gold)
-    systems: dict[str, Said] = {}
+    systems: dict[str, Predictions] = {}
     inputs = Inputs(warehouse, db)
     systems |= student_systems(
         warehouse, gold.texts, hashes, shape, lambda encoder: inputs.of(encoder, gold.texts, progress), progress
@@ -83,7 +83,7 @@ def score_all(
     return scored, extra
 
 
-def _human(human: HumanVotes, hashes: Sequence[bytes], shape: Shape) -> dict[str, Said]:
+def _human(human: HumanVotes, hashes: Sequence[bytes], shape: LabelSpace) -> dict[str, Predictions]:
     from factory.evaluation.baselines import majority_of_votes
 
     found = {}
@@ -91,7 +91,9 @@ def _human(human: HumanVotes, hashes: Sequence[bytes], shape: Shape) -> dict[str
     for name, position, keys in (("human_lfs", human.position, None), ("human_lfs_content_ties", None, hashes)):
         labels, covered, tied = majority_of_votes(human.votes, len(shape.names), position=position, hashes=keys)
         rule = "row index (as WRENCH)" if keys is None else "content hash"
-        found[name] = Said(labels, covered, tied, every, None, {"rules": human.votes.shape[1], "tie_break": rule})
+        found[name] = Predictions(
+            labels, covered, tied, every, None, {"rules": human.votes.shape[1], "tie_break": rule}
+        )
     return found
 
 

@@ -2,4 +2,4 @@
 
 from factory.callable_package import make_callable
 
-make_callable(__name__, "factory.distill.stage", "export")
+make_callable(__name__, "factory.export.stage", "export")

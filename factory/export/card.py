@@ -2,48 +2,84 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from factory.encoders.windows import MOST_WINDOWS
 from factory.export.examples import examples
+from factory.export.requirements import NEEDED
+from factory.export.spec import ExportSpec
 
-if TYPE_CHECKING:
-    from factory.export.write import ExportSpec
+_MARKS = re.compile(r"[\\`*_\[\]~|@$]|:(?=//)|(?<=www)\.", re.IGNORECASE)
+
+
+def plain(value: object) -> str:
+    """What a user or a model wrote, so that Markdown and HTML show it as it is: one line, no link, no tag, no emphasis.
+
+    Example:
+        >>> print(plain("[a](http://b) <i>"))
+        \\[a\\](http\\://b) &lt;i&gt;
+    """
+    text = " ".join("".join(char if char.isprintable() else " " for char in str(value)).split())
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MARKS.sub(r"\\\g<0>", text)
 
 
 def model_card(spec: ExportSpec, kind: str, parity: Mapping[str, Any], inference: Mapping[str, Any]) -> str:
-    """The card as Markdown; the same words for the same export (test scores stand in the report, never here)."""
+    """The card as Markdown; the same words for the same export (scores on test are in the report, never here)."""
     many = "any number of these labels" if spec.multi else "exactly one of these labels"
     parts = [
         f"---\nlibrary_name: {_library(kind)}\npipeline_tag: text-classification\ntags: [label-factory, distilled]\n---",
-        f"# {spec.name}",
-        f"A compact classifier (`{kind}`, system `{spec.system}`) that gives {spec.text} {many}:",
-        "\n".join(f"{number}. **{name}**: {words}" for number, (name, words) in enumerate(spec.labels.items())),
+        f"# {plain(spec.name)}",
+        f"A compact classifier (`{kind}`, system `{spec.system}`) that gives {plain(spec.text)} {many}:",
+        "\n".join(_label(number, name, words, spec) for number, (name, words) in enumerate(spec.labels.items())),
         "Probabilities come in this order (`labels.json`).",
         "## What it learned from",
-        "\n".join(f"- {name}: {_words(value)}" for name, value in spec.facts.items()) or "- nothing is recorded",
+        "\n".join(f"- {plain(name)}: {_words(value)}" for name, value in spec.facts.items()) or "- nothing is recorded",
         "It was distilled from labels that programs and a language model gave; people labelled only what is said above."
-        " Its scores on held-out gold stand in the report of the run that made it, not here.",
+        + _scores(spec),
         "## Use",
         *_usage(spec, kind, inference),
         "## Trust",
-        *_trust(spec, kind),
+        *_trust(spec),
         "## Limits",
-        "\n".join(f"- {line}" for line in _limits(kind, inference)),
+        "\n".join(f"- {line}" for line in _limits(spec, kind, inference)),
         "## Checked at export",
         "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in sorted(parity.items())),
-        "`manifest.json` holds the SHA-256 of every file. There is no pickle, and loading runs no code from this folder.",
+        "`manifest.json` holds the SHA-256 of every file: it shows damage. It is not signed, so whoever may write to this folder"
+        " can change a file and the manifest with it. There is no pickle, and loading runs no code from this folder.",
     ]
     return "\n\n".join(parts) + "\n"
 
 
+def _label(number: int, name: str, words: str, spec: ExportSpec) -> str:
+    unseen = " *Never seen in training: this model never answers it.*" if name in spec.never_seen else ""
+    return f"{number}. **{plain(name)}**: {plain(words)}{unseen}"
+
+
+def _scores(spec: ExportSpec) -> str:
+    if spec.has_test:
+        return (
+            " Scores on the texts of `test`, where they have gold, are in the report of the run that made it, not here."
+        )
+    return " The run that made it had no `test` split, so nothing is known of how often it is right."
+
+
 def _usage(spec: ExportSpec, kind: str, inference: Mapping[str, Any]) -> list[str]:
+    needed = ", ".join(f"{name} {oldest} or later" for name, oldest in NEEDED[kind].items())
     found = [
         "With label-factory installed, `factory predict FOLDER FILE --out OUT` labels CSV, JSONL and Parquet files of any size,"
-        " and `factory serve FOLDER` answers over HTTP. Without it, in this folder:"
+        " and `factory serve FOLDER` answers over HTTP. Without it, in this folder, what `requirements.txt` names is enough"
+        f" ({needed}):"
     ]
     for libraries, source in examples(kind, spec.multi, inference).items():
         found += [f"With {libraries} alone:", f"```python\n{source}\n```"]
+    if kind in ("hybrid", "transformer"):
+        found.append(
+            "`model_int8.onnx` is a quarter of the size and about twice as fast. It quantises each token by a scale of its own,"
+            " so in either graph a text's answer does not depend on the texts beside it; `model.onnx` is exact."
+        )
     if kind == "hybrid":
         found.append(
             "Beside the encoder's vector the head reads tokens and pairs of neighbours (`hybrid.safetensors`), which"
@@ -57,7 +93,7 @@ def _usage(spec: ExportSpec, kind: str, inference: Mapping[str, Any]) -> list[st
     return found
 
 
-def _trust(spec: ExportSpec, kind: str) -> list[str]:
+def _trust(spec: ExportSpec) -> list[str]:
     """What the export carries beside probabilities, in options and in formulas."""
     trust, lines = spec.trust, []
     if "temperature" in trust:
@@ -82,24 +118,33 @@ def _trust(spec: ExportSpec, kind: str) -> list[str]:
             " of `sentence_embedding` to the nearest row of `scope.safetensors`."
         )
     if not lines:
-        lines = ["It carries probabilities alone: they were not calibrated on any gold."]
-    elif "temperature" not in trust:
-        lines.append(
-            "Its probabilities were not calibrated on gold: `factory export model RUN FOLDER --system student_dev` writes"
-            " a student whose temperature, label sets and thresholds come from gold of dev."
-        )
+        lines = ["It carries probabilities alone."]
+    if "temperature" not in trust:
+        lines.append("Its probabilities were not calibrated on gold." + _calibrated(spec))
     head = "The numbers stand under `trust` in `inference.json`; options are those of `factory predict` and `factory serve`."
     return [head, "\n".join(f"- {line}" for line in lines)] if trust else ["\n".join(f"- {line}" for line in lines)]
 
 
-def _limits(kind: str, inference: Mapping[str, Any]) -> list[str]:
+def _calibrated(spec: ExportSpec) -> str:
+    if spec.calibrated is None:
+        return " A run with gold in a `dev` split also trains a student whose temperature, sets and thresholds come from it."
+    return (
+        f" `factory export model RUN FOLDER --system {spec.calibrated}` writes the student of the same run whose temperature,"
+        " label sets and thresholds come from gold of dev."
+    )
+
+
+def _limits(spec: ExportSpec, kind: str, inference: Mapping[str, Any]) -> list[str]:
     lines = ["It repeats the mistakes of the labels it learned from; check a sample before you trust it on other data."]
+    if spec.never_seen:
+        named = ", ".join(plain(name) for name in spec.never_seen)
+        lines.append(
+            f"No training text had the labels {named}: texts of theirs get another label, however sure it looks."
+        )
     lines.append("A text unlike the training texts still gets a label, unless you ask for its scope.")
     if kind == "static":
         lines.append(f"Only the first {inference['max_length']} tokens of a text are read.")
     elif "max_length" in inference:
-        from factory.encoders.windows import MOST_WINDOWS
-
         lines.append(
             f"A text of more than {inference['max_length']} tokens is read in windows of that length, at most {MOST_WINDOWS} of"
             " them; its vector is the mean of theirs, weighted by tokens."
@@ -110,10 +155,10 @@ def _limits(kind: str, inference: Mapping[str, Any]) -> list[str]:
 
 
 def _library(kind: str) -> str:
-    return {"transformer": "sentence-transformers", "hybrid": "onnx"}.get(kind, "numpy")
+    return {"transformer": "sentence-transformers", "hybrid": "onnx", "static": "onnx"}.get(kind, "numpy")
 
 
 def _words(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_words(held)}" for name, held in value.items())
-    return str(value)
+        return ", ".join(f"{plain(name)} {_words(held)}" for name, held in value.items())
+    return plain(value)

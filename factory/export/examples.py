@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from factory.encoders.windows import MOST_WINDOWS
+from factory.students.terms import WORD
+
 _ONNX = """import json
 import numpy as np
 import onnxruntime
@@ -58,6 +61,24 @@ for text in ["a first text", "another one"]:
     p = <probabilities>
     print(text, <answer>)"""
 
+_STATIC_ONNX = """import json
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+facts = json.load(open("inference.json", encoding="utf-8"))
+tokenizer = Tokenizer.from_file("tokenizer.json")
+tokenizer.enable_truncation(facts["max_length"])
+tokenizer.enable_padding()
+session = onnxruntime.InferenceSession("model.onnx")
+
+texts = ["a first text", "another one"]
+cut = tokenizer.encode_batch(texts, add_special_tokens=False)
+ids = np.array([each.ids for each in cut], np.int64)
+mask = np.array([each.attention_mask for each in cut], np.int64)
+for text, p in zip(texts, session.run(["probabilities"], {"input_ids": ids, "attention_mask": mask})[0]):
+    print(text, <answer>)"""
+
 _LINEAR = """import json, re
 import numpy as np
 from safetensors.numpy import load_file
@@ -91,9 +112,6 @@ def examples(kind: str, multi: bool, inference: Mapping[str, Any]) -> dict[str, 
     Returns:
         Names of the libraries to Python source.
     """
-    from factory.encoders.windows import MOST_WINDOWS
-    from factory.students.terms import WORD
-
     names = 'facts["labels"]'
     answer = f"[{names}[i] for i in np.flatnonzero(p >= 0.5)]" if multi else f"{names}[p.argmax()], p.max()"
     probabilities = (
@@ -107,7 +125,10 @@ def examples(kind: str, multi: bool, inference: Mapping[str, Any]) -> dict[str, 
         source = source.replace("<characters>", characters)
         return {"numpy and safetensors": _filled(source, answer, probabilities)}
     if kind == "static":
-        return {"numpy, safetensors and tokenizers": _filled(_STATIC, answer, probabilities)}
+        return {
+            "onnxruntime and tokenizers": _filled(_STATIC_ONNX, answer, ""),
+            "numpy, safetensors and tokenizers": _filled(_STATIC, answer, probabilities),
+        }
     found = {"onnxruntime and tokenizers": _filled(_ONNX.replace("<most>", str(MOST_WINDOWS - 1)), answer, "")}
     if kind == "transformer":
         squash = "sigmoid(logits)" if multi else "softmax(logits, dim=1)"

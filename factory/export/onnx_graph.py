@@ -1,7 +1,4 @@
-"""One ONNX graph from token ids to probabilities: encoder, pooling, windows of long texts joined, head and softmax (or sigmoid).
-
-In fp32 and int8.
-"""
+"""One ONNX graph from token ids to probabilities: encoder, pooling, windows of long texts joined, head, softmax or sigmoid."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from factory.errors import ExportError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from factory.students.head import Head
+    from factory.logistic import Head
 
 OPSET = 20
 
@@ -62,26 +59,6 @@ def write_graph(body: Any, head: Head, path: Path, *, grams: Any = None, idf: An
         )
     assert program is not None
     model = program.model_proto
-    _plain(model)
-    onnx.save_model(model, str(path), save_as_external_data=False)
-
-
-def write_int8(fp32: Path, path: Path) -> None:
-    """Quantise a graph's matrix products and embeddings to int8 (weights fixed, activations as they come)."""
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    wide = [node.name for node in onnx.load(str(fp32)).graph.node if {"grams", "idf"} & set(node.input)]
-    with _quiet():
-        quantize_dynamic(
-            str(fp32),
-            str(path),
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            reduce_range=False,
-            nodes_to_exclude=wide,
-        )
-    model = onnx.load(str(path))
     _plain(model)
     onnx.save_model(model, str(path), save_as_external_data=False)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from factory.errors import InputError
+from factory.files.exchange import take_place
 from factory.private import FILE_MODE, FOLDER_MODE
 
 
@@ -52,29 +53,6 @@ def replaced_folder(path: Path, *, private: bool = False) -> Iterator[Path]:
         take_place(draft, path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-
-
-def take_place(draft: Path, path: Path) -> None:
-    """Move a whole folder to the place of another, which is moved aside first, and back if the new one cannot take its place.
-
-    Raises:
-        OSError: It cannot; the old folder stands.
-    """
-    old = path.with_name(f".{path.name}.old")
-    if old.exists() and not path.exists():
-        os.replace(old, path)  # a kill came between the two moves
-    shutil.rmtree(old, ignore_errors=True)
-    if path.is_symlink():
-        path.unlink()
-    elif path.exists():
-        os.replace(path, old)
-    try:
-        os.replace(draft, path)
-    except OSError:
-        if old.exists():
-            os.replace(old, path)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def refuse_to_replace(

@@ -26,7 +26,7 @@ STEPS: Mapping[str, Verb] = {
     "denoise": Verb("factory.denoise.stage:denoise", "Turn votes into probabilistic labels."),
     "distill": Verb("factory.distill.stage:distill", "Train students on them."),
     "evaluate": Verb("factory.evaluation.stage:evaluate", "Score every system on the test split."),
-    "export": Verb("factory.distill.stage:export", "Write a trained student into a folder."),
+    "export": Verb("factory.export.stage:export", "Write a trained student into a folder."),
     "export_data": Verb(
         "factory.corpus.export:export_data", "Write texts with labels, weights and lineage into a folder."
     ),

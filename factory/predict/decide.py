@@ -15,9 +15,7 @@ from factory.predict.trust import Abstain, abstention, conformal_limit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from factory.predict.load import Exported
-
-NO_GOLD = "Export a student that was calibrated on gold of dev: `factory export model RUN FOLDER --system student_dev`"
+    from factory.predict.exported import Exported
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,8 @@ class Judge:
         self.labels, self.multi = exported.labels, exported.multi
         self.threshold = asked.abstain_below
         if asked.target_precision is not None:
-            self.threshold = threshold_for(exported.trust, asked.target_precision)
-        self._sets = None if asked.sets is None else set_limits(exported.trust, asked.sets, exported.multi)
+            self.threshold = threshold_for(exported, asked.target_precision)
+        self._sets = None if asked.sets is None else set_limits(exported, asked.sets)
         self._scope = None
         if asked.scope is not None:
             self._scope = (exported.scope_arrays, scope_limit(exported.trust, exported.scope_arrays, asked.scope))
@@ -106,14 +104,15 @@ class Judge:
         return not said["labels"] if self.multi else said["label"] is None
 
 
-def threshold_for(trust: Mapping[str, Any], wanted: float) -> float:
+def threshold_for(exported: Exported, wanted: float) -> float:
     """The lowest probability from which on the wanted share of answers is right.
 
     Raises:
         InputError: The export carries no calibration, or no threshold is good enough on it.
     """
+    trust = exported.trust
     if not trust.get("abstain"):
-        raise InputError("this export carries no calibration for a target precision", fix=NO_GOLD)
+        raise InputError("this export carries no calibration for a target precision", fix=_how_to_calibrate(exported))
     found = abstention(Abstain.read(trust["abstain"]), wanted)
     if found is None:
         raise InputError(
@@ -123,18 +122,25 @@ def threshold_for(trust: Mapping[str, Any], wanted: float) -> float:
     return found["threshold"]
 
 
-def set_limits(trust: Mapping[str, Any], error_rate: float, multi: bool) -> Any:
+def set_limits(exported: Exported, error_rate: float) -> Any:
     """The probability that a label must have to be in the conformal set: a number, or float64 [k] for a multi task.
 
     Raises:
         InputError: The export carries no calibration.
     """
-    scores = trust.get("conformal")
+    scores = exported.trust.get("conformal")
     if not scores:
-        raise InputError("this export carries no calibration for label sets", fix=NO_GOLD)
-    if multi:
+        raise InputError("this export carries no calibration for label sets", fix=_how_to_calibrate(exported))
+    if exported.multi:
         return np.array([conformal_limit(values, error_rate) for values in scores])
     return conformal_limit(scores, error_rate)
+
+
+def _how_to_calibrate(exported: Exported) -> str:
+    """What to do for calibration: only a system that the run has is named."""
+    if exported.calibrated:
+        return f"Export the one that has it: `factory export model RUN FOLDER --system {exported.calibrated}`"
+    return "Calibration needs gold in a `dev` split: add one, run again, and export the system `student_dev`"
 
 
 def scope_limit(trust: Mapping[str, Any], arrays: Mapping[str, Any], rate: float) -> float:

@@ -4,76 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from factory.errors import ExportError, InputError
+from factory.errors import ExportError, FactoryError, InputError
 from factory.files.base import ReadOptions
 from factory.files.manifest import checked, read_manifest
 from factory.files.records import open_texts
 from factory.files.write import check_output, open_writer
 from factory.predict.decide import Asked, Judge
-from factory.predict.predictors import make_predictor, read_safetensors
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from factory.predict.predictors import Answers, Predictor
+from factory.predict.exported import Exported
+from factory.predict.predictors import make_predictor
 
 CHUNK = 1024
 GRAPHS = {"fp32": "model.onnx", "int8": "model_int8.onnx"}
-
-
-class Exported:
-    """An exported student.
-
-    Attributes:
-        labels: Label names in the order of the columns.
-        multi: Whether a text may have any number of labels.
-        kind: `transformer`, `hybrid`, `static` or `linear`.
-        fields: The task's fields, if its texts have several.
-        text_columns: Columns that the training texts were in, one or more possibilities; empty if it is not known.
-        trust: Calibration that the export carries: `conformal`, `abstain`, `scope`.
-    """
-
-    def __init__(self, folder: Path, manifest: dict[str, Any], facts: dict[str, Any], predictor: Predictor) -> None:
-        self.folder = folder
-        self.labels: list[str] = list(facts["labels"])
-        self.multi: bool = bool(facts["multi"])
-        self.kind: str = facts["kind"]
-        self.fields: list[str] = list(facts.get("fields", []))
-        self.text_columns: list[list[str]] = [list(names) for names in facts.get("text_columns", [])]
-        self.trust: dict[str, Any] = dict(facts.get("trust", {}))
-        self._manifest = manifest
-        self._predictor = predictor
-
-    def answer(self, texts: Sequence[str]) -> Answers:
-        """Probabilities, float32 [n, k], and the features that scope is judged on, float32 [n, d]; in the order asked."""
-        if not texts:
-            return np.zeros((0, len(self.labels)), np.float32), np.zeros((0, 0), np.float32)
-        return self._predictor(texts)
-
-    def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """float32 [n, k], in the order asked."""
-        return self.answer(texts)[0]
-
-    def predict(self, texts: Sequence[str]) -> list[str] | list[list[str]]:
-        """The most probable label of each text; in a multi task the labels above one half."""
-        probs = self.predict_proba(texts)
-        if self.multi:
-            return [[self.labels[i] for i in np.flatnonzero(row >= 0.5)] for row in probs]
-        return [self.labels[i] for i in probs.argmax(axis=1)]
-
-    @cached_property
-    def scope_arrays(self) -> dict[str, NDArray[Any]]:
-        """What scope is judged by, read when it is first asked for; empty if the export carries nothing."""
-        if "scope.safetensors" not in self._manifest["files"]:
-            return {}
-        return _arrays(self.folder, checked(self.folder, self._manifest, "scope.safetensors"))
 
 
 def load_export(folder: str | Path, *, precision: Literal["fp32", "int8"] | str = "int8", threads: int = 0) -> Exported:
@@ -91,15 +37,18 @@ def load_export(folder: str | Path, *, precision: Literal["fp32", "int8"] | str 
     folder = Path(folder)
     if precision not in GRAPHS:
         raise InputError(f"there is no precision {precision!r}", fix="Use fp32 or int8")
-    manifest = read_manifest(folder)
     try:
+        manifest = read_manifest(folder)
         facts = json.loads(checked(folder, manifest, "inference.json"))
         predictor = make_predictor(
             lambda name: checked(folder, manifest, name), facts, graph=GRAPHS[precision], threads=threads
         )
         return Exported(folder, manifest, facts, predictor)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ExportError(f"the export cannot be used: {error}", where=folder, fix="Export again") from error
+    except FactoryError:
+        raise
+    except Exception as error:  # onnxruntime and tokenizers have no base of their own for what they cannot read
+        words = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ExportError(f"the export cannot be used: {words}", where=folder, fix="Export again") from error
 
 
 def predict_file(
@@ -136,8 +85,8 @@ def predict_file(
         scope: Share of texts like those of training that may be called out of scope, in (0, 1).
 
     Returns:
-        `{"rows", "no_text", "seconds", "out", "read", "abstained", "out_of_scope"}`, the last two where they were asked for;
-        `read` says which column was taken and what was guessed.
+        `{"rows", "no_text", "seconds", "out", "read", "never_seen", "abstained", "out_of_scope"}`, the last two where they were
+        asked for; `read` says which column was taken and what was guessed.
 
     Raises:
         InputError: The file or its columns cannot be used, or the export does not carry what was asked for.
@@ -155,6 +104,7 @@ def predict_file(
         "seconds": round(time.perf_counter() - started, 3),
         "out": None if out is None else str(out),
         "read": list(labeller.said),
+        "never_seen": labeller.never_seen,
         **counts,
     }
 
@@ -186,6 +136,11 @@ class Labeller:
         self._judge = Judge(self._exported, asked)
         self._text, self._scope = text, asked.scope is not None
         self.said: tuple[str, ...] = ()
+
+    @property
+    def never_seen(self) -> list[str]:
+        """Labels that no training text spoke for."""
+        return self._exported.never_seen
 
     def label(
         self, options: ReadOptions, out: str | Path | None, *, mark: str | None = None, force: bool = False
@@ -229,10 +184,3 @@ class Labeller:
         if self._scope:
             found["out_of_scope"] = outside
         return found
-
-
-def _arrays(folder: Path, content: bytes) -> dict[str, NDArray[Any]]:
-    try:
-        return read_safetensors(content)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ExportError(f"the export cannot be used: {error}", where=folder, fix="Export again") from error

@@ -1,34 +1,53 @@
-"""An exported student over HTTP: requests that arrive together are answered together. Binds to 127.0.0.1 unless told."""
+"""An exported student over HTTP: requests that come together are answered together. Binds to 127.0.0.1 unless told."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+import uvicorn
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.middleware import Middleware
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from factory.errors import InputError
 from factory.predict.decide import Asked, Judge
-from factory.predict.load import Exported, load_export
+from factory.predict.http_limits import ImpatientProtocol, RequestLimits, hosts_of
+from factory.predict.load import load_export
+from factory.predict.turns import TooManyWaitError, Turns
 
 MOST_TEXTS = 1024
 MOST_CHARACTERS = 100_000
-GATHER_S = 0.003
-"""How long the first request of a batch waits for others, in seconds."""
+MOST_CHARACTERS_IN_ALL = 1_000_000
+MOST_BYTES = 8_000_000
+BODY_S = 30.0
+"""Seconds that a request's body may take."""
+SHUTDOWN_S = 2
+"""Seconds that requests in flight have to end when the server is stopped."""
 
 
 class Question(BaseModel):
     """Texts to label, and what is wanted beside the most probable label."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"texts": ["a first text", "another one"]}]}
+        extra="forbid",
+        allow_inf_nan=False,
+        json_schema_extra={"examples": [{"texts": ["a first text", "another one"]}]},
     )
 
-    texts: list[str] = Field(min_length=1, max_length=MOST_TEXTS, description="Up to 1,024 texts, none of them empty.")
+    texts: list[str] = Field(
+        min_length=1,
+        max_length=MOST_TEXTS,
+        description=f"Up to {MOST_TEXTS:,} texts, none of them empty, of up to {MOST_CHARACTERS:,} characters each and"
+        f" {MOST_CHARACTERS_IN_ALL:,} in all.",
+    )
     abstain_below: float | None = Field(None, ge=0, le=1, description="No label is given below this probability.")
     target_precision: float | None = Field(
         None, gt=0, lt=1, description="No label is given below the probability from which on this share is right."
@@ -52,76 +71,34 @@ class Answer(BaseModel):
     probabilities: dict[str, float] | None = None
 
 
-class Answers(BaseModel):
+class Results(BaseModel):
     """One answer for each text, in order."""
 
     results: list[Answer]
 
 
-class Batcher:
-    """Gathers texts of concurrent requests into one call of the model, in a thread of its own."""
-
-    def __init__(self, model: Exported, most: int = 256) -> None:
-        self.model, self.most = model, most
-        self.queue: asyncio.Queue[tuple[list[str], asyncio.Future[Any]]] = asyncio.Queue()
-
-    async def ask(self, texts: list[str]) -> Any:
-        """Probabilities of these texts, float32 [n, k], and the features that scope is judged on, float32 [n, d]."""
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        await self.queue.put((texts, answer))
-        return await answer
-
-    async def run(self) -> None:
-        """Answer what waits, batch after batch, until cancelled."""
-        while True:
-            waiting = [await self.queue.get()]
-            deadline = asyncio.get_running_loop().time() + GATHER_S
-            while sum(len(texts) for texts, _ in waiting) < self.most:
-                left = deadline - asyncio.get_running_loop().time()
-                if left <= 0 and self.queue.empty():
-                    break
-                try:
-                    waiting.append(await asyncio.wait_for(self.queue.get(), max(left, 0.0)))
-                except TimeoutError:
-                    break
-            texts = [text for some, _ in waiting for text in some]
-            try:
-                probs, features = await asyncio.to_thread(self.model.answer, texts)
-            except Exception as error:  # each of those who asked gets it
-                for _, answer in waiting:
-                    if not answer.done():
-                        answer.set_exception(error)
-                continue
-            start = 0
-            for some, answer in waiting:
-                if not answer.done():
-                    end = start + len(some)
-                    answer.set_result((probs[start:end], features[start:end]))
-                start += len(some)
-
-
-def make_app(folder: str | Path, *, precision: str = "int8") -> Any:
+def make_app(folder: str | Path, *, precision: str = "int8", hosts: frozenset[str] | None = None) -> Any:
     """The application: `POST /predict`, `GET /health`, `GET /labels`, and its OpenAPI page at `/docs`.
 
     Args:
-        folder: An export; loaded once, when the application starts.
+        folder: An export; loaded once, when the application is made.
         precision: `fp32` or `int8`.
+        hosts: Names that a request may be sent to, without a port; None allows any.
 
     Raises:
         ExportError: The export cannot be used.
     """
-    from fastapi import FastAPI, HTTPException
-
     from factory import __version__
 
     model = load_export(folder, precision=precision)
-    batcher = Batcher(model)
     started = time.monotonic()
     counts = {"requests": 0, "texts": 0}
+    turns: list[Turns] = []
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        worker = asyncio.create_task(batcher.run())
+        turns.append(Turns(model.answer))
+        worker = asyncio.create_task(turns[-1].run())
         yield
         worker.cancel()
 
@@ -130,22 +107,28 @@ def make_app(folder: str | Path, *, precision: str = "int8") -> Any:
         description=f"A classifier of kind `{model.kind}` with {len(model.labels)} labels.",
         version=__version__,
         lifespan=lifespan,
+        middleware=[Middleware(RequestLimits, most_bytes=MOST_BYTES, seconds=BODY_S, hosts=hosts)],
     )
+    asked_in = {"application/json": {"schema": Question.model_json_schema()}}
 
-    @app.post("/predict", response_model=Answers, response_model_exclude_unset=True)
-    async def predict(question: Question) -> dict[str, Any]:
+    @app.post(
+        "/predict",
+        response_model=Results,
+        response_model_exclude_unset=True,
+        openapi_extra={"requestBody": {"content": asked_in, "required": True}},
+    )
+    async def predict(request: Request) -> dict[str, Any]:
         """Label texts: one result per text, in order."""
-        if any(len(text) > MOST_CHARACTERS for text in question.texts):
-            raise HTTPException(413, f"a text has more than {MOST_CHARACTERS} characters")
-        empty = [number for number, text in enumerate(question.texts) if not text.strip()]
-        if empty:
-            raise HTTPException(422, f"texts[{empty[0]}] is empty ({len(empty)} of {len(question.texts)} texts are)")
+        question = _question(await request.body(), request.headers.get("content-type", ""))
         asked = Asked(question.abstain_below, question.target_precision, question.sets, question.scope)
         try:
             judge = Judge(model, asked)
         except InputError as error:
             raise HTTPException(422, str(error)) from error
-        probs, features = await batcher.ask(question.texts)
+        try:
+            probs, features = await _while_there(turns[-1].ask(question.texts), request)
+        except TooManyWaitError as error:
+            raise HTTPException(503, "too many requests wait already", headers={"Retry-After": "1"}) from error
         counts["requests"] += 1
         counts["texts"] += len(question.texts)
         results = list(judge(probs, features))
@@ -163,28 +146,99 @@ def make_app(folder: str | Path, *, precision: str = "int8") -> Any:
 
     @app.get("/labels")
     async def labels() -> dict[str, Any]:
-        """Label names in the order of the export."""
-        return {"labels": model.labels, "multi": model.multi}
+        """Label names in the order of the export, and those of which it never saw a text: it never answers them."""
+        return {"labels": model.labels, "multi": model.multi, "never_seen": model.never_seen}
 
     return app
 
 
-def serve(model: str | Path, *, host: str = "127.0.0.1", port: int = 8080, precision: str = "int8") -> None:
-    """Serve an export until interrupted.
+def _question(body: bytes, kind: str) -> Question:
+    """What a request asks.
 
     Raises:
-        InputError: The port is taken.
+        HTTPException: 415 for another kind of body, 400 for what is not JSON, 413 for too much of it, 422 for the rest.
+    """
+    if kind.partition(";")[0].strip().lower() != "application/json":  # a page elsewhere can send other kinds unasked
+        raise HTTPException(415, "send JSON, with the header Content-Type: application/json")
+    try:
+        value = json.loads(body, parse_constant=_no_constant)
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is refused here
+        question = Question.model_validate(value)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        raise HTTPException(422, found) from error
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, "the body is not JSON, or it holds half a surrogate pair or NaN") from error
+    if any(len(text) > MOST_CHARACTERS for text in question.texts):
+        raise HTTPException(413, f"a text has more than {MOST_CHARACTERS:,} characters")
+    if sum(map(len, question.texts)) > MOST_CHARACTERS_IN_ALL:
+        raise HTTPException(413, f"the texts have more than {MOST_CHARACTERS_IN_ALL:,} characters in all")
+    empty = [number for number, text in enumerate(question.texts) if not text.strip()]
+    if empty:
+        raise HTTPException(422, f"texts[{empty[0]}] is empty ({len(empty)} of {len(question.texts)} texts are)")
+    return question
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(name)
+
+
+async def _while_there(answer: Any, request: Request) -> Any:
+    """Await an answer, but no longer than somebody waits for it.
+
+    Raises:
+        HTTPException: The client has left.
+    """
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    work, left = asyncio.ensure_future(answer), asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise HTTPException(499, "the client has left")
+        return work.result()
+    finally:
+        for task in (work, left):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+
+
+def serve(
+    model: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    precision: str = "int8",
+    told: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Serve an export until interrupted.
+
+    Args:
+        model: An export.
+        host: The address to bind to.
+        port: The port; 0 takes a free one.
+        precision: `fp32` or `int8`.
+        told: Called with the address when the server can be asked.
+
+    Raises:
+        InputError: The address cannot be used.
         ExportError: The export cannot be used.
     """
-    import socket
-
-    import uvicorn
-
-    app = make_app(model, precision=precision)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise InputError(f"{host}:{port} cannot be used: {error.strerror}", fix="Choose another --port") from error
-    uvicorn.run(app, host=host, port=port, log_level="warning")
+    app = make_app(model, precision=precision, hosts=hosts_of(host))
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family, backlog=128)
+    except (OSError, OverflowError) as error:
+        words = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{host}:{port} cannot be used: {words}", fix="Choose another --port or --host") from error
+    with listening:
+        address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+        told(f"serving {model} on {address} (its page: {address}/docs); Ctrl-C ends it")
+        config = uvicorn.Config(
+            app, log_level="warning", http=ImpatientProtocol, timeout_graceful_shutdown=SHUTDOWN_S, timeout_keep_alive=5
+        )  # fmt: skip
+        uvicorn.Server(config).run(sockets=[listening])

@@ -34,7 +34,7 @@ _MAGIC = frozenset("*?[")
 
 @dataclass(frozen=True)
 class How:
-    """Everything that an answer hangs on beside the file.
+    """Everything that an answer depends on beside the file.
 
     Attributes:
         model: The export's folder.
@@ -135,8 +135,8 @@ def predict(
         progress: Told how many files are done.
 
     Returns:
-        `{"rows", "no_text", "seconds", "out", "read", "abstained", "out_of_scope"}`, the last two where they were asked for; of
-        many files also `{"shards", "done_already"}`, and everything else of the shards that were labelled now.
+        `{"rows", "no_text", "seconds", "out", "read", "never_seen", "abstained", "out_of_scope"}`, the last two where they were
+        asked for; of many files also `{"shards", "done_already"}`, and everything else of the shards that were labelled now.
 
     Raises:
         InputError: A file, a column or an option cannot be used; the first such file ends the run, and what is done stands.
@@ -178,6 +178,7 @@ def predict(
         "seconds": round(time.perf_counter() - started, 3),
         "out": str(out),
         "read": read,
+        "never_seen": labeller.never_seen,
         "shards": len(left),
         "done_already": len(shards) - len(left),
         **totals,

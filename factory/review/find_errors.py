@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factory.denoise.models.joint import soft_logistic
+from factory.logistic import fit_logistic
 from factory.result import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -148,10 +148,8 @@ def out_of_sample(
         progress(number * len(labels) // FOLDS, len(labels), "labels checked")
         seen, rest = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         if len(rest):
-            weights, bias = soft_logistic(features[seen], np.eye(classes)[labels[seen]], cost)
-            scores = np.asarray(features[rest] @ weights + bias)
-            scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-            out[rest] = scores / scores.sum(axis=1, keepdims=True)
+            head = fit_logistic(features[seen], np.eye(classes)[labels[seen]], np.ones(len(seen)), c=cost)
+            out[rest] = head.predict_proba(features[rest])
     return out
 
 

@@ -17,10 +17,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from factory.denoise.models.base import softmax
-from factory.denoise.models.joint import soft_logistic
 from factory.errors import InputError
 from factory.label_matrix import VoteSet
+from factory.logistic import fit_logistic
 
 Strategy = Literal["auto", "uncertainty", "active", "random"]
 POOL = 5
@@ -88,9 +87,9 @@ def guessed(probs: np.ndarray, votes: VoteSet, features: Any) -> np.ndarray:
     known = votes.covered
     if known.all() or not known.any():
         return probs
-    weights, bias = soft_logistic(features[known], probs[known], 10.0)
+    head = fit_logistic(features[known], probs[known], np.ones(int(known.sum())), c=10.0)
     out = np.array(probs, np.float64)
-    out[~known] = softmax(np.asarray(features[~known] @ weights + bias))
+    out[~known] = head.predict_proba(features[~known])
     return out
 
 

@@ -60,7 +60,7 @@ class TextsAndVectors:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingSet:
     """What a student learns from, read to fit what it takes.
 
     Attributes:
@@ -98,6 +98,11 @@ class Student(ABC):
         kind: Its name in `STUDENTS`.
         takes: Whether it reads texts, vectors of the encoder (texts are encoded where they are given instead), or both.
         stands_on_encoder: Whether it needs a sentence encoder to be trained.
+        strength_for_programs: Its `c` where it learns from programs, or None if it has no such option. Agreement on held-out
+            soft labels would choose a weaker penalty, because held-out labels of the same programs share their mistakes: on the
+            validation rows of three WRENCH sets 1.0 beat that choice by 0.6 to 5 points (`embedding`).
+        strengths_on_dev: What dev may choose its `c` from.
+        slow: Whether it takes minutes to train, so that no curve of dozens of them is drawn.
         Config: The frozen dataclass of its options.
         config: The one it was fitted with, choices resolved.
         multi: Whether each label is a question of its own (sigmoid) or one of all is right (softmax).
@@ -109,6 +114,9 @@ class Student(ABC):
     kind: ClassVar[str]
     takes: ClassVar[Literal["texts", "vectors", "both"]]
     stands_on_encoder: ClassVar[bool] = True
+    strength_for_programs: ClassVar[float | None] = None
+    strengths_on_dev: ClassVar[tuple[float, ...]] = ()
+    slow: ClassVar[bool] = False
     Config: ClassVar[type[Any]]
 
     def __init__(self, config: Any, multi: bool, n_labels: int, encoder: Encoder | None = None) -> None:
@@ -120,8 +128,8 @@ class Student(ABC):
 
     @classmethod
     @abstractmethod
-    def train(cls, lesson: Lesson, config: Any) -> Student:
-        """Fit to a lesson that holds something to learn. `fit_student` is the way in."""
+    def train(cls, lesson: TrainingSet, config: Any) -> Student:
+        """Fit to a set that holds something to learn. `fit_student` is the way in."""
 
     @abstractmethod
     def _answer(self, texts: Sequence[str], vectors: NDArray[np.float32] | None) -> NDArray[np.float32]:
@@ -137,8 +145,16 @@ class Student(ABC):
         """Read what `_write` wrote."""
 
     @abstractmethod
-    def cool(self, temperature: float) -> None:
+    def scale_temperature(self, temperature: float) -> None:
         """Divide the logits by a temperature from now on, by dividing the head itself; nothing is left to apply later."""
+
+    def vectors_behind(self, inputs: Inputs) -> NDArray[np.float32] | None:
+        """The unit vectors behind its answers, float32 [n, d], as its export gives them; None where it has none."""
+        if isinstance(inputs, TextsAndVectors):
+            return inputs.vectors
+        if isinstance(inputs, np.ndarray) and inputs.dtype.kind == "f":
+            return inputs
+        return None if self.encoder is None else self.encoder.encode([str(text) for text in inputs])
 
     def predict_proba(self, inputs: Inputs) -> NDArray[np.float32]:
         """Probabilities.
@@ -152,7 +168,7 @@ class Student(ABC):
         return self._answer(*self._look(inputs, self.encoder, no_progress))
 
     @classmethod
-    def fit(cls, inputs: Inputs, lesson: Lesson, config: Any) -> Student:
+    def fit(cls, inputs: Inputs, lesson: TrainingSet, config: Any) -> Student:
         """Train on what was given: `lesson` with its texts and vectors still to be filled from `inputs`.
 
         Raises:
@@ -294,15 +310,10 @@ def fit_student(
         chosen = inputs[keep]
     else:
         chosen = [text for text, kept in zip(inputs, keep, strict=True) if kept]
-    lesson = Lesson(
+    lesson = TrainingSet(
         (), None, targets[keep], mass[keep] / mass[keep].mean(), multi, encoder, tuple(unlabelled), progress
     )  # fmt: skip
     return student_class(kind).fit(chosen, lesson, make_config(kind, config))
-
-
-def texts_in(inputs: Inputs) -> list[str]:
-    """The texts of what a student was given."""
-    return [str(text) for text in (inputs.texts if isinstance(inputs, TextsAndVectors) else inputs)]
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from factory.encoders.encoder import Encoder
-from factory.students.base import Lesson, Student
-from factory.students.head import Head, choose_strength, fit_head
+from factory.logistic import Head
+from factory.students.base import Student, TrainingSet
+from factory.students.heads import learn_head
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +40,8 @@ class EmbeddingStudent(Student):
 
     kind: ClassVar[str] = "embedding"
     takes: ClassVar[Literal["texts", "vectors", "both"]] = "vectors"
+    strength_for_programs: ClassVar[float | None] = 1.0
+    strengths_on_dev: ClassVar[tuple[float, ...]] = (0.3, 1.0, 3.0, 10.0)
     Config: ClassVar[type[Any]] = EmbeddingConfig
 
     def __init__(self, head: Head, config: EmbeddingConfig, encoder: Encoder | None) -> None:
@@ -46,29 +49,19 @@ class EmbeddingStudent(Student):
         self.head = head
 
     @classmethod
-    def train(cls, lesson: Lesson, config: EmbeddingConfig) -> EmbeddingStudent:
-        vectors = lesson.vectors
-        assert vectors is not None
-        trials: list[tuple[float, float]] = []
-        if config.c == "auto":
-            c, trials = choose_strength(
-                vectors, lesson.targets, lesson.weights, multi=lesson.multi, gce=config.gce, folds=config.folds,
-                seed=config.seed,
-            )  # fmt: skip
-            config = replace(config, c=c)
-        head = fit_head(
-            vectors, lesson.targets, lesson.weights, c=float(config.c), multi=lesson.multi, gce=config.gce
-        )  # fmt: skip
+    def train(cls, lesson: TrainingSet, config: EmbeddingConfig) -> EmbeddingStudent:
+        assert lesson.vectors is not None
+        head, config, trials = learn_head(lesson.vectors, lesson, config)
         student = cls(head, config, lesson.encoder)
-        student.trials = [({"c": c}, loss) for c, loss in trials]
+        student.trials = trials
         return student
 
     def _answer(self, texts: Sequence[str], vectors: NDArray[np.float32] | None) -> NDArray[np.float32]:
         assert vectors is not None
         return self.head.predict_proba(vectors)
 
-    def cool(self, temperature: float) -> None:
-        self.head = self.head.cooled(temperature)
+    def scale_temperature(self, temperature: float) -> None:
+        self.head = self.head.scaled(temperature)
 
     def _write(self, folder: Path) -> None:
         save_head(self.head, folder)

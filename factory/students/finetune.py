@@ -16,8 +16,8 @@ import numpy as np
 
 from factory.encoders.encoder import encode_with, load_sentence_transformer
 from factory.errors import InputError
-from factory.students.base import Lesson
-from factory.students.head import Head, fit_head, loss_of
+from factory.logistic import Head, fit_logistic, loss_of
+from factory.students.base import TrainingSet
 from factory.students.tuned import TunedStudent
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class FinetuneStudent(TunedStudent):
     Config: ClassVar[type[Any]] = FinetuneConfig
 
     @classmethod
-    def train(cls, lesson: Lesson, config: FinetuneConfig) -> FinetuneStudent:
+    def train(cls, lesson: TrainingSet, config: FinetuneConfig) -> FinetuneStudent:
         if config.consistency > 0 and not lesson.unlabelled:
             raise InputError("consistency training needs unlabelled texts", fix="Set `consistency` to 0")
         if config.soup < 1 or config.epochs < 1 or not 0 <= config.held_out < 1:
@@ -92,7 +92,9 @@ class FinetuneStudent(TunedStudent):
         held = _held_out(len(lesson.texts), config)
         learn = ~held if held.any() else np.ones(len(held), bool)
         vectors = encode_with(body, lesson.texts, progress=lesson.progress)
-        head = fit_head(vectors[learn], lesson.targets[learn], lesson.weights[learn], c=config.c, multi=lesson.multi)
+        head = fit_logistic(
+            vectors[learn], lesson.targets[learn], lesson.weights[learn], c=config.c, multi=lesson.multi
+        )
         start = _State.of(body, head)
 
         def judge(state: _State) -> float:
@@ -167,7 +169,9 @@ def _held_out(n: int, config: FinetuneConfig) -> NDArray[np.bool_]:
     return held
 
 
-def _tune(body: Any, head: Head, lesson: Lesson, rows: NDArray[np.int64], config: FinetuneConfig) -> Iterator[_State]:
+def _tune(
+    body: Any, head: Head, lesson: TrainingSet, rows: NDArray[np.int64], config: FinetuneConfig
+) -> Iterator[_State]:
     """Tune body and head in place; gives their state after every epoch. The body's generator of random numbers is its own."""
     import torch
 

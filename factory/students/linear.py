@@ -12,9 +12,9 @@ import numpy as np
 
 from factory.encoders.encoder import Encoder
 from factory.errors import InputError
-from factory.students.base import Lesson, Student, write_json
-from factory.students.head import probabilities
-from factory.students.regression import regress_at
+from factory.logistic import Features, Head
+from factory.students.base import Student, TrainingSet, write_json
+from factory.students.heads import learn_head
 from factory.students.terms import terms_of
 
 if TYPE_CHECKING:
@@ -49,43 +49,38 @@ class LinearStudent(Student):
     kind: ClassVar[str] = "linear"
     takes: ClassVar[Literal["texts", "vectors", "both"]] = "texts"
     stands_on_encoder: ClassVar[bool] = False
+    strength_for_programs: ClassVar[float | None] = 10.0
+    strengths_on_dev: ClassVar[tuple[float, ...]] = (3.0, 10.0, 30.0)
     Config: ClassVar[type[Any]] = LinearConfig
 
-    def __init__(
-        self,
-        terms: Sequence[str],
-        idf: NDArray[np.float32],
-        weight: NDArray[np.float32],
-        bias: NDArray[np.float32],
-        config: LinearConfig,
-        multi: bool,
-    ) -> None:
-        super().__init__(config, multi, len(bias))
+    def __init__(self, terms: Sequence[str], idf: NDArray[np.float32], head: Head, config: LinearConfig) -> None:
+        super().__init__(config, head.multi, len(head.bias))
         self.terms = list(terms)
         self.columns = {term: index for index, term in enumerate(self.terms)}
-        self.idf, self.weight, self.bias = idf, weight, bias
+        self.idf, self.head = idf, head
 
     @classmethod
-    def train(cls, lesson: Lesson, config: LinearConfig) -> LinearStudent:
+    def train(cls, lesson: TrainingSet, config: LinearConfig) -> LinearStudent:
         terms, idf = _learn_terms(lesson.texts, config)
         columns = {term: index for index, term in enumerate(terms)}
         matrix = tfidf(lesson.texts, columns, idf, config.words, config.characters)
-        weight, bias, config, trials = regress_at(matrix, lesson, config)
-        student = cls(terms, idf, weight, bias, config, lesson.multi)
+        head, config, trials = learn_head(matrix, lesson, config)
+        student = cls(terms, idf, head, config)
         student.trials = trials
         return student
 
     def _answer(self, texts: Sequence[str], vectors: NDArray[np.float32] | None) -> NDArray[np.float32]:
         matrix = tfidf(texts, self.columns, self.idf, self.config.words, self.config.characters)
-        return probabilities(np.asarray(matrix @ self.weight.T) + self.bias, self.multi)
+        return self.head.predict_proba(Features(sparse=matrix))
 
-    def cool(self, temperature: float) -> None:
-        self.weight, self.bias = self.weight / np.float32(temperature), self.bias / np.float32(temperature)
+    def scale_temperature(self, temperature: float) -> None:
+        self.head = self.head.scaled(temperature)
 
     def _write(self, folder: Path) -> None:
         from safetensors.numpy import save_file
 
-        save_file({"idf": self.idf, "weight": self.weight, "bias": self.bias}, str(folder / "linear.safetensors"))
+        arrays = {"idf": self.idf, "weight": self.head.weight, "bias": self.head.bias}
+        save_file(arrays, str(folder / "linear.safetensors"))
         write_json(folder / "terms.json", self.terms)
 
     @classmethod
@@ -94,7 +89,7 @@ class LinearStudent(Student):
 
         terms = json.loads((folder / "terms.json").read_text(encoding="utf-8"))
         arrays = load_file(str(folder / "linear.safetensors"))
-        return cls(terms, arrays["idf"], arrays["weight"], arrays["bias"], config, multi)
+        return cls(terms, arrays["idf"], Head(arrays["weight"], arrays["bias"], multi), config)
 
 
 def tfidf(

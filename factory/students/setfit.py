@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from factory.encoders.encoder import encode_with, load_sentence_transformer
+from factory.logistic import fit_logistic
 from factory.result import Progress
-from factory.students.base import Lesson
-from factory.students.head import fit_head
+from factory.students.base import TrainingSet
 from factory.students.tuned import TunedStudent
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class SetFitStudent(TunedStudent):
     Config: ClassVar[type[Any]] = SetFitConfig
 
     @classmethod
-    def train(cls, lesson: Lesson, config: SetFitConfig) -> SetFitStudent:
+    def train(cls, lesson: TrainingSet, config: SetFitConfig) -> SetFitStudent:
         texts, targets, weights = lesson.texts, lesson.targets, lesson.weights
         body = load_sentence_transformer(lesson.folder)
         surest = surest_rows(targets, weights, config.per_label, lesson.multi, config.seed)
@@ -69,7 +69,7 @@ class SetFitStudent(TunedStudent):
             order = np.random.default_rng([config.seed, len(rows)]).permutation(len(rows))
             rows = np.sort(order[np.argsort(-weights[order], kind="stable")][: config.head_texts])
         vectors = encode_with(body, [texts[row] for row in rows.tolist()], progress=lesson.progress)
-        return cls(body, fit_head(vectors, targets[rows], weights[rows], c=config.c, multi=lesson.multi), config)
+        return cls(body, fit_logistic(vectors, targets[rows], weights[rows], c=config.c, multi=lesson.multi), config)
 
 
 def surest_rows(

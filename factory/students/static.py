@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from factory.encoders.encoder import Encoder, load_sentence_transformer
+from factory.logistic import Features, probabilities
 from factory.result import Progress, no_progress
-from factory.students.base import Lesson, Student
-from factory.students.head import probabilities
-from factory.students.pooling import gram_slots, pool, static_logits
-from factory.students.regression import regress_at
+from factory.students.base import Student, TextsAndVectors, TrainingSet
+from factory.students.grams import gram_matrix, learn_idf
+from factory.students.heads import learn_head
+from factory.students.pooling import pool, static_answers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from scipy.sparse import csr_matrix
+
+    from factory.students.base import Inputs
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class StaticStudent(Student):
 
     kind: ClassVar[str] = "static"
     takes: ClassVar[Literal["texts", "vectors", "both"]] = "texts"
+    strength_for_programs: ClassVar[float | None] = 10.0
+    strengths_on_dev: ClassVar[tuple[float, ...]] = (3.0, 10.0, 30.0)
     Config: ClassVar[type[Any]] = StaticConfig
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], tokenizer: str, config: StaticConfig, multi: bool) -> None:
@@ -69,7 +73,7 @@ class StaticStudent(Student):
         self._tokenizer.no_padding()
 
     @classmethod
-    def train(cls, lesson: Lesson, config: StaticConfig) -> StaticStudent:
+    def train(cls, lesson: TrainingSet, config: StaticConfig) -> StaticStudent:
         assert lesson.encoder is not None
         vectors, tokenizer = token_vectors(str(lesson.folder), lesson.encoder.key, lesson.progress)
         student = cls({}, tokenizer, config, lesson.multi)
@@ -79,12 +83,12 @@ class StaticStudent(Student):
         columns = np.flatnonzero(idf)
         dense = pool(table, ids, config.max_length)
         sparse = gram_matrix(ids, len(table), idf)[:, columns]
-        weight, bias, student.config, student.trials = regress_at(sparse, lesson, config, dense=dense)
-        grams = np.zeros((len(idf), len(bias)), np.float32)
-        grams[columns] = weight[:, dense.shape[1] :].T
-        head = np.ascontiguousarray(weight[:, : dense.shape[1]])
-        student.arrays = {"embeddings": table, "weight": head, "bias": bias, "grams": grams, "idf": idf}
-        student.n_labels = len(bias)
+        whole, student.config, student.trials = learn_head(Features(dense, sparse), lesson, config)
+        d, student.n_labels = dense.shape[1], len(whole.bias)
+        grams = np.zeros((len(idf), student.n_labels), np.float32)
+        grams[columns] = whole.weight[:, d:].T
+        head = np.ascontiguousarray(whole.weight[:, :d])
+        student.arrays = {"embeddings": table, "weight": head, "bias": whole.bias, "grams": grams, "idf": idf}
         return student
 
     def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
@@ -95,13 +99,15 @@ class StaticStudent(Student):
     def _answer(self, texts: Sequence[str], vectors: NDArray[np.float32] | None) -> NDArray[np.float32]:
         out = np.zeros((len(texts), self.n_labels), np.float32)
         for start in range(0, len(texts), 4096):
-            ids = self.token_ids(texts[start : start + 4096])
-            out[start : start + 4096] = probabilities(
-                static_logits(self.arrays, ids, self.config.max_length), self.multi
-            )
+            logits, _ = static_answers(self.arrays, self.token_ids(texts[start : start + 4096]), self.config.max_length)
+            out[start : start + 4096] = probabilities(logits, self.multi)
         return out
 
-    def cool(self, temperature: float) -> None:
+    def vectors_behind(self, inputs: Inputs) -> NDArray[np.float32] | None:
+        texts = inputs.texts if isinstance(inputs, TextsAndVectors) else [str(text) for text in inputs]
+        return pool(self.arrays["embeddings"], self.token_ids(texts), self.config.max_length)
+
+    def scale_temperature(self, temperature: float) -> None:
         for name in ("weight", "bias", "grams"):
             self.arrays[name] = self.arrays[name] / np.float32(temperature)
 
@@ -117,11 +123,6 @@ class StaticStudent(Student):
 
         arrays = load_file(str(folder / "static.safetensors"))
         return cls(arrays, (folder / "tokenizer.json").read_text(encoding="utf-8"), config, multi)
-
-    def write_export(self, folder: Path) -> dict[str, Any]:
-        """Write arrays and tokenizer; what inference needs to know besides."""
-        self._write(folder)
-        return {"max_length": self.config.max_length}
 
 
 _TOKENS: dict[str, tuple[NDArray[np.float32], str]] = {}
@@ -190,31 +191,3 @@ def reduce_and_weigh(
         np.add.at(counts, np.asarray(row, np.int64), 1.0)
     share = counts / max(counts.sum(), 1.0)
     return np.asarray((centred @ axes) * (rarity / (rarity + share))[:, None], np.float32)
-
-
-def learn_idf(ids: Sequence[Sequence[int]], vocabulary: int, pairs: int) -> NDArray[np.float32]:
-    """Inverse document frequency of tokens and hashed pairs: float32 [vocabulary + pairs], 0 where nothing may be learned.
-
-    With 200 texts or more, what stands in one text only is left out.
-    """
-    found = np.zeros(vocabulary + pairs)
-    for row in ids:
-        slots, _ = gram_slots([row], vocabulary, pairs)
-        found[np.unique(slots)] += 1
-    floor = 2 if len(ids) >= 200 else 1
-    idf = np.log((1 + len(ids)) / (1 + found)) + 1
-    return np.where(found >= floor, idf, 0.0).astype(np.float32)
-
-
-def gram_matrix(ids: Sequence[Sequence[int]], vocabulary: int, idf: NDArray[np.float32]) -> csr_matrix:
-    """The weights that `static_logits` gives to tokens and pairs, as a sparse matrix: float32 [n, len(idf)]."""
-    from scipy.sparse import csr_matrix
-
-    slots, lengths = gram_slots(ids, vocabulary, len(idf) - vocabulary)
-    rows = np.repeat(np.arange(len(ids)), lengths)
-    values = idf[slots]
-    norms = np.sqrt(np.bincount(rows, values.astype(np.float64) ** 2, minlength=len(ids)))
-    scaled = (values / np.maximum(norms, 1e-12)[rows]).astype(np.float32)
-    matrix = csr_matrix((scaled, (rows, slots)), shape=(len(ids), len(idf)))
-    matrix.sum_duplicates()
-    return matrix

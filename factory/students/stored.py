@@ -74,6 +74,11 @@ def artefacts(warehouse: Warehouse) -> Path:
     return _FOLDERS[warehouse]
 
 
+def has_test(warehouse: Warehouse) -> bool:
+    """Whether the warehouse has texts of `test`, and so may come to have scores."""
+    return bool(warehouse.query("SELECT 1 FROM split_texts WHERE split = 'test' LIMIT 1"))
+
+
 def stored_models(warehouse: Warehouse) -> dict[str, StoredModel]:
     """The students of the warehouse by system, in order of number; reads no model file."""
     root = artefacts(warehouse)

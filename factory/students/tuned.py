@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from factory.encoders.encoder import Encoder, encode_with, load_sentence_transformer
 from factory.errors import InputError
-from factory.students.base import Student
+from factory.logistic import Head
+from factory.students.base import Student, TextsAndVectors
 from factory.students.embedding import load_head, save_head
-from factory.students.head import Head
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from factory.students.base import Inputs
 
 
 class TunedStudent(Student):
@@ -26,6 +28,7 @@ class TunedStudent(Student):
     """
 
     takes: ClassVar[Literal["texts", "vectors", "both"]] = "texts"
+    slow: ClassVar[bool] = True
 
     def __init__(self, body: Any, head: Head, config: Any) -> None:
         super().__init__(config, head.multi, len(head.bias))
@@ -35,8 +38,12 @@ class TunedStudent(Student):
     def _answer(self, texts: Sequence[str], vectors: NDArray[np.float32] | None) -> NDArray[np.float32]:
         return self.head.predict_proba(encode_with(self.body, texts))
 
-    def cool(self, temperature: float) -> None:
-        self.head = self.head.cooled(temperature)
+    def vectors_behind(self, inputs: Inputs) -> NDArray[np.float32] | None:
+        texts = inputs.texts if isinstance(inputs, TextsAndVectors) else [str(text) for text in inputs]
+        return encode_with(self.body, texts)
+
+    def scale_temperature(self, temperature: float) -> None:
+        self.head = self.head.scaled(temperature)
 
     def _write(self, folder: Path) -> None:
         save_body(self.body, folder / "body")

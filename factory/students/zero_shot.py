@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from factory.students.head import probabilities
+from factory.logistic import probabilities
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,7 +16,7 @@ from factory.canonical import digest
 from factory.corpus.decontaminate import decontaminate
 from factory.errors import InputError
 from factory.extras import need
-from factory.files.replace import take_place
+from factory.files.exchange import take_place
 from factory.llm.adapters import adapters
 from factory.names import plain_name
 from factory.params import Call, Params, stage

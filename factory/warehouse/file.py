@@ -219,16 +219,10 @@ class Warehouse:
         import duckdb
 
         assert self.path is not None
-        deadline = time.monotonic() + self.patience_s
-        pause = 0.005
-        while True:
-            try:
-                return connect(str(self.path), read_only=not write)
-            except duckdb.Error as error:
-                if not _is_lock_conflict(error) or time.monotonic() > deadline:
-                    raise self._explain(error) from error
-            time.sleep(pause * random.uniform(0.5, 1.5))
-            pause = min(pause * 1.5, 0.25)
+        try:
+            return connect_in_turn(str(self.path), read_only=not write, patience_s=self.patience_s)
+        except duckdb.Error as error:
+            raise self._explain(error) from error
 
     def _is_current(self) -> bool:
         """Whether the file exists and has every migration and the views of this version."""
@@ -281,6 +275,26 @@ def connect(path: str, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
         file.chmod(FILE_MODE)
     connection.execute("SET enable_progress_bar = false")
     return connection
+
+
+def connect_in_turn(path: str, *, read_only: bool = False, patience_s: float) -> duckdb.DuckDBPyConnection:
+    """A connection to a file that another process may have open: it is waited for, but no longer than `patience_s` seconds.
+
+    Raises:
+        duckdb.Error: As `connect` does, or the other process still has it.
+    """
+    import duckdb
+
+    deadline = time.monotonic() + patience_s
+    pause = 0.005
+    while True:
+        try:
+            return connect(path, read_only=read_only)
+        except duckdb.Error as error:
+            if not _is_lock_conflict(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(pause * random.uniform(0.5, 1.5))
+        pause = min(pause * 1.5, 0.25)
 
 
 def insert(db: duckdb.DuckDBPyConnection, table: str, columns: Mapping[str, Any] | pa.Table) -> int:

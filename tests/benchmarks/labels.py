@@ -70,13 +70,13 @@ def not_worse(data: VoteData, one: dict[str, Any], other: dict[str, Any], *, rou
 
 def downstream(data: VoteData, probs: np.ndarray, vectors: list[Any] | None) -> float | None:
     """Score of one fixed student (logistic regression on TF-IDF), taught with the soft labels of covered rows of `fit`."""
-    from factory.denoise.models.joint import soft_logistic
+    from factory.logistic import fit_logistic
 
     if vectors is None or data.same:
         return None
     rows = np.flatnonzero(data.fit.votes.covered)
-    weights, bias = soft_logistic(vectors[0][rows], probs[rows], 10.0)
-    said = np.asarray(vectors[1] @ weights + bias).argmax(axis=1)
+    head = fit_logistic(vectors[0][rows], probs[rows], np.ones(len(rows)), c=10.0)
+    said = head.logits(vectors[1]).argmax(axis=1)
     known = data.score.gold >= 0
     return round(score(data.metric, data.score.gold[known], said[known]), 4)
 

@@ -117,8 +117,8 @@ def taught(pool: Pool, answers: np.ndarray, *, believe: bool = True) -> tuple[tu
     Texts without votes are left out, as `denoise` does unless told. Without `believe` answers are votes like all others.
     """
     from factory.denoise.choose import choose, predict
-    from factory.denoise.models.joint import soft_logistic
     from factory.denoise.people import Answered
+    from factory.logistic import fit_logistic
 
     data, k = pool.data, len(pool.data.classes)
     matrix = np.column_stack([data.fit.votes.take(pool.rows).matrix(), answers])
@@ -127,8 +127,8 @@ def taught(pool: Pool, answers: np.ndarray, *, believe: bool = True) -> tuple[tu
     model = Answered(choose(votes, classes=k, people=people, **more).model, people)
     probs = predict(model, votes, **more)
     rows = np.flatnonzero(votes.covered)
-    weights, bias = soft_logistic(pool.vectors[rows], probs[rows], 10.0, rounds=50)
-    said = (pool.scored @ weights + bias).argmax(axis=1)
+    head = fit_logistic(pool.vectors[rows], probs[rows], np.ones(len(rows)), c=10.0, iterations=50)
+    said = head.logits(pool.scored).argmax(axis=1)
     return (votes, probs), score(data.metric, data.score.gold, said)
 
 

@@ -30,7 +30,8 @@ from students_data import Rows, encoder, sample, table, vectors
 
 # 4: throughput -----------------------------------------------------------------------------------------------------------
 def _trained(options: Options, folder: str, kinds: tuple[str, ...]) -> dict[str, Any]:
-    from factory.export.write import ExportSpec, write_export
+    from factory.export.spec import ExportSpec
+    from factory.export.write import write_export
     from factory.students import fit_student
 
     path = str(options.data / folder)

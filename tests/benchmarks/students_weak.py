@@ -174,8 +174,7 @@ def _agreement(weak: Weak, kind: str, c: float) -> float:
 
 def _students(name: str, source: str, options: Options) -> Rows:
     """Each student beside the label model it learned from and the plain recipe; then the one that dev chooses."""
-    from factory.students import fit_student
-    from factory.students.strength import WEAK_C
+    from factory.students import fit_student, student_class
 
     weak = _human(name, options) if source == "weak" else _recorded(name, options)
     assert weak.test is not None
@@ -212,7 +211,7 @@ def _students(name: str, source: str, options: Options) -> Rows:
                     for part in (weak.dev, test)
                 )
                 tried.append((on_dev, f"{kind} on {model}, c={c}", on_test, model))
-                if c == WEAK_C[kind] and model == chosen:
+                if c == student_class(kind).strength_for_programs and model == chosen:
                     default = on_test if kind == DEFAULT else default
                     found.append(told(kind, on_test, model, system="student (dev hidden)", dev_score=round(on_dev, 1)))
     if "finetune" in str(options.extra.get("students")):
@@ -229,7 +228,7 @@ def _students(name: str, source: str, options: Options) -> Rows:
              trials=len(tried))
     )  # fmt: skip
     only = fit_student(DEFAULT, given(DEFAULT, weak.dev.texts, weak.dev.known), np.eye(weak.k)[weak.dev.gold],
-                       encoder=encoder(), config={"c": WEAK_C[DEFAULT]})  # fmt: skip
+                       encoder=encoder(), config={"c": student_class(DEFAULT).strength_for_programs})  # fmt: skip
     asked = given(DEFAULT, test.texts, test.known)
     curve = _curve(weak, 2 if options.quick else 5)
     found.append(
@@ -242,8 +241,7 @@ def _students(name: str, source: str, options: Options) -> Rows:
 
 def _curve(weak: Weak, draws: int) -> dict[int, float]:
     """Number of random gold texts -> the default student's figure, mean of the draws."""
-    from factory.students import fit_student
-    from factory.students.strength import WEAK_C
+    from factory.students import fit_student, student_class
 
     assert weak.test is not None
     asked = given(DEFAULT, weak.test.texts, weak.test.known)
@@ -254,7 +252,7 @@ def _curve(weak: Weak, draws: int) -> dict[int, float]:
             rows = np.random.default_rng([seed, n]).permutation(len(weak.train.gold))[:n]
             learned = given(DEFAULT, [weak.train.texts[i] for i in rows.tolist()], weak.train.known[rows])
             student = fit_student(DEFAULT, learned, np.eye(weak.k)[weak.train.gold[rows]], encoder=encoder(),
-                                  config={"c": WEAK_C[DEFAULT]})  # fmt: skip
+                                  config={"c": student_class(DEFAULT).strength_for_programs})  # fmt: skip
             scores.append(weak.test.score(student.predict_proba(asked), weak.metric))
         found[n] = round(statistics.mean(scores), 1)
     return found

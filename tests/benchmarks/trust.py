@@ -28,7 +28,8 @@ def scope(options: Options) -> Rows:
     """Out-of-scope texts of test told from those of 150 intents, by prototypes and by the highest probability."""
     from sklearn.metrics import roc_auc_score
 
-    from factory.predict.scope import fit_scope, limit_for, scope_scores
+    from factory.distill.fit_scope import fit_scope
+    from factory.predict.scope import limit_for, scope_scores
     from factory.students import fit_student
 
     train, test = columns(options, "clinc150", "train"), columns(options, "clinc150", "test")
@@ -71,8 +72,9 @@ SETS = {"agnews": ("agnews", None), "trec": ("trec", None), "emotion": ("emotion
 
 
 def _calibrated(name: str, options: Options) -> Rows:
+    from factory.distill.fit_trust import conformal_scores, fit_temperature
     from factory.evaluation.metrics import calibration
-    from factory.predict.trust import Abstain, abstention, conformal_limit, conformal_scores, fit_temperature
+    from factory.predict.trust import Abstain, abstention, conformal_limit
     from factory.students import fit_student
 
     folder, dev_split = SETS[name]
@@ -96,7 +98,7 @@ def _calibrated(name: str, options: Options) -> Rows:
     known, truth = gold(dev, picked), gold(test, held)
     before, raw = student.predict_proba(given(dev, picked)), student.predict_proba(given(test, held))
     temperature = fit_temperature(before, np.eye(k)[known], False)
-    student.cool(temperature)
+    student.scale_temperature(temperature)
     on_dev, probs = student.predict_proba(given(dev, picked)), student.predict_proba(given(test, held))
     facts = {"train": len(learned), "dev": len(picked), "test": len(held), "labels": k, "temperature": temperature}
     found = [

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from factory.distill.curate import Candidates, Rules, curate
+from factory.distill.curate import Candidates, Rules, curate, unseen_labels
 from factory.distill.stage import distill
 from factory.errors import InputError
+from factory.export.stage import export
 from factory.students.stored import load_student, predict_texts, stored_model, stored_models
 from factory.warehouse.file import Warehouse
 from tests.topics import fill, sentences
@@ -27,6 +30,21 @@ def _tables(warehouse: Warehouse) -> dict[str, list[tuple[object, ...]]]:
     }
 
 
+def with_test(warehouse: Warehouse) -> Warehouse:
+    """The warehouse with one text of test."""
+    with warehouse.lease() as db:
+        db.execute(
+            "INSERT INTO texts (text_no, content_hash, text, origin) VALUES (400, 'x'::BLOB, 'of test', 'corpus')"
+        )
+        db.execute("INSERT INTO occurrences VALUES (9, 0, 400, 'test', true, NULL)")
+    return warehouse
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Warehouse:
+    return with_test(fill(Warehouse.open(tmp_path / "w.duckdb")))
+
+
 def _accuracy(warehouse: Warehouse, system: str) -> float:
     probs = predict_texts(warehouse, stored_model(warehouse, system), range(330, 375))
     return float((probs.argmax(axis=1) == np.array(sentences(3, 45)[1])).mean())
@@ -39,7 +57,7 @@ def test_every_system_is_trained_and_learns_the_task(warehouse: Warehouse) -> No
     assert _accuracy(warehouse, "student") > 0.9
 
 
-def test_a_second_run_does_nothing_and_a_changed_label_retrains_what_hangs_on_it(warehouse: Warehouse) -> None:
+def test_a_second_run_does_nothing_and_a_changed_label_retrains_what_depends_on_it(warehouse: Warehouse) -> None:
     distill(warehouse, student="linear", options={"c": 10.0})
     before = _tables(warehouse)
     assert distill(warehouse, student="linear", options={"c": 10.0}).skipped
@@ -67,7 +85,7 @@ def test_a_run_that_was_killed_ends_as_an_undisturbed_one(
     from factory.distill import stage
 
     distill(warehouse, student="linear", options={"c": 10.0})
-    other = fill(Warehouse.open(tmp_path / "other" / "w.duckdb"))
+    other = with_test(fill(Warehouse.open(tmp_path / "other" / "w.duckdb")))
     real, calls = stage.write_folder, []
 
     def dying(student: object, folder: Path) -> None:
@@ -96,7 +114,7 @@ def test_a_run_that_was_killed_ends_as_an_undisturbed_one(
     ],
 )
 def test_a_system_without_input_is_absent(programs: bool, synthetic: bool, systems: list[str]) -> None:
-    memory = fill(Warehouse.memory(), programs=programs, synthetic=synthetic)
+    memory = with_test(fill(Warehouse.memory(), programs=programs, synthetic=synthetic))
     distill(memory, student="linear", options={"c": 10.0})
     assert list(stored_models(memory)) == systems
 
@@ -109,6 +127,82 @@ def test_without_dev_there_is_no_student_dev_and_without_anything_an_error() -> 
         distill(
             fill(Warehouse.memory(), programs=False, synthetic=False, dev=False), student="linear", options={"c": 10.0}
         )
+
+
+def test_what_only_a_test_split_compares_is_not_trained_without_one_unless_it_is_named() -> None:
+    memory = fill(Warehouse.memory())
+    told: list[tuple[int, int, str]] = []
+    distill(memory, student="linear", options={"c": 10.0}, progress=lambda *step: told.append(step))
+    assert list(stored_models(memory)) == ["student", "student_dev"]
+    assert [step for step in told if step[2] in ("student", "student_dev", "systems")] == [
+        (0, 2, "student"), (1, 2, "student_dev"), (2, 2, "systems"),
+    ]  # fmt: skip
+    distill(memory, student="linear", options={"c": 10.0}, systems=["programs_only"])
+    assert "programs_only" in stored_models(memory)
+    assert distill(with_test(memory), student="linear", options={"c": 10.0}).did["systems"] == [
+        "student", "student_dev", "programs_only", "synthesis_only",
+    ]  # fmt: skip
+
+
+def test_progress_counts_what_will_be_trained_and_nothing_else(warehouse: Warehouse) -> None:
+    distill(warehouse, student="linear", options={"c": 10.0}, systems=["student"])
+    without_dev = with_test(fill(Warehouse.memory(), dev=False))
+    names = {"student", "student_dev", "programs_only", "synthesis_only", "systems"}
+    for held, wanted in ((warehouse, ["student_dev", "programs_only", "synthesis_only"]),
+                         (without_dev, ["student", "programs_only", "synthesis_only"])):  # fmt: skip
+        told: list[tuple[int, int, str]] = []
+        distill(held, student="linear", options={"c": 10.0}, progress=lambda *step, told=told: told.append(step))
+        seen = [step for step in told if step[2] in names]
+        assert seen == [*((number, 3, name) for number, name in enumerate(wanted)), (3, 3, "systems")]
+
+
+@pytest.mark.parametrize("left", [0.0, 0.05], ids=["nothing", "what a prior leaves"])
+def test_a_label_that_no_text_speaks_for_is_told_of_and_never_answered(
+    left: float, tmp_path: Path, told: Callable[..., tuple[int, str, str]]
+) -> None:
+    memory = fill(Warehouse.open(tmp_path / "w.duckdb"), synthetic=False)
+    with memory.lease() as db:
+        db.execute("UPDATE soft_labels SET probs = [probs[1], probs[2] + probs[3] - ?, ?]", [left, left])
+    result = distill(memory, student="linear", options={"c": 10.0})
+    for system in ("student", "student_dev"):
+        assert stored_model(memory, system).params["never_seen"] == ["food"]
+        line = f"warning: {system}: no training text had the label 'food': it is never answered"
+        assert [said[: len(line)] for said in result.says if system + ":" in said and "warning" in said] == [line]
+    probs = predict_texts(memory, stored_model(memory, "student"), range(330, 375))
+    assert probs[:, 2].max() == 0.0
+    assert np.isclose(probs.sum(axis=1), 1.0).all()
+    export(memory, tmp_path / "out", system="student")
+    words = (tmp_path / "out" / "README.md").read_text()
+    assert "2. **food**: about food *Never seen in training" in words
+    assert "--system student_dev" in words
+    (tmp_path / "in.csv").write_text("id,text\n1,fresh bread\n")
+    asked = ("predict", str(tmp_path / "out"), str(tmp_path / "in.csv"))
+    code, _, err = told(*asked)
+    assert code == 0
+    assert err.startswith("warning: no training text had the label 'food'")
+    code, out, err = told(*asked, "--out", str(tmp_path / "o.csv"), "--json")
+    assert json.loads(out)["never_seen"] == ["food"]
+    code, _, err = told(*asked, "--sets", "0.1")
+    assert code == 2
+    assert "factory export model RUN FOLDER --system student_dev" in err
+
+
+def test_a_student_with_one_label_alone_is_an_error_that_says_what_to_do() -> None:
+    memory = fill(Warehouse.memory(), synthetic=False, dev=False)
+    with memory.lease() as db:
+        db.execute("UPDATE soft_labels SET probs = [1.0, 0.0, 0.0]")
+    with pytest.raises(
+        InputError, match=r"only the label 'sport'\. Add programs, synthetic texts or seeds for 'money', 'food'"
+    ):
+        distill(memory, student="linear", options={"c": 10.0})
+    assert not stored_models(memory)
+
+
+def test_chance_and_what_is_left_for_a_label_are_no_evidence_of_it() -> None:
+    assert unseen_labels(np.array([[0.9, 0.05, 0.05], [0.3, 0.4, 0.3]]), False) == (2,)
+    assert unseen_labels(np.full((3, 3), 1 / 3), False) == (0, 1, 2)
+    assert unseen_labels(np.zeros((0, 2)), False) == (0, 1)
+    assert unseen_labels(np.array([[0.6, np.nan, 0.4], [0.1, np.nan, 0.5]]), True) == (1,)
 
 
 def test_every_row_says_how_it_entered_or_why_not(warehouse: Warehouse) -> None:

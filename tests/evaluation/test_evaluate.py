@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +225,141 @@ def test_multi_labels_are_scored_by_micro_f1(tmp_path: Path) -> None:
     assert row["metrics"]["micro_f1"] == pytest.approx(2 * 2 / (2 * 2 + 1 + 1))
     assert row["accuracy"] == pytest.approx(1 / 3)
     assert row["ci95"][0] <= row["metrics"]["micro_f1"] <= row["ci95"][1]
+
+
+def test_a_cell_of_the_confusion_names_its_texts(finished: tuple[Warehouse, dict[str, Any]]) -> None:
+    warehouse, _ = finished
+    gold = dict(stage_gold(warehouse))
+    details = dict(
+        warehouse.query(
+            "SELECT system, detail::VARCHAR FROM evaluations WHERE variant = 'published' AND detail IS NOT NULL"
+        )
+    )
+    for system in ("student", "majority", "full_gold"):
+        detail = json.loads(details[system])
+        cells = detail["cells"]
+        assert sum(cell["n"] for cell in cells) == 30
+        for cell in cells:
+            column = -1 if cell["said"] is None else cell["said"]
+            assert detail["confusion"][cell["gold"]][column] == cell["n"]
+            assert {gold[text_no] for text_no in cell["texts"]} == {cell["gold"]}
+    (variant,) = {
+        variant for (variant,) in warehouse.query("SELECT variant FROM evaluations WHERE detail->>'cells' IS NOT NULL")
+    }
+    assert variant == "published"
+
+
+def test_cells_of_sets_of_labels_are_by_label_and_bounded() -> None:
+    from factory.evaluation.scoring import MOST_CELL_TEXTS, cells_of
+
+    truth = np.array([[True, False], [False, False], [True, True]])
+    said = np.array([[True, False], [True, False], [False, True]])
+    assert cells_of(np.array([7, 8, 9], np.int32), truth, said) == [
+        {"label": 0, "gold": True, "said": True, "n": 1, "texts": [7]},
+        {"label": 0, "gold": True, "said": False, "n": 1, "texts": [9]},
+        {"label": 0, "gold": False, "said": True, "n": 1, "texts": [8]},
+        {"label": 1, "gold": True, "said": True, "n": 1, "texts": [9]},
+    ]
+    (cell,) = cells_of(np.arange(1000, dtype=np.int32), np.zeros(1000, int), np.full(1000, -1))
+    assert (cell["said"], cell["n"], len(cell["texts"])) == (None, 1000, MOST_CELL_TEXTS)
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_every_figure_has_an_interval_of_its_own(tmp_path: Path, multi: bool) -> None:
+    """Few texts are right as whole sets while most labels are: an interval of one figure does not hold the other."""
+    warehouse = Warehouse.memory()
+    names = [f"l{number}" for number in range(6)]
+    card = load_card(
+        {"name": "m", "kind": "multi" if multi else "single", "text": "a line", "labels": dict.fromkeys(names, "x")}
+    )
+    rng = np.random.default_rng(0)
+    gold = [[name for name in names if rng.random() < 0.5] or ["l0"] for _ in range(60)]
+    sources = {
+        "train": {"texts": ["x"]},
+        "test": {"texts": list(map(str, range(60))), "labels": gold if multi else [g[0] for g in gold]},
+    }
+    ingest(warehouse, card, sources)
+    store_gold(warehouse, sources)
+    numbers = dict(warehouse.query("SELECT text, text_no FROM texts"))
+    with warehouse.lease() as db:
+        for text, labels in enumerate(gold):
+            said = {names.index(label) for label in (labels if multi else labels[:1])}
+            said = {(label + 1) % 6 if rng.random() < 0.2 else label for label in said}
+            for label in said:
+                db.execute("INSERT INTO annotations VALUES (1, 1, ?, ?, 'key', 0, NULL)", [numbers[str(text)], label])
+    result = evaluate(warehouse, draws=400)
+    found = summary(warehouse) or {}
+    row = found["systems"]["teacher"]
+    assert found["metric"] == row["metric"] == ("micro_f1" if multi else "accuracy")
+    assert set(row["intervals"]) == ({"micro_f1", "macro_f1", "accuracy"} if multi else {"accuracy", "macro_f1"})
+    for figure, (low, high) in row["intervals"].items():
+        assert low < row["metrics"][figure] < high, figure
+    assert row["ci95"] == row["intervals"][row["metric"]]
+    assert row["score"] == row["metrics"][row["metric"]]
+    line = next(line for line in result.says if line.startswith("teacher"))
+    assert f"{row['score']:.3f} (95% {row['ci95'][0]:.3f}-{row['ci95'][1]:.3f})" in line
+    assert result.did["systems"]["teacher"] == round(row["score"], 4)
+    if multi:
+        assert row["intervals"]["accuracy"][1] < row["intervals"]["micro_f1"][0]
+        assert "micro-F1" in line
+
+
+def test_two_evaluations_at_once_are_stored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has looked for an evaluation before the other stores its own, as two processes may."""
+    from factory.evaluation import stage as evaluating
+
+    warehouse = Warehouse.memory()
+    sources = {"train": {"texts": ["x"]}, "test": {"texts": ["a", "b"], "labels": ["fruit", "tool"]}}
+    ingest(warehouse, CARD, sources)
+    store_gold(warehouse, sources)
+    with warehouse.lease() as db:
+        for (text_no,) in db.execute("SELECT text_no FROM split_texts WHERE split = 'test'").fetchall():
+            db.execute("INSERT INTO annotations VALUES (1, 1, ?, 0, 'key', 0, NULL)", [text_no])
+    real, inside = evaluating.put, []
+
+    def put(*given: Any) -> bool:
+        if not inside:
+            inside.append(1)
+            assert not evaluate(warehouse, draws=50).skipped
+        return real(*given)
+
+    monkeypatch.setattr(evaluating, "put", put)
+    assert evaluate(warehouse, draws=50).skipped
+    assert (summary(warehouse) or {})["evaluations"] == 1
+    assert warehouse.scalar("SELECT count(*) FROM evaluations WHERE system = 'teacher'") == 2
+
+
+def test_two_processes_that_evaluate_at_once_both_end_well_and_store_once(tmp_path: Path) -> None:
+    warehouse = Warehouse.open(tmp_path / "w.duckdb")
+    sources = {"train": {"texts": ["x"]}, "test": {"texts": ["a", "b"], "labels": ["fruit", "tool"]}}
+    ingest(warehouse, CARD, sources)
+    store_gold(warehouse, sources)
+    with warehouse.lease() as db:
+        for (text_no,) in db.execute("SELECT text_no FROM split_texts WHERE split = 'test'").fetchall():
+            db.execute("INSERT INTO annotations VALUES (1, 1, ?, 0, 'key', 0, NULL)", [text_no])
+    code = """
+import sys, time
+from pathlib import Path
+from factory.evaluation.stage import evaluate
+from factory.evaluation.table import score_all
+from factory.warehouse.file import Warehouse
+warehouse, folder = Warehouse.open(sys.argv[1]), Path(sys.argv[1]).parent
+(folder / sys.argv[2]).touch()
+while len(list(folder.glob("ready*"))) < 2:
+    time.sleep(0.01)
+print(evaluate(warehouse, draws=3000).skipped)
+"""
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(warehouse.path), f"ready{number}"], stdout=subprocess.PIPE, text=True
+        )
+        for number in range(2)
+    ]
+    said = sorted(str(process.communicate(timeout=120)[0]).strip() for process in started)
+    assert [process.returncode for process in started] == [0, 0]
+    assert said == ["False", "True"]
+    assert (summary(warehouse) or {})["evaluations"] == 1
+    assert warehouse.scalar("SELECT count(*) FROM evaluations WHERE system = 'teacher'") == 2
 
 
 def test_without_gold_there_is_nothing_to_evaluate(tmp_path: Path) -> None:

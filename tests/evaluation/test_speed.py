@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from factory.distill.stage import distill, export
-from factory.evaluation.speed import FILE, costs_of, rate
+from factory.distill.stage import distill
+from factory.evaluation import speed
+from factory.evaluation.speed import UNKNOWN, costs_of
+from factory.export.stage import export
+from factory.students.speed import FILE, rate
 from factory.warehouse.file import Warehouse, insert
 from tests.topics import fill, sentences
 
@@ -40,7 +43,7 @@ def line(tmp_path: Path) -> Warehouse:
 
 
 def test_students_and_exports_are_measured_once_and_the_rest_says_why_not(line: Warehouse) -> None:
-    found = costs_of(line, ["student", "snorkel", "human_lfs", "teacher", "full_gold"])
+    found = costs_of(line, ["student", "snorkel", "human_lfs", "teacher", "full_gold"], measure=True)
     rows = {row["system"]: row for row in found["rows"]}
     assert list(rows)[:2] == ["student", "student (exported)"]
     for name in ("student", "student (exported)", "full_gold"):
@@ -50,6 +53,7 @@ def test_students_and_exports_are_measured_once_and_the_rest_says_why_not(line: 
     assert "published" in rows["human_lfs"]["how"]
     assert rows["teacher"]["tokens_per_million"] is None
     assert costs_of(line, ["student", "snorkel", "human_lfs", "teacher", "full_gold"]) == found
+    assert costs_of(line, ["student", "snorkel", "human_lfs", "teacher", "full_gold"], measure=True) == found
     assert line.folder is not None
     assert len(json.loads((line.folder / FILE).read_text())) == 2
 
@@ -57,9 +61,34 @@ def test_students_and_exports_are_measured_once_and_the_rest_says_why_not(line: 
 def test_an_export_that_was_tampered_with_is_not_measured(line: Warehouse) -> None:
     assert line.folder is not None
     (line.folder / "export" / "linear.safetensors").write_bytes(b"")
-    rows = {row["system"]: row for row in costs_of(line, ["student"])["rows"]}
+    (line.folder / FILE).unlink()
+    rows = {row["system"]: row for row in costs_of(line, ["student"], measure=True)["rows"]}
     assert rows["student (exported)"]["texts_per_second"] is None
     assert "altered" in rows["student (exported)"]["how"]
+
+
+def test_a_report_reads_speeds_and_runs_no_model(line: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "Speeds", lambda warehouse, measure: speeds(warehouse, measure))
+    asked: list[bool] = []
+
+    def speeds(warehouse: Warehouse, measure: bool) -> object:
+        from factory.students.speed import Speeds
+
+        asked.append(measure)
+        return Speeds(warehouse, measure=measure)
+
+    assert line.folder is not None
+    (line.folder / FILE).unlink(missing_ok=True)
+    rows = {row["system"]: row for row in costs_of(line, ["student", "full_gold"])["rows"]}
+    assert asked == [False]
+    assert {row["how"] for row in rows.values()} == {UNKNOWN}
+    assert {row["texts_per_second"] for row in rows.values()} == {None}
+    assert not (line.folder / FILE).exists()
+
+
+def test_export_measures_what_it_wrote(line: Warehouse) -> None:
+    rows = {row["system"]: row for row in costs_of(line, ["student"])["rows"]}
+    assert rows["student (exported)"]["texts_per_second"] > 100
 
 
 def test_tokens_of_the_teacher_are_those_on_record(line: Warehouse) -> None:

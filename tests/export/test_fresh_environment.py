@@ -12,23 +12,23 @@ import pytest
 
 from factory.predict.load import load_export
 
-from .test_examples import TEXTS, blocks_of, probabilities
+from .test_examples import TEXTS, blocks_of, probabilities, run
 
 pytestmark = pytest.mark.slow
 
 
 def environment(folder: Path, *packages: str) -> Path:
-    """A fresh virtual environment with these packages, at the versions that are installed here."""
+    """A fresh virtual environment with these packages, at the versions that are installed here unless told."""
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     python = folder / "bin" / "python"
-    wanted = [f"{name}=={version(name)}" for name in packages]
+    wanted = [name if "==" in name else f"{name}=={version(name)}" for name in packages]
     done = subprocess.run([python, "-m", "pip", "install", "-q", *wanted], capture_output=True, text=True)
     if done.returncode and "No matching distribution" not in done.stderr:
         pytest.skip(f"pip cannot reach its index: {done.stderr[-300:]}")
     assert done.returncode == 0, done.stderr
     for ours in ("factory", "torch", "sentence_transformers", "onnxruntime"):
         known = subprocess.run([python, "-I", "-c", f"import {ours}"], capture_output=True).returncode == 0
-        assert known == (ours.replace("_", "-") in packages), ours
+        assert known == (ours.replace("_", "-") in [name.partition("==")[0] for name in packages]), ours
     return python
 
 
@@ -53,4 +53,14 @@ def test_static_and_linear_exports_need_numpy_safetensors_and_tokenizers_alone(
 ) -> None:
     python = environment(tmp_path / "env", "numpy", "safetensors", "tokenizers")
     for folder in (static, linear):
-        assert differences(folder, blocks_of(folder)[0], python, TEXTS) < 1e-4
+        assert differences(folder, blocks_of(folder)[-1], python, TEXTS) < 1e-4
+
+
+def test_the_oldest_versions_that_a_card_names_are_enough(transformer: Path, static: Path, tmp_path: Path) -> None:
+    """onnxruntime 1.18.0 with the numpy and tokenizers of its day, both precisions; and the graph of a static student."""
+    python = environment(
+        tmp_path / "env", "onnxruntime==1.18.0", "tokenizers==0.15.0", "numpy==1.26.0", "safetensors==0.4.0"
+    )
+    assert differences(transformer, blocks_of(transformer)[0], python, TEXTS) < 1e-4
+    assert differences(static, blocks_of(static)[0], python, TEXTS) < 1e-4
+    assert any(name in run(blocks_of(transformer)[0], transformer, python) for name in ("sport", "money", "food"))

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
 import shutil
+import threading
+import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from factory.distill.stage import distill, export
+from factory.distill.stage import distill
 from factory.encoders.encoder import load_encoder
 from factory.errors import ExportError, InputError
 from factory.export import write as exporting
+from factory.export.stage import export
 from factory.export.write import write_export
 from factory.files.manifest import scan_for_pickle, verify, write_manifest
+from factory.logistic import Head
 from factory.predict.load import load_export
 from factory.predict.predictors import read_safetensors
 from factory.students import fit_student
@@ -134,6 +140,49 @@ def test_a_damaged_export_is_refused(linear: Path, tmp_path: Path, damage: str) 
             load_export(folder)
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "inference.json", "linear.safetensors"])
+@pytest.mark.parametrize("kind", ["zeros", "pipe", "folder", "larger", "link out"])
+def test_what_is_no_file_of_an_export_is_one_line_and_is_not_waited_for(
+    linear: Path, tmp_path: Path, told: Callable[..., tuple[int, str, str]], name: str, kind: str
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(linear, folder)
+    target = folder / name
+    if kind == "larger":
+        with target.open("r+b") as stream:
+            stream.truncate(1 << 34)  # sparse: it would not fit into memory
+    else:
+        target.unlink()
+    if kind in ("zeros", "link out"):
+        target.symlink_to("/dev/zero" if kind == "zeros" else "/etc/hostname")
+    elif kind == "pipe":
+        os.mkfifo(target)
+    elif kind == "folder":
+        target.mkdir()
+    (tmp_path / "in.txt").write_text("a text\n")
+    code, out, err = told("predict", str(folder), str(tmp_path / "in.txt"))
+    assert (code, out, len(err.splitlines())) == (2, "", 1), err
+
+
+@pytest.mark.parametrize("name", ["model_int8.onnx", "tokenizer.json", "inference.json"])
+def test_a_file_that_was_changed_together_with_the_manifest_is_one_line_where_it_cannot_be_read(
+    transformer: Path, tmp_path: Path, told: Callable[..., tuple[int, str, str]], name: str
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(transformer, folder)
+    told_before = json.loads((folder / "manifest.json").read_text())
+    for content in (b"", b"nonsense", b"[]", b'{"labels": 5}', b"[" * 100_000):
+        (folder / name).write_bytes(content)
+        write_manifest(folder, {key: told_before[key] for key in ("kind", "system", "labels", "parity")})
+        (tmp_path / "in.txt").write_text("a text\n")
+        code, _, err = told("predict", str(folder), str(tmp_path / "in.txt"))
+        assert (code, len(err.splitlines())) == (2, 1), err
+        assert "cannot be used" in err
+    (folder / "manifest.json").write_text(json.dumps({**told_before, "format": float("inf")}))
+    with pytest.raises(ExportError):
+        load_export(folder)
+
+
 def test_a_file_that_is_no_safetensors_is_refused_even_where_the_manifest_says_so(linear: Path, tmp_path: Path) -> None:
     for content in (b"", b"\xff" * 64, b"\x02\0\0\0\0\0\0\0{}", b'\x10\0\0\0\0\0\0\0{"idf": "nonsense'):
         folder = tmp_path / "copy"
@@ -189,11 +238,11 @@ def test_an_export_that_disagrees_with_its_student_is_not_written(
 
 
 def _swapped(real):  # type: ignore[no-untyped-def]
-    def write(student, encoder, folder):  # type: ignore[no-untyped-def]
-        student.bias = student.bias[::-1].copy()
-        student.weight = student.weight[::-1].copy()
-        done = real(student, encoder, folder)
-        student.bias, student.weight = student.bias[::-1].copy(), student.weight[::-1].copy()
+    def write(student, *rest):  # type: ignore[no-untyped-def]
+        right = student.head
+        student.head = Head(right.weight[::-1].copy(), right.bias[::-1].copy(), right.multi)
+        done = real(student, *rest)
+        student.head = right
         return done
 
     return write
@@ -208,6 +257,34 @@ def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
+def test_while_an_export_is_replaced_there_is_always_one(linear: Path, tmp_path: Path) -> None:
+    """And where it cannot be written, the earlier one stands."""
+    out = tmp_path / "out"
+    shutil.copytree(linear, out)
+    before = (out / "manifest.json").read_bytes()
+    texts, labels = sentences(1, 30)
+    student = fit_student("linear", texts, np.eye(3)[labels])
+    missing, stop = [], threading.Event()
+
+    def watch() -> None:
+        while not stop.is_set():
+            if not (out / "manifest.json").exists():
+                missing.append(time.monotonic())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        for _ in range(5):
+            write_export(student, None, SPEC, out, HELD)
+    finally:
+        stop.set()
+        watcher.join()
+    assert not missing
+    assert (out / "manifest.json").read_bytes() != before
+    assert verify(out) > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_the_verb_exports_once_and_again_when_a_file_was_lost(warehouse: Warehouse, tmp_path: Path) -> None:
     distill(warehouse, student="linear", options={"c": 10.0}, systems=["student"])
     out = tmp_path / "out"
@@ -216,6 +293,9 @@ def test_the_verb_exports_once_and_again_when_a_file_was_lost(warehouse: Warehou
     (out / "terms.json").unlink()
     assert not export(warehouse, out).skipped
     assert verify(out) > 0
+    words = (out / "README.md").read_text()
+    assert "had no `test` split" in words
+    assert "--system" not in words
     with pytest.raises(InputError, match="no trained system 'student_setfit'"):
         export(warehouse, out, system="student_setfit")
 

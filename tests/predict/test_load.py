@@ -202,7 +202,7 @@ def test_everything_an_export_carries_is_offered(static: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ({"sets": 0.1}, "no calibration for label sets"),
+        ({"sets": 0.1}, "no calibration for label sets. Calibration needs gold in a `dev` split"),
         ({"target_precision": 0.9}, "no calibration for a target precision"),
         ({"scope": 0.05}, "nothing to judge scope by"),
         ({"sets": 10.0}, "between 0 and 1"),
@@ -266,6 +266,48 @@ def test_predicting_imports_nothing_slow(static: Path, tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+BLOCKED = (
+    "fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "torch", "transformers", "sentence_transformers", "sklearn",
+    "scipy", "snorkel", "setfit", "vllm", "openai", "dspy", "ray",
+)  # fmt: skip
+
+
+def test_predict_needs_nothing_of_posix_alone_nor_any_library_of_training(
+    linear: Path, static: Path, transformer: Path, tmp_path: Path
+) -> None:
+    """As on Windows: these modules are not there, neither for our code nor for what it imports."""
+    _write(tmp_path / "in.csv", HELD[:3])
+    code = f"""
+import importlib, pkgutil, sys
+BLOCKED = {BLOCKED!r}
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in BLOCKED:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+assert not set(BLOCKED) & set(sys.modules)
+sys.meta_path.insert(0, Blocked())
+import factory.predict
+for found in pkgutil.iter_modules(factory.predict.__path__):
+    importlib.import_module(f"factory.predict.{{found.name}}")
+from factory.cli import main
+for folder in sys.argv[2:]:
+    out = f"{{sys.argv[1]}}/{{folder.replace('/', '_')}}.jsonl"
+    before, sys.argv = sys.argv, ["factory", "predict", folder, f"{{sys.argv[1]}}/in.csv", "--out", out]
+    try:
+        main()
+    except SystemExit as left:
+        assert not left.code, left.code
+    sys.argv = before
+"""
+    folders = [str(folder) for folder in (linear, static, transformer)]
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path), *folders], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for folder in folders:
+        rows = _records(tmp_path / f"{folder.replace('/', '_')}.jsonl")
+        said = [row["labels" if "labels" in row else "label"] for row in rows]
+        assert said == load_export(folder).predict(HELD[:3])
 
 
 def _write(file: Path, texts: list[str]) -> None:

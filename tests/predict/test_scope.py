@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from factory.distill.fit_scope import fit_scope
 from factory.encoders.encoder import load_encoder
-from factory.predict.scope import features_of, fit_scope, limit_for, load_scope, save_scope, scope_scores
+from factory.predict.scope import limit_for, load_scope, save_scope, scope_scores
 from factory.students import fit_student
 from tests.topics import sentences
 
@@ -66,7 +67,7 @@ def test_every_student_with_vectors_says_what_its_scope_is_judged_on() -> None:
     own = encoder.encode(held)
     embedding = fit_student("embedding", texts, targets, encoder=encoder, config={"c": 1.0})
     for inputs in (held, own):
-        found = features_of(embedding, inputs)
+        found = embedding.vectors_behind(inputs)
         assert found is not None
         np.testing.assert_allclose(found, own, atol=1e-5)
-    assert features_of(fit_student("linear", texts, targets, config={"c": 1.0}), held) is None
+    assert fit_student("linear", texts, targets, config={"c": 1.0}).vectors_behind(held) is None

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from factory.distill.fit_trust import conformal_scores, fit_temperature
 from factory.distill.stage import distill
 from factory.evaluation.metrics import calibration
-from factory.predict.trust import Abstain, abstention, conformal_limit, conformal_scores, fit_temperature, wilson_low
-from factory.students.head import probabilities
+from factory.logistic import probabilities
+from factory.predict.trust import Abstain, abstention, conformal_limit, wilson_low
 from factory.students.stored import stored_model
 from factory.warehouse.file import Warehouse
 

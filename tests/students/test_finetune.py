@@ -9,7 +9,8 @@ import pytest
 
 from factory.encoders.encoder import load_encoder
 from factory.errors import InputError
-from factory.export.write import ExportSpec, write_export
+from factory.export.spec import ExportSpec
+from factory.export.write import write_export
 from factory.predict.load import load_export
 from factory.students import fit_student
 from factory.students.finetune import FinetuneStudent, changed

@@ -21,6 +21,7 @@ from factory.denoise.models.base import LogLinear, check_number, log_softmax, so
 from factory.denoise.people import believed, crowd_of
 from factory.errors import InputError
 from factory.label_matrix import VoteSet, as_votes
+from factory.logistic import fit_logistic
 
 FOLDS = 3
 LEAST_ROWS = 50
@@ -155,45 +156,12 @@ def fit(
     taught, agreed = target.argmax(axis=1), 0
     for number in range(FOLDS):
         kept = fold != number
-        weights[number], bias[number] = soft_logistic(vectors[rows[kept]], target[kept], cost)
+        head = fit_logistic(vectors[rows[kept]], target[kept], np.ones(int(kept.sum())), c=cost, iterations=100)
+        weights[number], bias[number] = head.weight.T, head.bias
         unseen = np.asarray(vectors[rows[~kept]] @ weights[number] + bias[number])
         agreed += int((unseen.argmax(axis=1) == taught[~kept]).sum())
     base = float(np.bincount(taught, minlength=classes).max() / len(rows))
     return Joint(classes, alone, weights, bias, len(rows), agreed / len(rows), base, text_share)
-
-
-def soft_logistic(
-    features: Any, target: np.ndarray, cost: float, *, rounds: int = 100
-) -> tuple[np.ndarray, np.ndarray]:
-    """Multinomial logistic regression on soft targets, by L-BFGS.
-
-    Args:
-        features: Float [n, d], dense or sparse.
-        target: Float [n, k], rows add up to 1.
-        cost: Inverse of the L2 penalty, as scikit-learn's `C`.
-        rounds: Most steps.
-
-    Returns:
-        Weights float64 [d, k] and bias float64 [k].
-    """
-    from scipy.optimize import minimize
-
-    width, classes = features.shape[1], target.shape[1]
-    wanted = np.asarray(target, np.float64)
-    turned = features.T
-
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weights, bias = flat[:-classes].reshape(width, classes), flat[-classes:]
-        logs = log_softmax(features @ weights.astype(features.dtype) + bias)
-        gap = np.exp(logs) - wanted
-        slope = np.asarray(turned @ gap.astype(features.dtype), np.float64) + weights / cost
-        value = -float((wanted * logs).sum()) + float((weights**2).sum()) / (2 * cost)
-        return value, np.concatenate([slope.ravel(), gap.sum(axis=0)])
-
-    start = np.zeros((width + 1) * classes)
-    start[-classes:] = np.log(np.maximum(wanted.mean(axis=0), 1e-6))
-    best = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": rounds, "gtol": 1e-3})
-    return best.x[:-classes].reshape(width, classes), best.x[-classes:]
 
 
 def _checked(features: Any, keys: Any, rows: int, width: int | None = None) -> tuple[Any, np.ndarray]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from factory.errors import WarehouseError
 from factory.files.rows import NO_LABEL, Row
-from factory.warehouse.file import Warehouse, connect, insert
+from factory.warehouse.file import Warehouse, connect, connect_in_turn, insert
 
 if TYPE_CHECKING:
     import duckdb
@@ -221,7 +221,7 @@ def gold_file(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
         db = _MEMORY[warehouse]
     else:
         try:
-            db = connect(str(path))
+            db = connect_in_turn(str(path), patience_s=warehouse.patience_s)
         except duckdb.Error as error:
             what = f"the gold file cannot be opened ({' '.join(str(error).split())[:200]})"
             raise WarehouseError(what, where=path, fix="Wait and run again") from error

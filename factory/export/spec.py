@@ -1,0 +1,46 @@
+"""What an export says about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ExportSpec:
+    """What an export says about itself.
+
+    Attributes:
+        name: Of the task.
+        text: What a text is.
+        labels: Label name to description, in the order of the model's columns.
+        multi: Whether a text may have any number of labels.
+        fields: The task's fields, if its texts have several.
+        system: Which system was exported.
+        trust: Calibration to carry along: `temperature`, `conformal`, `abstain`, `scope`, and how many `texts` it is from.
+        scope: Arrays that scope is judged by, from `factory.distill.scope.fit_scope`.
+        facts: Name to value for the card: data, spend, choices.
+        never_seen: Labels of the card that no training text had: they are never answered.
+        has_test: Whether the run that made it has a `test` split, and so may have scores.
+        calibrated: The system of that run that was calibrated on gold of dev, if there is one.
+        text_columns: The columns that the texts were read from, one or more possibilities: where `predict` looks for texts.
+    """
+
+    name: str
+    text: str
+    labels: Mapping[str, str]
+    multi: bool
+    fields: Sequence[str] = ()
+    system: str = "student"
+    trust: Mapping[str, Any] = field(default_factory=dict)
+    scope: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    never_seen: Sequence[str] = ()
+    has_test: bool = False
+    calibrated: str | None = None
+    text_columns: Sequence[Sequence[str]] = ()

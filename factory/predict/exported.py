@@ -1,0 +1,88 @@
+"""An exported student that was opened: what it knows of itself, and its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from factory.errors import ExportError
+from factory.files.manifest import checked
+from factory.predict.predictors import read_safetensors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from factory.predict.predictors import Answers, Predictor
+
+
+class Exported:
+    """An exported student.
+
+    Attributes:
+        labels: Label names in the order of the columns.
+        multi: Whether a text may have any number of labels.
+        kind: `transformer`, `hybrid`, `static` or `linear`.
+        fields: The task's fields, if its texts have several.
+        text_columns: Columns that the training texts were in, one or more possibilities; empty if it is not known.
+        trust: Calibration that the export carries: `conformal`, `abstain`, `scope`.
+        never_seen: Labels that no training text spoke for; their probability is 0, or next to it.
+        calibrated: The system of the run that made it that was calibrated on gold of dev, if there is one.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any], facts: dict[str, Any], predictor: Predictor) -> None:
+        self.folder = folder
+        self.labels: list[str] = list(facts["labels"])
+        self.multi: bool = bool(facts["multi"])
+        self.kind: str = facts["kind"]
+        self.fields: list[str] = list(facts.get("fields", []))
+        self.text_columns: list[list[str]] = [list(names) for names in facts.get("text_columns", [])]
+        self.trust: dict[str, Any] = dict(facts.get("trust", {}))
+        self.never_seen: list[str] = list(facts.get("never_seen", []))
+        self.calibrated: str | None = facts.get("calibrated")
+        self.predictor = predictor
+        self._manifest = manifest
+
+    def answer(self, texts: Sequence[str]) -> Answers:
+        """Probabilities, float32 [n, k], and the features that scope is judged on, float32 [n, d]; in the order asked."""
+        if not texts:
+            return np.zeros((0, len(self.labels)), np.float32), np.zeros((0, 0), np.float32)
+        return self.predictor(texts)
+
+    def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """float32 [n, k], in the order asked."""
+        return self.answer(texts)[0]
+
+    def predict(self, texts: Sequence[str]) -> list[str] | list[list[str]]:
+        """The most probable label of each text; in a multi task the labels above one half."""
+        probs = self.predict_proba(texts)
+        if self.multi:
+            return [[self.labels[i] for i in np.flatnonzero(row >= 0.5)] for row in probs]
+        return [self.labels[i] for i in probs.argmax(axis=1)]
+
+    @cached_property
+    def scope_arrays(self) -> dict[str, NDArray[Any]]:
+        """What scope is judged by, read when it is first asked for; empty if the export carries nothing."""
+        if "scope.safetensors" not in self._manifest["files"]:
+            return {}
+        return _arrays(self.folder, checked(self.folder, self._manifest, "scope.safetensors"))
+
+
+def unseen_words(labels: Sequence[str]) -> str:
+    """What follows from labels that no training text spoke for."""
+    one = len(labels) == 1
+    named = ", ".join(map(repr, labels))
+    return (
+        f"no training text had the label{'' if one else 's'} {named}: {'it is' if one else 'they are'} never answered, and texts"
+        f" of {'its' if one else 'their'} kind get another label, however sure it looks"
+    )
+
+
+def _arrays(folder: Path, content: bytes) -> dict[str, NDArray[Any]]:
+    try:
+        return read_safetensors(content)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ExportError(f"the export cannot be used: {error}", where=folder, fix="Export again") from error
