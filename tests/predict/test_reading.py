@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from factory.distill.stage import distill, export
+from factory.distill.stage import distill
 from factory.errors import InputError
+from factory.export.stage import export
 from factory.files.base import ReadOptions
 from factory.files.records import open_texts
 from factory.predict.load import load_export, predict_file
