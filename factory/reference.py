@@ -132,7 +132,8 @@ def _pipeline() -> Iterator[str]:
 
 def _steps() -> Iterator[str]:
     from factory.params import default_words, type_words
-    from factory.pipeline.steps import STEPS, stage_of
+    from factory.pipeline.steps import stage_of
+    from factory.pipeline.verbs import STEPS
 
     yield "## Steps\n"
     yield "In a pipeline `- author: {programs: 24}`, on the command line `factory author PIPELINE -p programs=24`, in a notebook"

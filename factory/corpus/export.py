@@ -62,7 +62,7 @@ def export_data(warehouse: Warehouse, params: ExportDataParams, call: Call) -> S
         InputError: An unknown format, or nothing to export.
         ExportError: The folder holds something else.
     """
-    from factory.corpus.decontaminate import decontaminate
+    from factory.warehouse.held_out import decontaminate
 
     out, formats, dropped = (call.folder or Path()) / params.path, params.formats, params.dropped
     card = current_card(warehouse)

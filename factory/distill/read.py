@@ -47,7 +47,8 @@ class Classes:
         if self.multi:
             return out
         total = out.sum(axis=1, keepdims=True)
-        return np.divide(out, total, out=np.full_like(out, np.nan), where=total > 0)
+        shares: NDArray[np.float64] = np.divide(out, total, out=np.full_like(out, np.nan), where=total > 0)
+        return shares
 
     def widen(self, probs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Columns of the active labels -> columns by label number."""

@@ -352,7 +352,7 @@ def load_sentence_transformer(folder: Path) -> Any:
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model = SentenceTransformer(str(folder), trust_remote_code=False, local_files_only=True)
     model.eval()
     return model

@@ -60,12 +60,12 @@ def _most_of_synthesis(warehouse: Warehouse, plan_no: int, config: Mapping[str, 
     assert isinstance(params, SynthesizeParams)
     goal = Goal(params.per_label, params.candidates)
     labels, samples = len(config["labels"]), int(config["check_samples"])
-    decided = dict(
+    decided: dict[str, int] = dict(
         warehouse.query(
             "SELECT spec ->> 'kind', count(*) FROM slots WHERE plan_no = ? AND state <> 'open' GROUP BY ALL", [plan_no]
         )
     )
-    left = labels * math.ceil(goal.budget / int(config["texts_per_answer"])) - decided.get("write", 0)
+    left: int = labels * math.ceil(goal.budget / int(config["texts_per_answer"])) - decided.get("write", 0)
     if config["label_check"] == "model":
         left += (labels * goal.budget - decided.get("check", 0)) * samples
     if config["attributes"] and not decided:

@@ -178,7 +178,7 @@ class _Forecast:
         return sum(params["per_label"] * len(params["labels"] or [None] * labels) for params in wanted)
 
     def _wanted_programs(self, pipeline: Pipeline) -> int:
-        wanted = sum(step.params.model_dump()["programs"] for step in pipeline.steps if step.verb == "author")
+        wanted: int = sum(step.params.model_dump()["programs"] for step in pipeline.steps if step.verb == "author")
         return max(wanted, self._count("programs WHERE state = 'accepted'"))
 
     def _n_systems(self, steps: Sequence[Step]) -> int:

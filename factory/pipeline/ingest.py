@@ -98,8 +98,8 @@ def take_in(
         InputError: A source cannot be read or has more bad rows than allowed.
     """
     from factory.corpus import stage as corpus
-    from factory.corpus.decontaminate import decontaminate
     from factory.evaluation import stage as evaluation
+    from factory.warehouse.held_out import decontaminate
 
     sources = {split: source for split, source in given.items() if source is not None}
     result = corpus.ingest(

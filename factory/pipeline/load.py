@@ -10,7 +10,8 @@ from typing import Any
 
 from factory.errors import InputError, nearest
 from factory.names import plain_name
-from factory.pipeline.steps import STEPS, Step, make_step
+from factory.pipeline.steps import Step, make_step
+from factory.pipeline.verbs import STEPS
 from factory.task import TaskCard, load_card, read_yaml
 from factory.validation import validated
 

@@ -188,11 +188,11 @@ def _path(results: Sequence[StageResult], stage: str) -> Path | None:
 def _evaluation(warehouse: Warehouse, pipeline: Pipeline) -> Mapping[str, Any] | None:
     if not any(step.verb == "evaluate" for step in pipeline.steps):
         return None
-    from factory.evaluation import stage
+    from factory.evaluation.record import summary
 
-    summary: Mapping[str, Any] | None = stage.summary(warehouse)
+    found = summary(warehouse)
     metric = "micro_f1" if pipeline.card.kind == "multi" else "accuracy"
-    return None if summary is None else {"metric": metric, **{key: summary[key] for key in ("split", "n", "systems")}}
+    return None if found is None else {"metric": metric, **{key: found[key] for key in ("split", "n", "systems")}}
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from factory.pipeline.steps import STEPS, stage_of
+from factory.pipeline.steps import stage_of
+from factory.pipeline.verbs import STEPS
 from factory.task import TaskCard
 
 

@@ -105,7 +105,7 @@ def _runs(
 ) -> Generator[Voted]:
     """The blocks in order with what their programs said of them, run here or on Ray."""
     if ray:
-        from factory.cluster.votes import votes_on_ray
+        from factory.programs.on_ray import votes_on_ray
 
         yield from votes_on_ray(blocks, count, labels, strict=strict, sandbox=sandbox)
     else:

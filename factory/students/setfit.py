@@ -134,7 +134,7 @@ def _tune(
     setfit_logging.set_verbosity_error()
     rows = [{"sentence_1": texts[a], "sentence_2": texts[b], "label": target} for a, b, target in pairs]
 
-    class PairTrainer(Trainer):
+    class PairTrainer(Trainer):  # type: ignore[misc]
         """The library's trainer, fed with the pairs that were drawn."""
 
         def get_dataset(self, x: Any, y: Any, args: Any, max_pairs: int = -1) -> tuple[Any, Any]:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
-from factory.corpus.passages import CLEANERS, cut
 from factory.errors import InputError
 from factory.result import Progress, no_progress
+from factory.synthesis.passages import CLEANERS, cut
 from factory.warehouse.file import Warehouse, insert
 from factory.warehouse.tables.texts import add_texts
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from factory.corpus.retrieval import Hits, LexicalIndex, search_chunks
 from factory.errors import InputError
 from factory.result import Progress, no_progress
 from factory.synthesis.bands import Band, pick
+from factory.synthesis.retrieval import Hits, LexicalIndex, search_chunks
 from factory.synthesis.synthesizrr import Query
 from factory.task import label_names
 from factory.warehouse.tables import texts as text_table

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.corpus.decontaminate import held_out_texts
 from factory.errors import InputError
 from factory.prompts import writing_values
 from factory.result import Progress
@@ -24,6 +23,7 @@ from factory.synthesis.self_guide import SelfGuide
 from factory.synthesis.synthesizrr import Query, SynthesizRR
 from factory.synthesis.values import Goal, Method
 from factory.task import TaskCard
+from factory.warehouse.held_out import held_out_texts
 from factory.warehouse.tables.texts import texts_of
 
 if TYPE_CHECKING:

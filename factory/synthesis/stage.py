@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from factory.canonical import digest
-from factory.corpus.decontaminate import decontaminate
 from factory.errors import InputError, nearest
 from factory.params import Call, Params, stage
 from factory.result import StageResult
@@ -16,6 +15,7 @@ from factory.synthesis import store
 from factory.synthesis.loop import diagnosis
 from factory.synthesis.values import Goal
 from factory.task import TaskCard, current_card
+from factory.warehouse.held_out import decontaminate
 from factory.warehouse.tables import plans
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from pydantic import Field
 from factory import prompts
 from factory.annotation.shots import demonstrations as shots
 from factory.canonical import digest
-from factory.corpus.decontaminate import decontaminate
 from factory.errors import InputError
 from factory.extras import need
 from factory.files.exchange import take_place
@@ -26,6 +25,7 @@ from factory.task import TaskCard, current_card
 from factory.tuning import store
 from factory.tuning.pairs import Example, Pair, balanced
 from factory.tuning.train import Recipe, recipe_json, recipe_of
+from factory.warehouse.held_out import decontaminate
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse

@@ -186,7 +186,7 @@ def _load(model: str, revision: str | None) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     there = torch.cuda.is_available()
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
@@ -253,7 +253,7 @@ def _fit(
 
     losses = [mean_loss(model, watch, pad=pad, batch=recipe.batch)]
 
-    class Watch(TrainerCallback):  # type: ignore[misc]
+    class Watch(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             progress(state.global_step, state.max_steps, f"steps, loss {losses[-1]:.3f}")
 

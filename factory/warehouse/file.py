@@ -129,7 +129,8 @@ class Warehouse:
 
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """All rows of one query."""
-        return self._asked(lambda db: db.execute(sql, parameters).fetchall())
+        rows: list[tuple[Any, ...]] = self._asked(lambda db: db.execute(sql, parameters).fetchall())
+        return rows
 
     def arrow(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> pa.Table:
         """One query's result as an Arrow table (columns stay columns; for whole splits of moderate size)."""

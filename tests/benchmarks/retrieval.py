@@ -43,7 +43,7 @@ def sizes(options: Options) -> tuple[int, int]:
 def dense_exact(options: Options) -> list[Row]:
     """Queries per second of the exact index, from memory, beside faiss flat."""
     faiss = _faiss()
-    from factory.corpus.retrieval import DenseIndex
+    from factory.synthesis.retrieval import DenseIndex
 
     n, q = sizes(options)
     vectors = generated(n)
@@ -80,7 +80,7 @@ def dense_memory(options: Options) -> Row:
         path = Path(folder) / "vectors.npy"
         np.save(path, generated(n))
         ours = _peak_mb(
-            f"from factory.corpus.retrieval import DenseIndex; import numpy as np; from pathlib import Path;"
+            f"from factory.synthesis.retrieval import DenseIndex; import numpy as np; from pathlib import Path;"
             f"i = DenseIndex.open(Path({str(path)!r}), chunk=16384); i.search(np.array(i.vectors[:{q}]), {K})"
         )
         theirs = _peak_mb(
@@ -97,7 +97,7 @@ def dense_memory(options: Options) -> Row:
 def dense_approximate(options: Options) -> list[Row]:
     """The approximate index: recall of the exact top 10, and queries per second beside our exact search."""
     _faiss()
-    from factory.corpus.retrieval import ApproximateIndex, DenseIndex
+    from factory.synthesis.retrieval import ApproximateIndex, DenseIndex
 
     n, q = (50_000, 32) if options.quick else (300_000, 64)
     vectors = generated(n)
@@ -122,7 +122,7 @@ def lexical(options: Options) -> list[Row]:
     import pyarrow.parquet as pq
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    from factory.corpus.retrieval import LexicalIndex
+    from factory.synthesis.retrieval import LexicalIndex
 
     texts = pq.read_table(options.data / "agnews" / "train.parquet")["text"].to_pylist()
     texts = texts[:5000] if options.quick else texts

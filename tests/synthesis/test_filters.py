@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factory.corpus.near import NearIndex, jaccard, shingles
+from factory.near import NearIndex, jaccard, shingles
 from factory.synthesis import filters
 
 REAL = [

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from factory.corpus.decontaminate import decontaminate
 from factory.corpus.stage import ingest
 from factory.errors import InputError
 from factory.llm.request import Request
 from factory.synthesis.stage import synthesize
 from factory.warehouse.file import Warehouse
+from factory.warehouse.held_out import decontaminate
 from tests.synthesis.conftest import CARD, ScriptedEngine, sentence, wanted_label, writer
 
 

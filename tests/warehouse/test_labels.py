@@ -13,13 +13,14 @@ TABLES = {
     "labels": ("label_models", "soft_labels"),
 }
 STILL = {
-    "annotation/plan.py",
+    "annotation/choose.py",
     "corpus/export.py",
     "corpus/export_rows.py",
     "evaluation/agreement.py",
     "evaluation/speed.py",
     "evaluation/systems.py",
-    "programs/manage.py",
+    "programs/analysis.py",
+    "programs/view.py",
     "programs/vote.py",
     "report/example.py",
     "report/known.py",

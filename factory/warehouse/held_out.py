@@ -6,7 +6,7 @@ that the promise holds at any order of stages.
 
 from __future__ import annotations
 
-from factory.corpus.near import NearIndex
+from factory.near import NearIndex
 from factory.warehouse.file import Warehouse
 
 HELD_OUT = ("dev", "test")
