@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from factory.canonical import digest
-from factory.errors import InputError, nearest
+from factory.errors import InputError
 from factory.params import Call, Params, stage
 from factory.result import StageResult
 from factory.synthesis import store
+from factory.synthesis.checks import chosen_labels, refuse_ignored
 from factory.synthesis.loop import diagnosis
 from factory.synthesis.values import Goal
-from factory.task import TaskCard, current_card
+from factory.task import current_card
 from factory.warehouse.held_out import decontaminate
 from factory.warehouse.tables import plans
 
@@ -201,7 +202,7 @@ def synthesize(warehouse: Warehouse, params: SynthesizeParams, call: Call) -> St
     """
     card = current_card(warehouse)
     method, seeds, label_check = params.method, params.seeds, params.label_check
-    _refuse_ignored(
+    refuse_ignored(
         method,
         texts_per_answer=params.texts_per_answer > 1,
         attributes=params.attributes,
@@ -231,7 +232,7 @@ def synthesize(warehouse: Warehouse, params: SynthesizeParams, call: Call) -> St
     config: dict[str, Any] = {
         **params.model_dump(exclude={"per_label", "candidates", "oversample", "min_yield"}),
         "name": params.name or method,
-        "labels": _labels(card, params.labels),
+        "labels": chosen_labels(card, params.labels),
         "seeds": seeds,
         "demos": DEFAULT_DEMOS[method] if params.demos is None else params.demos,
         "texts_per_answer": goal.texts_per_answer,
@@ -263,48 +264,6 @@ def synthesize(warehouse: Warehouse, params: SynthesizeParams, call: Call) -> St
     plan = plans.find(warehouse, store.STAGE, key)
     assert plan is not None
     return _result(warehouse, plan, goal, skipped=False, notes=asker.notes)
-
-
-_TAKEN_BY = {
-    "texts_per_answer": ("few_shot", "self_guide"),
-    "attributes": ("few_shot",),
-    "passages": ("synthesizrr",),
-    "passage_tokens": ("synthesizrr",),
-    "first_passage": ("synthesizrr",),
-    "bands": ("synthesizrr",),
-    "label_check": ("synthesizrr", "few_shot"),
-}
-"""Parameters that change what is asked for, and the methods that take them."""
-
-
-def _refuse_ignored(method: str, **given: Any) -> None:
-    """Refuse a parameter that the method would ignore.
-
-    Raises:
-        InputError: Naming the methods that take it.
-    """
-    for name, value in given.items():
-        if value and method not in _TAKEN_BY[name]:
-            methods = " or ".join(f"`{other}`" for other in _TAKEN_BY[name])
-            why = "always checks labels by the model" if name == "label_check" else "does not take it"
-            raise InputError(
-                f"the method `{method}` {why}",
-                where=f"synthesize.{name}",
-                fix=f"Leave it out, or choose the method {methods}",
-            )
-
-
-def _labels(card: TaskCard, labels: Sequence[str] | None) -> list[str]:
-    if labels is None:
-        return card.label_names
-    for label in labels:
-        if label not in card.label_names:
-            raise InputError(
-                f"there is no label {label!r}{nearest(label, card.label_names)}",
-                where="synthesize.labels",
-                fix=f"There are {', '.join(card.label_names)}",
-            )
-    return [label for label in card.label_names if label in labels]
 
 
 def _versions(method: str, label_check: str, attributes: bool) -> dict[str, str]:
