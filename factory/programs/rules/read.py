@@ -11,10 +11,10 @@ from factory.programs.rules.lists import KINDS, YES_NO, Cue, Rule, RuleList
 from factory.programs.rules.patterns import compiled
 
 MAX_RULES = 200
-MAX_CUES = 20
+MAX_CUES = 60
 """Cues of one `with` or `unless`."""
 
-MAX_VALUE = 200
+MAX_VALUE = 1000
 """Characters of a value."""
 
 MAX_SOURCE = 100_000
