@@ -25,11 +25,7 @@ _VERSION = 3
 
 
 def store_gold(
-    warehouse: Warehouse,
-    sources: Mapping[str, Any],
-    *,
-    base: Path | None = None,
-    progress: Progress = no_progress,
+    warehouse: Warehouse, sources: Mapping[str, Any], *, base: Path | None = None, progress: Progress = no_progress
 ) -> StageResult:
     """Read the gold of `test` and `reference`, and published votes on `test`, into the gold file beside the warehouse.
 

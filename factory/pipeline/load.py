@@ -98,14 +98,7 @@ def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -
         check_engine(engine, f"{path}:{lines.get(('engine',), 1)}")
     budget = data.get("budget")
     return Pipeline(
-        _name(data, path, lines),
-        card,
-        engine,
-        steps,
-        base,
-        None if budget is None else str(budget),
-        path,
-        variables,
+        _name(data, path, lines), card, engine, steps, base, None if budget is None else str(budget), path, variables
     )
 
 

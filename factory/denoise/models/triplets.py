@@ -22,12 +22,7 @@ MOST_PARTNERS = 60
 
 
 def fit(
-    votes: VoteSet | Any,
-    *,
-    classes: int,
-    balance: Any = None,
-    least_overlap: float = 10,
-    fallback: float = 0.7,
+    votes: VoteSet | Any, *, classes: int, balance: Any = None, least_overlap: float = 10, fallback: float = 0.7
 ) -> LogLinear:
     """Estimate each function's accuracy from the agreement rates of triplets that overlap.
 

@@ -15,12 +15,7 @@ from factory.label_matrix import VoteSet, as_votes
 
 
 def fit(
-    votes: VoteSet | Any,
-    *,
-    classes: int,
-    balance: Any = None,
-    strength: float = 10.0,
-    accuracy: float = 0.7,
+    votes: VoteSet | Any, *, classes: int, balance: Any = None, strength: float = 10.0, accuracy: float = 0.7
 ) -> LogLinear:
     """Weigh functions by their agreement with the others.
 
