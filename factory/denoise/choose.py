@@ -72,15 +72,9 @@ class Choice:
 
 
 def choose(
-    votes: VoteSet,
-    *,
-    classes: int,
-    balance: Any = None,
-    features: Any = None,
-    keys: Any = None,
-    options: Mapping[str, Any] | None = None,
-    people: Sequence[int] = (),
-) -> Choice:
+    votes: VoteSet, *, classes: int, balance: Any = None, features: Any = None, keys: Any = None,
+    options: Mapping[str, Any] | None = None, people: Sequence[int] = (),
+) -> Choice:  # fmt: skip
     """Fit and choose without any gold.
 
     Args:
@@ -92,8 +86,8 @@ def choose(
         options: Parameters by model name.
         people: Functions that are people's answers: never merged, and the others are judged by them.
     """
-    found = [group for group in find_copies(votes) if outvotes(group, votes.lfs) and not set(group) & set(people)]
-    groups = tuple(tuple(group) for group in found)
+    found = find_copies(votes)
+    groups = tuple(tuple(group) for group in found if _outvotes(group, votes.lfs) and not set(group) & set(people))
     merged = merge_copies(votes, groups)
     gone = np.sort([lf for group in groups for lf in group[1:]])
     known = {"people": [lf - int(np.searchsorted(gone, lf)) for lf in people]}
@@ -108,7 +102,7 @@ def choose(
         return Merged(model, groups) if groups else model
 
     several = several_classes(merged)
-    overlap = float((np.ones(len(merged)) if merged.counts is None else merged.counts)[merged.lengths >= 2].sum())
+    overlap = float(merged.times[merged.lengths >= 2].sum())
     scores = {"several_classes": round(several, 4), "texts_with_two_votes": overlap}
     refused: dict[str, str] = {}
     joint: LabelModel | None = None
@@ -129,12 +123,10 @@ def choose(
         return Choice(name, blended, f"{reason}, averaged with majority vote{note}", scores, groups, True, refused)
 
     if isinstance(joint, Joint) and joint.texts_tell:
-        return chosen(
-            "joint",
-            joint,
+        told = (
             f"a classifier of the texts foretells the labels of texts it has not seen ({joint.agreement:.2f}, base rate"
-            f" {joint.base:.2f}), so texts and votes are joined",
         )
+        return chosen("joint", joint, f"{told} {joint.base:.2f}), so texts and votes are joined")
     if merged.lfs < 2:
         why = "there is nothing to compare with one function"
     elif several < SEVERAL:
@@ -144,16 +136,12 @@ def choose(
     elif alone is None:
         why = f"the functions' error rates could not be estimated ({refused['dawid_skene_prior']})"
     else:
-        return chosen(
-            "dawid_skene_prior",
-            alone,
-            f"functions say several classes, so each one's error rates are estimated, from {overlap:.0f} texts with two votes or"
-            " more",
-        )
+        told = f"functions say several classes, so each one's error rates are estimated, from {overlap:.0f} texts"
+        return chosen("dawid_skene_prior", alone, f"{told} with two votes or more")
     return Choice("majority", whole(fitted("majority")), f"{why}: majority vote{note}", scores, groups, refused=refused)
 
 
-def outvotes(group: Sequence[int], lfs: int) -> bool:
+def _outvotes(group: Sequence[int], lfs: int) -> bool:
     """Whether copies are so many that together they outvote others: three or more, or a quarter of all functions.
 
     Two keyword functions among many that always fire together say twice what is likely right; merging them only loses that.
@@ -185,13 +173,7 @@ def fit_all(
 
 
 def attempt(name: str, fit: Callable[[], LabelModel], refused: dict[str, str]) -> LabelModel | None:
-    """Fit a model that nobody asked for by name; whatever goes wrong is put on record and ends nothing.
-
-    Args:
-        name: Of the model.
-        fit: Fits it.
-        refused: Reasons by name, added to.
-    """
+    """Fit a model that nobody asked for by name; whatever goes wrong is put on record in `refused` and ends nothing."""
     try:
         return fit()
     except InputError as error:

@@ -13,17 +13,14 @@ def default_number(card: TaskCard, names: list[str], given: str | None, uncovere
         InputError: `uncovered: default` without one, or a name that is not on the card.
     """
     name = given or card.default_label
-    if name is None or uncovered != "default":
-        if uncovered == "default" and card.kind == "single":
-            raise InputError(
-                "`uncovered: default` needs a default label",
-                fix="Set `default_label` in the task card or in the denoise step",
-            )
+    if uncovered != "default" or (name is None and card.kind == "multi"):
         return None
+    if name is None:
+        fix = "Set `default_label` in the task card or in the denoise step"
+        raise InputError("`uncovered: default` needs a default label", fix=fix)
     if name not in card.label_names:
-        raise InputError(
-            f"default_label {name!r} is not one of the labels", fix=f"Use one of {', '.join(card.label_names)}"
-        )
+        known = ", ".join(card.label_names)
+        raise InputError(f"default_label {name!r} is not one of the labels", fix=f"Use one of {known}")
     return names.index(name)
 
 

@@ -63,9 +63,7 @@ def balanced(examples: Sequence[Example], labels: Sequence[str]) -> tuple[list[E
 
 def capped(examples: Sequence[Example], most: Mapping[str, int]) -> tuple[list[Example], list[Example]]:
     """The first `most[label]` examples of each label, and the rest."""
-    taken: Counter[str] = Counter()
-    kept: list[Example] = []
-    left: list[Example] = []
+    taken, kept, left = Counter[str](), list[Example](), list[Example]()
     for example in examples:
         taken[example.label] += 1
         (kept if taken[example.label] <= most.get(example.label, 0) else left).append(example)

@@ -48,6 +48,5 @@ def fit(
     estimate = (hits + strength * accuracy) / (seen + strength)
     # A vote below chance is not turned round: without gold, disagreement alone does not show who is wrong.
     estimate = np.maximum(estimate, 1 / classes)
-    prior = np.full(classes, 1 / classes) if shares is None else shares
     facts = {"accuracies": np.round(estimate, 4).tolist()}
-    return LogLinear("weighted", classes, coin_weights(estimate, classes), np.log(prior), facts)
+    return LogLinear("weighted", classes, coin_weights(estimate, classes), np.log(shares), facts)
