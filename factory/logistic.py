@@ -135,7 +135,6 @@ def fit_logistic(
         start: Where to start from.
         iterations: At most so many steps of L-BFGS.
         tolerance: Relative change of the objective at which it stops.
-        progress: Called with (done, total, what) after each step.
 
     Returns:
         The head, with weights of the dense block first.
@@ -239,7 +238,6 @@ def choose_c(
         folds: Parts of the cross-validation.
         seed: Of the parts.
         limit: At most so many rows take part, to bound the time; `c` is scaled for all of them.
-        progress: Called with (done, total, what).
 
     Returns:
         The strength with the lowest held-out soft cross-entropy, and (strength, loss) for each that was tried. Fewer than

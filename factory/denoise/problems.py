@@ -97,7 +97,6 @@ def problems_of(
     """The task itself if it is `single`, else yes or no for each label.
 
     Args:
-        card: The task.
         names: Label names by number.
         voters: Who votes.
         shares: Class shares by label name, or None.

@@ -74,8 +74,6 @@ def solve(
     """Read a problem's votes, fit label models on those of train texts, and choose.
 
     Args:
-        warehouse: Where the votes are.
-        texts: All texts.
         problem: What to solve.
         model: A key of `MODELS`, or `auto`.
         settings: Parameters by model name.

@@ -11,7 +11,6 @@ from pydantic import Field, field_validator
 from factory.canonical import digest
 from factory.denoise.decide import tie_keys
 from factory.denoise.models.table import MODELS, check_options
-from factory.denoise.parameters import balance_shares, default_number
 from factory.denoise.problems import Features, problems_of, voters_of
 from factory.denoise.solve import Solved, solve
 from factory.denoise.write import Filling, covered_texts, plan_models, store
@@ -95,8 +94,8 @@ def denoise(warehouse: Warehouse, params: DenoiseParams, call: Call) -> StageRes
     model, uncovered, use_dev, progress = params.model, params.uncovered, params.use_dev, call.progress
     options = params.options or {}
     check_options(model, options)
-    filling = Filling(uncovered, default_number(card, names, params.default_label, uncovered))
-    shares = balance_shares(card, names, params.balance)
+    filling = Filling(uncovered, _default_number(card, names, params.default_label, uncovered))
+    shares = _balance_shares(card, names, params.balance)
     wanted = None if params.encoder == "none" else params.encoder
     looking = _encoder(card, model, wanted)
     config = {
@@ -155,6 +154,39 @@ def denoise(warehouse: Warehouse, params: DenoiseParams, call: Call) -> StageRes
         *(disagreements(warehouse, "dev") if use_dev else ()),
     ]
     return StageResult("denoise", False, facts, tuple(says))
+
+
+def _default_number(card: TaskCard, names: list[str], given: str | None, uncovered: str) -> int | None:
+    """Label number of the default label, or None where none is needed."""
+    name = given or card.default_label
+    if uncovered != "default" or (name is None and card.kind == "multi"):
+        return None
+    if name is None:
+        fix = "Set `default_label` in the task card or in the denoise step"
+        raise InputError("`uncovered: default` needs a default label", fix=fix)
+    if name not in card.label_names:
+        known = ", ".join(card.label_names)
+        raise InputError(f"default_label {name!r} is not one of the labels", fix=f"Use one of {known}")
+    return names.index(name)
+
+
+def _balance_shares(
+    card: TaskCard, names: list[str], balance: list[float] | dict[str, float] | None
+) -> dict[str, float] | None:
+    """Class shares by label name."""
+    if balance is None:
+        return None
+    if isinstance(balance, list):
+        if len(balance) != len(card.label_names):
+            raise InputError(f"`balance` has {len(balance)} shares, and the task has {len(card.label_names)} labels")
+        balance = dict(zip(card.label_names, balance, strict=True))
+    unknown = [name for name in balance if name not in card.label_names]
+    missing = [name for name in card.label_names if name not in balance] if card.kind == "single" else []
+    if unknown or missing:
+        raise InputError(f"`balance`: {'unknown' if unknown else 'no share for'} label {(unknown or missing)[0]!r}")
+    if any(not 0 < share < 1 for share in balance.values()):
+        raise InputError("every share of `balance` is above 0 and below 1")
+    return {name: float(share) for name, share in balance.items()}
 
 
 def _encoder(card: TaskCard, model: str, name: str | None) -> Encoder | None:

@@ -88,7 +88,6 @@ def label_equivalents(
         sizes: Numbers to try, ascending; the whole pool is tried last.
         draws: Random draws for each number, without replacement (the whole pool is one draw).
         seed: Of the draws; they do not depend on which sizes are tried.
-        progress: Called with (done, total, what).
 
     Returns:
         None if the pool is too small to try anything.

@@ -186,10 +186,8 @@ def gold_systems(
         inputs: What students predict on.
         gold: Of test.
         hashes: Content hashes of its texts.
-        shape: What labels there are.
         student: What the student says of test, or None.
         config: `equivalents`, `equivalents_draws`, `seed`.
-        progress: Called with (done, total, what).
 
     Returns:
         The systems by name, and the curve or None.

@@ -108,7 +108,7 @@ def _by_class(tp: Floats, fp: Floats, fn: Floats, names: Sequence[str]) -> dict[
             "precision": float(tp[i] / max(tp[i] + fp[i], 1)), "recall": float(tp[i] / max(tp[i] + fn[i], 1)),
             "f1": float(scores[i]), "support": int(tp[i] + fn[i]),
         }
-        for i in present
+        for i in map(int, present)
     }  # fmt: skip
     return {"macro_f1": float(scores[present].mean()) if len(present) else 0.0, "per_class": per_class}
 

@@ -21,7 +21,6 @@ def put(warehouse: Warehouse, key: str, scored: Sequence[Scored], extra: Mapping
     """Add an evaluation, unless the newest one is of the same already (two processes may have computed it at once).
 
     Args:
-        warehouse: Where to.
         key: Digest of everything it depends on.
         scored: A row for each system and variant.
         extra: The label-equivalents curve, or None.

@@ -69,7 +69,6 @@ def score_system(
         gold: All rows.
         rows: Which of them count.
         said: The system's predictions, one for each row of the gold.
-        shape: What labels there are.
         positive: The class whose F1 is the task's published metric, or None.
         draws: Resamples of the intervals.
         seed: Of the resampling.

@@ -44,7 +44,6 @@ def costs_of(warehouse: Warehouse, systems: Sequence[str], *, measure: bool = Fa
     """What a million texts cost with each of these systems.
 
     Args:
-        warehouse: Holds the systems.
         systems: Names, as in the table of an evaluation.
         measure: Whether to run what was not measured yet; else its speed is told as unknown.
 

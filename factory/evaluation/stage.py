@@ -30,7 +30,6 @@ def store_gold(
     are not kept in `train` is left out and counted. Splits that are not named lose their gold.
 
     Args:
-        warehouse: Whose gold file is written.
         sources: As `factory.corpus.stage.ingest` takes them; only `test` and `reference` are read.
         base: What relative paths are relative to.
         progress: Called after each batch of rows.

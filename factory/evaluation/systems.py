@@ -130,11 +130,8 @@ def student_systems(
     """Every trained student, by the name of its system.
 
     Args:
-        warehouse: Where the students are on record.
         hashes: Content hashes of the texts.
-        shape: What labels there are.
         inputs_of: Gives the texts with their vectors under an encoder, or the texts alone for None.
-        progress: Called with (done, total, what).
     """
     from factory.students.stored import encoder_of, load_student, stored_models
 

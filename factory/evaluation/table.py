@@ -36,10 +36,8 @@ def score_all(
     """Score every system that exists, on every row of test and on its distinct texts.
 
     Args:
-        warehouse: What to evaluate.
         db: The gold file.
         config: `kind`, `positive`, `equivalents`, `equivalents_draws`, `draws`, `seed`.
-        progress: Called with (done, total, what).
 
     Returns:
         Two rows for each system (none if test has no gold), and the label-equivalents curve or None.

@@ -44,7 +44,6 @@ def check_parity(
         kind: `transformer`, `hybrid`, `static` or `linear`.
         texts: What to compare on.
         window: Tokens that sentence-transformers reads of a text: longer ones are not compared with it.
-        progress: Called with (done, total, what).
 
     Returns:
         `{"texts", "fp32_max_difference_below", "alone_max_difference_below", "int8_label_agreement", ...}`, rounded so that

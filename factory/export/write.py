@@ -49,7 +49,6 @@ def write_export(
         out: A folder that does not exist, is empty, or holds an earlier export.
         sample: Texts that the written files are checked on, beside odd ones of our own; they also tell how large the numbers
             inside a graph become, which int8 needs to know.
-        progress: Called with (done, total, what).
 
     Returns:
         The manifest.

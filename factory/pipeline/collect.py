@@ -94,7 +94,6 @@ def collect(
     Args:
         pipeline: What is looked at; its plans are stored in `warehouse`.
         warehouse: Of the run, or a copy.
-        folder: The run's folder.
         rough: Whether the requests are only counted.
         look: Whether to note which of the other steps have something to do.
     """

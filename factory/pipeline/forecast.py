@@ -44,7 +44,6 @@ def forecast(pipeline: Pipeline, steps: Sequence[Step], warehouse: Warehouse) ->
     Args:
         pipeline: Synthetic texts that are still to come are counted as it wants them.
         steps: Those that have something to do, in order.
-        warehouse: Holds the texts.
 
     Returns:
         `{"steps": [{"step", "what", "seconds": [low, high] or None}], "measured": words or None, "quicker": {"how", "seconds"} or

@@ -185,10 +185,8 @@ def _stays_in_folder(step: Step, path: Path) -> None:
     """Refuse a file that would let a step write outside of the run's folder; the command line may name any place."""
     given = Path(str(getattr(step.params, "path", None) or "."))
     if given.is_absolute() or ".." in given.parts:
-        words, fix = (
-            f"`{step.verb}.path` leads out of the run's folder",
-            "Name a folder in it; `factory export` writes anywhere",
-        )
+        words = f"`{step.verb}.path` leads out of the run's folder"
+        fix = "Name a folder in it; `factory export` writes anywhere"
         raise InputError(words, where=f"{path}:{step.line}", fix=fix)
 
 

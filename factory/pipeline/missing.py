@@ -23,7 +23,6 @@ def write_missing(pipeline: Pipeline, out: Path, *, folder: Path | None = None) 
     """Write the requests of all stages that are missing as OpenAI batch JSONL.
 
     Args:
-        pipeline: Whose requests.
         out: The file.
         folder: The run's folder; its warehouse is made or continued.
 

@@ -67,7 +67,6 @@ def run_pipeline(
     killed is continued by calling this again.
 
     Args:
-        pipeline: From `load_pipeline`.
         folder: The run's folder; `factory-runs/NAME` in the working folder by default.
         warehouse: Use this warehouse instead of the folder's own.
         only: Names of steps; others are left out.

@@ -110,5 +110,5 @@ class Turns:
             job.parts.append((probs[start : start + share], features[start : start + share]))
             job.given, start = job.given + share, start + share
             if job.given == len(job.texts) and not job.answer.done():
-                parts: Any = zip(*job.parts, strict=True)
-                job.answer.set_result(tuple(np.concatenate(list(some)) for some in parts))
+                whole: Any = tuple(np.concatenate(some) for some in zip(*job.parts, strict=True))
+                job.answer.set_result(whole)

@@ -31,7 +31,6 @@ def write(warehouse: Warehouse, path: Path) -> StageResult:
     """Write `PATH.html` and `PATH.md`, unless they tell what they would tell already.
 
     Args:
-        warehouse: What to report on.
         path: Without a suffix.
 
     Returns:

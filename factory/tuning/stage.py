@@ -154,7 +154,6 @@ def pairs_of(card: TaskCard, prompt: str, texts: Sequence[Example], shown: Seque
     """The chat that `annotate` asks about each text, and its label.
 
     Args:
-        card: The task.
         prompt: Name of a prompt of form `label`.
         texts: What to learn from.
         shown: Demonstrations, from `annotation.shots`.

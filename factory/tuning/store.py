@@ -64,7 +64,6 @@ def save(warehouse: Warehouse, adapter: Mapping[str, Any], rows: Sequence[tuple[
     """Store an adapter and what it learned from, in place of one of the same key.
 
     Args:
-        warehouse: Where to.
         adapter: A value for each column of `adapters` but its number; mappings are stored as JSON.
         rows: `(synthetic_no, drop_reason)`.
 

@@ -163,12 +163,8 @@ def expectation_maximisation(
         prior = share / total if fixed is None else fixed
         held = belief(found)
         rates, silent, whole = _rates(found, share, abstain, held)
-        moved = (
-            [np.inf]
-            if old is None
-            else [np.abs(now - was).sum() for now, was in zip((prior, rates, silent), old, strict=True)]
-        )
-        still = moved[0] < tolerance and sum(moved[1:]) < tolerance
+        moved = [np.abs(now - was).sum() for now, was in zip((prior, rates, silent), old or (), strict=False)]
+        still = bool(moved) and moved[0] < tolerance and sum(moved[1:]) < tolerance
         if still or rounds >= max_iter:
             break
         old = prior, rates, silent
