@@ -82,6 +82,6 @@ def _synthetic_example(warehouse: Warehouse, names: Mapping[int, str]) -> dict[s
 
 def _shares(probs: Any, names: Mapping[int, str]) -> list[list[Any]]:
     """The labels that a probability vector gives anything to, most first."""
-    shares = enumerate(probs or [])
-    pairs = [[names.get(at, str(at)), float(value)] for at, value in shares if value is not None and value > 0.005]
+    shares = [(at, float(value)) for at, value in enumerate(probs or []) if value is not None and value > 0.005]
+    pairs: list[list[Any]] = [[names.get(at, str(at)), share] for at, share in shares]
     return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))[:6]

@@ -158,7 +158,7 @@ def collate(pairs: Sequence[Encoded], pad: int) -> dict[str, Any]:
     """Pairs as one batch, padded on the right: `input_ids`, `attention_mask` and `labels`, int64 [n, longest]."""
     import torch
 
-    rows = {
+    rows: dict[str, tuple[int, Sequence[Sequence[int]]]] = {
         "input_ids": (pad, [pair.ids for pair in pairs]), "attention_mask": (0, [[1] * len(pair.ids) for pair in pairs]),
         "labels": (NO_LOSS, [pair.labels for pair in pairs]),
     }  # fmt: skip
