@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -53,11 +54,11 @@ def kappa(pairs: list[tuple[int, int, int]]) -> Agreement:
     if n == 0:
         return Agreement(0, 0.0, 0.0)
     share = sum(count for one, other, count in pairs if one == other) / n
-    names = {one for one, _, _ in pairs} | {other for _, other, _ in pairs}
-    chance = sum(
-        sum(count for one, _, count in pairs if one == name) * sum(count for _, other, count in pairs if other == name)
-        for name in names
-    ) / (n * n)
+    ones, others = Counter[int](), Counter[int]()
+    for one, other, count in pairs:
+        ones[one] += count
+        others[other] += count
+    chance = sum(count * others[name] for name, count in ones.items()) / (n * n)
     return Agreement(n, share, round((share - chance) / (1 - chance), 12) if chance < 1 else 1.0)
 
 

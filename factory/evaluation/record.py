@@ -21,7 +21,6 @@ def put(warehouse: Warehouse, key: str, scored: Sequence[Scored], extra: Mapping
     """Add an evaluation, unless the newest one is of the same already (two processes may have computed it at once).
 
     Args:
-        warehouse: Where to.
         key: Digest of everything it depends on.
         scored: A row for each system and variant.
         extra: The label-equivalents curve, or None.
@@ -41,16 +40,12 @@ def put(warehouse: Warehouse, key: str, scored: Sequence[Scored], extra: Mapping
         if _newest_key(db) == key:
             return False
         number = next_no(db, "evaluations", "evaluation_no")
-        columns = ("system", "variant", "n", "n_scored", "coverage", "metrics", "detail")
-        types = (pa.string(), pa.string(), pa.int32(), pa.int32(), pa.float64(), pa.string(), pa.string())
-        table: dict[str, Any] = {
-            name: pa.array([row[at] for row in rows], kind)
-            for at, (name, kind) in enumerate(zip(columns, types, strict=True))
-        }
-        insert(
-            db, "evaluations",
-            {"evaluation_no": [number] * len(rows), "key": [key] * len(rows), "split": ["test"] * len(rows), **table},
-        )  # fmt: skip
+        types = {
+            "evaluation_no": pa.int32(), "key": pa.string(), "split": pa.string(), "system": pa.string(), "variant": pa.string(),
+            "n": pa.int32(), "n_scored": pa.int32(), "coverage": pa.float64(), "metrics": pa.string(), "detail": pa.string(),
+        }  # fmt: skip
+        columns = zip(types.items(), zip(*((number, key, "test", *row) for row in rows), strict=True), strict=True)
+        insert(db, "evaluations", {name: pa.array(values, kind) for (name, kind), values in columns})
     return True
 
 
@@ -86,8 +81,7 @@ def summary(warehouse: Warehouse) -> dict[str, Any] | None:
         if system == "label_equivalents":
             out["label_equivalents"] = metrics
             continue
-        metric = metrics.get("metric") or ("micro_f1" if "hamming" in metrics else "accuracy")
-        out["metric"] = metric
+        out["metric"] = metric = metrics["metric"]
         entry = {
             **{name: metrics.get(name) for name in ("accuracy", "micro_f1", "macro_f1", "ci95")},
             "metric": metric, "score": metrics.get(metric), "metrics": metrics, "coverage": coverage, "n_scored": n_scored,
@@ -107,12 +101,8 @@ def summary(warehouse: Warehouse) -> dict[str, Any] | None:
 
 def in_short(found: Mapping[str, Any]) -> dict[str, Any]:
     """What `evaluate` returns of a summary."""
-    return {
-        "n": found.get("n", 0),
-        "metric": found.get("metric"),
-        "systems": {name: round(row["score"], 4) for name, row in found.get("systems", {}).items()},
-        "evaluations": found.get("evaluations", 0),
-    }
+    scores = {name: round(row["score"], 4) for name, row in found["systems"].items()}
+    return {"n": found["n"], "metric": found["metric"], "systems": scores, "evaluations": found["evaluations"]}
 
 
 def in_lines(found: Mapping[str, Any]) -> list[str]:

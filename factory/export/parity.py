@@ -33,13 +33,9 @@ MOST_ALONE = 24
 
 
 def check_parity(
-    student: Student,
-    folder: Path,
-    kind: str,
-    texts: Sequence[str],
-    window: int | None = None,
+    student: Student, folder: Path, kind: str, texts: Sequence[str], window: int | None = None,
     progress: Progress = no_progress,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Compare what was written with the student it came from.
 
     Args:
@@ -48,7 +44,6 @@ def check_parity(
         kind: `transformer`, `hybrid`, `static` or `linear`.
         texts: What to compare on.
         window: Tokens that sentence-transformers reads of a text: longer ones are not compared with it.
-        progress: Called with (done, total, what).
 
     Returns:
         `{"texts", "fp32_max_difference_below", "alone_max_difference_below", "int8_label_agreement", ...}`, rounded so that
@@ -64,8 +59,9 @@ def check_parity(
     for number, (name, answer) in enumerate(ways.items()):
         progress(number, len(ways), "ways of reading the export compared with the student")
         compared = np.ones(len(texts), bool)
-        if name == "sentence_transformers":
-            compared = _one_window(folder, texts, window)
+        if name == "sentence_transformers" and window is not None:
+            tokenizer = window_tokenizer((folder / "tokenizer.json").read_text(encoding="utf-8"), window)
+            compared = np.array([len(windows) == 1 for windows in windows_of(tokenizer, texts)])
         probs = answer([text for text, fits in zip(texts, compared, strict=True) if fits])
         difference = float(np.abs(probs - wanted[compared]).max())
         if name == "int8":
@@ -73,16 +69,11 @@ def check_parity(
             found["int8_max_difference"] = round(difference, 2)
             found["int8_label_agreement"] = round(float(same.mean()), 3)
             if not np.isfinite(probs).all() or (clear.any() and same[clear].mean() < 0.98):
-                raise ExportError(
-                    f"the int8 graph decides otherwise than the student in {int((~same[clear]).sum())} of"
-                    f" {int(clear.sum())} clear cases",
-                    where=folder,
-                )
+                cases = f"{int((~same[clear]).sum())} of {int(clear.sum())} clear cases"
+                raise ExportError(f"the int8 graph decides otherwise than the student in {cases}", where=folder)
         elif not difference <= FP32_TOLERANCE:
-            raise ExportError(
-                f"the {name} export disagrees with the student by {difference:.2g} (at most {FP32_TOLERANCE:g})",
-                where=folder,
-            )
+            words = f"the {name} export disagrees with the student by {difference:.2g} (at most {FP32_TOLERANCE:g})"
+            raise ExportError(words, where=folder)
         else:
             found[f"{name}_max_difference_below"] = FP32_TOLERANCE
         if name != "sentence_transformers":
@@ -102,23 +93,18 @@ def dependence(answer: Answer, texts: Sequence[str]) -> float:
         The largest difference of a probability to that of the text alone.
     """
     alone = np.concatenate([answer([text]) for text in texts])
-    long = " ".join(["further"] * 300)
-    orders = [list(range(len(texts))), list(range(len(texts)))[::-1]]
+    long, n = " ".join(["further"] * 300), len(texts)
+    orders = [list(range(n)), list(range(n))[::-1], *([at, (at + 1) % n] for at in range(0, n, 2))]
     together = [(order, answer([texts[at] for at in order])) for order in orders]
-    twos = [[at, (at + 1) % len(texts)] for at in range(0, len(texts), 2)]
-    together += [(pair, answer([texts[at] for at in pair])) for pair in twos]
-    together += [([at], answer([texts[at], long])[:1]) for at in range(min(len(texts), 4))]
+    together += [([at], answer([texts[at], long])[:1]) for at in range(min(n, 4))]
     return max((float(np.abs(probs - alone[rows]).max()) for rows, probs in together), default=0.0)
 
 
 def _check_alone(answer: Answer, name: str, texts: Sequence[str], folder: Path) -> None:
     found = dependence(answer, texts[:MOST_ALONE])
     if not found <= ALONE_TOLERANCE:
-        raise ExportError(
-            f"the {name} export's answer for a text depends on the texts beside it, by {found:.2g}"
-            f" (at most {ALONE_TOLERANCE:g})",
-            where=folder,
-        )
+        words = f"the {name} export's answer for a text depends on the texts beside it, by {found:.2g}"
+        raise ExportError(f"{words} (at most {ALONE_TOLERANCE:g})", where=folder)
 
 
 def _ways(folder: Path, kind: str, multi: bool) -> dict[str, Answer]:
@@ -143,13 +129,6 @@ def _together(folder: Path, precision: str) -> Answer:
     predictor = load_export(folder, precision=precision).predictor
     assert isinstance(predictor, GraphPredictor)
     return lambda texts: predictor(texts, tokens=1 << 40)[0]
-
-
-def _one_window(folder: Path, texts: Sequence[str], window: int | None) -> NDArray[np.bool_]:
-    if window is None:
-        return np.ones(len(texts), bool)
-    tokenizer = window_tokenizer((folder / "tokenizer.json").read_text(encoding="utf-8"), window)
-    return np.array([len(windows) == 1 for windows in windows_of(tokenizer, texts)])
 
 
 def _clear(probs: NDArray[np.float32], multi: bool) -> NDArray[np.bool_]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,10 +41,8 @@ def load_export(folder: str | Path, *, precision: Literal["fp32", "int8"] | str 
     try:
         manifest = read_manifest(folder)
         facts = json.loads(checked(folder, manifest, "inference.json"))
-        predictor = make_predictor(
-            lambda name: checked(folder, manifest, name), facts, graph=GRAPHS[precision], threads=threads
-        )
-        return Exported(folder, manifest, facts, predictor)
+        read = partial(checked, folder, manifest)
+        return Exported(folder, manifest, facts, make_predictor(read, facts, graph=GRAPHS[precision], threads=threads))
     except FactoryError:
         raise
     except Exception as error:  # onnxruntime and tokenizers have no base of their own for what they cannot read
@@ -52,21 +51,11 @@ def load_export(folder: str | Path, *, precision: Literal["fp32", "int8"] | str 
 
 
 def predict_file(
-    model: str | Path,
-    file: str | Path,
-    out: str | Path | None = None,
-    *,
-    text: str | None = None,
-    format: str = "auto",
-    encoding: str | None = None,
-    delimiter: str | None = None,
-    force: bool = False,
-    precision: str = "int8",
-    abstain_below: float | None = None,
-    target_precision: float | None = None,
-    sets: float | None = None,
-    scope: float | None = None,
-) -> dict[str, Any]:
+    model: str | Path, file: str | Path, out: str | Path | None = None, *, text: str | None = None,
+    format: str = "auto", encoding: str | None = None, delimiter: str | None = None, force: bool = False,
+    precision: str = "int8", abstain_below: float | None = None, target_precision: float | None = None,
+    sets: float | None = None, scope: float | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Label a file of any size, in bounded memory. Of a row without a text nothing is said: no label, no probability.
 
     Args:
@@ -99,14 +88,9 @@ def predict_file(
     options = ReadOptions(Path(file), format=format, encoding=encoding, delimiter=delimiter)
     counts = labeller.label(options, out, force=force)
     return {
-        "rows": counts.pop("rows"),
-        "no_text": counts.pop("no_text"),
-        "seconds": round(time.perf_counter() - started, 3),
-        "out": None if out is None else str(out),
-        "read": list(labeller.said),
-        "never_seen": labeller.never_seen,
-        **counts,
-    }
+        "rows": counts.pop("rows"), "no_text": counts.pop("no_text"), "seconds": round(time.perf_counter() - started, 3),
+        "out": None if out is None else str(out), "read": list(labeller.said), "never_seen": labeller.never_seen, **counts,
+    }  # fmt: skip
 
 
 class Labeller:
@@ -114,12 +98,13 @@ class Labeller:
 
     Attributes:
         said: Which columns the texts of the last file were in, and what was guessed.
+        never_seen: Labels that no training text spoke for.
     """
 
     def __init__(
         self, model: str | Path, asked: Asked, *, text: str | None = None, precision: str = "int8", threads: int = 0
     ) -> None:
-        """Open the export.
+        """Open the export, as `load_export` does.
 
         Args:
             model: An export.
@@ -136,11 +121,7 @@ class Labeller:
         self._judge = Judge(self._exported, asked)
         self._text, self._scope = text, asked.scope is not None
         self.said: tuple[str, ...] = ()
-
-    @property
-    def never_seen(self) -> list[str]:
-        """Labels that no training text spoke for."""
-        return self._exported.never_seen
+        self.never_seen = self._exported.never_seen
 
     def label(
         self, options: ReadOptions, out: str | Path | None, *, mark: str | None = None, force: bool = False

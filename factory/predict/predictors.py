@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -56,12 +57,7 @@ class GraphPredictor:
     """An ONNX graph with its tokenizer. A text's answer does not depend on the texts beside it."""
 
     def __init__(self, graph: bytes, tokens: str, facts: Mapping[str, Any], threads: int) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._session = open_graph(graph, threads)
         self._tokenizer = window_tokenizer(tokens, facts["max_length"])
         self._pad, self._labels = int(facts["pad_id"]), len(facts["labels"])
         self._tokens = TOKENS_PER_THREAD * (threads or os.cpu_count() or 1)
@@ -79,6 +75,16 @@ class GraphPredictor:
             vectors[part] = some
         assert vectors is not None
         return probs, vectors
+
+
+def open_graph(graph: bytes, threads: int = 0) -> Any:
+    """A graph in onnxruntime, which says nothing but errors; 0 threads: as many as it chooses."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def feed_of(texts: Sequence[Windows], pad: int) -> dict[str, NDArray[Any]]:
@@ -121,8 +127,7 @@ def batches(sizes: Sequence[tuple[int, int]], tokens: int) -> Iterator[list[int]
 
 def _linear(read: Callable[[str], bytes], facts: Mapping[str, Any]) -> Predictor:
     arrays = read_safetensors(read("linear.safetensors"))
-    terms = json.loads(read("terms.json"))
-    columns = {term: index for index, term in enumerate(terms)}
+    columns = {term: index for index, term in enumerate(json.loads(read("terms.json")))}
     weight = np.ascontiguousarray(arrays["weight"].T) * arrays["idf"][:, None]
     idf2 = arrays["idf"].astype(np.float64) ** 2
     bias = arrays["bias"].astype(np.float64)
@@ -131,11 +136,7 @@ def _linear(read: Callable[[str], bytes], facts: Mapping[str, Any]) -> Predictor
     def predict(texts: Sequence[str]) -> Answers:
         logits = np.zeros((len(texts), len(bias)))
         for row, text in enumerate(texts):
-            counts: dict[int, int] = {}
-            for term in terms_of(text, words, characters):
-                column = columns.get(term)
-                if column is not None:
-                    counts[column] = counts.get(column, 0) + 1
+            counts = Counter(columns[term] for term in terms_of(text, words, characters) if term in columns)
             if counts:
                 held = np.fromiter(counts, np.int64, len(counts))
                 values = 1.0 + np.log(np.fromiter(counts.values(), np.float64, len(counts)))

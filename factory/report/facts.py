@@ -11,6 +11,7 @@ from factory.report.known import known_of
 from factory.report.line_facts import (
     dropped_of,
     label_models_of,
+    named,
     programs_of,
     refused_of,
     spend_of,
@@ -60,22 +61,13 @@ def gather(warehouse: Warehouse) -> dict[str, Any]:
     card = current_card(warehouse)
     found = summary(warehouse)
     with warehouse.read():
-        programs, votes = programs_of(warehouse), votes_of(warehouse)
+        votes = votes_of(warehouse)
         return {
-            "task": _task(card),
-            "splits": _splits(warehouse),
-            "spend": spend_of(warehouse),
-            "programs": programs,
-            "refused": refused_of(warehouse),
-            "votes": votes,
-            "known": None if found else known_of(warehouse, votes),
-            "label_models": label_models_of(warehouse),
-            "students": _students(warehouse),
-            "synthetic": synthetic_of(warehouse),
-            "evaluation": _evaluation(warehouse, card, found),
-            "dropped": dropped_of(warehouse),
-            "lineage": example_of(warehouse),
-        }
+            "task": _task(card), "splits": _splits(warehouse), "spend": spend_of(warehouse), "programs": programs_of(warehouse),
+            "refused": refused_of(warehouse), "votes": votes, "known": None if found else known_of(warehouse, votes),
+            "label_models": label_models_of(warehouse), "students": _students(warehouse), "synthetic": synthetic_of(warehouse),
+            "evaluation": _evaluation(warehouse, card, found), "dropped": dropped_of(warehouse), "lineage": example_of(warehouse),
+        }  # fmt: skip
 
 
 def _task(card: TaskCard) -> dict[str, Any]:
@@ -87,17 +79,15 @@ def _task(card: TaskCard) -> dict[str, Any]:
 
 
 def _splits(warehouse: Warehouse) -> list[dict[str, Any]]:
-    rows = warehouse.query(
+    rows = named(
+        warehouse,
+        "split rows texts left",
         """SELECT split, count(*) FILTER (WHERE kept), count(DISTINCT text_no) FILTER (WHERE kept),
-                  count(*) FILTER (WHERE NOT kept)
-           FROM occurrences GROUP BY split ORDER BY split"""
+                  count(*) FILTER (WHERE NOT kept) FROM occurrences GROUP BY split
+           ORDER BY coalesce(list_position(['train', 'seed', 'dev', 'test'], split), 9), split""",
     )
     bad = dict(warehouse.query("SELECT split, sum(n_bad)::BIGINT FROM sources GROUP BY split"))
-    order = {"train": 0, "seed": 1, "dev": 2, "test": 3}
-    return [
-        {"split": split, "rows": kept, "texts": texts, "left": left, "bad": bad.get(split, 0)}
-        for split, kept, texts, left in sorted(rows, key=lambda row: order.get(row[0], 9))
-    ]
+    return [{**row, "bad": bad.get(row["split"], 0)} for row in rows]
 
 
 def _students(warehouse: Warehouse) -> list[dict[str, Any]]:
@@ -143,25 +133,21 @@ def _evaluation(warehouse: Warehouse, card: TaskCard, found: Mapping[str, Any] |
     verdict = go_no_go(
         {name: row["metrics"] for name, row in found["systems"].items()},
         paired={
-            name: (row["versus_student"]["low"], row["versus_student"]["high"])
+            name: (versus["low"], versus["high"])
             for name, row in found["systems"].items()
-            if row.get("versus_student")
+            if (versus := row.get("versus_student"))
         },
         metric=metric,
         majority_share=max(supports) / sum(supports) if metric == "accuracy" and sum(supports) else None,
         label_equivalents=(found.get("label_equivalents") or {}).get("worth"),
         n_dev=len(dev_gold(warehouse)),
     )
-    recorded = warehouse.scalar("SELECT count(*) FROM answers WHERE origin = 'recorded'")
     return {
         "verdict": {"decision": verdict.decision, "sentence": verdict.sentence, "reasons": list(verdict.reasons)},
-        "recorded": int(recorded or 0),
-        "n": found["n"],
-        "n_distinct": next((row["n"] for row in found["distinct"].values()), 0),
-        "systems": systems,
-        "label_equivalents": found.get("label_equivalents"),
-        "evaluations": found["evaluations"],
-    }
+        "recorded": int(warehouse.scalar("SELECT count(*) FROM answers WHERE origin = 'recorded'")),
+        "n": found["n"], "n_distinct": next((row["n"] for row in found["distinct"].values()), 0), "systems": systems,
+        "label_equivalents": found.get("label_equivalents"), "evaluations": found["evaluations"],
+    }  # fmt: skip
 
 
 def _rank(system: str) -> float:
