@@ -24,11 +24,7 @@ SANDBOX = "`process` lets Python run where the system has no kernel layers (not 
 class AuthorParams(Params):
     """The parameters of `author`."""
 
-    programs: int = Field(
-        12,
-        ge=1,
-        description="Accepted programs wanted. A dozen covers most texts of a few labels.",
-    )
+    programs: int = Field(12, ge=1, description="Accepted programs wanted. A dozen covers most texts of a few labels.")
     candidates: int | None = Field(
         None,
         ge=1,

@@ -26,14 +26,7 @@ class Filler:
     """Runs the loop of one plan against the warehouse and the engine."""
 
     def __init__(
-        self,
-        asker: Asker,
-        card: TaskCard,
-        plan: Plan,
-        goal: Goal,
-        config: Mapping[str, Any],
-        *,
-        base: Path | None,
+        self, asker: Asker, card: TaskCard, plan: Plan, goal: Goal, config: Mapping[str, Any], *, base: Path | None
     ) -> None:
         self.asker, self.card, self.plan = asker, card, plan
         self.warehouse, self.engine, self.progress = asker.warehouse, asker.engine, asker.progress

@@ -158,10 +158,7 @@ class Loop:
                 fresh.append(slot)
             slots.append(slot)
         after = replace(
-            state,
-            slots=(*state.slots, *fresh),
-            open=tuple(slot.slot_no for slot in slots),
-            pending=tuple(pending),
+            state, slots=(*state.slots, *fresh), open=tuple(slot.slot_no for slot in slots), pending=tuple(pending)
         )
         return after, slots
 

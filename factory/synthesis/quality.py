@@ -32,8 +32,7 @@ class MeasureParams(Params):
         description="spaCy's model for the entropy of named entities, as in the literature; left out where it is not installed.",
     )
     mauve: str | None = Field(
-        None,
-        description="Model for MAUVE (`gpt2-xl` in SynthesizRR). Not computed by default: it is large.",
+        None, description="Model for MAUVE (`gpt2-xl` in SynthesizRR). Not computed by default: it is large."
     )
     random_seed: int = Field(0, ge=0, description="Of the draws.")
 
