@@ -54,12 +54,9 @@ class Row:
     def as_snorkel(self) -> dict[str, Any]:
         """The columns under Snorkel's names."""
         row: dict[str, Any] = {
-            "j": self.j,
-            "Polarity": list(self.polarity),
-            "Coverage": self.coverage,
-            "Overlaps": self.overlaps,
+            "j": self.j, "Polarity": list(self.polarity), "Coverage": self.coverage, "Overlaps": self.overlaps,
             "Conflicts": self.conflicts,
-        }
+        }  # fmt: skip
         if self.correct is not None:
             row |= {"Correct": self.correct, "Incorrect": self.incorrect, "Emp. Acc.": self.accuracy}
         return row
@@ -96,12 +93,9 @@ def summarize(votes: np.ndarray, gold: np.ndarray | None = None, names: Sequence
             wrong = int(judged.sum()) - right
             bottom, ceiling = wilson(right, right + wrong)
             figures = {
-                "correct": right,
-                "incorrect": wrong,
-                "accuracy": right / (right + wrong) if right + wrong else 0.0,
-                "low": bottom,
-                "high": ceiling,
-            }
+                "correct": right, "incorrect": wrong, "accuracy": right / (right + wrong) if right + wrong else 0.0,
+                "low": bottom, "high": ceiling,
+            }  # fmt: skip
         polarity = tuple(int(value) for value in np.unique(votes[mine, j]))
         share = 1 / n if n else 0.0
         rows.append(

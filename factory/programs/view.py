@@ -42,22 +42,11 @@ def list_programs(warehouse: Warehouse, *, every: bool = False) -> list[dict[str
         if not every and state in ("rejected", "superseded"):
             continue
         coverage, overlaps, conflicts = figures.get(number, (None, None, None))
-        rows.append(
-            {
-                "program_no": number,
-                "name": name,
-                "kind": kind,
-                "origin": origin,
-                "state": state,
-                "target": None if target is None else labels[target],
-                "coverage": coverage,
-                "overlaps": overlaps,
-                "conflicts": conflicts,
-                "failures": failed.get(number),
-                "drop_reason": reason,
-                "detail": detail,
-            }
-        )
+        rows.append({
+            "program_no": number, "name": name, "kind": kind, "origin": origin, "state": state,
+            "target": None if target is None else labels[target], "coverage": coverage, "overlaps": overlaps,
+            "conflicts": conflicts, "failures": failed.get(number), "drop_reason": reason, "detail": detail,
+        })  # fmt: skip
     return rows
 
 
@@ -95,12 +84,9 @@ def diff_program(warehouse: Warehouse, program_no: int) -> dict[str, Any]:
         raise InputError(f"program {program_no} has no earlier version", where=warehouse.path)
     old, labels = program_row(warehouse, new["parent_no"]), label_names(warehouse)
     lines = difflib.unified_diff(
-        _readable(old, labels).splitlines(),
-        _readable(new, labels).splitlines(),
-        f"program {old['program_no']}",
-        f"program {program_no}",
-        lineterm="",
-    )
+        _readable(old, labels).splitlines(), _readable(new, labels).splitlines(), f"program {old['program_no']}",
+        f"program {program_no}", lineterm="",
+    )  # fmt: skip
     voted = warehouse.scalar(
         "SELECT count(DISTINCT program_no) FROM vote_blocks WHERE program_no IN (?, ?)", [old["program_no"], program_no]
     )

@@ -122,13 +122,10 @@ class Prompt:
         """
         merged = {**self.file.sampling, **(sampling or {})}
         return Request(
-            model=model,
-            messages=self.messages(values, demos, structured=structured),
+            model=model, messages=self.messages(values, demos, structured=structured),
             sampling={name: value for name, value in merged.items() if value is not None},
-            schema=self.schema(labels) if structured else None,
-            prompt=self.name,
-            prompt_version=self.version,
-        )
+            schema=self.schema(labels) if structured else None, prompt=self.name, prompt_version=self.version,
+        )  # fmt: skip
 
     def schema(self, labels: Sequence[str] | None = None) -> Mapping[str, Any]:
         """The structured form: `{"choice": [...]}` for one label, `{"json": {...}}` for all others.

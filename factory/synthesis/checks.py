@@ -9,14 +9,10 @@ from factory.errors import InputError, nearest
 from factory.task import TaskCard
 
 _TAKEN_BY = {
-    "texts_per_answer": ("few_shot", "self_guide"),
-    "attributes": ("few_shot",),
-    "passages": ("synthesizrr",),
-    "passage_tokens": ("synthesizrr",),
-    "first_passage": ("synthesizrr",),
-    "bands": ("synthesizrr",),
+    "texts_per_answer": ("few_shot", "self_guide"), "attributes": ("few_shot",), "passages": ("synthesizrr",),
+    "passage_tokens": ("synthesizrr",), "first_passage": ("synthesizrr",), "bands": ("synthesizrr",),
     "label_check": ("synthesizrr", "few_shot"),
-}
+}  # fmt: skip
 """Parameters that change what is asked for, and the methods that take them."""
 
 

@@ -168,13 +168,10 @@ class Filler:
                 if accepted.get(label, 0) < self.goal.per_label
             }
             outcome = {
-                "per_label": self.goal.per_label,
-                "candidates": self.goal.candidates,
-                "accepted": accepted,
-                "short": short,
-                "rounds": max((slot.round for slot in state.slots), default=-1) + 1,
+                "per_label": self.goal.per_label, "candidates": self.goal.candidates, "accepted": accepted,
+                "short": short, "rounds": max((slot.round for slot in state.slots), default=-1) + 1,
                 "thresholds": thresholds,
-            }
+            }  # fmt: skip
             plans.finish(db, self.plan.plan_no, outcome)
 
     def _request(self, renderer: Renderer, slot: Slot, parts: Mapping[tuple[int, int], Any]) -> Request:

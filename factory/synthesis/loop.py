@@ -205,12 +205,9 @@ class Loop:
                 kind: Kind = "write"
                 fresh.append(Slot(next_no + len(fresh), round_, kind, label, draw.spec, draw.parents, draw.sample_no))
         after = replace(
-            state,
-            slots=(*state.slots, *fresh),
-            open=tuple(slot.slot_no for slot in fresh),
-            ended=ended,
+            state, slots=(*state.slots, *fresh), open=tuple(slot.slot_no for slot in fresh), ended=ended,
             finished=not fresh,
-        )
+        )  # fmt: skip
         return after, fresh
 
     def _counts(self, state: State, label: str) -> tuple[int, int]:

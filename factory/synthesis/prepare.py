@@ -105,19 +105,12 @@ class Preparation:
         }
         texts |= texts_of(self.warehouse, sorted(shown - set(texts))) | passages
         renderer = Renderer(
-            self.card,
-            config["method"],
-            self.engine.model,
-            structured=self.engine.structured,
-            texts=texts,
-            length=length_words(real),
-            longest=longest_usual(real),
-            style=self._sample(config["style"], flat),
+            self.card, config["method"], self.engine.model, structured=self.engine.structured, texts=texts,
+            length=length_words(real), longest=longest_usual(real), style=self._sample(config["style"], flat),
             contrast=config["contrast"],
             demonstrations=_interleaved(seeds, 3) if config["label_check"] == "model" else (),
-            sampling=config["sampling"],
-            engine_sampling=self.engine.sampling,
-        )
+            sampling=config["sampling"], engine_sampling=self.engine.sampling,
+        )  # fmt: skip
         screen = TextScreen(
             held_out=held_out_texts(self.warehouse),
             seeds=[seed.text for seed in flat],

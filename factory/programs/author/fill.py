@@ -79,14 +79,9 @@ def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key
     from factory.programs.author.loop import plan_slots
 
     slots = plan_slots(
-        card.label_names,
-        kind=card.kind,
-        candidates=config["candidates"],
-        variants=config["variants"],
-        programs=config["programs"],
-        form=config["form"],
-        varied=config["varied"],
-    )
+        card.label_names, kind=card.kind, candidates=config["candidates"], variants=config["variants"],
+        programs=config["programs"], form=config["form"], varied=config["varied"],
+    )  # fmt: skip
     per_slot = int(config["examples"])
     windows = len(slots) if config["varied"] else max(1, config["variants"])
     shown = sample(warehouse, per_slot * windows, salt="examples")

@@ -128,14 +128,9 @@ def values_of(
     """The inputs of the slot's prompt."""
     described = {item["name"]: item for item in card_values["labels"]}
     values = {
-        **card_values,
-        "examples": list(examples),
-        "seeds": [dict(seed) for seed in seeds],
-        "knowledge": knowledge,
-        "taken": taken_before(slots, slot),
-        "approach": slot.approach.words,
-        "variant": VARIANTS[slot.variant][1],
-    }
+        **card_values, "examples": list(examples), "seeds": [dict(seed) for seed in seeds], "knowledge": knowledge,
+        "taken": taken_before(slots, slot), "approach": slot.approach.words, "variant": VARIANTS[slot.variant][1],
+    }  # fmt: skip
     if slot.target is not None:
         values["target"] = [described[slot.target]]
     else:

@@ -92,16 +92,10 @@ class Process:
         boot = _BOOT.format(folder=str(Path(__file__).parents[1]), settings=self._settings)
         try:
             self._popen = subprocess.Popen(
-                [sys.executable, "-s", "-S", "-P", "-B", "-X", "utf8", "-c", boot],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={"PYTHONHASHSEED": "0"},
-                cwd="/",
-                close_fds=True,
-                start_new_session=True,
-                bufsize=0,
-            )
+                [sys.executable, "-s", "-S", "-P", "-B", "-X", "utf8", "-c", boot], stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={"PYTHONHASHSEED": "0"}, cwd="/", close_fds=True,
+                start_new_session=True, bufsize=0,
+            )  # fmt: skip
         except OSError as error:
             raise SandboxError(f"a worker cannot be started: {error.strerror}", where="sandbox") from error
         assert self._popen.stdin is not None

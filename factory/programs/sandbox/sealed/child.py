@@ -13,16 +13,8 @@ from .returned import no_label
 from .state import HoldsIterator, changed, snapshot
 
 ABSTAIN, EXCEPTION, BAD_VALUE, TIMEOUT, MEMORY, CRASH, RETIRED, REJECTED, UNREACHED = (
-    -1,
-    -2,
-    -3,
-    -4,
-    -5,
-    -6,
-    -7,
-    -8,
-    -128,
-)
+    -1, -2, -3, -4, -5, -6, -7, -8, -128,
+)  # fmt: skip
 """Codes in the result buffer; zero and above are votes."""
 
 TICK_S = 0.01

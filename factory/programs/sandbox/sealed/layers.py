@@ -155,15 +155,9 @@ def seal_limits(memory: int, cpu_s: int) -> str | None:
         cpu_s: CPU seconds after which the kernel kills.
     """
     wanted = [
-        ("RLIMIT_NOFILE", 0),
-        ("RLIMIT_NPROC", 0),
-        ("RLIMIT_FSIZE", 0),
-        ("RLIMIT_CORE", 0),
-        ("RLIMIT_MEMLOCK", 0),
-        ("RLIMIT_MSGQUEUE", 0),
-        ("RLIMIT_CPU", cpu_s),
-        ("RLIMIT_STACK", 8 << 20),
-    ]
+        ("RLIMIT_NOFILE", 0), ("RLIMIT_NPROC", 0), ("RLIMIT_FSIZE", 0), ("RLIMIT_CORE", 0), ("RLIMIT_MEMLOCK", 0),
+        ("RLIMIT_MSGQUEUE", 0), ("RLIMIT_CPU", cpu_s), ("RLIMIT_STACK", 8 << 20),
+    ]  # fmt: skip
     if memory:
         wanted.append(("RLIMIT_AS", memory))
     failed = []
@@ -227,20 +221,13 @@ def _filter(status_fd: int | None) -> bytes:
             out += [(equal, 0, 1, _number(name)), (give, 0, 0, allow)]
     for name in ("mmap", "mprotect"):  # the third argument is the protection: no PROT_EXEC
         out += [
-            (equal, 0, 4, _number(name)),
-            (load, 0, 0, 32),
-            (bits, 1, 0, 4),
-            (give, 0, 0, allow),
-            (give, 0, 0, deny),
-        ]
+            (equal, 0, 4, _number(name)), (load, 0, 0, 32), (bits, 1, 0, 4), (give, 0, 0, allow), (give, 0, 0, deny),
+        ]  # fmt: skip
     if status_fd is not None:
         out += [
-            (equal, 0, 4, _number("write")),
-            (load, 0, 0, 16),
-            (equal, 0, 1, status_fd),
-            (give, 0, 0, allow),
+            (equal, 0, 4, _number("write")), (load, 0, 0, 16), (equal, 0, 1, status_fd), (give, 0, 0, allow),
             (give, 0, 0, deny),
-        ]
+        ]  # fmt: skip
     out.append((give, 0, 0, deny))
     return b"".join(struct.pack("HBBI", *line) for line in out)
 

@@ -304,14 +304,9 @@ def _is_main_guard(node: ast.stmt) -> bool:
 
 
 _PLAIN = {
-    "With": "`with`",
-    "AsyncFunctionDef": "`async def`",
-    "AsyncFor": "`async for`",
-    "AsyncWith": "`async with`",
-    "Await": "`await`",
-    "TryStar": "`except*`",
-    "MatMult": "the operator `@`",
-}
+    "With": "`with`", "AsyncFunctionDef": "`async def`", "AsyncFor": "`async for`", "AsyncWith": "`async with`",
+    "Await": "`await`", "TryStar": "`except*`", "MatMult": "the operator `@`",
+}  # fmt: skip
 
 
 def _plain(kind: str) -> str:
