@@ -71,8 +71,7 @@ class Prompt:
 
         Args:
             values: A value for each input; None or empty leaves an optional one out.
-            demos: Demonstrations: values of the inputs that vary, and of the output. They follow those of the optimised
-                state.
+            demos: Demonstrations: values of the inputs that vary, and of the output. They follow those of the optimised state.
             structured: Whether the answer will be forced into the structured form.
 
         Raises:

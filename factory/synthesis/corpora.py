@@ -1,8 +1,7 @@
 """What is retrieved from: the texts of the split train, or outside files, as passages that are texts of the warehouse.
 
-A text that fits the budget whole is its own passage; a longer one is cut, and its pieces become texts of origin
-`passage` that occur in no split. So passages have text numbers, cached vectors and a place in the lineage like
-everything else.
+A text that fits the budget whole is its own passage; a longer one is cut, and its pieces become texts of origin `passage` that
+occur in no split. So passages have text numbers, cached vectors and a place in the lineage like everything else.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Few-shot prompting (FewGen in SynthesizRR's paper): texts written from 0, 8 or 32 examples, and from nothing else.
 
-A block of slots shares one drawing of the examples: they are samples of one request. With `attributes` every slot has
-a request of its own that asks for one value of each attribute (AttrPrompt's idea), drawn from those that the model
-proposed.
+A block of slots shares one drawing of the examples: they are samples of one request. With `attributes` every slot has a request
+of its own that asks for one value of each attribute (AttrPrompt's idea), drawn from those that the model proposed.
 """
 
 from __future__ import annotations

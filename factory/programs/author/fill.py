@@ -105,13 +105,13 @@ def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key
 def _slots(warehouse: Warehouse, plan_no: int) -> list[tuple[Slot, dict[str, Any]]]:
     """The plan's slots as stored, with their specifications."""
     from factory.programs.author.loop import Slot
-    from factory.programs.author.rubrics import rubrics
+    from factory.programs.author.rubrics import RUBRICS
 
     found = []
     for stored in plans.slots(warehouse, plan_no):
         spec = dict(stored.spec)
         scope = "targeted" if spec["target"] is not None else "focused" if spec["focus"] else "broad"
-        approach = next(rubric for rubric in rubrics(scope, spec["form"]) if rubric.name == spec["approach"])
+        approach = next(rubric for rubric in RUBRICS[scope, spec["form"]] if rubric.name == spec["approach"])
         slot = Slot(stored.slot_no, approach, spec["variant"], tuple(spec["focus"]), spec["target"], spec["form"])
         found.append((slot, spec))
     return found

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from factory.programs.author.rubrics import VARIANTS, Rubric, rubrics
+from factory.programs.author.rubrics import RUBRICS, VARIANTS, Rubric
 from factory.programs.author.similar import functional_hash, near_copy, plain_source
 
 
@@ -87,26 +87,26 @@ def plan_slots(
         for number in range(candidates):
             round_no, at = divmod(number, len(labels))
             mine = form_at(at, round_no)
-            table = rubrics("targeted", mine)
+            table = RUBRICS["targeted", mine]
             variant = (round_no // len(table)) % variants
             slots.append(Slot(number, table[round_no % len(table)], variant, target=labels[at], form=mine))
         return slots
     wanted = programs or candidates
     per_group = -(-len(labels) // max(1, min(len(labels), wanted // 2)))
     groups = [tuple(labels[i : i + per_group]) for i in range(0, len(labels), per_group)]
-    size = {scope: len(rubrics(scope, "python")) for scope in ("broad", "focused")}
+    size = {scope: len(RUBRICS[scope, "python"]) for scope in ("broad", "focused")}
     for number in range(candidates):
         count = number // 2
         if number % 2 == 0:
             round_no, at = divmod(count, size["broad"])
             mine = form_at(at, round_no)
-            slots.append(Slot(number, rubrics("broad", mine)[at], (round_no + at) % variants, form=mine))
+            slots.append(Slot(number, RUBRICS["broad", mine][at], (round_no + at) % variants, form=mine))
         else:
             round_no, at = divmod(count, len(groups))
             turn, place = divmod(round_no, size["focused"])
             mine = form_at(at, round_no)
             variant = (turn + (place if varied else round_no)) % variants
-            slots.append(Slot(number, rubrics("focused", mine)[place], variant, focus=groups[at], form=mine))
+            slots.append(Slot(number, RUBRICS["focused", mine][place], variant, focus=groups[at], form=mine))
     return slots
 
 
