@@ -14,9 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-PAPER = {"demos": {"ranks": [1, 2], "similarity": [0.5, 0.9]}, "sources": {"ranks": [3, 50], "similarity": [0.4, 0.9]}}
-"""The bands of SynthesizRR's code, for Contriever."""
-
 
 @dataclass(frozen=True)
 class Band:

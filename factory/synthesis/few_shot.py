@@ -44,10 +44,7 @@ class FewShot:
         # The slot is the sample number: two blocks that happen to draw the same examples stay apart.
         number = sorted({*self.seeds, label}).index(label)
         pool = self.seeds.get(label, ())
-        if self.attributes or self.demos == 0 or not pool:
-            block = slot if self.attributes else 0
-        else:
-            block = slot // self.block
+        block = slot if self.attributes else slot // self.block if self.demos and pool else 0
         rng = np.random.default_rng([self.random_seed, 3, number, block])
         chosen = [pool[at] for at in rng.permutation(len(pool))[: self.demos]]
         spec: dict[str, Any] = {"examples": chosen, "count": self.count}

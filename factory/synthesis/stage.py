@@ -13,7 +13,6 @@ from factory.params import Call, Params, stage
 from factory.result import StageResult
 from factory.synthesis import store
 from factory.synthesis.checks import chosen_labels, refuse_ignored
-from factory.synthesis.loop import diagnosis
 from factory.synthesis.values import Goal
 from factory.task import current_card
 from factory.warehouse.held_out import decontaminate
@@ -22,8 +21,6 @@ from factory.warehouse.tables import plans
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
     from factory.warehouse.tables.plans import Plan
-
-METHODS = ("synthesizrr", "few_shot", "self_guide")
 
 DEFAULT_DEMOS = {"synthesizrr": 3, "few_shot": 8, "self_guide": 3}
 
@@ -128,9 +125,8 @@ def synthesize(warehouse: Warehouse, params: SynthesizeParams, call: Call) -> St
     if method == "self_guide":
         label_check = "model"
     if label_check == "model" and card.kind == "multi":
-        raise InputError(
-            "the model's label check knows tasks of kind `single` alone", fix="Use `label_check: programs`"
-        )
+        said = "the model's label check knows tasks of kind `single` alone"
+        raise InputError(said, fix="Use `label_check: programs`")
     goal = Goal(
         per_label=params.per_label, candidates=params.candidates,
         texts_per_answer=1 if method == "synthesizrr" else params.texts_per_answer, oversample=params.oversample,
@@ -164,7 +160,7 @@ def synthesize(warehouse: Warehouse, params: SynthesizeParams, call: Call) -> St
         if params.replan:
             store.retire_others(warehouse, plan, config["family"])
     asker = Asker(warehouse, call.engine, store.STAGE, call.budget, call.progress)
-    Filler(asker, card, plan, goal, config, base=call.base).run()
+    Filler(asker, card, plan, goal, config, call.base).run()
     decontaminate(warehouse)
     plan = plans.find(warehouse, store.STAGE, key)
     assert plan is not None
@@ -184,26 +180,15 @@ def _versions(method: str, label_check: str, attributes: bool) -> dict[str, str]
 
 
 def _same_goal(warehouse: Warehouse, plan: Plan, goal: Goal) -> bool:
-    outcome = plan.outcome
-    return (
-        outcome.get("per_label") == goal.per_label
-        and outcome.get("candidates") == goal.candidates
-        and outcome.get("accepted") == store.accepted_counts(warehouse, plan.plan_no)
-    )
+    was = [plan.outcome.get(name) for name in ("per_label", "candidates", "accepted")]
+    return was == [goal.per_label, goal.candidates, store.accepted_counts(warehouse, plan.plan_no)]
 
 
 def _result(warehouse: Warehouse, plan: Plan, goal: Goal, *, skipped: bool, notes: Sequence[str] = ()) -> StageResult:
     from factory.synthesis.filters import count_reasons
 
     outcome: Mapping[str, Any] = plan.outcome
-    reasons = [
-        reason
-        for reason, count in warehouse.query(
-            "SELECT drop_reason, count(*) FROM synthetic WHERE plan_no = ? AND drop_reason IS NOT NULL GROUP BY ALL",
-            [plan.plan_no],
-        )
-        for _ in range(count)
-    ]
+    reasons = warehouse.query("SELECT drop_reason FROM synthetic WHERE plan_no = ?", [plan.plan_no])
     failed = dict(
         warehouse.query(
             "SELECT drop_reason, count(*) FROM slots s WHERE plan_no = ? AND state = 'dropped' AND NOT EXISTS"
@@ -213,13 +198,10 @@ def _result(warehouse: Warehouse, plan: Plan, goal: Goal, *, skipped: bool, note
     )
     accepted = outcome.get("accepted", {})
     did = {
-        "plan": plan.plan_no, "accepted": accepted, "dropped": count_reasons(reasons), "failed": failed,
+        "plan": plan.plan_no, "accepted": accepted, "dropped": count_reasons([reason for (reason,) in reasons]), "failed": failed,
         "short": outcome.get("short", {}), "rounds": outcome.get("rounds", 0),
         "thresholds": outcome.get("thresholds", {}),
     }  # fmt: skip
     says = [f"{sum(accepted.values())} texts accepted ({', '.join(f'{k} {v}' for k, v in accepted.items())})"]
     says += [*outcome.get("short", {}).values(), *notes]
     return StageResult("synthesize", skipped, did, tuple(says))
-
-
-__all__ = ["METHODS", "diagnosis", "synthesize"]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
 from factory.errors import InputError
-from factory.programs.author.knowledge import KNOWLEDGE, ask_knowledge
-from factory.programs.author.material import sample, seed_texts, texts_by_number
+from factory.programs.author.knowledge import ask_knowledge
+from factory.programs.blocks import RUNNABLE
 from factory.result import StageResult
 from factory.task import current_card, label_names
 from factory.warehouse.tables import plans, programs
+from factory.warehouse.tables.gold import seed_gold
 from factory.warehouse.tables.plans import Plan
 from factory.warehouse.tables.programs import NewProgram
+from factory.warehouse.tables.texts import sample_texts, texts_of
 
 if TYPE_CHECKING:
     from factory.llm import Asker
@@ -37,40 +40,25 @@ def author_programs(
 
     warehouse, engine = asker.warehouse, asker.engine
     card = current_card(warehouse)
-    _check(config)
+    if config["candidates"] < config["programs"]:
+        fix = "Ask for as many candidates at least"
+        raise InputError("`candidates` is less than `programs`", where="author", fix=fix)
     asking = prompts_of(str(config["form"]), card.kind)
     version = "+".join(prompt.version for prompt in asking.values())
     if config["knowledge"]:
         version += "+" + prompts.load("author_knowledge").version
     model = engine.model
-    whole = {
-        "config": dict(config),
-        "card": card.revision,
-        "prompt": version,
+    key = digest({
+        "stage": STAGE, "config": dict(config), "card": card.revision, "prompt": version,
         "model": [model.name, model.revision, model.adapter],
         **({"sampling": engine.sampling} if engine.sampling else {}),
-    }
-    key = digest({"stage": STAGE, **whole})
+    })  # fmt: skip
     plan = plans.find(warehouse, STAGE, key)
     if plan is not None and plan.done:
         return _result(warehouse, plan.plan_no, config, skipped=True, says=())
     if plan is None:
         plan = _freeze(warehouse, card, config, key, version)
     return _fill(asker, card, asking, plan.plan_no, config, shared_pool(strict, sandbox))
-
-
-def _check(config: Mapping[str, Any]) -> None:
-    for name in ("programs", "candidates", "variants", "probe"):
-        if int(config[name]) < 1:
-            raise InputError(f"`{name}` is at least 1", where="author")
-    if config["candidates"] < config["programs"]:
-        raise InputError(
-            "`candidates` is less than `programs`", where="author", fix="Ask for as many candidates at least"
-        )
-    if config["knowledge"] not in (None, *KNOWLEDGE):
-        raise InputError(
-            f"unknown knowledge_kind {config['knowledge']!r}", where="author", fix=f"One of {', '.join(KNOWLEDGE)}"
-        )
 
 
 # The plan ---------------------------------------------------------------------------------------------------------------
@@ -84,10 +72,10 @@ def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key
     )  # fmt: skip
     per_slot = int(config["examples"])
     windows = len(slots) if config["varied"] else max(1, config["variants"])
-    shown = sample(warehouse, per_slot * windows, salt="examples")
+    shown = [number for number, _ in sample_texts(warehouse, max(per_slot * windows, 1), "examples")]
     if not shown:
         raise InputError("there are no training texts", where=warehouse.path, fix="Ingest the split `train` first")
-    seeds = seed_texts(warehouse, card, int(config["seeds"]))
+    seeds = _seed_texts(warehouse, card, int(config["seeds"]))
     frozen = []
     for slot in slots:
         first = (slot.number if config["varied"] else slot.variant) * per_slot
@@ -97,9 +85,19 @@ def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key
             "form": slot.form, "examples": window, "seeds": seeds,
         }  # fmt: skip
         frozen.append(plans.Slot(slot.number, spec, {"texts": window + [text_no for text_no, _ in seeds]}))
-    return plans.create(
-        warehouse, STAGE, key, config, task_revision=card.revision, prompt_version=version, slots=frozen
-    )
+    told = {"task_revision": card.revision, "prompt_version": version}
+    return plans.create(warehouse, STAGE, key, config, **told, slots=frozen)
+
+
+def _seed_texts(warehouse: Warehouse, card: TaskCard, per_label: int) -> list[tuple[int, list[str]]]:
+    """Text numbers and label names of the gold seeds to show, so many for each label, in the card's order."""
+    names = label_names(warehouse)
+    seeds = sorted(seed_gold(warehouse), key=lambda seed: seed.content_hash)
+    chosen: dict[int, list[str]] = {}
+    for number in map(names.index, card.label_names):
+        for seed in [seed for seed in seeds if number in seed.labels][:per_label]:
+            chosen.setdefault(seed.text_no, [names[i] for i in seed.labels])
+    return list(chosen.items())
 
 
 def _slots(warehouse: Warehouse, plan_no: int) -> list[tuple[Slot, dict[str, Any]]]:
@@ -129,42 +127,28 @@ def _fill(
     labels = label_names(warehouse)
     planned = _slots(warehouse, plan_no)
     spec_of = {slot.number: spec for slot, spec in planned}
-    probe_texts = texts_by_number(warehouse, sample(warehouse, int(config["probe"]), salt="probe"))
-    probe = list(probe_texts.values())
-    shown = texts_by_number(
-        warehouse,
-        sorted({no for spec in spec_of.values() for no in [*spec["examples"], *[s[0] for s in spec["seeds"]]]}),
+    probe = [text for _, text in sample_texts(warehouse, int(config["probe"]), "probe")]
+    shown = texts_of(
+        warehouse, [no for spec in spec_of.values() for no in [*spec["examples"], *[s[0] for s in spec["seeds"]]]]
     )
     card_values = prompts.card_values(card)
     knowledge = ask_knowledge(asker, config, card_values, planned, shown)
-    known = [
-        *programs.accepted(warehouse, kinds=("python", "rules")),
-        *(one for one in programs.rejected_by_people(warehouse) if one.kind in ("python", "rules")),
-    ]
-    state = AuthorState(
-        tuple(slot for slot, _ in planned),
-        int(config["programs"]),
-        known_sources=tuple(plain_source(one.source, one.kind) for one in known if one.plan_no != plan_no),
-    )
+    known = [*programs.accepted(warehouse), *programs.rejected_by_people(warehouse)]
+    known = [one for one in known if one.kind in RUNNABLE and one.plan_no != plan_no]
+    sources = tuple(plain_source(one.source, one.kind) for one in known)
+    state = AuthorState(tuple(slot for slot, _ in planned), int(config["programs"]), sources)
     state, wanted = step(state, [])
     while wanted:
         requests = []
         for slot in wanted:
             spec = spec_of[slot.number]
             values = values_of(
-                slot,
-                state.slots,
-                card_values,
-                examples=[shown[no] for no in spec["examples"]] if config["examples"] else [],
-                seeds=[{"text": shown[no], "label": ", ".join(names)} for no, names in spec["seeds"]],
-                knowledge=knowledge,
-            )
+                slot, state.slots, card_values, examples=[shown[no] for no in spec["examples"]],
+                seeds=[{"text": shown[no], "label": ", ".join(names)} for no, names in spec["seeds"]], knowledge=knowledge,
+            )  # fmt: skip
             names = [slot.target] if slot.target is not None else list(slot.focus) or card.label_names
-            requests.append(
-                asking[slot.form].request(
-                    values, engine.model, sampling=engine.sampling, structured=engine.structured, labels=names
-                )
-            )
+            ask = partial(asking[slot.form].request, sampling=engine.sampling, structured=engine.structured)
+            requests.append(ask(values, engine.model, labels=names))
         answers = _ask(asker, asking, wanted, requests, probe, labels, config, pool)
         state, wanted = step(state, answers)
     versions = {form: prompt.version for form, prompt in asking.items()}

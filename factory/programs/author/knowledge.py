@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from factory.llm import Asker
     from factory.programs.author.loop import Slot
 
-KNOWLEDGE = ("heuristics", "keywords", "descriptions", "examples")
-
 
 def ask_knowledge(
     asker: Asker,
