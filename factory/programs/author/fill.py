@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
 from factory.errors import InputError
-from factory.programs.author.knowledge import ask_knowledge
+from factory.llm.request import Failure
+from factory.programs.author.loop import AuthorState, Candidate, Slot, plan_slots, step, values_of
+from factory.programs.author.rubrics import RUBRICS
+from factory.programs.author.similar import plain_source
 from factory.programs.blocks import RUNNABLE
+from factory.programs.sandbox.host.pool import Pool, Sandbox, shared_pool
+from factory.programs.trial import coverage_flag
 from factory.result import StageResult
 from factory.task import current_card, label_names
 from factory.warehouse.tables import plans, programs
@@ -21,8 +26,7 @@ from factory.warehouse.tables.texts import sample_texts, texts_of
 if TYPE_CHECKING:
     from factory.llm import Asker
     from factory.llm.request import Request
-    from factory.programs.author.loop import Candidate, Slot
-    from factory.programs.sandbox.host.pool import Pool, Sandbox
+    from factory.programs.author.answers import Reader
     from factory.prompts import Prompt
     from factory.task import TaskCard
     from factory.warehouse.file import Warehouse
@@ -36,7 +40,6 @@ def author_programs(
     """See `factory.programs.stage.author`."""
     from factory import prompts
     from factory.programs.author.answers import prompts_of
-    from factory.programs.sandbox.host.pool import shared_pool
 
     warehouse, engine = asker.warehouse, asker.engine
     card = current_card(warehouse)
@@ -64,8 +67,6 @@ def author_programs(
 # The plan ---------------------------------------------------------------------------------------------------------------
 def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key: str, version: str) -> Plan:
     """Store the plan with every slot, and which texts each slot shows."""
-    from factory.programs.author.loop import plan_slots
-
     slots = plan_slots(
         card.label_names, kind=card.kind, candidates=config["candidates"], variants=config["variants"],
         programs=config["programs"], form=config["form"], varied=config["varied"],
@@ -102,9 +103,6 @@ def _seed_texts(warehouse: Warehouse, card: TaskCard, per_label: int) -> list[tu
 
 def _slots(warehouse: Warehouse, plan_no: int) -> list[tuple[Slot, dict[str, Any]]]:
     """The plan's slots as stored, with their specifications."""
-    from factory.programs.author.loop import Slot
-    from factory.programs.author.rubrics import RUBRICS
-
     found = []
     for stored in plans.slots(warehouse, plan_no):
         spec = dict(stored.spec)
@@ -120,8 +118,7 @@ def _fill(
     asker: Asker, card: TaskCard, asking: Mapping[str, Prompt], plan_no: int, config: Mapping[str, Any], pool: Pool
 ) -> StageResult:
     from factory import prompts
-    from factory.programs.author.loop import AuthorState, step, values_of
-    from factory.programs.author.similar import plain_source
+    from factory.programs.author.answers import Reader
 
     warehouse, engine = asker.warehouse, asker.engine
     labels = label_names(warehouse)
@@ -132,7 +129,8 @@ def _fill(
         warehouse, [no for spec in spec_of.values() for no in [*spec["examples"], *[s[0] for s in spec["seeds"]]]]
     )
     card_values = prompts.card_values(card)
-    knowledge = ask_knowledge(asker, config, card_values, planned, shown)
+    kind, examples = config["knowledge"], [shown[no] for no in planned[0][1]["examples"]]
+    knowledge = _knowledge(asker, kind, card_values, examples) if kind else ""
     known = [*programs.accepted(warehouse), *programs.rejected_by_people(warehouse)]
     known = [one for one in known if one.kind in RUNNABLE and one.plan_no != plan_no]
     sources = tuple(plain_source(one.source, one.kind) for one in known)
@@ -149,32 +147,31 @@ def _fill(
             names = [slot.target] if slot.target is not None else list(slot.focus) or card.label_names
             ask = partial(asking[slot.form].request, sampling=engine.sampling, structured=engine.structured)
             requests.append(ask(values, engine.model, labels=names))
-        answers = _ask(asker, asking, wanted, requests, probe, labels, config, pool)
+        slot_of = {request.key: slot for slot, request in zip(wanted, requests, strict=True)}
+        reader = Reader(pool, probe, labels, asking, slot_of)
+        answers = _ask(asker, reader, wanted, requests, int(config["repairs"]))
         state, wanted = step(state, answers)
     versions = {form: prompt.version for form, prompt in asking.items()}
     _store(warehouse, plan_no, state.decided, labels, versions)
     return _result(warehouse, plan_no, config, skipped=False, says=tuple(asker.notes))
 
 
-def _ask(
-    asker: Asker,
-    asking: Mapping[str, Prompt],
-    slots: list[Slot],
-    requests: list[Request],
-    probe: list[str],
-    labels: list[str],
-    config: Mapping[str, Any],
-    pool: Pool,
-) -> list[Candidate]:
-    """Ask for a round of slots; parse, check and try every answer, and have it repaired within bounds."""
-    from factory.llm.request import Failure
-    from factory.programs.author.answers import Reader
-    from factory.programs.author.loop import Candidate
+def _knowledge(asker: Asker, kind: str, card_values: Mapping[str, Any], examples: list[str]) -> str:
+    """What the model says it knows of the labels, asked once and shown to every program's author; empty if it gave nothing."""
+    from factory import prompts
 
-    slot_of = {request.key: slot for slot, request in zip(slots, requests, strict=True)}
-    reader = Reader(pool, probe, labels, asking, slot_of)
+    engine, prompt = asker.engine, prompts.load("author_knowledge")
+    values = {**card_values, "kind": kind, "examples": examples}
+    request = prompt.request(values, engine.model, sampling=engine.sampling, structured=engine.structured)
+    found = asker.parsed([(request, 0)], lambda _, text: str(prompt.parse(text)), again=prompt.ask_again)
+    asker.need_all(found)
+    return "" if isinstance(found[0], Failure) else found[0].value
+
+
+def _ask(asker: Asker, reader: Reader, slots: list[Slot], requests: list[Request], repairs: int) -> list[Candidate]:
+    """Ask for a round of slots; parse, check and try every answer, and have it repaired within bounds."""
     wanted = [(request, 0) for request in requests]
-    found = asker.parsed(wanted, reader.parse, again=reader.again, tries=1 + int(config["repairs"]))
+    found = asker.parsed(wanted, reader.parse, again=reader.again, tries=1 + repairs)
     asker.need_all(found)  # programs are decided in the order of their slots: none of them before those that come first
     candidates = []
     for slot, request, outcome in zip(slots, requests, found, strict=True):
@@ -191,8 +188,6 @@ def _store(
     warehouse: Warehouse, plan_no: int, decided: tuple[Candidate, ...], labels: list[str], versions: Mapping[str, str]
 ) -> None:
     """Programs, slots and events of a finished plan, in one transaction."""
-    from factory.programs.trial import coverage_flag
-
     outcomes: dict[int, plans.Outcome] = {}
     with warehouse.lease() as db:
         for candidate in decided:
