@@ -7,6 +7,7 @@ label check and the quota are decided by the loop.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -103,17 +104,14 @@ def noise(text: str, words: Sequence[str]) -> Verdict:
 
 
 def length_bounds(texts: Sequence[str], *, slack: float = 0.5) -> Bounds | None:
-    """The lengths to keep, from real texts: mean plus and minus two standard deviations, as Self-Guide has it.
+    """The lengths to keep, from real texts: mean plus and minus two standard deviations, as Self-Guide has it; None without any.
 
     With a handful of seeds that interval is far too narrow or reaches below zero, so it is widened to `(1 - slack)` times the
     shortest and `(1 + slack)` times the longest real text.
-
-    Returns:
-        None if there are no texts to measure.
     """
-    lengths = [len(text) for text in texts]
-    if not lengths:
+    if not texts:
         return None
+    lengths = [len(text) for text in texts]
     mean = sum(lengths) / len(lengths)
     spread = (sum((n - mean) ** 2 for n in lengths) / len(lengths)) ** 0.5
     low = min(mean - 2 * spread, min(lengths) * (1 - slack))
@@ -158,11 +156,9 @@ def detect_language(text: str) -> tuple[str, float] | None:
 
 def expected_language(texts: Sequence[str]) -> str | None:
     """The language that at least two thirds of some real texts are in, or None."""
-    found = [hit[0] for hit in (detect_language(text) for text in texts if len(text) >= 20) if hit is not None]
-    if len(found) < 3:
-        return None
-    best = max(sorted(set(found)), key=found.count)
-    return best if found.count(best) * 3 >= len(found) * 2 else None
+    found = Counter(hit[0] for text in texts if len(text) >= 20 and (hit := detect_language(text)) is not None)
+    best, count = max(found.items(), key=lambda item: item[1], default=("", 0))
+    return best if found.total() >= 3 and count * 3 >= found.total() * 2 else None
 
 
 def copy_of_passage(text: str, passage: str | None, *, share: float = 0.7, n: int = 4) -> Verdict:
@@ -214,9 +210,8 @@ def text_filters(
 
 def count_reasons(reasons: Sequence[str | None]) -> Mapping[str, int]:
     """How often each reason was given, in the order of `ORDER`; None is not counted."""
-    rank = {name: at for at, name in enumerate(ORDER)}
-    found = sorted({reason for reason in reasons if reason}, key=lambda name: (rank.get(name, len(rank)), name))
-    return {name: sum(reason == name for reason in reasons) for name in found}
+    counts = Counter(reason for reason in reasons if reason)
+    return {name: counts[name] for name in [*ORDER, *sorted(set(counts) - set(ORDER))] if name in counts}
 
 
 @lru_cache(maxsize=1)

@@ -22,19 +22,12 @@ class MeasureParams(Params):
     """The parameters of `measure`."""
 
     encoder: str = Field("auto", description="For distances and for telling synthetic from real; `auto` as everywhere.")
-    most: int = Field(
-        500,
-        ge=2,
-        description="Texts per row that are measured, drawn. 500 are few enough to measure in seconds, and give steady figures.",
-    )
-    entities: str = Field(
-        "en_core_web_lg",
-        description="spaCy's model for the entropy of named entities, as in the literature; left out where it is not installed.",
-    )
-    mauve: str | None = Field(
-        None,
-        description="Model for MAUVE (`gpt2-xl` in SynthesizRR). Not computed by default: it is large.",
-    )
+    most: int = Field(500, ge=2, description="Texts per row that are measured, drawn. 500 are few enough to measure in"
+        " seconds, and give steady figures.")  # fmt: skip
+    entities: str = Field("en_core_web_lg", description="spaCy's model for the entropy of named entities, as in the"
+        " literature; left out where it is not installed.")  # fmt: skip
+    mauve: str | None = Field(None, description="Model for MAUVE (`gpt2-xl` in SynthesizRR). Not computed by default: it is"
+        " large.")  # fmt: skip
     random_seed: int = Field(0, ge=0, description="Of the draws.")
 
 
