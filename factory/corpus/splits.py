@@ -14,10 +14,7 @@ from factory.warehouse.tables.gold import KEPT_ROWS
 if TYPE_CHECKING:
     import duckdb
 
-LEFT = {
-    "in_test": "stand in test",
-    "like_test": "differ from a text of test in case, blanks or accents' form alone",
-}
+LEFT = {"in_test": "stand in test", "like_test": "differ from a text of test in case, blanks or accents' form alone"}
 """Why an occurrence leaves its split, and in words."""
 
 LikeTest = Literal["leave", "keep"]

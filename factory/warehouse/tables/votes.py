@@ -269,8 +269,7 @@ def put_single(db: duckdb.DuckDBPyConnection, said: Sequence[Said]) -> None:
         voted = set(one.text_nos.tolist())
         status = {text_no: name for text_no, name, _ in one.failures}
         _put_blocks(
-            db,
-            [(number, at, at, 1, int(at in voted), json.dumps({status.get(at, "ok"): 1})) for at in text_nos],
+            db, [(number, at, at, 1, int(at in voted), json.dumps({status.get(at, "ok"): 1})) for at in text_nos]
         )
     _put_failures(db, said)
 
