@@ -9,18 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from factory.corpus import splits
 from factory.corpus.file_stamps import read_hints, write_hints
-from factory.corpus.splits import (
-    LEFT,
-    LikeTest,
-    alike_texts,
-    contradiction_words,
-    contradictions,
-    is_settled,
-    settle_splits,
-    shared_texts,
-)
-from factory.corpus.staging import Arrival, disk, stage_source, take_in
+from factory.corpus.splits import LikeTest, is_settled, settle_splits
+from factory.corpus.staging import Arrival, stage_source, take_in
 from factory.errors import InputError
 from factory.files.columns import Columns, choose_columns
 from factory.files.open import format_of, open_source
@@ -46,15 +38,9 @@ class _Tally:
 
 
 def ingest(
-    warehouse: Warehouse,
-    card: TaskCard,
-    sources: Mapping[str, Any],
-    *,
-    base: Path | None = None,
-    bad_rows: int | None = None,
-    like_test: LikeTest = "leave",
-    progress: Progress = no_progress,
-) -> StageResult:
+    warehouse: Warehouse, card: TaskCard, sources: Mapping[str, Any], *, base: Path | None = None,
+    bad_rows: int | None = None, like_test: LikeTest = "leave", progress: Progress = no_progress,
+) -> StageResult:  # fmt: skip
     """Register the card and read the texts of `train`, `seed`, `dev` and `test`, with the gold of `seed` and `dev` alone.
 
     A source that did not change is not read again, one that did is taken in as the difference. Each source is one
@@ -79,15 +65,15 @@ def ingest(
         WarehouseError: The warehouse cannot be written.
     """
     specs = load_specs(sources, base=base)
+    specs.pop("reference", None)
     if bad_rows is not None:
+        allowed = {"bad_limit": bad_rows}
         specs = {
             split: tuple(
-                spec if "bad_limit" in spec.model_fields_set else spec.model_copy(update={"bad_limit": bad_rows})
-                for spec in of_split
+                one if "bad_limit" in one.model_fields_set else one.model_copy(update=allowed) for one in of_split
             )
             for split, of_split in specs.items()
         }
-    specs.pop("reference", None)
     hints = read_hints(warehouse)
     with warehouse.read():
         if is_settled(warehouse, like_test) and _is_current(warehouse, card, specs, base, hints):
@@ -112,12 +98,9 @@ def ingest(
 
 
 def _is_current(
-    warehouse: Warehouse,
-    card: TaskCard,
-    specs: Mapping[str, tuple[SourceSpec, ...]],
-    base: Path | None,
+    warehouse: Warehouse, card: TaskCard, specs: Mapping[str, tuple[SourceSpec, ...]], base: Path | None,
     hints: Mapping[str, str],
-) -> bool:
+) -> bool:  # fmt: skip
     """Whether the warehouse holds this card and these sources, as far as names, counts and hints tell."""
     if warehouse.scalar("SELECT revision FROM tasks ORDER BY task_no DESC LIMIT 1") != card.revision:
         return False
@@ -132,14 +115,9 @@ def _is_current(
 
 
 def _unchanged(
-    warehouse: Warehouse,
-    card: TaskCard,
-    numbers: Mapping[str, int],
-    split: str,
-    spec: SourceSpec,
-    base: Path | None,
+    warehouse: Warehouse, card: TaskCard, numbers: Mapping[str, int], split: str, spec: SourceSpec, base: Path | None,
     hints: Mapping[str, str],
-) -> bool:
+) -> bool:  # fmt: skip
     """Whether one source is held whole and its file looks as it did."""
     state = file_state(spec.located(base), spec, _context(card, numbers, split))
     if state is None or hints.get(f"{split}:{spec.name}") != state:
@@ -161,17 +139,9 @@ def _numbers(warehouse: Warehouse) -> dict[str, int]:
 
 
 def _ingest_one(
-    warehouse: Warehouse,
-    card: TaskCard,
-    numbers: Mapping[str, int],
-    split: str,
-    spec: SourceSpec,
-    base: Path | None,
-    hints: dict[str, str],
-    like_test: LikeTest,
-    tally: _Tally,
-    progress: Progress,
-) -> None:
+    warehouse: Warehouse, card: TaskCard, numbers: Mapping[str, int], split: str, spec: SourceSpec, base: Path | None,
+    hints: dict[str, str], like_test: LikeTest, tally: _Tally, progress: Progress,
+) -> None:  # fmt: skip
     if _unchanged(warehouse, card, numbers, split, spec, base, hints):
         return
     format_of(spec.reading(base))
@@ -181,9 +151,7 @@ def _ingest_one(
     tally.says += [*spec.said, *source.says, *columns.guessed]
     cleaner = Cleaner(spec, source, columns, card.fields, numbers, card.kind, drop_exemplars=split == "train")
     with tempfile.TemporaryDirectory(prefix="factory-ingest-") as name:
-        with disk(Path(name)):
-            folder = Path(name)
-        arrival = stage_source(source, cleaner, folder, progress=progress, what=f"{split}: rows read")
+        arrival = stage_source(source, cleaner, Path(name), progress=progress, what=f"{split}: rows read")
         if spec.texts is None and not (arrival.n_rows or arrival.bad or arrival.left_out):
             raise InputError("there is no row in it", where=spec.name, fix=f"Give `{split}` a file with rows, or none")
         tally.read += arrival.n_rows
@@ -197,35 +165,25 @@ def _ingest_one(
             f"{', ...' if arrival.n_bad > 3 else ''}); they are in bad_rows"
         )
     for reason, count in sorted(arrival.left_out.items()):
-        what = (
-            "rows are hand-labelled rule exemplars and were left out"
-            if reason == "exemplar"
-            else f"rows left by `{reason}`"
-        )
-        tally.says.append(f"{spec.name}: {count} {what}")
+        told = "are hand-labelled rule exemplars and were left out" if reason == "exemplar" else f"left by `{reason}`"
+        tally.says.append(f"{spec.name}: {count} rows {told}")
     if state is not None:
         hints[f"{split}:{spec.name}"] = state
         write_hints(warehouse, hints)
 
 
 def _store(
-    warehouse: Warehouse,
-    split: str,
-    spec: SourceSpec,
-    kind: str,
-    columns: Columns,
-    arrival: Arrival,
+    warehouse: Warehouse, split: str, spec: SourceSpec, kind: str, columns: Columns, arrival: Arrival,
     like_test: LikeTest,
-) -> int:
+) -> int:  # fmt: skip
     """Take an arrival in, in one transaction. Returns how many things changed."""
     told = json.dumps({"text": list(columns.text), "label": columns.label, "own": list(columns.own)}, sort_keys=True)
-    n_bad = arrival.n_bad
     with warehouse.lease() as db:
         row = db.execute(
             "SELECT source_no, content_digest, n_rows, n_bad, format, columns::VARCHAR FROM sources WHERE split = ? AND path = ?",
             [split, spec.name],
         ).fetchone()
-        facts = (arrival.content_digest, arrival.n_rows, n_bad, kind, told)
+        facts = (arrival.content_digest, arrival.n_rows, arrival.n_bad, kind, told)
         if row is None:
             source_no = next_no(db, "sources", "source_no")
             db.execute(
@@ -283,15 +241,17 @@ def _summary(warehouse: Warehouse) -> tuple[dict[str, Any], list[str]]:
     }
     says = []
     for split, _, kept, distinct, *left in by_split:
-        words = [f"{count:,} left because they {why}" for count, why in zip(left, LEFT.values(), strict=True) if count]
+        words = [
+            f"{count:,} left because they {why}" for count, why in zip(left, splits.LEFT.values(), strict=True) if count
+        ]
         says.append("; ".join([f"{split}: {kept:,} rows, {distinct:,} distinct texts", *words]))
-    if shared := shared_texts(warehouse):
+    if shared := splits.shared_texts(warehouse):
         did["train_texts_in_dev_or_seed"] = shared
         says.append(f"{shared} texts stand in train and in dev or seed; they stay in both")
-    if alike := alike_texts(warehouse):
+    if alike := splits.alike_texts(warehouse):
         did["alike"] = alike
         says.append(f"{alike} texts of train differ from another one in case, blanks or accents' form alone; they stay")
-    if contradicted := contradictions(warehouse):
+    if contradicted := splits.contradictions(warehouse):
         did["contradictions"] = len(contradicted)
-        says += contradiction_words(contradicted)
+        says += splits.contradiction_words(contradicted)
     return did, says

@@ -16,6 +16,7 @@ from factory.programs.sandbox.host.result import vote_dtype
 from factory.task import label_names
 from factory.warehouse.tables.gold import dev_gold
 from factory.warehouse.tables.texts import split_numbers, texts_of
+from factory.warehouse.tables.votes import dense_votes
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -225,21 +226,7 @@ def label_matrix(
         [wanted],
     )
     texts = split_numbers(warehouse, split)
-    votes = np.full((len(texts), len(programs)), -1, dtype=vote_dtype(len(labels)))
-    column = {number: at for at, (number, _) in enumerate(programs)}
-    found = warehouse.arrow(
-        "SELECT program_no, text_no, vote FROM votes WHERE text_no IN (SELECT text_no FROM split_texts WHERE split = ?)",
-        [split],
-    )
-    if len(texts) and found.num_rows and programs:
-        owners = found.column("program_no").to_numpy()
-        rows = np.searchsorted(texts, found.column("text_no").to_numpy())
-        table = np.full(int(owners.max()) + 1, -1)
-        for number, at in column.items():
-            if number < len(table):
-                table[number] = at
-        keep = table[owners] >= 0
-        votes[rows[keep], table[owners[keep]]] = found.column("vote").to_numpy()[keep]
+    votes = dense_votes(warehouse, [number for number, _ in programs], texts).astype(vote_dtype(len(labels)))
     return [row[0] for row in programs], [row[1] for row in programs], texts, votes
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import InputError
@@ -12,6 +10,7 @@ from factory.programs.blocks import RUNNABLE, AcceptedProgram, run_accepted
 from factory.programs.rules import read_rules
 from factory.programs.sandbox.host.pool import Sandbox, shared_pool
 from factory.task import label_names
+from factory.warehouse.tables.votes import lost_votes, votes_changed
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -34,7 +33,7 @@ def list_programs(warehouse: Warehouse, *, every: bool = False) -> list[dict[str
         row[0]: row[1:]
         for row in warehouse.query('SELECT program_no, coverage, "overlaps", conflicts FROM program_summary')
     }
-    failed = _failures(warehouse)
+    failed = lost_votes(warehouse)
     rows = []
     for number, name, kind, origin, state, target, reason, detail in warehouse.query(
         "SELECT program_no, name, kind, origin, state, target_label_no, drop_reason, detail FROM programs ORDER BY program_no"
@@ -101,20 +100,11 @@ def diff_program(warehouse: Warehouse, program_no: int) -> dict[str, Any]:
         f"program {program_no}",
         lineterm="",
     )
-    voted = warehouse.scalar(
-        "SELECT count(DISTINCT program_no) FROM vote_blocks WHERE program_no IN (?, ?)", [old["program_no"], program_no]
-    )
-    changed = warehouse.scalar(
-        "WITH a AS (SELECT text_no, vote FROM votes WHERE program_no = ?),"
-        " b AS (SELECT text_no, vote FROM votes WHERE program_no = ?)"
-        " SELECT count(*) FROM a FULL JOIN b USING (text_no) WHERE a.vote IS DISTINCT FROM b.vote",
-        [old["program_no"], program_no],
-    )
     return {
         "program_no": program_no,
         "parent_no": old["program_no"],
         "diff": "\n".join(lines),
-        "votes_changed": int(changed) if voted == 2 else None,
+        "votes_changed": votes_changed(warehouse, old["program_no"], program_no),
     }
 
 
@@ -179,14 +169,6 @@ def sample_texts(warehouse: Warehouse, count: int) -> list[str]:
         [count],
     )
     return [row[0] for row in rows]
-
-
-def _failures(warehouse: Warehouse) -> dict[int, int]:
-    """Votes that each program lost, of those that have voted."""
-    found: Counter[int] = Counter()
-    for number, counts in warehouse.query("SELECT program_no, counts FROM vote_blocks"):
-        found[number] += sum(n for status, n in json.loads(counts).items() if status not in ("ok", "abstain"))
-    return dict(found)
 
 
 def _readable(row: dict[str, Any], labels: list[str]) -> str:

@@ -126,15 +126,9 @@ Outcome = Answered | Dropped | TryLater | Unused
 
 # Making -----------------------------------------------------------------------------------------------------------------
 def create(
-    warehouse: Warehouse,
-    stage: str,
-    key: str,
-    config: Mapping[str, Any],
-    *,
-    task_revision: str,
-    prompt_version: str,
+    warehouse: Warehouse, stage: str, key: str, config: Mapping[str, Any], *, task_revision: str, prompt_version: str,
     slots: Sequence[Slot] = (),
-) -> Plan:
+) -> Plan:  # fmt: skip
     """Store a plan with its first slots, open, in one transaction.
 
     Args:

@@ -115,13 +115,9 @@ def known(db: duckdb.DuckDBPyConnection, key: str) -> Program | None:
 
 
 def find(
-    db: duckdb.DuckDBPyConnection,
-    *,
-    kind: str,
-    target_no: int | None,
-    name: str | None = None,
+    db: duckdb.DuckDBPyConnection, *, kind: str, target_no: int | None, name: str | None = None,
     plan_no: int | None = None,
-) -> int | None:
+) -> int | None:  # fmt: skip
     """The number of the program of that kind and target, by its name or by the plan that it belongs to."""
     column, value = ("name", name) if name is not None else ("plan_no", plan_no)
     rows = db.execute(
@@ -134,14 +130,9 @@ def find(
 
 # Writing ----------------------------------------------------------------------------------------------------------------
 def add(
-    db: duckdb.DuckDBPyConnection,
-    program: NewProgram,
-    *,
-    actor: str,
-    state: State = "accepted",
-    reason: str | None = None,
-    detail: str | None = None,
-) -> int:
+    db: duckdb.DuckDBPyConnection, program: NewProgram, *, actor: str, state: State = "accepted",
+    reason: str | None = None, detail: str | None = None,
+) -> int:  # fmt: skip
     """Store a program and its first event.
 
     Args:
