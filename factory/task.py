@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from factory.canonical import digest
-from factory.errors import InputError
+from factory.errors import InputError, nearest
 from factory.names import nfc, plain_name, yaml_words
 from factory.yaml_reader import Places, read_yaml
 
@@ -106,10 +106,7 @@ class TaskCard(BaseModel):
         Raises:
             KeyError: There is none.
         """
-        for label in self.labels:
-            if label.name == name:
-                return label
-        raise KeyError(name)
+        return {label.name: label for label in self.labels}[name]
 
     def render_fields(self, values: Mapping[str, str]) -> str:
         """The one string that programs, students and prompts see for a text of several fields.
@@ -230,12 +227,7 @@ def _plain_reason(first: Any, model: type[BaseModel], lines: Places) -> str:
     if kind == "missing":
         return f"`{name}` is missing"
     if kind == "extra_forbidden":
-        import difflib
-
-        key = str(first["loc"][-1])
-        known = list(model.model_fields) + list(Label.model_fields)
-        near = difflib.get_close_matches(key, known, n=1)
-        return f"unknown key `{name}`" + (f"; did you mean `{near[0]}`?" if near else "")
+        return f"unknown key `{name}`" + nearest(str(first["loc"][-1]), [*model.model_fields, *Label.model_fields])
     if kind == "string_type" and not isinstance(first["input"], (list, dict)):
         written = lines.written.get(tuple(first["loc"]), first["input"])
         return f'`{name}` is {yaml_words(first["input"])}: put it in quotes, as in "{written}"'
