@@ -10,6 +10,7 @@ from factory.annotation.core import sample_order
 from factory.warehouse.file import Warehouse
 from factory.warehouse.tables import plans
 from factory.warehouse.tables.plans import Plan, Slot
+from factory.warehouse.tables.votes import TALLIES
 
 Texts = Literal["all", "uncovered_or_tied"]
 """Which texts of a split may be asked: all, or those for which accepted programs give no vote or a tie."""
@@ -86,12 +87,11 @@ def questions(warehouse: Warehouse, plan: Plan) -> list[Question]:
 _ALL = """
     SELECT text_no, content_hash FROM split_texts JOIN texts USING (text_no) WHERE split = $split ORDER BY text_no"""
 
-_UNCOVERED_OR_TIED = """
+_UNCOVERED_OR_TIED = f"""
     WITH pool AS (SELECT text_no FROM split_texts WHERE split = $split),
          counts AS (
-            SELECT v.text_no, coalesce(p.target_label_no, -1) AS target, v.vote, count(*) AS n
-            FROM votes v JOIN programs p USING (program_no) JOIN pool USING (text_no)
-            WHERE p.state = 'accepted' AND p.kind <> 'prompted' GROUP BY ALL),
+            SELECT text_no, target, vote, sum(n) AS n FROM {TALLIES} JOIN pool USING (text_no)
+            WHERE kind <> 'prompted' GROUP BY ALL),
          best AS (SELECT text_no, target, max(n) AS most FROM counts GROUP BY ALL),
          winners AS (
             SELECT c.text_no, c.target, count(*) AS n FROM counts c JOIN best b

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.errors import FactoryError
 from factory.students.speed import Speeds
+from factory.warehouse.tables.labels import LabelModelRow, label_models
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -67,14 +68,14 @@ def _cost(warehouse: Warehouse, system: str, measured: Speeds) -> Cost:
     model = models.get(system)
     if system in ("dev_only", "full_gold"):
         model = models.get("student") or next(iter(models.values()), None)
-    label_models = {name for (name,) in warehouse.query("SELECT name FROM label_models")}
+    model_of_votes = {row.name: row for row in label_models(warehouse)}.get(system)
     try:
         if model is not None:
             return _student(system, model, measured)
         if system == "zero_shot":
             return _zero_shot(system, models, measured)
-        if system in label_models:
-            return _programs(warehouse, system, measured)
+        if model_of_votes is not None:
+            return _programs(warehouse, model_of_votes, measured)
     except FactoryError as error:
         return _untold(system, f"not measured: {error.what}")
     return _untold(system, "not run here: votes were published")
@@ -108,7 +109,8 @@ def _zero_shot(system: str, models: Mapping[str, Any], measured: Speeds) -> Cost
     return _at(system, measured.of(["encoder", encoder.key], lambda: encoder.encode), encoder.name)
 
 
-def _programs(warehouse: Warehouse, system: str, measured: Speeds) -> Cost:
+def _programs(warehouse: Warehouse, model: LabelModelRow, measured: Speeds) -> Cost:
+    system = model.name
     from factory.programs.blocks import accepted_programs, run_accepted
 
     names = dict(warehouse.query("SELECT label_no, name FROM labels ORDER BY label_no"))
@@ -127,8 +129,7 @@ def _programs(warehouse: Warehouse, system: str, measured: Speeds) -> Cost:
     if system.startswith("joint"):  # it joins votes with vectors of the texts
         from factory.encoders.encoder import load_encoder
 
-        row = warehouse.query("SELECT config::VARCHAR FROM label_models WHERE name = ?", [system])[0]
-        encoder = load_encoder(json.loads(row[0]).get("encoder") or "auto")
+        encoder = load_encoder(model.config.get("encoder") or "auto")
         vectors = measured.of(["encoder", encoder.key], lambda: encoder.encode)
         how = f"{len(programs)} programs, and {encoder.name}"
         speed = None if speed is None or vectors is None else float(f"{1 / (1 / speed + 1 / vectors):.3g}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import numpy as np
 from factory.denoise.decide import decide, tie_keys
 from factory.result import Progress, no_progress
 from factory.warehouse.tables.gold import gold_digest
+from factory.warehouse.tables.labels import label_models, soft_labels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,39 +88,18 @@ def label_model_systems(
 ) -> dict[str, Predictions]:
     """`majority`, `snorkel`, and whichever other label model is stored, by name."""
     found: dict[str, Predictions] = {}
-    for number, name, config, reason in warehouse.query(
-        """SELECT label_model_no, name, config::VARCHAR, reason FROM label_models
-           WHERE label_model_no IN (SELECT label_model_no FROM soft_labels) ORDER BY label_model_no"""
-    ):
-        probs, covered = _soft_labels(warehouse, int(number), text_nos, len(shape.names))
+    for row in sorted(label_models(warehouse), key=lambda row: row.number):
+        probs = np.full((len(text_nos), len(shape.names)), np.nan)
+        covered = np.zeros(len(text_nos), bool)
+        known, place = np.unique(text_nos, return_inverse=True)
+        soft = soft_labels(warehouse, row.number, text_nos=known.tolist())
+        there = np.isin(known, soft.text_nos)[place]
+        at = np.searchsorted(soft.text_nos, text_nos[there])
+        probs[there, : soft.probs.shape[1]], covered[there] = soft.probs[at], soft.covered[at]
         labels, tied = from_probs(probs, hashes, shape)
-        facts = {
-            "label_model_no": int(number),
-            "reason": reason,
-            "uncovered": json.loads(config or "{}").get("uncovered"),
-        }
-        found[name] = Predictions(labels, covered, tied & covered, np.ones(len(labels), bool), probs, facts)
+        facts = {"label_model_no": row.number, "reason": row.reason, "uncovered": row.config.get("uncovered")}
+        found[row.name] = Predictions(labels, covered, tied & covered, np.ones(len(labels), bool), probs, facts)
     return found
-
-
-def _soft_labels(
-    warehouse: Warehouse, number: int, text_nos: NDArray[np.int32], k: int
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    import pyarrow as pa
-
-    probs = np.full((len(text_nos), k), np.nan)
-    covered = np.zeros(len(text_nos), bool)
-    with warehouse.read() as db:
-        db.register("wanted_rows", pa.table({"place": np.arange(len(text_nos)), "text_no": text_nos}))
-        rows = db.execute(
-            "SELECT place, probs, covered FROM soft_labels JOIN wanted_rows USING (text_no) WHERE label_model_no = ?",
-            [number],
-        ).fetchall()
-        db.unregister("wanted_rows")
-    for at, values, known in rows:
-        probs[at, : len(values)] = [np.nan if value is None else value for value in values]
-        covered[at] = known
-    return probs, covered
 
 
 def student_systems(

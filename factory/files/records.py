@@ -63,11 +63,8 @@ class TextFile:
         for batch in self.source.batches(list(wanted)):
             if batch.bad:
                 first = min(batch.bad, key=lambda row: row.row_no)
-                raise InputError(
-                    f"{first.reason}: {first.detail}",
-                    where=self._place(first.row_no),
-                    fix="Mend the row, or take it out",
-                )
+                fix = "Mend the row, or take it out"
+                raise InputError(f"{first.reason}: {first.detail}", where=self._place(first.row_no), fix=fix)
             typed_and_empty = batch.table is not None and not len(batch.row_nos)
             for start in range(0, len(batch.row_nos) + typed_and_empty, size):
                 yield self._chunk(batch, slice(start, start + size))
@@ -80,11 +77,10 @@ class TextFile:
             table = batch.table.slice(part.start, len(row_nos))
             return Chunk(texts, _TableRows(table), table)
         if batch.records is not None:
-            rows: Sequence[Mapping[str, Any]] = batch.records[part]
+            rows = list(batch.records[part])
         else:
-            names = self.source.columns
-            columns = [batch.columns[name][part] for name in names]
-            rows = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+            columns = {name: batch.columns[name][part] for name in self.source.columns}
+            rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         for row_no, row in zip(row_nos, rows, strict=True):
             self._check(row_no, row)
         return Chunk(texts, rows)

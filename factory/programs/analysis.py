@@ -18,6 +18,7 @@ from factory.task import label_names
 from factory.warehouse.tables.gold import dev_gold
 from factory.warehouse.tables.programs import accepted
 from factory.warehouse.tables.texts import split_numbers, texts_of
+from factory.warehouse.tables.votes import dense_votes
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -169,14 +170,7 @@ def label_matrix(
     wanted = None if target is None else labels.index(target)
     programs = [program for program in accepted(warehouse) if program.target_no == wanted]
     numbers, texts = [program.number for program in programs], split_numbers(warehouse, split)
-    votes = np.full((len(texts), len(programs)), -1, dtype=vote_dtype(len(labels)))
-    found = warehouse.arrow(
-        "SELECT text_no, program_no, vote FROM votes WHERE program_no IN (SELECT unnest(?::INTEGER[]))"
-        " AND text_no IN (SELECT text_no FROM split_texts WHERE split = ?)",
-        [numbers, split],
-    )
-    text_nos, owners, given = (column.to_numpy() for column in found.columns)
-    votes[np.searchsorted(texts, text_nos), np.searchsorted(numbers, owners)] = given
+    votes = dense_votes(warehouse, numbers, texts).astype(vote_dtype(len(labels)))
     return numbers, [program.name for program in programs], texts, votes
 
 

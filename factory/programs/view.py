@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import InputError
@@ -12,7 +10,7 @@ from factory.programs.blocks import RUNNABLE, AcceptedProgram, run_accepted
 from factory.programs.rules import read_rules
 from factory.programs.sandbox.host.pool import Sandbox, shared_pool
 from factory.task import label_names
-from factory.warehouse.tables.votes import votes_changed
+from factory.warehouse.tables.votes import lost_votes, votes_changed
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -29,10 +27,7 @@ def list_programs(warehouse: Warehouse, *, every: bool = False) -> list[dict[str
     """
     labels = label_names(warehouse)
     summary = warehouse.query('SELECT program_no, coverage, "overlaps", conflicts FROM program_summary')
-    figures = {number: shares for number, *shares in summary}
-    failed: Counter[int] = Counter()  # votes lost, of those programs that have voted
-    for number, counts in warehouse.query("SELECT program_no, counts FROM vote_blocks"):
-        failed[number] += sum(n for status, n in json.loads(counts).items() if status not in ("ok", "abstain"))
+    figures, failed = {number: shares for number, *shares in summary}, lost_votes(warehouse)
     rows = []
     for number, name, kind, origin, state, target, reason, detail in warehouse.query(
         "SELECT program_no, name, kind, origin, state, target_label_no, drop_reason, detail FROM programs ORDER BY program_no"

@@ -9,18 +9,12 @@ from __future__ import annotations
 from factory.near import NearIndex
 from factory.warehouse.file import Warehouse
 
-HELD_OUT = ("dev", "test")
+_HELD_OUT = "text_no IN (SELECT text_no FROM occurrences WHERE split IN ('dev', 'test'))"
 
 
 def held_out_texts(warehouse: Warehouse) -> list[str]:
     """The texts of dev and test, each once, in order of content."""
-    return [
-        row[0]
-        for row in warehouse.query(
-            "SELECT text FROM texts WHERE text_no IN (SELECT text_no FROM occurrences WHERE split IN ('dev', 'test'))"
-            " ORDER BY content_hash"
-        )
-    ]
+    return [text for (text,) in warehouse.query(f"SELECT text FROM texts WHERE {_HELD_OUT} ORDER BY content_hash")]
 
 
 def decontaminate(warehouse: Warehouse) -> int:
@@ -33,8 +27,7 @@ def decontaminate(warehouse: Warehouse) -> int:
     if last is None:
         return 0
     state = warehouse.scalar(
-        "SELECT count(*) || '/' || coalesce(bit_xor(hash(content_hash)), 0) FROM texts"
-        " WHERE text_no IN (SELECT text_no FROM occurrences WHERE split IN ('dev', 'test'))"
+        f"SELECT count(*) || '/' || coalesce(bit_xor(hash(content_hash)), 0) FROM texts WHERE {_HELD_OUT}"
     )
     if state.startswith("0/") or warehouse.scalar(
         "SELECT count(*) FROM decontaminations WHERE held_out = ? AND last_synthetic_no >= ?", [state, last]

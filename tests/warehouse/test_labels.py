@@ -13,19 +13,11 @@ TABLES = {
     "labels": ("label_models", "soft_labels"),
 }
 STILL = {
-    "annotation/choose.py",
-    "corpus/export.py",
     "corpus/export_rows.py",
-    "evaluation/agreement.py",
-    "evaluation/speed.py",
     "evaluation/systems.py",
-    "programs/analysis.py",
-    "programs/view.py",
-    "programs/vote.py",
     "report/example.py",
     "report/known.py",
     "report/line_facts.py",
-    "synthesis/quality.py",
 }
 """Files that still ask these tables in SQL of their own."""
 

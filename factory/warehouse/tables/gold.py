@@ -240,14 +240,9 @@ def gold_file(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def write_source(
-    db: duckdb.DuckDBPyConnection,
-    split: str,
-    path: str,
-    state: str,
-    rows: Sequence[Row],
-    text_nos: Mapping[bytes, int],
-    vote_numbers: Sequence[int],
-) -> dict[str, int]:
+    db: duckdb.DuckDBPyConnection, split: str, path: str, state: str, rows: Sequence[Row],
+    text_nos: Mapping[bytes, int], vote_numbers: Sequence[int],
+) -> dict[str, int]:  # fmt: skip
     """Replace the gold of one source.
 
     Args:

@@ -204,14 +204,9 @@ def written(warehouse: Warehouse, number: int) -> int:
 
 
 def put_block(
-    warehouse: Warehouse,
-    number: int,
-    text_nos: NDArray[np.int32],
-    probs: NDArray[np.float32],
-    known: NDArray[np.bool_] | None,
-    covered: NDArray[np.bool_],
-    tie: NDArray[np.bool_],
-) -> None:
+    warehouse: Warehouse, number: int, text_nos: NDArray[np.int32], probs: NDArray[np.float32],
+    known: NDArray[np.bool_] | None, covered: NDArray[np.bool_], tie: NDArray[np.bool_],
+) -> None:  # fmt: skip
     """Store a block of probabilities in a transaction of its own.
 
     Args:
