@@ -75,8 +75,7 @@ def ask(
     answers: Annotated[Path | None, typer.Option("--read", help="Read answered questions from here.")] = None,
     annotator: Annotated[str | None, typer.Option(help="With --read: who answered; a voter of its own.")] = None,
     strategy: Annotated[
-        str,
-        typer.Option(help="auto, uncertainty, random, or active: ask again where doubtful."),
+        str, typer.Option(help="auto, uncertainty, random, or active: ask again where doubtful.")
     ] = "auto",
     force: Annotated[
         bool, typer.Option("--force", help="Replace --out even if it is another file, or answered already.")

@@ -157,11 +157,7 @@ class VerbCommand(typer.core.TyperCommand):
 
 def _verb(verb: str) -> Callable[..., None]:
     def command(
-        source: Source,
-        set_: Settings = None,
-        folder: Folder = None,
-        param: Param = None,
-        as_json: AsJson = False,
+        source: Source, set_: Settings = None, folder: Folder = None, param: Param = None, as_json: AsJson = False
     ) -> None:
         run_verb(verb, source, set_, folder, yaml_pairs(param), None, None, None, as_json)
 

@@ -59,11 +59,7 @@ class Journal:
         self._append(number, f"{number} {key} {first} {last} {engine}\n".encode())
 
     def came(
-        self,
-        number: int,
-        attempt: Iterable[Any],
-        answers: Iterable[Iterable[Any]],
-        request: Iterable[Any] | None,
+        self, number: int, attempt: Iterable[Any], answers: Iterable[Iterable[Any]], request: Iterable[Any] | None
     ) -> None:
         """A reply came: the rows that it will be in the warehouse.
 
