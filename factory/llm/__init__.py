@@ -33,55 +33,24 @@ if TYPE_CHECKING:
     from factory.llm.settings import EngineSettings, Price
 
 _WHERE = {
-    **dict.fromkeys(("Asker", "Parsed", "Sent", "ask", "outcome_of", "send"), "gateway"),
-    **dict.fromkeys(("Budget", "parse_budget"), "budget"),
-    **dict.fromkeys(("Engine", "Pending", "make_engine"), "engines"),
-    **dict.fromkeys(
-        (
-            "Answer",
-            "AnswerKey",
-            "Ask",
-            "Failure",
-            "Message",
-            "ModelRef",
-            "Outcomes",
-            "ParseFailure",
-            "Request",
-            "Usage",
-        ),
-        "request",
+    "gateway": ("Asker", "Parsed", "Sent", "ask", "outcome_of", "send"),
+    "budget": ("Budget", "parse_budget"),
+    "engines": ("Engine", "Pending", "make_engine"),
+    "request": (
+        "Answer", "AnswerKey", "Ask", "Failure", "Message", "ModelRef", "Outcomes", "ParseFailure", "Request", "Usage",
     ),
-    **dict.fromkeys(("EngineSettings", "Price"), "settings"),
-}
+    "settings": ("EngineSettings", "Price"),
+}  # fmt: skip
 
 __all__ = [
-    "Answer",
-    "AnswerKey",
-    "Ask",
-    "Asker",
-    "Budget",
-    "Engine",
-    "EngineSettings",
-    "Failure",
-    "Message",
-    "ModelRef",
-    "Outcomes",
-    "ParseFailure",
-    "Parsed",
-    "Pending",
-    "Price",
-    "Request",
-    "Sent",
-    "Usage",
-    "ask",
-    "make_engine",
-    "outcome_of",
-    "parse_budget",
-    "send",
-]
+    "Answer", "AnswerKey", "Ask", "Asker", "Budget", "Engine", "EngineSettings", "Failure", "Message", "ModelRef", "Outcomes",
+    "ParseFailure", "Parsed", "Pending", "Price", "Request", "Sent", "Usage", "ask", "make_engine", "outcome_of",
+    "parse_budget", "send",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+    for module, names in _WHERE.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

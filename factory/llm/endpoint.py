@@ -47,8 +47,7 @@ class Endpoint:
         """A call came back. Returns whether that shows the endpoint at work."""
         self.in_flight -= 1
         fault = reply.fault
-        if fault is not None:
-            self.last = fault
+        self.last = fault or self.last
         if reply.answers or fault is None or fault.is_an_answer:
             self.limit = limits.on_answer(self.limit, self.peak, now, sent_at=sent_at)
             return True
@@ -69,10 +68,7 @@ class Endpoint:
 
 def freest(endpoints: Sequence[Endpoint], now: float) -> int | None:
     """The endpoint with room that has least of what it bears, or None if none has room."""
-    best, least = None, 2.0
-    for number, at in enumerate(endpoints):
-        if limits.room(at.limit, at.in_flight, now) > 0:
-            load = at.in_flight / max(at.limit.limit, 1.0)
-            if load < least:
-                best, least = number, load
-    return best
+    free = [number for number, at in enumerate(endpoints) if limits.room(at.limit, at.in_flight, now) > 0]
+    return min(
+        free, key=lambda number: endpoints[number].in_flight / max(endpoints[number].limit.limit, 1.0), default=None
+    )

@@ -53,7 +53,7 @@ def estimate(
         "tokens_out": [round(end) for end in tokens_out],
         "cost": None
         if price is None
-        else _cost(price, calls, [low * tokens_in, high * tokens_in], tokens_out, seconds),
+        else _cost(price, calls, (low * tokens_in, high * tokens_in), tokens_out, seconds),
         "seconds": [round(end, 1) for end in seconds],
     }
 
@@ -130,11 +130,7 @@ def _cost(
 def _seconds(calls: Sequence[Call], settings: EngineSettings, low: float, high: float) -> list[float]:
     """From a fast server that bears all that we send at once, to a slow one that bears a quarter of it.
 
-    Args:
-        calls: A sample of what is sent.
-        settings: How many are in flight at most, and how long an answer may be.
-        low: How many times as many are sent at least.
-        high: And at most.
+    `calls` are a sample of what is sent: `low` to `high` times as many are.
     """
     fast = low * sum(_FAST_CALL_S + _FAST_TOKEN_S * shortest(call, settings) for call in calls)
     slow = high * sum(_SLOW_CALL_S + _SLOW_TOKEN_S * longest(call, settings) for call in calls)

@@ -105,7 +105,7 @@ class Asker:
         Raises:
             Pending, BudgetError, Unanswered: As `ask`.
         """
-        told = told or _nobody
+        told = told or (lambda _: None)
         known: Callable[[Mapping[AnswerKey, Answer]], None] | None = told if want_known else None
         rest = iter(asks)
         first = next(rest, None)
@@ -113,17 +113,16 @@ class Asker:
             return Sent(0, 0, 0)
         engine, model = self.engine, first.request.model.name
         price = price_of(engine.settings, model)
-        ledger = Ledger(
-            self.warehouse, stage=self.stage, engine=engine.name, price=price, free=engine.name == "recorded"
-        )
+        free = engine.name == "recorded"
+        ledger = Ledger(self.warehouse, stage=self.stage, engine=engine.name, price=price, free=free)
         ledger.recover()
         intake = Intake(chain((first,), rest), ledger, engine, known)
         attempts = Attempts(ledger, engine, self.budget, told)
         try:
             if isinstance(engine, CallEngine):
-                in_a_loop(engine, intake, ledger, attempts, self.progress)
+                in_a_loop(engine, intake, attempts, self.progress)
             elif isinstance(engine, BulkEngine):
-                in_bulk(engine, intake, ledger, attempts, self.progress, self.stage)
+                in_bulk(engine, intake, attempts, self.progress)
         finally:
             ledger.close()
             self._note_price(model, attempts.answered)
@@ -161,8 +160,7 @@ class Asker:
             following: dict[int, Request] = {}
             for at, request in left.items():
                 sample = requests[at][1]
-                outcome = outcomes.get((request.key, sample), Failure("not_asked"))
-                outcome = outcome if isinstance(outcome, Failure) else _usable(outcome)
+                outcome = _usable(outcomes.get((request.key, sample), Failure("not_asked")))
                 if isinstance(outcome, Failure):
                     found[at] = outcome
                     continue
@@ -182,10 +180,11 @@ class Asker:
             Unanswered: Says how many, and why, in the server's words.
         """
         every = list(found)
-        waiting = Counter(_in_words(one) for one in every if isinstance(one, Failure) and not one.final)
+        open_ = (one for one in every if isinstance(one, Failure) and not one.final)
+        waiting = Counter(one.detail or one.reason.replace("_", " ") for one in open_)
         if not waiting:
             return
-        n = sum(waiting.values())
+        n = waiting.total()
         told = "; ".join(
             words if n == count else f"{count} of them: {words}" for words, count in waiting.most_common(3)
         )
@@ -249,19 +248,10 @@ def send(
     return Asker(warehouse, engine, stage, budget, progress).send(asks, told=told, want_known=want_known)
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-def _nobody(_: Mapping[AnswerKey, Answer | Failure]) -> None:
-    """Nobody wants to hear."""
-
-
-def _usable(answer: Answer) -> Answer | Failure:
+def _usable(outcome: Answer | Failure) -> Answer | Failure:
     """The answer, unless it is an outcome of its own that is never parsed as if whole."""
-    if answer.finish_reason == "length":
-        return Failure("length", f"the answer was cut off after {answer.usage.tokens_out} tokens", final=True)
-    if answer.finish_reason == "content_filter":
-        return Failure("content_refused", answer.text[:200], final=True)
-    return answer
-
-
-def _in_words(failure: Failure) -> str:
-    return failure.detail or failure.reason.replace("_", " ")
+    if isinstance(outcome, Answer) and outcome.finish_reason == "length":
+        return Failure("length", f"the answer was cut off after {outcome.usage.tokens_out} tokens", final=True)
+    if isinstance(outcome, Answer) and outcome.finish_reason == "content_filter":
+        return Failure("content_refused", outcome.text[:200], final=True)
+    return outcome

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from factory.llm import rows
 from factory.llm.calls import Call, Reply, runs
-from factory.llm.journal import Journal, Recovered
+from factory.llm.journal import Journal
 from factory.llm.prices import cost_of
 from factory.llm.request import Answer, AnswerKey, Ask, Request
 from factory.llm.rows import Bill
@@ -100,24 +100,19 @@ class Ledger:
         left = self.journal.left_over()
         unknown = 0
         for found in left.values():
-            unknown += self._store_left(found)
+            numbers = [line[0] for line in found.in_flight] + [row[0] for row in found.attempts]
+            if not numbers:
+                continue
+            batch = Batch(found.attempts, found.answers, {row[0]: row for row in found.requests})
+            with self.warehouse.lease(memory=_memory_for(batch)) as db:
+                known = _stored_attempts(db, numbers)
+                rows.write_new_requests(db, batch.requests)
+                rows.write_new_answers(db, batch.answers)
+                lost = [rows.unknown_row(*line) for line in found.in_flight if line[0] not in known]
+                rows.write(db, "attempts", [row for row in batch.attempts if row[0] not in known] + lost)
+            unknown += len(lost)
         self.journal.forget(left)
         return unknown
-
-    def _store_left(self, left: Recovered) -> int:
-        """Store what one journal tells, less what is stored. Returns how many calls were in flight."""
-        numbers = [line[0] for line in left.in_flight] + [row[0] for row in left.attempts]
-        if not numbers:
-            return 0
-        batch = Batch([rows.as_attempt(row) for row in left.attempts], [tuple(row) for row in left.answers])
-        batch.requests = {row[0]: tuple(row) for row in left.requests}
-        with self.warehouse.lease(memory=_memory_for(batch)) as db:
-            known = _stored_attempts(db, numbers)
-            rows.write_new_requests(db, batch.requests)
-            rows.write_new_answers(db, batch.answers)
-            lost = [rows.unknown_row(*line) for line in left.in_flight if line[0] not in known]
-            rows.write(db, "attempts", [row for row in batch.attempts if row[0] not in known] + lost)
-        return len(lost)
 
     def missing(self, asks: Sequence[Ask], *, want_answers: bool) -> Missing:
         """Look a chunk of asks up with one join.
@@ -126,25 +121,14 @@ class Ledger:
             asks: Requests and samples; repeated ones count once.
             want_answers: Whether to read the answers that are there, or only to know of them.
         """
-        import pyarrow as pa
-
         wanted: dict[str, tuple[Request, set[int]]] = {}
         for ask in asks:
             wanted.setdefault(ask.request.key, (ask.request, set()))[1].update(ask.samples)
         columns = rows.COLUMNS["answers"] if want_answers else ("request_key", "sample_no")
         with self.warehouse.read() as db:
-            db.register("wanted_requests", pa.table({"key": list(wanted)}))
-            try:
-                found = db.execute(
-                    f"SELECT {', '.join(columns)} FROM answers WHERE request_key IN (SELECT key FROM wanted_requests)"
-                ).fetchall()
-                asked_before = db.execute(
-                    "SELECT request_key FROM requests WHERE request_key IN (SELECT key FROM wanted_requests)"
-                ).fetchall()
-            finally:
-                db.unregister("wanted_requests")
-            if self._counts is None:
-                self._counts = _counts(db)
+            found = rows.stored_of(db, "answers", ", ".join(columns), wanted)
+            old = {key for (key,) in rows.stored_of(db, "requests", "request_key", wanted)}
+            self._counts = self._counts or _counts(db)
         there: dict[str, set[int]] = {}
         known: dict[AnswerKey, Answer] = {}
         n_known = 0
@@ -158,7 +142,6 @@ class Ledger:
         gaps = ((request, tuple(runs(samples - there.get(key, set())))) for key, (request, samples) in wanted.items())
         missing = tuple((request, holes) for request, holes in gaps if holes)
         # Several calls may fill the samples of one request, now or before: each of them would store it.
-        old = {key for (key,) in asked_before}
         several = {_short(r.key) for r, holes in missing if len(holes) > 1 or holes[0][0] < holes[0][1] or r.key in old}
         asked = {_short(request.key) for request, _ in missing}
         self._in_parts |= several | (asked & self._looked_up)
@@ -216,7 +199,7 @@ class Ledger:
         said = [rows.answer_row(key, sample, answer) for sample, answer in answers.items()]
         bill = rows.bill_of(reply, price, free=self.free)
         started_us = time.time_ns() // 1000 if from_file else number // 1000
-        attempt = rows.attempt_row(number, call, reply, outcome, self.engine, bill, started_us=started_us)
+        attempt = rows.attempt_row(number, call, reply, outcome, self.engine, bill, started_us)
         request = None if key in batch.requests else rows.request_row(call.request, self.stage)
         if from_file:
             batch.lines.add(number)

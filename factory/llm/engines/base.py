@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -59,9 +60,8 @@ class Engine(ABC):  # noqa: B024 - its two shapes below have the abstract method
     def model(self) -> ModelRef:
         """The model's identity. A server that was not told which is asked."""
         if self._model is None:
-            self._model = ModelRef(
-                self.settings.model or self._find_model(), self.settings.revision, self.settings.adapter
-            )
+            name = self.settings.model or self._find_model()
+            self._model = ModelRef(name, self.settings.revision, self.settings.adapter)
         return self._model
 
     def _find_model(self) -> str:
@@ -151,3 +151,29 @@ class BulkEngine(Engine):
     def pending(self, calls: list[Call], stage: str) -> Pending:
         """What to raise when calls were `missing`."""
         return Pending(f"{len(calls)} requests of `{stage}` have no answer")
+
+
+def by_prompt(calls: Iterable[Call]) -> str:
+    """How many calls of which prompt, in words."""
+    prompts = Counter(call.request.prompt or "?" for call in calls)
+    return ", ".join(f"{count} of `{name}`" for name, count in sorted(prompts.items()))
+
+
+class LocalEngine(BulkEngine):
+    """A model that is loaded in this process."""
+
+    def __init__(self, settings: EngineSettings, base: Path) -> None:
+        super().__init__(settings)
+        self._base = base
+        self._adapters = {name: base / path for name, path in settings.adapters.items()}
+
+    def count_tokens(self, messages: Iterable[Mapping[str, Any]]) -> int | None:
+        """By the model's tokenizer and chat template, without loading the weights."""
+        from factory.llm.tokens import count_chat_tokens
+
+        return count_chat_tokens(self._model_path(), self.settings.revision, list(messages))
+
+    def _model_path(self) -> str:
+        assert self.settings.model is not None
+        local = self._base / self.settings.model
+        return str(local) if local.is_dir() else self.settings.model
