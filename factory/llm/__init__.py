@@ -9,7 +9,7 @@ A stage renders requests with `engine.model`, asks through an `Asker`, and never
     intake.py       what has no answer yet, a chunk at a time
     attempts.py     one call: what is set aside for it, and what came of it on the books
     drive.py        an engine that pulls calls, or one that is called:
-    dispatch.py     the loop that sends them. What it does is decided in endpoint.py and limits.py (how many in flight),
+    dispatch.py     the loop that sends them. What it does is decided in limits.py (how many in flight),
                     retries.py (what is sent again), patience.py (when to wait no longer), suspects.py (what a server dies of)
     engines/        whom to ask, one file each
     openai_format.py, faults.py   the OpenAI form of requests and replies, and what refusals mean

@@ -33,13 +33,7 @@ class Attempt:
 
 
 class Attempts:
-    """The attempts of one `send`.
-
-    Args:
-        ledger: Where they are stored.
-        engine: Who is asked.
-        budget: Kept before it is passed; or None.
-        told: Called with outcomes as they come.
+    """The attempts of one `send`; `told` is called with outcomes as they come.
 
     Attributes:
         answered, failed: Samples.
@@ -56,10 +50,7 @@ class Attempts:
         self._refusals: list[tuple[str, str]] = []
 
     def start(self, call: Call) -> Attempt | None:
-        """Set aside what a call may cost, and note that it goes out now.
-
-        Returns:
-            The attempt; None if the budget might be passed.
+        """Set aside what a call may cost, and note that it goes out now; None if the budget might be passed.
 
         Raises:
             BudgetError: The budget cannot be kept for such a call.

@@ -54,26 +54,11 @@ class Result:
 
 # Out --------------------------------------------------------------------------------------------------------------------
 def write_calls(path: Path, calls: Iterable[Call], settings: EngineSettings) -> int:
-    """Write a batch file, whole or not at all; calls of one name once.
-
-    Args:
-        path: The file; replaced if it is there.
-        calls: What to ask.
-        settings: As for a server (style of structured output, extra body).
-
-    Returns:
-        Lines written.
-    """
-    seen: set[str] = set()
-
-    def lines() -> Iterator[dict[str, Any]]:
-        for call in calls:
-            if call.custom_id not in seen:
-                seen.add(call.custom_id)
-                body = body_of(call, settings)
-                yield {"custom_id": call.custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body}
-
-    return write_whole(path, lines())
+    """Write a batch file, whole or not at all; calls of one name once, `settings` as for a server. Returns lines written."""
+    frame = {"method": "POST", "url": "/v1/chat/completions"}
+    named = {call.custom_id: call for call in calls}
+    lines = ({"custom_id": name, **frame, "body": body_of(call, settings)} for name, call in named.items())
+    return write_whole(path, lines)
 
 
 def write_recorded(warehouse: Warehouse, path: Path, *, prompts: Sequence[str] = ()) -> dict[str, int]:
@@ -111,11 +96,7 @@ def write_recorded(warehouse: Warehouse, path: Path, *, prompts: Sequence[str] =
 
 
 def write_whole(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write rows as JSONL, so that the file is there whole or not at all.
-
-    Returns:
-        Lines written.
-    """
+    """Write rows as JSONL, so that the file is there whole or not at all. Returns lines written."""
     refuse_to_replace(path, _is_ours, "batch file or recording")
     count = 0
     with replaced(path, private=True) as draft, draft.open("wb") as out:
@@ -132,11 +113,7 @@ def _is_ours(names: Sequence[str]) -> bool:
 
 # In ---------------------------------------------------------------------------------------------------------------------
 def parse_results(lines: Iterable[tuple[int, bytes]], where: str) -> Iterator[Result]:
-    """Read the lines of a results file.
-
-    Args:
-        lines: JSONL, with the number of each line (`factory.files.lines.byte_lines`).
-        where: The file's name, for errors.
+    """Read the lines of a results file, numbered as `factory.files.lines.byte_lines` gives them; `where` is its name.
 
     Raises:
         InputError: A line that is not JSON (but for a last one without its end, which is still being written), or that
@@ -175,11 +152,7 @@ def _result(key: str, first: int, last: int, number: int, row: Mapping[str, Any]
 
 
 def take_in(ledger: Ledger, found: Iterable[tuple[Request, Result]]) -> dict[str, int]:
-    """Put results on the books, each line once; `ledger.flush` stores them.
-
-    Args:
-        ledger: Where to.
-        found: Results and the requests that they answer.
+    """Put results on the books, each line once, with the requests that they answer; `ledger.flush` stores them.
 
     Returns:
         Samples `stored` now and `known` before; lines that brought a part (`partial`) or nothing (`failed`).
@@ -209,10 +182,7 @@ def take_in(ledger: Ledger, found: Iterable[tuple[Request, Result]]) -> dict[str
 def read_results(warehouse: Warehouse, results: Path, *, settings: EngineSettings | None = None) -> dict[str, Any]:
     """Store the answers of a results file: in any order, partial, with errors in between, twice without harm.
 
-    Args:
-        warehouse: Where to; its table `requests` knows what was asked.
-        results: What came back.
-        settings: The engine's, for the price.
+    The engine's `settings` are there for the price.
 
     Returns:
         `lines` read; answers `stored` now and `known` before; lines that brought only some of their answers (`partial`) or an

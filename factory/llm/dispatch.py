@@ -15,12 +15,11 @@ from typing import Any
 
 from factory.llm.attempts import Attempt, Attempts
 from factory.llm.calls import Call, Fault, Reply, calls_of
-from factory.llm.endpoint import Endpoint, freest
 from factory.llm.engines.base import CallEngine
 from factory.llm.faults import plain
 from factory.llm.intake import CHUNK, Intake
-from factory.llm.limits import Limit
-from factory.llm.patience import End, verdict
+from factory.llm.limits import Endpoint, Limit, freest
+from factory.llm.patience import End, silence, verdict
 from factory.llm.retries import GiveUp, Policy, Tries, after_fault
 from factory.llm.storing import Storing
 from factory.llm.suspects import Suspects
@@ -248,7 +247,8 @@ class Dispatcher:
     def _watch(self, now: float) -> None:
         """Say how far it is, and that no endpoint answers; end the run when that lasts too long."""
         what = "answers"
-        found = [one for at in self.endpoints if (one := at.silence(now)) is not None]
+        silent = (silence(at.name, at.limit, at.in_flight, at.last, now) for at in self.endpoints)
+        found = [one for one in silent if one is not None]
         if self.attempts.stop is None and len(found) == len(self.endpoints):
             settings = self.engine.settings
             told = verdict(found, settings.patience_s, met=self.engine.has_answered, model=settings.model)

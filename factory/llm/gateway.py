@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Generic, TypeVar
@@ -13,10 +13,10 @@ from factory.llm.attempts import Attempts, Told
 from factory.llm.budget import Budget
 from factory.llm.drive import in_a_loop, in_bulk
 from factory.llm.engines.base import BulkEngine, CallEngine, Engine
-from factory.llm.intake import Intake
+from factory.llm.intake import Intake, Known
 from factory.llm.ledger import Ledger
 from factory.llm.prices import listed_price, price_of
-from factory.llm.request import Answer, AnswerKey, Ask, Failure, Outcomes, ParseFailure, Request
+from factory.llm.request import Answer, Ask, Failure, Outcomes, ParseFailure, Request
 from factory.result import Progress, no_progress
 from factory.warehouse.file import Warehouse
 from factory.warehouse.tables import plans
@@ -26,13 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Sent:
-    """What `send` did.
-
-    Attributes:
-        known: Answers that were there before.
-        answered: Answers that came now.
-        failed: Samples that have no answer and will get none in this run.
-    """
+    """What `send` did: answers that were there before, answers that came now, samples that get none in this run."""
 
     known: int
     answered: int
@@ -106,7 +100,7 @@ class Asker:
             Pending, BudgetError, Unanswered: As `ask`.
         """
         told = told or (lambda _: None)
-        known: Callable[[Mapping[AnswerKey, Answer]], None] | None = told if want_known else None
+        known: Known | None = told if want_known else None
         rest = iter(asks)
         first = next(rest, None)
         if first is None:

@@ -10,6 +10,8 @@ from factory.llm.engines.base import Engine
 from factory.llm.ledger import Ledger
 from factory.llm.request import Answer, AnswerKey, Ask
 
+Known = Callable[[Mapping[AnswerKey, Answer]], None]
+
 CHUNK = 4096
 """Asks that are looked up with one join; bounds what is held in memory."""
 
@@ -24,13 +26,7 @@ class Intake:
         known: Called with the answers that are there; None if nobody wants them.
     """
 
-    def __init__(
-        self,
-        asks: Iterable[Ask],
-        ledger: Ledger,
-        engine: Engine,
-        known: Callable[[Mapping[AnswerKey, Answer]], None] | None,
-    ) -> None:
+    def __init__(self, asks: Iterable[Ask], ledger: Ledger, engine: Engine, known: Known | None) -> None:
         self._asks = iter(asks)
         self._ledger, self._engine, self._known = ledger, engine, known
         self._chunk: list[Ask] = []
@@ -40,11 +36,7 @@ class Intake:
         self.n_calls = 0
 
     def gather(self, most: int = CHUNK) -> bool:
-        """Read and hash at most so many asks more.
-
-        Returns:
-            Whether a chunk is ready to be looked up (it is full, or the asks are at their end).
-        """
+        """Read and hash at most so many asks more. Returns whether a chunk is ready: it is full, or the asks are at their end."""
         room = min(most, CHUNK - len(self._chunk))
         taken = list(islice(self._asks, room))
         for ask in taken:

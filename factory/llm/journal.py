@@ -40,7 +40,7 @@ class Recovered:
 
 
 class Journal:
-    """The calls that one process has in flight."""
+    """The calls that one process has in flight, in files `STEM-PID-...`; for a warehouse in memory (None) nothing is kept."""
 
     def __init__(self, stem: Path | None) -> None:
         self._stem = stem
@@ -48,11 +48,6 @@ class Journal:
         self._file: int | None = None
         self._open: dict[int, bytes] = {}
         self._size = 0
-
-    @classmethod
-    def beside(cls, warehouse: Path | None) -> Journal:
-        """The journal of a warehouse file (`NAME.inflight-PID`); for a warehouse in memory, one that keeps nothing."""
-        return cls(None if warehouse is None else warehouse.with_suffix(".inflight"))
 
     def note(self, number: int, key: str, first: int, last: int, engine: str) -> None:
         """A call goes out now."""

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,11 +84,7 @@ class Engine(ABC):  # noqa: B024 - its two shapes below have the abstract method
             )
 
     def use_adapter(self, name: str, folder: Path) -> ModelRef:
-        """Let requests ask a LoRA adapter beside the model itself.
-
-        Args:
-            name: As the engine will be asked for it.
-            folder: Where its weights are, for engines that load them.
+        """Let requests ask a LoRA adapter of that name beside the model itself; `folder` holds its weights.
 
         Returns:
             The identity to render such requests with.
@@ -169,11 +166,24 @@ class LocalEngine(BulkEngine):
 
     def count_tokens(self, messages: Iterable[Mapping[str, Any]]) -> int | None:
         """By the model's tokenizer and chat template, without loading the weights."""
-        from factory.llm.tokens import count_chat_tokens
-
-        return count_chat_tokens(self._model_path(), self.settings.revision, list(messages))
+        tokenizer = _tokenizer(self._model_path(), self.settings.revision)
+        if tokenizer is None or not getattr(tokenizer, "chat_template", None):
+            return None
+        text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _model_path(self) -> str:
         assert self.settings.model is not None
         local = self._base / self.settings.model
         return str(local) if local.is_dir() else self.settings.model
+
+
+@lru_cache(maxsize=4)
+def _tokenizer(model: str, revision: str | None) -> Any:
+    """A model's own tokenizer, where it is available (a folder, or the local hub cache)."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(model, revision=revision, local_files_only=True)
+    except (OSError, ValueError, KeyError):
+        return None
