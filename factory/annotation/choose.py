@@ -52,11 +52,7 @@ def without_content(texts: Sequence[str]) -> list[Slot]:
 
 
 def add(warehouse: Warehouse, plan: Plan, text_nos: Sequence[int]) -> int:
-    """Add a slot for every text that has none yet, in order.
-
-    Returns:
-        How many were added.
-    """
+    """Add a slot for every text that has none yet, in order. Returns how many were added."""
     with warehouse.lease() as db:
         there = plans.slots(warehouse, plan.plan_no)
         known = {slot.parents["text_no"] for slot in there if "text_no" in slot.parents}

@@ -42,18 +42,13 @@ class Read(NamedTuple):
 def settle(
     warehouse: Warehouse, plan: Plan, card: TaskCard, prompt: Prompt, config: Mapping[str, Any], names: Sequence[str]
 ) -> tuple[str, ...]:
-    """Write a plan's annotations or votes.
+    """Write a plan's annotations or votes. Returns lines for a person.
 
     Args:
         warehouse: Where the slots are.
-        plan: The plan.
-        card: The task card.
-        prompt: The prompt that was asked.
+        plan, card, prompt: What was asked.
         config: The plan's configuration.
         names: Names of the labels by number.
-
-    Returns:
-        Lines for a person.
     """
     says: list[str] = []
     numbers = {name: at for at, name in enumerate(names)}

@@ -67,12 +67,9 @@ def dspy_lm(
     """A DSPy language model that asks through us.
 
     Args:
-        warehouse: Where answers are looked up and stored.
-        engine: Whom to ask.
-        stage: Stored with each request.
+        warehouse, engine, stage, budget: As for `Asker`.
         prompt: Name that its requests carry in the ledger.
         prompt_version: Likewise.
-        budget: Kept before it is passed.
         schema: Structured output for every request that brings no form of its own, as `Prompt.schema` gives it.
         **sampling: `temperature`, `max_tokens`, ... of the LM; the engine's own sampling by default.
     """

@@ -19,11 +19,7 @@ CHUNK = 4096
 class Intake:
     """Reads asks as they are needed: `gather` a chunk (in slices, it hashes), then `look_up` what of it is missing.
 
-    Args:
-        asks: What is wanted; may be a generator, and a million of them.
-        ledger: Where answers may be already.
-        engine: Checks the model, and says how many samples one call may ask for.
-        known: Called with the answers that are there; None if nobody wants them.
+    The asks may be a generator, and a million of them; `known` is called with the answers that are there, if anybody wants them.
     """
 
     def __init__(self, asks: Iterable[Ask], ledger: Ledger, engine: Engine, known: Known | None) -> None:

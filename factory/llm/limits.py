@@ -126,14 +126,11 @@ def _cut(at: Limit, kept: float, sent_at: float, now: float) -> Limit:
 
 @dataclass(slots=True)
 class Endpoint:
-    """One place to send to.
+    """One place to send to, by a name that may be shown.
 
     Attributes:
-        name: As it may be shown.
         limit: How many calls it bears.
-        in_flight: How many it has.
-        peak: Most in flight since we last sent.
-        sent: Calls sent so far.
+        in_flight: How many it has; `peak` is the most since we last sent, `sent` those sent so far.
         last: The last fault.
     """
 

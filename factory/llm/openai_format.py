@@ -32,11 +32,7 @@ class Unsupported(ValueError):
 
 
 def body_of(call: Call, settings: EngineSettings) -> dict[str, Any]:
-    """The JSON body of a chat completion.
-
-    Args:
-        call: What is asked.
-        settings: For the seed, the style of structured output, and extra fields.
+    """The JSON body of a chat completion; `settings` give the seed, the style of structured output, and extra fields.
 
     Raises:
         Unsupported: A choice or a regex for a server that knows JSON schemas alone.

@@ -69,11 +69,7 @@ class Engine(ABC):  # noqa: B024 - its two shapes below have the abstract method
         return self.name
 
     def check_model(self, request: Request) -> None:
-        """Refuse a request that was rendered for another model.
-
-        Raises:
-            EngineError: It was.
-        """
+        """Refuse a request that was rendered for another model (`EngineError`)."""
         adapter = request.model.adapter
         if replace(request.model, adapter=None) != replace(self.model, adapter=None) or (
             adapter != self.model.adapter and adapter not in self._adapters
