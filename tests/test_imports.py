@@ -43,7 +43,7 @@ ALLOWED: Mapping[str, set[str]] = {
 """
 HEAVY: Mapping[str, tuple[str, ...]] = {
     "torch": ("students", "encoders", "tuning", "export", "llm/engines", "commands/doctor", "denoise/models/snorkel"),
-    "transformers": ("students", "encoders", "tuning", "export", "llm/engines", "llm/tokens"),
+    "transformers": ("students", "encoders", "tuning", "export", "llm/engines"),
     "sentence_transformers": ("students", "encoders", "export"),
     "setfit": ("students",),
     "peft": ("tuning", "llm/engines"),

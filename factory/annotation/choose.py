@@ -53,11 +53,7 @@ def without_content(texts: Sequence[str]) -> list[Slot]:
 
 
 def add(warehouse: Warehouse, plan: Plan, text_nos: Sequence[int]) -> int:
-    """Add a slot for every text that has none yet, in order.
-
-    Returns:
-        How many were added.
-    """
+    """Add a slot for every text that has none yet, in order. Returns how many were added."""
     with warehouse.lease() as db:
         there = plans.slots(warehouse, plan.plan_no)
         known = {slot.parents["text_no"] for slot in there if "text_no" in slot.parents}
@@ -71,16 +67,12 @@ def add(warehouse: Warehouse, plan: Plan, text_nos: Sequence[int]) -> int:
 def questions(warehouse: Warehouse, plan: Plan) -> list[Question]:
     """The open slots of a plan, in order, with their texts."""
     slots = plans.slots(warehouse, plan.plan_no, only="open")
-    numbers = [slot.parents["text_no"] for slot in slots if "text_no" in slot.parents]
-    texts = dict(
-        warehouse.query("SELECT text_no, text FROM texts WHERE text_no IN (SELECT unnest(?::INTEGER[]))", [numbers])
-    )
+    numbers = [slot.parents.get("text_no") for slot in slots]
+    sql = "SELECT text_no, text FROM texts WHERE text_no IN (SELECT unnest(?::INTEGER[]))"
+    texts = dict(warehouse.query(sql, [numbers]))
     return [
-        Question(slot.slot_no, number, texts[number])
-        if number is not None
-        else Question(slot.slot_no, None, slot.spec["null"])
-        for slot in slots
-        for number in [slot.parents.get("text_no")]
+        Question(slot.slot_no, number, slot.spec["null"] if number is None else texts[number])
+        for slot, number in zip(slots, numbers, strict=True)
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -24,8 +24,8 @@ from factory.warehouse.tables import plans
 from factory.warehouse.tables.plans import Plan
 
 if TYPE_CHECKING:
-    from factory.llm import Asker, Engine, Failure, Parsed
-    from factory.llm.request import ModelRef, Request
+    from factory.llm import Asker, Failure, Parsed
+    from factory.llm.request import ParseFailure, Request
 
 STAGE = "annotate"
 _CHUNK = 20_000
@@ -146,64 +146,45 @@ def annotate(warehouse: Warehouse, params: AnnotateParams, call: Call) -> StageR
     if params.calibrate:
         overlay = {"logprobs": True, "top_logprobs": 20, **overlay}
     asker = Asker(warehouse, engine, STAGE, call.budget, call.progress)
-    asking = _Asking(card, asked, engine, model, overlay, shots(warehouse, card, demonstrations))
-    found = _fill(asker, plan, asking, tries=params.tries)
+    values, demos = prompts.card_values(card), shots(warehouse, card, demonstrations)
+
+    def request(question: Question) -> Request:
+        filled = {**values, "text": question.text}
+        return asked.request(
+            filled, model, sampling=overlay, structured=engine.structured, labels=card.label_names, demos=demos
+        )
+
+    def parse(_: Request, text: str) -> tuple[str, ...]:
+        found = asked.parse(text, labels=card.label_names)
+        return () if found is None else (found,) if isinstance(found, str) else tuple(found)
+
+    found = _fill(asker, plan, request, parse, again=asked.ask_again, tries=params.tries)
     says = settle(warehouse, plan, card, asked, config, label_names(warehouse))
     asker.need_all(found)
     counts = _counts(warehouse, plan)
     return StageResult(STAGE, did={**counts, "planned": added}, says=(*_in_words(counts), *says, *asker.notes))
 
 
-class _Asking:
-    """From slots to requests, and from answers to names of labels."""
-
-    def __init__(
-        self,
-        card: TaskCard,
-        prompt: prompts.Prompt,
-        engine: Engine,
-        model: ModelRef,
-        sampling: Mapping[str, Any],
-        demos: Sequence[Any],
-    ) -> None:
-        self.card, self.prompt, self.engine, self.model = card, prompt, engine, model
-        self.sampling, self.demos = sampling, demos
-        self.values = prompts.card_values(card)
-
-    def request(self, question: Question) -> Request:
-        return self.prompt.request(
-            {**self.values, "text": question.text},
-            self.model,
-            sampling=self.sampling,
-            structured=self.engine.structured,
-            labels=self.card.label_names,
-            demos=self.demos,
-        )
-
-    def parse(self, request: Request, text: str) -> tuple[str, ...]:
-        found = self.prompt.parse(text, labels=self.card.label_names)
-        return () if found is None else (found,) if isinstance(found, str) else tuple(found)
-
-
-def _fill(asker: Asker, plan: Plan, asking: _Asking, *, tries: int) -> list[Parsed[tuple[str, ...]] | Failure]:
-    """Ask the open slots and store what became of them.
-
-    Returns:
-        What came of each.
-    """
+def _fill(
+    asker: Asker,
+    plan: Plan,
+    request: Callable[[Question], Request],
+    parse: Callable[[Request, str], tuple[str, ...]],
+    *,
+    again: Callable[[Request, str, ParseFailure], Request],
+    tries: int,
+) -> list[Parsed[tuple[str, ...]] | Failure]:
+    """Ask the open slots and store what became of them. Returns what came of each."""
     from factory.llm import Failure, outcome_of
 
     every: list[Parsed[tuple[str, ...]] | Failure] = []
     for part in _parts(choose.questions(asker.warehouse, plan), asker.engine.name):
-        requests = [asking.request(question) for question in part]
-        wanted = [(request, 0) for request in requests]
-        answers = asker.parsed(wanted, asking.parse, again=asking.prompt.ask_again, tries=tries)
-        outcomes = {
-            question.slot_no: outcome_of(
-                found, request, detail=None if isinstance(found, Failure) else json.dumps(found.value)
-            )
-            for question, request, found in zip(part, requests, answers, strict=True)
-        }
+        wanted = [(request(question), 0) for question in part]
+        answers = asker.parsed(wanted, parse, again=again, tries=tries)
+        outcomes = {}
+        for question, (asked, _), found in zip(part, wanted, answers, strict=True):
+            detail = None if isinstance(found, Failure) else json.dumps(found.value)
+            outcomes[question.slot_no] = outcome_of(found, asked, detail=detail)
         with asker.warehouse.lease() as db:
             plans.decide(db, plan.plan_no, outcomes)
         every += answers
