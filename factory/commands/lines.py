@@ -203,8 +203,8 @@ def run_verb(
     if source.is_file() and source.suffix in {".yaml", ".yml"}:
         data, _ = read_yaml(source)
     if isinstance(data, Mapping) and "labels" in data and "steps" not in data:
-        card, steps = load_card(source), (make_step(verb, params, where=verb),)
-        loaded = Pipeline(card.name, card, _engine(engine), steps, source.absolute().parent, budget)
+        card, step = load_card(source), make_step(verb, params, where=verb)
+        loaded = Pipeline(card.name, card, _engine(engine), (step,), source.absolute().parent, budget)
     else:
         loaded = load(source, settings)
         of_verb = [step for step in loaded.steps if step.verb == verb] or [make_step(verb, {}, where=verb)]
