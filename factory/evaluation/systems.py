@@ -86,7 +86,7 @@ def label_model_systems(
         probs = np.full((len(text_nos), len(shape.names)), np.nan)
         covered = np.zeros(len(text_nos), bool)
         known, place = np.unique(text_nos, return_inverse=True)
-        soft = soft_labels(warehouse, row.number, text_nos=known)
+        soft = soft_labels(warehouse, row.number, text_nos=known.tolist())
         there = np.isin(known, soft.text_nos)[place]
         at = np.searchsorted(soft.text_nos, text_nos[there])
         probs[there, : soft.probs.shape[1]], covered[there] = soft.probs[at], soft.covered[at]
