@@ -6,6 +6,7 @@ Both are a function of the slots alone and are written anew whenever slots were 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from factory.canonical import canonical_json, digest
 from factory.llm.calls import runs
 from factory.warehouse.file import Warehouse, insert
 from factory.warehouse.tables import plans, programs
+from factory.warehouse.tables.anchors import NewAnchor, put_model
 from factory.warehouse.tables.plans import Plan, Slot
 from factory.warehouse.tables.programs import NewProgram
 
@@ -73,7 +75,8 @@ def settle(
     """
     says: list[str] = []
     with warehouse.lease() as db:
-        every = _decided(plans.slots(warehouse, plan.plan_no))
+        slots = plans.slots(warehouse, plan.plan_no)
+        every = _decided(slots)
         read = [(text_no, outcome) for text_no, outcome in every if text_no is not None]
         if config["calibrate"]:
             read, said = _calibrate(db, every, card.label_names)
@@ -84,6 +87,8 @@ def settle(
                 _write_votes(db, plan, prompt, config, target, names, read)
         else:
             _write_annotations(db, plan, card, names, read)
+        if config.get("anchors"):
+            says.append(_write_anchors(db, plan, card, names, read, slots))
         plans.finish(db, plan.plan_no)
     return tuple(says)
 
@@ -134,6 +139,36 @@ def _write_annotations(
             "sample_no": pa.array([sample or 0 for sample in columns[4]], pa.int32()),
             "drop_reason": pa.array(columns[5], pa.string()),
         },
+    )
+
+
+def _write_anchors(
+    db: duckdb.DuckDBPyConnection,
+    plan: Plan,
+    card: TaskCard,
+    names: Sequence[str],
+    read: Sequence[Read],
+    slots: Sequence[Slot],
+) -> str:
+    """The readable answers as the model's anchors; what was drawn is told for a person."""
+    number = {name: at for at, name in enumerate(names)}
+    parents = {slot.slot_no: slot.parents for slot in slots}
+    multi = card.kind == "multi"
+    probs = {} if multi else _probabilities(db, [outcome for _, outcome in read], card.label_names)
+    found = []
+    for text_no, outcome in read:
+        if outcome.drop_reason is not None or not (outcome.names or multi):
+            continue
+        of, told = parents[outcome.slot_no], probs.get(outcome.slot_no)
+        prob = None if told is None else told[card.label_names.index(outcome.names[0])]
+        labels = frozenset(number[name] for name in outcome.names)
+        found.append(NewAnchor(text_no, labels, of["role"], of["stratum"], of["p"], outcome.slot_no, prob))
+    put_model(db, plan.plan_no, found, [number[name] for name in card.label_names] if multi else None)
+    audit = sum(one.role == "audit" for one in found)
+    strata = Counter(one.stratum for one in found if one.role == "teach")
+    told_of = ", ".join(f"{count} {stratum}" for stratum, count in sorted(strata.items()))
+    return f"anchors: {audit} for the audit slice, {len(found) - audit} that teach" + (
+        f" ({told_of})" if told_of else ""
     )
 
 
