@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from factory.denoise.models import anchored
+from factory.denoise.models.base import LabelModel
 from factory.denoise.models.table import fit_label_model
 from factory.errors import InputError
 
@@ -32,7 +33,7 @@ def anchors(gold: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     return labels
 
 
-def accuracy(model: anchored.LogLinear, votes: np.ndarray, gold: np.ndarray, labels: np.ndarray) -> float:
+def accuracy(model: LabelModel, votes: np.ndarray, gold: np.ndarray, labels: np.ndarray) -> float:
     unseen = (labels < 0) & (votes >= 0).any(axis=1)
     return float((model.predict_proba(votes[unseen]).argmax(axis=1) == gold[unseen]).mean())
 
@@ -44,7 +45,7 @@ def test_anchors_undo_what_functions_that_err_together_confirm(seed: int, by_anc
     labels = anchors(gold, 150, seed)
     model = anchored.fit(votes, labels, classes=3, by_anchors=by_anchors)
     alone = fit_label_model("dawid_skene_prior", votes, classes=3)
-    assert accuracy(model, votes, gold, labels) > accuracy(alone, votes, gold, labels) + 0.05  # type: ignore[arg-type]
+    assert accuracy(model, votes, gold, labels) > accuracy(alone, votes, gold, labels) + 0.05
 
 
 def test_em_learns_a_function_that_no_anchor_has_a_vote_of() -> None:
