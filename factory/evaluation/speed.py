@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import FactoryError, SandboxError
+from factory.evaluation.rivals import PREFIX
 from factory.students.speed import Speeds
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _cost(warehouse: Warehouse, system: str, measured: Speeds) -> Cost:
     models = stored_models(warehouse)
     if system == "teacher":
         return _teacher(warehouse)
-    if system in ("dev_only", "full_gold"):
+    if system in ("dev_only", "full_gold") or system.startswith(PREFIX):
         model = models.get("student") or next(iter(models.values()), None)
     else:
         model = models.get(system)
