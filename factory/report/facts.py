@@ -59,10 +59,11 @@ def gather(warehouse: Warehouse) -> dict[str, Any]:
     Raises:
         InputError: The warehouse has no task yet.
     """
+    from factory.evaluation.audit import audit_of
     from factory.evaluation.record import summary
 
     card = current_card(warehouse)
-    found = summary(warehouse)
+    found, audit = summary(warehouse), audit_of(warehouse)
     with warehouse.read():
         programs, votes = programs_of(warehouse), votes_of(warehouse)
         return {
@@ -73,6 +74,7 @@ def gather(warehouse: Warehouse) -> dict[str, Any]:
             "refused": refused_of(warehouse),
             "votes": votes,
             "known": None if found else known_of(warehouse, votes),
+            "audit": audit,
             "label_models": label_models_of(warehouse),
             "students": _students(warehouse),
             "synthetic": synthetic_of(warehouse),
