@@ -193,10 +193,16 @@ def _wanted(step: Step, later: Iterable[Step]) -> bool:
     """Whether a step that asks nothing changes what a later one asks: texts do, and votes where they choose the texts."""
     asking = [other for other in later if other.asks]
     if step.verb == "vote":
-        return any(getattr(other.params, "texts", None) == "uncovered_or_tied" for other in asking)
+        return any(_chosen_by_votes(other) for other in asking)
     return step.verb == "ingest"
 
 
 def _depends_on_answers(step: Step) -> bool:
-    texts, adapter = getattr(step.params, "texts", None), getattr(step.params, "adapter", None)
-    return texts == "uncovered_or_tied" or adapter is not None
+    return _chosen_by_votes(step) or getattr(step.params, "adapter", None) is not None
+
+
+def _chosen_by_votes(step: Step) -> bool:
+    """Whether votes choose the texts that a step asks about."""
+    return (
+        getattr(step.params, "texts", None) == "uncovered_or_tied" or getattr(step.params, "anchors", None) is not None
+    )
