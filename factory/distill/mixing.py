@@ -96,7 +96,7 @@ def mixture_of(
         labels.MIXTURE,
         (),
         told,
-        {"uncovered": "drop"},
+        {"uncovered": "drop", "encoder": encoder.name},
         {**found.facts, "anchors": len(anchors), "retired": retired},
     )
     labels.put_mixture(warehouse, model, texts.numbers, wide)

@@ -11,7 +11,7 @@ import numpy as np
 
 from factory.evaluation.systems import LabelSpace, label_model_systems, student_systems
 from factory.warehouse.tables.anchors import Anchor, read_anchors
-from factory.warehouse.tables.labels import label_models
+from factory.warehouse.tables.labels import MIXTURE, label_models
 from factory.warehouse.tables.texts import hashes_of
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _said(warehouse: Warehouse, text_nos: NDArray[np.int32], shape: LabelSpace) 
         lambda encoder: texts if encoder is None else TextsAndVectors(texts, vectors_of(warehouse, encoder, text_nos)),
     )  # fmt: skip
     models = label_model_systems(warehouse, text_nos, hashes, shape)
-    wanted = [row.name for row in label_models(warehouse) if row.chosen or row.name == "mixture"]
+    wanted = [row.name for row in label_models(warehouse) if row.chosen or row.name == MIXTURE]
     systems = {**students, **{name: models[name] for name in wanted if name in models}}
     if shape.multi:
         return {name: [frozenset(np.flatnonzero(row).tolist()) for row in of.labels] for name, of in systems.items()}

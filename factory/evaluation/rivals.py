@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -108,6 +108,37 @@ def spent_on(warehouse: Warehouse, systems: Sequence[str]) -> dict[str, dict[str
         bought = [parts[stage] for stage in stages if stage in parts]
         found[name] = {"requests": sum(n for n, _ in bought), "tokens": sum(tokens for _, tokens in bought)}
     return found
+
+
+def in_words(systems: Mapping[str, Mapping[str, Any]], metric: str) -> str | None:
+    """What the model's labels alone do against what the line made, in a sentence; None where one of them is not there.
+
+    Args:
+        systems: By name, with `score`, `ci95` and `spent`.
+        metric: What the score is, in words.
+    """
+    mine = next((name for name in ("combined", "student") if name in systems), None)
+    rivals = [name for name in systems if name.startswith(PREFIX)]
+    if mine is None or not rivals:
+        return None
+    rival = max(rivals, key=lambda name: int(name.removeprefix(PREFIX)))
+    ours, theirs = systems[mine], systems[rival]
+    low, high = ours["ci95"] or (ours["score"], ours["score"])
+    does = (
+        "does worse"
+        if theirs["score"] < low
+        else "does better"
+        if theirs["score"] > high
+        else "does as well, within noise"
+    )
+    told = [
+        f"{row['score']:.3f} for {row['spent']['requests']:,} requests and {row['spent']['tokens']:,} tokens"
+        for row in (theirs, ours)
+    ]
+    return (
+        f"The same student on {int(rival.removeprefix(PREFIX)):,} labels of the language model alone {does}: {metric} {told[0]};"
+        f" `{mine}` has {told[1]}."
+    )
 
 
 def _parts(warehouse: Warehouse) -> dict[str, tuple[int, int]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from factory.errors import FactoryError, SandboxError
 from factory.evaluation.rivals import PREFIX
 from factory.students.speed import Speeds
+from factory.warehouse.tables.labels import MIXTURE
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -126,7 +127,7 @@ def _programs(warehouse: Warehouse, system: str, measured: Speeds) -> Cost:
     except SandboxError as error:
         return Cost(system, None, None, None, None, f"not measured: {error.what}")
     how = f"{len(programs)} programs; the label model itself costs next to nothing"
-    if system.startswith("joint"):  # it joins votes with vectors of the texts
+    if system.startswith("joint") or system == MIXTURE:  # it joins votes with vectors of the texts
         from factory.encoders.encoder import load_encoder
 
         row = warehouse.query("SELECT config::VARCHAR FROM label_models WHERE name = ?", [system])[0]

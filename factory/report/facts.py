@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from factory.evaluation.rivals import PREFIX
+from factory.evaluation.rivals import PREFIX, in_words
 from factory.report.example import example_of
 from factory.report.known import known_of
 from factory.report.line_facts import (
@@ -164,6 +164,7 @@ def _evaluation(warehouse: Warehouse, card: TaskCard, found: Mapping[str, Any] |
         "recorded": int(recorded or 0),
         "n": found["n"],
         "n_distinct": next((row["n"] for row in found["distinct"].values()), 0),
+        "rival": in_words(found["systems"], "micro-F1" if metric == "micro_f1" else metric),
         "systems": systems,
         "label_equivalents": found.get("label_equivalents"),
         "evaluations": found["evaluations"],

@@ -38,7 +38,7 @@ def filled(folder: Path) -> tuple[Warehouse, Any]:
     with warehouse.lease() as db:
         db.execute(
             "INSERT INTO programs (program_no, program_key, name, kind, origin, source, state)"
-            " VALUES (9, 'k9', 'contrary', 'rules', 'hand', '', 'accepted')"
+            " VALUES (9, 'k9', 'contrary', 'python', 'hand', 'def label(text):\n    return None', 'accepted')"
         )
         for text_no, text in db.execute("SELECT text_no, text FROM texts WHERE text_no % 2 = 0").fetchall():
             db.execute("INSERT INTO votes VALUES (9, ?, ?)", [text_no, int(text.split()[0] in FRUIT)])
@@ -118,6 +118,7 @@ def test_the_report_shows_it_with_gold_and_without(anchored: tuple[Warehouse, An
     page.write(anchored[0], tmp_path / "report")
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "## Agreement with the language model" in text
+    assert "The same student on 110 labels of the language model alone does" in text
     assert "the student's recipe on 50 labels of the language model alone" in text
     assert "Agreement with the language model" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
