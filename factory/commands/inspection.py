@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
+from factory.commands.progress import shown_alone
 from factory.commands.shared import AsJson, Folder, Where, give, held_warehouse, open_warehouse
 from factory.commands.terminal import say, table, tell
 
@@ -36,7 +37,8 @@ def audit(
     """Likely label errors, with the evidence: votes, the model's probability, nearest neighbours."""
     from factory.review import stage
 
-    result = stage.audit(open_warehouse(where, folder), of=of, limit=limit, out=out, force=force)
+    with shown_alone("audit") as progress:
+        result = stage.audit(open_warehouse(where, folder), of=of, limit=limit, out=out, force=force, progress=progress)
     rows: list[dict[str, Any]] = list(result.did.get("issues", []))
 
     def person() -> None:
@@ -81,7 +83,10 @@ def ask(
         with held_warehouse(where, folder) as warehouse:
             result = stage.read_answers(warehouse, answers, annotator=annotator)
     else:
-        result = stage.ask(open_warehouse(where, folder), budget=budget, strategy=strategy, out=out, force=force)
+        with shown_alone("ask") as progress:
+            result = stage.ask(
+                open_warehouse(where, folder), budget=budget, strategy=strategy, out=out, force=force, progress=progress
+            )
 
     def person() -> None:
         say(*result.says)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,6 @@ from typer import Argument, Option
 from factory.commands.progress import shown_alone
 from factory.commands.shared import AsJson, Folder, Where, give, group, held_warehouse, open_warehouse
 from factory.commands.terminal import say, tell
-from factory.result import no_progress
 
 export = group("Write a student, or the labelled data, into a folder.")
 Exported = Annotated[Path, Argument(help="An exported model's folder.")]
@@ -114,11 +112,13 @@ def predict(
     The output has the columns of the input, then `label` and `probability` (`labels` where a text may have several), then one
     probability for each label; all of them are empty for a row without a text. --target-precision and --sets need an export
     that was calibrated on gold of dev (student_dev).
+    A cell that begins with = (or +, -, @) is written as it is: a spreadsheet takes it for a formula, so import a CSV file from
+    strangers with its columns as text.
     Of many files, those that are done already are left alone: run the same command again after a kill.
     """
     from factory.predict import shards
 
-    with shown_alone("predict") if shards.are_many(file) else nullcontext(no_progress) as progress:
+    with shown_alone("predict") as progress:
         done = shards.predict(
             model, file, out, text=text, format=format_, encoding=encoding, delimiter=delimiter, force=force,
             precision=precision, abstain_below=abstain_below, target_precision=target_precision, sets=sets, scope=scope,

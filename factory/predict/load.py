@@ -18,6 +18,7 @@ from factory.files.write import check_output, open_writer
 from factory.predict.decide import Asked, Judge
 from factory.predict.exported import Exported
 from factory.predict.predictors import make_predictor
+from factory.result import Progress, no_progress
 
 CHUNK = 1024
 GRAPHS = {"fp32": "model.onnx", "int8": "model_int8.onnx"}
@@ -54,7 +55,7 @@ def predict_file(
     model: str | Path, file: str | Path, out: str | Path | None = None, *, text: str | None = None,
     format: str = "auto", encoding: str | None = None, delimiter: str | None = None, force: bool = False,
     precision: str = "int8", abstain_below: float | None = None, target_precision: float | None = None,
-    sets: float | None = None, scope: float | None = None,
+    sets: float | None = None, scope: float | None = None, progress: Progress = no_progress,
 ) -> dict[str, Any]:  # fmt: skip
     """Label a file of any size, in bounded memory. Of a row without a text nothing is said: no label, no probability.
 
@@ -72,6 +73,7 @@ def predict_file(
         target_precision: No label is given below the probability from which so many answers are right.
         sets: Error rate of conformal label sets, in (0, 1).
         scope: Share of texts like those of training that may be called out of scope, in (0, 1).
+        progress: Told how many lines (or rows) are done.
 
     Returns:
         `{"rows", "no_text", "seconds", "out", "read", "never_seen", "abstained", "out_of_scope"}`, the last two where they were
@@ -86,7 +88,7 @@ def predict_file(
         check_output(Path(out), inputs=[Path(file)], force=force)  # said before the export is opened
     labeller = Labeller(model, Asked(abstain_below, target_precision, sets, scope), text=text, precision=precision)
     options = ReadOptions(Path(file), format=format, encoding=encoding, delimiter=delimiter)
-    counts = labeller.label(options, out, force=force)
+    counts = labeller.label(options, out, force=force, progress=progress)
     return {
         "rows": counts.pop("rows"), "no_text": counts.pop("no_text"), "seconds": round(time.perf_counter() - started, 3),
         "out": None if out is None else str(out), "read": list(labeller.said), "never_seen": labeller.never_seen, **counts,
@@ -124,8 +126,9 @@ class Labeller:
         self.never_seen = self._exported.never_seen
 
     def label(
-        self, options: ReadOptions, out: str | Path | None, *, mark: str | None = None, force: bool = False
-    ) -> dict[str, int]:
+        self, options: ReadOptions, out: str | Path | None, *, mark: str | None = None, force: bool = False,
+        progress: Progress = no_progress,
+    ) -> dict[str, int]:  # fmt: skip
         """Label one file.
 
         Args:
@@ -133,6 +136,7 @@ class Labeller:
             out: As `predict_file` takes it.
             mark: What a Parquet file shall say that it was made from.
             force: As `predict_file` takes it.
+            progress: Told how many lines (or rows) are done.
 
         Returns:
             `{"rows", "no_text", "abstained", "out_of_scope"}`, the last two where they were asked for.
@@ -144,6 +148,7 @@ class Labeller:
         exported, judge = self._exported, self._judge
         texts = open_texts(options, self._text, exported.fields, exported.text_columns)
         self.said = (texts.words, *texts.source.says)
+        total = 0 if progress is no_progress else texts.extent()
         with open_writer(
             out, exported.labels, judge.columns, texts.source.columns, mark=mark, inputs=[options.path], force=force
         ) as writer:
@@ -156,6 +161,7 @@ class Labeller:
                 probs[there] = some
                 writer.write(chunk, said, probs)
                 rows += len(there)
+                progress(chunk.end, total, texts.counted_in)
                 without += len(there) - len(some)
                 abstained += sum(judge.abstained(words) for words, one in zip(said, there, strict=True) if one)
                 outside += sum(words.get("in_scope") is False for words in said)

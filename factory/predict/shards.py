@@ -105,7 +105,7 @@ def predict(
         out: A file as `predict_file` takes it; of many files the folder for one Parquet file each.
         ray: Label many files on Ray: on the cluster that `RAY_ADDRESS` names (export, files and `out` in folders that all of
             its nodes share), or on this machine's processors.
-        progress: Told how many files are done.
+        progress: Told how many files are done; of one file, how many of its lines or rows.
 
     Returns:
         `{"rows", "no_text", "seconds", "out", "read", "never_seen", "abstained", "out_of_scope"}`, the last two where they were
@@ -124,6 +124,7 @@ def predict(
         return predict_file(
             model, source, out, text=text, format=format, encoding=encoding, delimiter=delimiter, force=force,
             precision=precision, abstain_below=abstain_below, target_precision=target_precision, sets=sets, scope=scope,
+            progress=progress,
         )  # fmt: skip
     if ray:
         need_ray()

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from factory.errors import InputError
 from factory.names import plain_name
 from factory.resources import shipped
+from factory.yaml_reader import parse_yaml
 
 Form = Literal["label", "labels", "program", "texts", "json", "chat"]
 """What an answer is: one label name, several, a Python program, one or more texts, a JSON object, or free text."""
@@ -182,16 +183,14 @@ def _first(name: str, folder: Path | None) -> Path | None:
 
 
 def _parse_file(text: str, path: Path) -> PromptFile:
-    import yaml
-
     head, found, body = text.removeprefix("---\n").partition("\n---\n")
     if not text.startswith("---\n") or not found:
         raise InputError("a prompt begins with front matter between two lines of ---", where=f"{path}:1")
+    data, _ = parse_yaml(f"\n{head}", str(path))  # a line before it, so that errors name lines of the file
+    if not isinstance(data, dict):
+        raise InputError("the front matter is not a YAML mapping", where=f"{path}:1")
     try:
-        data = yaml.safe_load(head)
         return PromptFile.model_validate({**data, "instructions": body.strip()})
-    except (yaml.YAMLError, TypeError) as error:
-        raise InputError("the front matter is not a YAML mapping", where=f"{path}:1") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

@@ -25,6 +25,7 @@ _MOST_STARTS = 16
 """JSON objects of one answer that are looked at; one with more is not read."""
 
 _MOST_ERRORS = 100
+_UPPER_BOUNDS = ("maxItems", "maxLength")
 _LONGEST_PROGRAM = 40_000
 
 
@@ -135,7 +136,8 @@ def keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parse_json(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Form `json`: one JSON object that fits the schema.
+    """Form `json`: one JSON object that fits the schema, but for its upper bounds: they are there so that a decoder that is held
+    to the schema ends. What an answer is used for has bounds of its own.
 
     Raises:
         ParseFailure: `not_json`, `ambiguous`, or `wrong_shape` with the place that does not fit.
@@ -144,7 +146,7 @@ def parse_json(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 
     value = json_value(final_answer(text))
     checker = jsonschema.Draft202012Validator(dict(schema))
-    errors = islice(checker.iter_errors(value), _MOST_ERRORS)
+    errors = islice((e for e in checker.iter_errors(value) if e.validator not in _UPPER_BOUNDS), _MOST_ERRORS)
     error = min(errors, key=lambda e: (len(e.absolute_path), str(e.absolute_path)), default=None)
     if error is not None:
         parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)

@@ -22,7 +22,9 @@ _CONTROL = re.compile(
     r"\|[^|<>\n]{1,100}\|>|\|\w{1,40}>|\w{1,40}\|>|｜[^｜<>\n]{1,100}｜>"  # <|im_end|>, <|turn>, <turn|>, <｜User｜>
     r"|/?(?:s|bos|eos|pad|unk|cls|sep|mask|eod|eot|sop|eop|bot|image|img)>"
     r"|/?(?:start|end)[_▁]of[_▁]\w{1,30}>|(?:begin|end)▁of▁\w{1,30}>|(?:extra_id|unused|reserved)\w{0,30}>|<?/?SYS>"
-    r"|/?(?:tools?|tool_\w{1,20}|function_calls?|fim_\w{1,20}|im_(?:start|end|sep)|seed:\w{1,30})>"
+    r"|/?(?:(?:\w{1,20}:)?(?:tools?|tool_\w{1,20}|function_calls?)|(?:start|end)_function_\w{1,20}|arg_(?:key|value)"
+    r"|fim_\w{1,20}|(?:im|s)_(?:start|end|sep)|assistant|seed:\w{1,30})>"
+    r"|\]minimax"  # ]<]minimax[>[
     r"|/?(?:[\w:]{0,20}think(?:ing)?|thoughts?|reasoning)>"
     r")"
     r"|(?-i:\[(?=/?(?:SYSTEM_PROMPT|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|AVAILABLE_TOOLS|ARGS|CALL_ID|THINK|gMASK|CLS|SEP|PAD"

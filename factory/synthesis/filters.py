@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import takewhile
 from typing import Any
 
 from factory.names import normalise, words
-from factory.prompts.matching import label_names
+from factory.prompts.matching import LabelNames, label_names
 from factory.prompts.talk import refuses
 
 ORDER = (
@@ -33,17 +34,25 @@ _BOILERPLATE = re.compile(
     r" (?:the|an?|some|one|two|three|four|five|\d+)(?: (?:new|more|rewritten|generated|possible|sample))*+"
     r" (?:texts?|examples?|rewrites?|rewritten|versions?)\b"
     r"|(?:the )?(?:rewritten|generated|synthetic|new) (?:text|message|comment|review|question|example|version|sentence) ?:"
-    r"|(?:text|example) \d+ ?:",
+    r"|(?:text|example) \d+ ?:"
+    r"|(?:voici|hier (?:ist|sind)|aqu[ií]|ecco)\b[^\n:]{0,60}\b(?:texte?|message|exemple|nachricht|beispiel|texto|mensaje"
+    r"|mensagem|ejemplo|exemplo|testo|messaggio|esempio)s?\b[^\n:]{0,60}:[ \t]*+\n",
     re.IGNORECASE,
 )
 _EXPLAINED = re.compile(
     r"\bthis (?:text|example) (?:is|clearly|has been) (?:classified|labell?ed|about the label)\b", re.IGNORECASE
 )
+_FIELD_NAME = r"(?:label|category|class|classification|topic|sentiment|intent)"
 _FIELD = re.compile(
-    r"^[ \t*_#>-]{0,8}(?:label|category|class|classification|topic|sentiment|intent)[ \t*_]{0,4}[:=][ \t*_\"'“]{0,4}"
-    r"([^\n]{1,200})$",
+    rf"^[ \t*_#>-]{{0,8}}{_FIELD_NAME}[ \t*_]{{0,4}}(?:[:=]|[ \t][-–—](?=[ \t]))[ \t*_\"'“]{{0,4}}([^\n]{{1,200}})$",
     re.IGNORECASE | re.MULTILINE,
 )
+_BRACKETED = rf"[\[(](?:{_FIELD_NAME}[ \t]?[:=-][ \t]?)?([^\[\]()\n]{{1,200}})[\])]"
+_AROUND = (
+    re.compile(rf"[ \t*_\"'“]{{0,4}}{_BRACKETED}", re.IGNORECASE),
+    re.compile(r"[ \t*_\"'“]{0,4}([^\n:]{1,200}):(?=[\s*_])"),
+)
+_BEHIND = re.compile(rf"{_BRACKETED}[\s*_.\"'”]{{0,4}}\Z", re.IGNORECASE)
 _THING = "(?:Name|Date|City|Company|Product|Team|Player|Person|Number|Country|Place|Topic|Address|Amount)"
 _PLACEHOLDER = re.compile(
     rf"\[(?i:(?:insert|your)(?: [a-z]{{1,20}}){{0,2}} {_THING}\b)[^\]\n]{{0,30}}\]|\[(?:[A-Z][a-z]{{1,15}} ){{0,2}}{_THING}\]"
@@ -80,15 +89,31 @@ def boilerplate(text: str) -> Verdict:
 
 
 def label_field(text: str, labels: Sequence[str]) -> Verdict:
-    """A line such as `Label: X` where X is a label of the task: its name would teach the class by itself.
+    """A label as a field (`Label: X`), before the text (`[X]`, `(X)`, `X:`) or behind it (`[X]`, `(X)`, `#X`).
+
+    Its name would teach the class by itself.
 
     Example:
         >>> label_field("My parcel never came.\\nLabel: **delivery**", ["delivery", "praise"])
         ('label_field', 'Label: **delivery**')
     """
     names = label_names(tuple(labels))
-    found = next((match for match in _FIELD.finditer(text) if names.find(match[1]) is not None), None)
-    return None if found is None else ("label_field", found[0].strip()[:60])
+    marks = [
+        *_FIELD.finditer(text),
+        *(found for mark in _AROUND if (found := mark.match(text))),
+        *_BEHIND.finditer(text),
+    ]
+    found = next((match for match in marks if _names_label(names, match[1])), None)
+    if found is not None:
+        return ("label_field", found[0].strip()[:60])
+    tags = takewhile(lambda word: word.startswith("#"), reversed(text.split()))
+    tag = next((tag for tag in tags if _names_label(names, tag.strip("#.,!*_"))), None)
+    return None if tag is None else ("label_field", tag[:60])
+
+
+def _names_label(names: LabelNames, said: str) -> bool:
+    """Whether a piece of a text is a label's name; a number or a single letter in brackets means something else."""
+    return sum(map(str.isalpha, said)) > 1 and names.find(said.strip("*_ \t")) is not None
 
 
 def placeholder(text: str) -> Verdict:

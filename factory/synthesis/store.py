@@ -9,7 +9,7 @@ from factory.canonical import digest
 from factory.synthesis.loop import State
 from factory.synthesis.values import Dropped, Part, Slot
 from factory.warehouse.file import Warehouse, insert, next_no
-from factory.warehouse.tables import plans
+from factory.warehouse.tables import plans, synthetic
 from factory.warehouse.tables.plans import Plan
 from factory.warehouse.tables.texts import add_texts
 
@@ -146,9 +146,13 @@ def save_round(
 
 def drop_parts(db: duckdb.DuckDBPyConnection, plan_no: int, parts: Sequence[Part]) -> None:
     """Store that texts that had been accepted are dropped."""
-    for part in parts:
-        db.execute(
-            "UPDATE synthetic SET state = 'dropped', drop_reason = ?, detail = ?"
-            " WHERE plan_no = ? AND slot_no = ? AND part_no = ?",
-            [part.drop_reason, part.detail, plan_no, part.slot_no, part.part_no],
-        )
+    import pyarrow as pa
+
+    numbers = {
+        "plan_no": [plan_no] * len(parts),
+        "slot_no": [part.slot_no for part in parts],
+        "part_no": [part.part_no for part in parts],
+    }
+    words = {"drop_reason": [part.drop_reason for part in parts], "detail": [part.detail for part in parts]}
+    columns = {name: pa.array(values, pa.int64()) for name, values in numbers.items()}
+    synthetic.drop(db, pa.table(columns | {name: pa.array(values, pa.string()) for name, values in words.items()}))

@@ -59,7 +59,7 @@ class Warehouse:
             migrate(self._file.connection, "memory")
         else:
             with self._guard:
-                self._file = self._files.setdefault(str(path.absolute()), _File())
+                self._file = self._files.setdefault(os.path.realpath(path), _File())
 
     @classmethod
     def open(cls, path: str | Path, *, patience_s: float = 60.0) -> Warehouse:

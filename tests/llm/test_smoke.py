@@ -52,7 +52,7 @@ def test_every_stage_runs_on_vllm_and_a_second_run_sends_nothing(vllm_server, tm
     whole = [pair for pair in _answers(warehouse) if "\ufffd" not in pair[1].text]
     invalid = [problem for problem in map(_problem, whole) if problem is not None]
     assert invalid == []
-    assert warehouse.scalar("SELECT count(*) FROM programs WHERE state = 'accepted' AND kind = 'python'") > 0
+    assert warehouse.scalar("SELECT count(*) FROM programs WHERE state = 'accepted' AND kind = 'rules'") > 0
     attempts = warehouse.scalar("SELECT count(*) FROM attempts")
     second = run_pipeline(load_pipeline("vllm_smoke", {"url": vllm_server.url}), folder=tmp_path)
     assert second.nothing_to_do

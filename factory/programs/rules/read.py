@@ -10,7 +10,7 @@ from factory.programs.rules.folding import composed, whole
 from factory.programs.rules.lists import KINDS, YES_NO, Cue, Rule, RuleList
 from factory.programs.rules.patterns import compiled
 
-MAX_RULES = 200
+MAX_RULES = 300
 MAX_CUES = 60
 """Cues of one `with` or `unless`."""
 

@@ -116,7 +116,7 @@ def test_all_bad_rules_are_named_at_once() -> None:
     [
         "", "[]x", "{", '{"rule": []}', '{"rules": 3}', "win", "- win", "rules: {}", '{"rules": [], "rules": []}', 
     "- {kind: word, kind: word}",
-        "a: &a [1]\nrules: [*a]", "[" * 5000, "- " * 3000, "x" * 100_001, '{"rules": [' + ",".join(["{}"] * 201) + "]}", "[]",
+        "a: &a [1]\nrules: [*a]", "[" * 5000, "- " * 3000, "x" * 100_001, '{"rules": [' + ",".join(["{}"] * 301) + "]}", "[]",
         "rules:\n  - kind: 'word", "\x01",
     ],
 )  # fmt: skip

@@ -38,6 +38,7 @@ _BLOCKED_ATTRIBUTES = frozenset(
     format_map mro obj with_traceback gi_frame gi_code gi_yieldfrom gi_running gi_suspended cr_frame cr_code
     cr_await cr_origin ag_frame ag_code ag_await tb_frame tb_next tb_lasti tb_lineno f_back f_builtins f_code
     f_globals f_locals f_lasti f_lineno f_trace f_trace_lines f_trace_opcodes func_globals func_code
+    scanner cache_info cache_clear
     """
     )
 )
