@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from factory.annotation.core import sample_order
 from factory.warehouse.file import Warehouse
@@ -52,14 +52,14 @@ def without_content(texts: Sequence[str]) -> list[Slot]:
     return [Slot(number, {"null": text}) for number, text in enumerate(texts)]
 
 
-def add(warehouse: Warehouse, plan: Plan, text_nos: Sequence[int]) -> int:
-    """Add a slot for every text that has none yet, in order. Returns how many were added."""
+def add(warehouse: Warehouse, plan: Plan, parents: Sequence[Mapping[str, Any]]) -> int:
+    """Add a slot for every text that has none yet (`parents`: its `text_no`, and what is kept with it). Returns how many."""
     with warehouse.lease() as db:
         there = plans.slots(warehouse, plan.plan_no)
         known = {slot.parents["text_no"] for slot in there if "text_no" in slot.parents}
-        new = [number for number in text_nos if number not in known]
+        new = [one for one in parents if one["text_no"] not in known]
         first = max((slot.slot_no for slot in there), default=-1) + 1
-        fresh = [Slot(first + at, parents={"text_no": number}) for at, number in enumerate(new)]
+        fresh = [Slot(first + at, parents=one) for at, one in enumerate(new)]
         plans.extend(db, plan.plan_no, fresh)
     return len(new)
 

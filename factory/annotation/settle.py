@@ -6,6 +6,7 @@ Both are a function of the slots alone and are written anew whenever slots were 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +15,7 @@ from factory.canonical import canonical_json, digest
 from factory.llm.calls import runs
 from factory.warehouse.file import Warehouse, insert
 from factory.warehouse.tables import plans, programs
+from factory.warehouse.tables.anchors import NewAnchor, put_model
 from factory.warehouse.tables.plans import Plan, Slot
 from factory.warehouse.tables.programs import NewProgram
 from factory.warehouse.tables.votes import forget_votes
@@ -69,6 +71,8 @@ def settle(
                 _write_votes(db, number, target, numbers, read)
         else:
             _write_annotations(db, plan, card, numbers, read)
+        if config.get("anchors"):
+            says.append(_write_anchors(db, plan, card, numbers, read))
         plans.finish(db, plan.plan_no)
     return tuple(says)
 
@@ -88,6 +92,29 @@ def _write_annotations(
     db.execute("DELETE FROM annotations WHERE plan_no = ?", [plan.plan_no])
     names = ("plan_no", "slot_no", "text_no", "label_no", "request_key", "sample_no", "drop_reason")
     _insert(db, "annotations", names, rows)
+
+
+def _write_anchors(
+    db: duckdb.DuckDBPyConnection, plan: Plan, card: TaskCard, numbers: Mapping[str, int], read: Sequence[Read]
+) -> str:
+    """The readable answers as the model's anchors; what was drawn is told for a person."""
+    multi = card.kind == "multi"
+    probs = {} if multi else _probabilities(db, [one.slot for one in read], card.label_names)
+    found = []
+    for one in read:
+        if one.slot.drop_reason is not None or not (one.names or multi):
+            continue
+        of, told = one.slot.parents, probs.get(one.slot.slot_no)
+        prob = None if told is None else told[card.label_names.index(one.names[0])]
+        labels = frozenset(numbers[name] for name in one.names)
+        found.append(NewAnchor(one.text_no, labels, of["role"], of["stratum"], of["p"], one.slot.slot_no, prob))
+    put_model(db, plan.plan_no, found, [numbers[name] for name in card.label_names] if multi else None)
+    audit = sum(one.role == "audit" for one in found)
+    strata = Counter(one.stratum for one in found if one.role == "teach")
+    told_of = ", ".join(f"{count} {stratum}" for stratum, count in sorted(strata.items()))
+    return f"anchors: {audit} for the audit slice, {len(found) - audit} that teach" + (
+        f" ({told_of})" if told_of else ""
+    )
 
 
 def _write_votes(

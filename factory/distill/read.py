@@ -11,6 +11,7 @@ import numpy as np
 from factory.distill.curate import Candidates, one_hot
 from factory.files.rows import NO_LABEL
 from factory.warehouse.tables.gold import gold_texts
+from factory.warehouse.tables.labels import MIXTURE as MIXTURE
 from factory.warehouse.tables.labels import LabelModelRow as LabelModelRow
 from factory.warehouse.tables.labels import label_models as label_models
 from factory.warehouse.tables.labels import soft_digest as soft_digest

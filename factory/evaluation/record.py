@@ -67,7 +67,7 @@ def summary(warehouse: Warehouse) -> dict[str, Any] | None:
         `split`, `n`, `metric` (the figure that systems are compared by), `systems` by name, `distinct` (the same on the distinct
         texts), `label_equivalents`, and `evaluations`: how often test was evaluated. A system has `score` and its interval
         `ci95`, `accuracy` (of whole sets in a multi task), `micro_f1`, `macro_f1`, `intervals` by the name of their figure,
-        `metrics`, `coverage` and `n_scored`.
+        `metrics`, `coverage`, `n_scored` and `spent` (requests and tokens that its labels were bought with).
     """
     rows = warehouse.query(
         """SELECT system, variant, n, n_scored, coverage, metrics::VARCHAR, detail::VARCHAR FROM evaluations
@@ -87,7 +87,9 @@ def summary(warehouse: Warehouse) -> dict[str, Any] | None:
             "metric": metric, "score": metrics.get(metric), "metrics": metrics, "coverage": coverage, "n_scored": n_scored,
             "intervals": {name.removeprefix("ci95_"): of for name, of in metrics.items() if name.startswith("ci95_")},
         }  # fmt: skip
-        versus = (json.loads(detail_json) if detail_json else {}).get("versus_student")
+        detail = json.loads(detail_json) if detail_json else {}
+        entry["spent"] = detail.get("spent")
+        versus = detail.get("versus_student")
         if versus:
             entry["versus_student"] = versus
         if variant == "published":

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import FactoryError
+from factory.evaluation.rivals import PREFIX
 from factory.students.speed import Speeds
-from factory.warehouse.tables.labels import LabelModelRow, label_models
+from factory.warehouse.tables.labels import MIXTURE, LabelModelRow, label_models
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -66,7 +67,7 @@ def _cost(warehouse: Warehouse, system: str, measured: Speeds) -> Cost:
         return _teacher(warehouse)
     models = stored_models(warehouse)
     model = models.get(system)
-    if system in ("dev_only", "full_gold"):
+    if system in ("dev_only", "full_gold") or system.startswith(PREFIX):
         model = models.get("student") or next(iter(models.values()), None)
     model_of_votes = {row.name: row for row in label_models(warehouse)}.get(system)
     try:
@@ -126,7 +127,7 @@ def _programs(warehouse: Warehouse, model: LabelModelRow, measured: Speeds) -> C
 
     speed = measured.of(["programs", told], answer)
     how = f"{len(programs)} programs; the label model itself costs next to nothing"
-    if system.startswith("joint"):  # it joins votes with vectors of the texts
+    if system.startswith("joint") or system == MIXTURE:  # it joins votes with vectors of the texts
         from factory.encoders.encoder import load_encoder
 
         encoder = load_encoder(model.config.get("encoder") or "auto")

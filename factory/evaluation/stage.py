@@ -17,7 +17,7 @@ from factory.task import current_card
 from factory.warehouse.file import Warehouse
 from factory.warehouse.tables.gold import FILE_SPLITS, forget_source, gold_file, gold_file_digest, has_gold_file
 
-_VERSION = 3
+_VERSION = 4
 """Raised when figures are computed in another way, so that stored evaluations are computed anew."""
 
 
@@ -85,6 +85,11 @@ class EvaluateParams(Params):
     equivalents_draws: int = Field(
         10, ge=1, description="Random draws for each number of gold texts; ten show their spread."
     )
+    teacher_labels: list[int] = Field(
+        [100, 300, 600, 2000],
+        description="Numbers of the model's own labels of training texts that the same student learns from alone, as rivals"
+        " `teacher_labels_N`; those that there are, and all.",
+    )
     draws: int = Field(
         2000, ge=1, description="Resamples of the bootstrap: intervals are then steady to the third digit."
     )
@@ -97,7 +102,8 @@ def evaluate(warehouse: Warehouse, params: EvaluateParams, call: Call) -> StageR
 
     Systems: every trained student by its name; every stored label model (`majority`, `snorkel`, ...); `teacher`; `human_lfs`
     (published votes, majority, WRENCH's row-index tie-break) and `human_lfs_content_ties` (ours); `zero_shot` (the student's
-    encoder with label descriptions alone); `dev_only` and `full_gold` (the student's recipe on gold alone). Rules: a text that
+    encoder with label descriptions alone); `teacher_labels_N` (the student's recipe on N labels of the model alone);
+    `dev_only` and `full_gold` (the student's recipe on gold alone). Rules: a text that
     no program covers gets what `denoise` was told (`uncovered`), ties go by the text's content hash, an unreadable answer of the
     teacher is wrong, and texts the teacher was never asked about are not scored for it.
 
@@ -116,6 +122,7 @@ def evaluate(warehouse: Warehouse, params: EvaluateParams, call: Call) -> StageR
         return StageResult("evaluate", True, why="no test split: nothing to score")
     config = {
         "positive": positive, "equivalents": params.label_equivalents, "equivalents_draws": params.equivalents_draws,
+        "teacher_labels": params.teacher_labels,
         "draws": params.draws, "seed": params.seed, "version": _VERSION, "kind": card.kind, "card": card.revision,
     }  # fmt: skip
     from factory.evaluation.systems import systems_digest

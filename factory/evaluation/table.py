@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from factory.evaluation.gold_students import Inputs, gold_systems
+from factory.evaluation.rivals import spent_on, teacher_labels
 from factory.evaluation.scoring import DISTINCT, PUBLISHED, Scored, compare, score_system
 from factory.evaluation.systems import (
     LabelSpace,
@@ -37,7 +38,7 @@ def score_all(
 
     Args:
         db: The gold file.
-        config: `kind`, `positive`, `equivalents`, `equivalents_draws`, `draws`, `seed`.
+        config: `kind`, `positive`, `equivalents`, `equivalents_draws`, `teacher_labels`, `draws`, `seed`.
 
     Returns:
         Two rows for each system (none if test has no gold), and the label-equivalents curve or None.
@@ -66,6 +67,8 @@ def score_all(
         systems |= _human(human, hashes, shape)
     more, extra = gold_systems(inputs, gold, hashes, shape, systems.get("student"), config, progress)
     systems |= more
+    systems |= teacher_labels(warehouse, inputs, gold, hashes, shape, config["teacher_labels"], progress)
+    spent = spent_on(warehouse, list(systems))
     every, distinct = np.arange(len(gold)), gold.distinct()
     scored: list[Scored] = []
     student = systems.get("student")
@@ -75,6 +78,8 @@ def score_all(
                 name, variant, gold, rows, said, shape,
                 positive=config["positive"], draws=config["draws"], seed=config["seed"],
             )  # fmt: skip
+            if name in spent:
+                row = replace(row, detail={**row.detail, "spent": spent[name]})
             if student is not None and name != "student":
                 versus = compare(gold, rows, student, said, shape, draws=config["draws"], seed=config["seed"])
                 row = replace(row, detail={**row.detail, "versus_student": versus})

@@ -181,13 +181,12 @@ def _samples(calls: Iterable[Call]) -> int:
 def _wanted(step: Step, later: Iterable[Step]) -> bool:
     """Whether a step that asks nothing changes what a later one asks: texts do, and votes where they choose the texts."""
     if step.verb == "vote":
-        return any(other.asks and getattr(other.params, "texts", None) == "uncovered_or_tied" for other in later)
+        return any(other.asks and _chosen_by_votes(other) for other in later)
     return step.verb == "ingest"
 
 
 def _depends_on_answers(step: Step) -> bool:
-    texts, adapter = getattr(step.params, "texts", None), getattr(step.params, "adapter", None)
-    return texts == "uncovered_or_tied" or adapter is not None
+    return _chosen_by_votes(step) or getattr(step.params, "adapter", None) is not None
 
 
 def most_answers(step: Step, warehouse: Warehouse, missing: int) -> int:
@@ -235,3 +234,10 @@ def _most_of_synthesis(warehouse: Warehouse, plan_no: int, config: Mapping[str, 
     if config["attributes"] and not decided:
         left += 2 * labels
     return left
+
+
+def _chosen_by_votes(step: Step) -> bool:
+    """Whether votes choose the texts that a step asks about."""
+    return (
+        getattr(step.params, "texts", None) == "uncovered_or_tied" or getattr(step.params, "anchors", None) is not None
+    )

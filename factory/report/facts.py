@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from factory.evaluation.rivals import PREFIX, in_words
 from factory.report.example import example_of
 from factory.report.known import known_of
 from factory.report.line_facts import (
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
 
 ORDER = (
-    "student", "student_dev", "student_setfit", "programs_only", "synthesis_only", "majority", "snorkel", "teacher",
+    "student", "student_dev", "student_setfit", "combined", "mixture",
+    "programs_only", "synthesis_only", "majority", "snorkel", "teacher",
     "self_tuned", "human_lfs", "human_lfs_content_ties", "zero_shot", "dev_only", "full_gold",
 )  # fmt: skip
 """Systems in the order of the table; other label models follow Snorkel's by name."""
@@ -36,6 +38,8 @@ MEANING = {
     "student": "the exported kind: trained on what the language model made, dev hidden from everything",
     "student_dev": "the same, with choices made on dev",
     "student_setfit": "SetFit on the same labels",
+    "combined": "the student taught by the mixture of programs and anchors",
+    "mixture": "programs, texts and anchors mixed, no student",
     "programs_only": "the student without synthetic texts",
     "synthesis_only": "the student on synthetic texts alone",
     "majority": "majority vote of the programs, no student",
@@ -56,17 +60,19 @@ def gather(warehouse: Warehouse) -> dict[str, Any]:
     Raises:
         InputError: The warehouse has no task yet.
     """
+    from factory.evaluation.audit import audit_of
     from factory.evaluation.record import summary
 
     card = current_card(warehouse)
-    found = summary(warehouse)
+    found, audit = summary(warehouse), audit_of(warehouse)
     with warehouse.read():
         votes = votes_of(warehouse)
         return {
             "task": _task(card), "splits": _splits(warehouse), "spend": spend_of(warehouse), "programs": programs_of(warehouse),
             "refused": refused_of(warehouse), "votes": votes, "known": None if found else known_of(warehouse, votes),
-            "label_models": label_models_of(warehouse), "students": _students(warehouse), "synthetic": synthetic_of(warehouse),
-            "evaluation": _evaluation(warehouse, card, found), "dropped": dropped_of(warehouse), "lineage": example_of(warehouse),
+            "audit": audit, "label_models": label_models_of(warehouse), "students": _students(warehouse),
+            "synthetic": synthetic_of(warehouse), "evaluation": _evaluation(warehouse, card, found),
+            "dropped": dropped_of(warehouse), "lineage": example_of(warehouse),
         }  # fmt: skip
 
 
@@ -121,7 +127,7 @@ def _evaluation(warehouse: Warehouse, card: TaskCard, found: Mapping[str, Any] |
     }
     systems = [
         {
-            "name": name, "meaning": MEANING.get(name, "label model on the programs' votes, no student"),
+            "name": name, "meaning": _meaning(name),
             "versus_student": None, **row,
             "distinct": found["distinct"].get(name), "detail": details.get((name, "published"), {}),
         }
@@ -146,10 +152,19 @@ def _evaluation(warehouse: Warehouse, card: TaskCard, found: Mapping[str, Any] |
         "verdict": {"decision": verdict.decision, "sentence": verdict.sentence, "reasons": list(verdict.reasons)},
         "recorded": int(warehouse.scalar("SELECT count(*) FROM answers WHERE origin = 'recorded'")),
         "n": found["n"], "n_distinct": next((row["n"] for row in found["distinct"].values()), 0), "systems": systems,
+        "rival": in_words(found["systems"], "micro-F1" if metric == "micro_f1" else metric),
         "label_equivalents": found.get("label_equivalents"), "evaluations": found["evaluations"],
     }  # fmt: skip
 
 
+def _meaning(system: str) -> str:
+    if system.startswith(PREFIX):
+        return f"the student's recipe on {system.removeprefix(PREFIX)} labels of the language model alone"
+    return MEANING.get(system, "label model on the programs' votes, no student")
+
+
 def _rank(system: str) -> float:
     """The place of a system in the table; a label model that is not named there stands with the others."""
+    if system.startswith(PREFIX):
+        return ORDER.index("teacher") + float(f"0.{int(system.removeprefix(PREFIX)):09d}")
     return ORDER.index(system) if system in ORDER else ORDER.index("teacher") - 0.5

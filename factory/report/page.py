@@ -146,7 +146,7 @@ def _view(facts: Mapping[str, Any]) -> dict[str, Any]:
     view["hands_off"] = not any(row["split"] == "seed" and row["rows"] for row in facts["splits"])
     view["tiles"] = _tiles(facts, metric, view)
     anchors = [
-        ("known", "No score", facts["known"]),
+        ("known", "No score", facts["known"]), ("audit", "Agreement", facts["audit"]),
         ("systems", "Systems", evaluation), ("costs", "Cost of a million texts", facts["costs"]),
         ("quality", "In detail", evaluation),
         ("equivalents", "Label equivalents", view["equivalents"]), ("task", "Task and texts", True), ("spend", "Spend", True),

@@ -19,6 +19,7 @@ from factory.review.pick import beliefs, check_strategy, on_label, pick
 from factory.review.voters import answers_before, votes_by_name
 from factory.task import TaskCard, current_card, label_names
 from factory.warehouse.tables import programs
+from factory.warehouse.tables.anchors import put_person
 from factory.warehouse.tables.gold import disagreements, gold_texts
 from factory.warehouse.tables.labels import drawn_soft_labels, soft_labels
 from factory.warehouse.tables.places import Origin, origins
@@ -164,6 +165,13 @@ def read_answers(warehouse: Warehouse, path: Path | str, *, annotator: str | Non
             votes = np.array([said[number] for number in numbers], np.int32)
             program = _voter(db, voter_name(annotator), target, names)
             put_single(db, [Said(program, np.array(numbers, np.int32), votes, {"ok": len(numbers)})])
+        labels = {known[name]: [names.index(label) for label in given] for name, given in answers.items()}
+        put_person(
+            db,
+            labels,
+            annotator,
+            None if card.kind == "single" else [target for target in targets if target is not None],
+        )
     says = (f"{len(answers)} answers read, {empty} questions are still open; run `denoise` to use them",)
     return StageResult("ask", False, {"answers": len(answers), "open": empty}, says)
 
