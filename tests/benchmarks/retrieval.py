@@ -53,10 +53,8 @@ def dense_exact(options: Options) -> list[Row]:
     def ours() -> Hits:
         return search_chunks(queries, (vectors[at : at + CHUNK] for at in range(0, n, CHUNK)), K)
 
-    began = time.perf_counter()
     flat = faiss.IndexFlatIP(DIMENSION)
     flat.add(vectors)
-    flat_build = time.perf_counter() - began
     mine, theirs = ours(), flat.search(queries, K)
     same = float(np.mean([len(set(a) & set(b)) / K for a, b in zip(mine.positions, theirs[1], strict=True)]))
     measured = compare(
@@ -65,12 +63,7 @@ def dense_exact(options: Options) -> list[Row]:
         rounds=3 if options.quick else 5,
     )
     facts = {"n": n, "dimension": DIMENSION, "k": K, "queries": q, "agreement": same}
-    build = row(
-        "dense_exact_build", 0.0, flat_build, peer_name="faiss.IndexFlatIP", unit="s", smaller_is_better=True, n=n,
-        note="ours searches the vectors where they lie (memory or a memory-mapped file); faiss copies them",
-    )  # fmt: skip
-    build["ratio"] = None
-    return [*measured.rows("dense_exact_search", unit="queries/s", **facts), build]
+    return measured.rows("dense_exact_search", unit="queries/s", **facts)
 
 
 @case("dense_memory")
