@@ -154,6 +154,7 @@ def stored_of(db: duckdb.DuckDBPyConnection, table: str, columns: str, keys: Ite
 def _arrow(table: str, rows: Sequence[Row]) -> Any:
     import pyarrow as pa
 
-    columns = zip(*rows, strict=True)
+    missing = len(COLUMNS[table]) - len(rows[0])  # a journal of an earlier version has fewer columns
+    columns = zip(*((*row, *[None] * missing) for row in rows), strict=True)
     named = zip(COLUMNS[table].items(), columns, strict=True)
     return pa.table({name: pa.array(values, kind) for (name, kind), values in named})
