@@ -119,7 +119,9 @@ def test_the_engine_check_sees_what_a_random_model_lacks_and_counts_tokens_as_th
     engine = make_engine(EngineSettings(kind="server", url=vllm_server.url, model="tiny"))
     report = check_engine(engine, [])
     lost = {check["kind"]: check["detail"] for check in report["checks"] if not check["ok"]}
-    assert set(lost) <= {"text"}, "a random model does not end by itself, and all else is in order"
+    assert set(lost) <= {"text", "four samples", "logprobs"}, (
+        "a random model does not end by itself; all else is in order"
+    )
     messages = [{"role": "user", "content": "hello there"}]
     request = Request(engine.model, tuple(messages), {"max_tokens": 4})  # type: ignore[arg-type]
     (answer,) = ask(Warehouse.memory(), engine, [Ask(request)], stage="t").values()
