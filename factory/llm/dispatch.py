@@ -63,7 +63,6 @@ class Dispatcher:
         self.alone: deque[Work] = deque()
         self.delayed: list[tuple[float, int, Work]] = []
         self.done: deque[tuple[Work, Reply]] = deque()
-        self.freed: deque[tuple[Work, Reply, int]] = deque()
         self._dice = random.Random(0)
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -88,10 +87,7 @@ class Dispatcher:
                 if self._finished():
                     break
                 await self._wait(now)
-                if self._free_all():
-                    # Send the next calls before writing replies down, so that storage never stalls the server.
-                    self._send(time.monotonic())
-                    await asyncio.sleep(0)
+                # In the journal before the next calls go out: no kill loses more than is in flight.
                 self._settle_all()
                 self._watch(time.monotonic())
                 self._storing.begin_if_due(time.monotonic())
@@ -197,19 +193,20 @@ class Dispatcher:
         self._wake.set()
 
     # Back ------------------------------------------------------------------------------------------------------------
-    def _free_all(self) -> bool:
-        """Make room for what has come back. Returns whether all of it are answers: then nothing speaks against sending more."""
-        now, good = time.monotonic(), bool(self.done)
-        while self.done:
-            work, reply = self.done.popleft()
-            self._free(work, reply, now)
-            good = good and reply.fault is None
-        return good
+    def _settle_all(self) -> None:
+        """Make room for what has come back, and write it down."""
+        now = time.monotonic()
+        came = list(self.done)
+        self.done.clear()
+        in_flight = [self._free(work, reply, now) for work, reply in came]
+        for (work, reply), beside in zip(came, in_flight, strict=True):
+            self._settle(work, reply, beside)
 
-    def _free(self, work: Work, reply: Reply, now: float) -> None:
+    def _free(self, work: Work, reply: Reply, now: float) -> int:
+        """Make room for one call; returns how many were in flight with it."""
         at, fault, number = self.endpoints[work.endpoint], reply.fault, work.endpoint
         assert work.attempt is not None
-        self.freed.append((work, reply, at.in_flight))
+        in_flight = at.in_flight
         if at.took(reply, work.sent_at, now):
             self.suspects.heard(number, work.sent_at)
         elif fault is not None:
@@ -218,11 +215,7 @@ class Dispatcher:
                 self.suspects.failed(number, key, work.attempt.number, fault, now, alone=alone)
             if work.gone or fault.reason == "unreachable" or (work.probe and fault.kind == "transport"):
                 self.ledger.went_away(self.suspects.went_away(number))
-
-    def _settle_all(self) -> None:
-        self._free_all()
-        while self.freed:
-            self._settle(*self.freed.popleft())
+        return in_flight
 
     def _settle(self, work: Work, reply: Reply, in_flight: int) -> None:
         """Write down what came, and decide what to do about what failed."""
