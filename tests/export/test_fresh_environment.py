@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.metadata import version
+from collections.abc import Sequence
+from importlib.metadata import distribution, version
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +18,28 @@ from .test_examples import TEXTS, blocks_of, probabilities, run
 pytestmark = pytest.mark.slow
 
 
-def environment(folder: Path, *packages: str) -> Path:
-    """A fresh virtual environment with these packages, at the versions that are installed here unless told."""
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+def environment(folder: Path, *packages: str, linked: Sequence[str] = ()) -> Path:
+    """A fresh virtual environment with these packages, at the versions that are installed here unless told.
+
+    Those in `linked` are not fetched again: they are the folders that are installed here, and nothing beside them.
+    """
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     python = folder / "bin" / "python"
+    (site,) = folder.glob("lib/python3.*/site-packages")
+    for name in linked:
+        files = distribution(name).files or []
+        for top in {file.parts[0] for file in files if not file.parts[0].startswith(("..", "__pycache__"))}:
+            (site / top).symlink_to(Path(str(distribution(name).locate_file(top))))
     wanted = [name if "==" in name else f"{name}=={version(name)}" for name in packages]
-    done = subprocess.run([python, "-m", "pip", "install", "-q", *wanted], capture_output=True, text=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", *wanted]
+    done = subprocess.run(pip, capture_output=True, text=True)
     if done.returncode and "No matching distribution" not in done.stderr:
         pytest.skip(f"pip cannot reach its index: {done.stderr[-300:]}")
     assert done.returncode == 0, done.stderr
+    there = [*linked, *(name.partition("==")[0] for name in packages)]
     for ours in ("factory", "torch", "sentence_transformers", "onnxruntime"):
         known = subprocess.run([python, "-I", "-c", f"import {ours}"], capture_output=True).returncode == 0
-        assert known == (ours.replace("_", "-") in [name.partition("==")[0] for name in packages]), ours
+        assert known == (ours.replace("_", "-") in there), ours
     return python
 
 
@@ -43,7 +54,7 @@ def test_graphs_need_onnxruntime_and_tokenizers_alone(transformer: Path, tmp_pat
 
 
 def test_the_folder_is_a_sentence_transformers_model_by_itself(transformer: Path, tmp_path: Path) -> None:
-    python = environment(tmp_path / "env", "torch", "sentence-transformers")
+    python = environment(tmp_path / "env", "sentence-transformers", linked=["torch"])
     short = [text for text in TEXTS if len(text) < 500]
     assert differences(transformer, blocks_of(transformer)[1], python, short) < 1e-4
 
