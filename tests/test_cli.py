@@ -228,6 +228,7 @@ def test_a_mistake_is_a_json_object_with_json(tmp_path: Path) -> None:
     assert set(json.loads(done.stdout)["error"]) == {"what", "where", "fix"}
 
 
+@pytest.mark.slow
 def test_the_readme_notebook_runs(tmp_path: Path) -> None:
     """The README's ten lines, as they stand there."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -98,7 +98,14 @@ def test_a_third_of_the_prior_is_what_all_functions_of_several_classes_say() -> 
     )
 
 
-@pytest.mark.parametrize("model", ["snorkel", "triplets", "dawid_skene_prior"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param("snorkel", marks=pytest.mark.slow),
+        "triplets",
+        pytest.param("dawid_skene_prior", marks=pytest.mark.slow),
+    ],
+)
 def test_267_functions_of_151_classes_fit_in_little_memory(model: str) -> None:
     code = f"""
 import resource, numpy as np

@@ -88,7 +88,9 @@ def test_a_run_that_the_server_fails_says_so_once_decides_nothing_and_is_complet
     assert (code, json.loads(out)["nothing_to_do"], server.stats()["requests"]) == (0, True, sent)
 
 
-@pytest.mark.parametrize("step", ["author", "synthesize", "annotate"])
+@pytest.mark.parametrize(
+    "step", ["annotate", *(pytest.param(step, marks=pytest.mark.slow) for step in ("author", "synthesize"))]
+)
 def test_a_balance_that_runs_out_under_way_leaves_the_rest_open(
     fake_server: Any, told: Told, tmp_path: Path, step: str
 ) -> None:

@@ -123,6 +123,7 @@ def test_ordinary_programs_vote_as_plain_python_does(capsys: pytest.CaptureFixtu
         assert ours == wanted, name
 
 
+@pytest.mark.slow
 def test_recorded_programs_run_and_vote_as_plain_python_does(shared_data: Path) -> None:
     import pyarrow.parquet as pq
 

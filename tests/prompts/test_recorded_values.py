@@ -17,6 +17,8 @@ from factory.resources import shipped
 from tests.prompts.recorded import labels_of_pipeline
 
 FROZEN = Path(__file__).parent / "recorded_values.json"
+FAST = {"quickstart", "trec_rules", "youtube"}
+"""The other files are read in the slow tests."""
 FILES = sorted(path.parent.name for path in shipped("pipelines").glob("*/answers.jsonl"))
 
 
@@ -45,7 +47,9 @@ def values_of(pipeline: str) -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.mark.parametrize("pipeline", FILES)
+@pytest.mark.parametrize(
+    "pipeline", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in FILES]
+)
 def test_recorded_answers_are_read_as_before(pipeline: str) -> None:
     frozen = json.loads(FROZEN.read_text(encoding="utf-8"))
     assert values_of(pipeline) == frozen[pipeline]
