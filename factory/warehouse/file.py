@@ -8,7 +8,6 @@ their patience ends. Within one process a re-entrant lock per file does the same
 from __future__ import annotations
 
 import os
-import random
 import re
 import threading
 import time
@@ -18,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from factory.errors import WarehouseError
-from factory.private import FILE_MODE, private_folder
+from factory.private import private_folder
 from factory.warehouse.migrations import is_current, migrate
+from factory.warehouse.turn import Turn, connect, is_lock_conflict, take_turn
 
 if TYPE_CHECKING:
     import duckdb
@@ -175,17 +175,19 @@ class Warehouse:
                 return
             if write or not self._keeps_open:
                 file.close_reader()
-                connection = self._connect(write)
+                turn = self._connect(write)
+                opened: Turn | duckdb.DuckDBPyConnection = turn
+                connection = turn.connection
             else:
                 if file.reader is None:
                     file.reader = self._connect(write=False)
-                connection = file.reader.cursor()
+                opened = connection = file.reader.connection.cursor()
             file.connection, file.depth = connection, 1
             try:
                 yield connection
             finally:
                 file.connection, file.depth, file.read_at = None, 0, time.monotonic()
-                connection.close()
+                opened.close()
 
     @contextmanager
     def kept_open(self) -> Iterator[None]:
@@ -216,12 +218,12 @@ class Warehouse:
         finally:
             file.lock.release()
 
-    def _connect(self, write: bool) -> duckdb.DuckDBPyConnection:
+    def _connect(self, write: bool) -> Turn:
         import duckdb
 
         assert self.path is not None
         try:
-            return connect_in_turn(str(self.path), read_only=not write, patience_s=self.patience_s)
+            return take_turn(str(self.path), read_only=not write, patience_s=self.patience_s)
         except duckdb.Error as error:
             raise self._explain(error) from error
 
@@ -235,7 +237,7 @@ class Warehouse:
 
     def _explain(self, error: Exception) -> WarehouseError:
         text = " ".join(str(error).split())
-        if _is_lock_conflict(error):
+        if is_lock_conflict(error):
             holder = re.search(r"held in (.+?) \(PID (\d+)\)", text)
             who = f"process {holder[2]} ({holder[1]})" if holder else "another process"
             return WarehouseError(
@@ -256,43 +258,6 @@ class Warehouse:
         else:
             return WarehouseError(text, where=self.path)
         return WarehouseError(what, where=self.path, fix=fix)
-
-
-def connect(path: str, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection that never draws a progress bar: on stdout it would stand between a `--json` object and its reader.
-
-    Raises:
-        duckdb.Error: As `duckdb.connect` does.
-    """
-    import duckdb
-
-    file = Path(path)
-    is_new = path != ":memory:" and not file.exists()
-    connection = duckdb.connect(path, read_only=read_only)
-    if is_new:
-        file.chmod(FILE_MODE)
-    connection.execute("SET enable_progress_bar = false")
-    return connection
-
-
-def connect_in_turn(path: str, *, read_only: bool = False, patience_s: float) -> duckdb.DuckDBPyConnection:
-    """A connection to a file that another process may have open: it is waited for, but no longer than `patience_s` seconds.
-
-    Raises:
-        duckdb.Error: As `connect` does, or the other process still has it.
-    """
-    import duckdb
-
-    deadline = time.monotonic() + patience_s
-    pause = 0.005
-    while True:
-        try:
-            return connect(path, read_only=read_only)
-        except duckdb.Error as error:
-            if not _is_lock_conflict(error) or time.monotonic() > deadline:
-                raise
-        time.sleep(pause * random.uniform(0.5, 1.5))
-        pause = min(pause * 1.5, 0.25)
 
 
 def insert(db: duckdb.DuckDBPyConnection, table: str, columns: Mapping[str, Any] | pa.Table) -> int:
@@ -332,7 +297,7 @@ class _File:
         self.lock = threading.RLock()
         self.connection: duckdb.DuckDBPyConnection | None = None
         self.depth = 0
-        self.reader: duckdb.DuckDBPyConnection | None = None
+        self.reader: Turn | None = None
         self.read_at = 0.0
 
     def close_reader(self) -> None:
@@ -340,8 +305,3 @@ class _File:
         if self.reader is not None:
             self.reader.close()
             self.reader = None
-
-
-def _is_lock_conflict(error: Exception) -> bool:
-    text = str(error)
-    return "lock" in text.lower() and ("conflicting" in text.lower() or "could not set lock" in text.lower())

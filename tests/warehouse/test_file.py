@@ -15,8 +15,8 @@ import duckdb
 import pytest
 
 from factory.errors import WarehouseError
-from factory.warehouse import file as module
 from factory.warehouse import migrations as schema
+from factory.warehouse import turn
 from factory.warehouse.file import Warehouse, insert, next_no
 from factory.warehouse.migrations import migrations
 from tests.kills.comparing import contents
@@ -224,7 +224,7 @@ def test_a_file_that_became_shorter_under_a_reader_is_read_again(
 ) -> None:
     warehouse = Warehouse.open(tmp_path / "w.duckdb")
     opened: list[bool] = []
-    real = module.connect
+    real = turn.connect
 
     class Broken:
         def execute(self, *_: Any) -> Any:
@@ -237,7 +237,7 @@ def test_a_file_that_became_shorter_under_a_reader_is_read_again(
         opened.append(read_only)
         return Broken() if len(opened) <= times else real(path, read_only=read_only)
 
-    monkeypatch.setattr(module, "connect", connect)
+    monkeypatch.setattr(turn, "connect", connect)
     times = 2
     assert warehouse.scalar("SELECT 7") == 7
     assert opened == [True] * 3

@@ -20,7 +20,8 @@ import numpy as np
 
 from factory.errors import WarehouseError
 from factory.files.rows import NO_LABEL, Row
-from factory.warehouse.file import Warehouse, connect, connect_in_turn, insert
+from factory.warehouse.file import Warehouse, insert
+from factory.warehouse.turn import connect, take_turn
 
 if TYPE_CHECKING:
     import duckdb
@@ -218,13 +219,14 @@ def gold_file(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
     if path is None:
         if warehouse not in _MEMORY:
             _MEMORY[warehouse] = connect(":memory:")
-        db = _MEMORY[warehouse]
+        turn, db = None, _MEMORY[warehouse]
     else:
         try:
-            db = connect_in_turn(str(path), patience_s=warehouse.patience_s)
+            turn = take_turn(str(path), patience_s=warehouse.patience_s)
         except duckdb.Error as error:
             what = f"the gold file cannot be opened ({' '.join(str(error).split())[:200]})"
             raise WarehouseError(what, where=path, fix="Wait and run again") from error
+        db = turn.connection
     try:
         db.execute("BEGIN")
         try:
@@ -235,8 +237,8 @@ def gold_file(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
             raise
         db.execute("COMMIT")
     finally:
-        if path is not None:
-            db.close()
+        if turn is not None:
+            turn.close()
 
 
 def write_source(
