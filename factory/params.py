@@ -198,7 +198,7 @@ def type_words(annotation: Any) -> str:
         return " or ".join(dict.fromkeys(type_words(one) for one in inner))
     if origin in (list, tuple):
         return f"list of {type_words(inner[0])}"
-    if origin is dict:
+    if origin is dict or typing.is_typeddict(annotation):
         return "mapping"
     return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "dict": "mapping"}.get(
         getattr(annotation, "__name__", ""), getattr(annotation, "__name__", str(annotation))

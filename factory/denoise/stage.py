@@ -15,6 +15,7 @@ from factory.denoise.parameters import balance_shares, default_number
 from factory.denoise.problems import Features, Voter, problems_of, voters_of
 from factory.denoise.solve import Solved, solve
 from factory.denoise.write import Filling, covered_texts, plan_models, store
+from factory.encoders.settings import Named
 from factory.errors import InputError, nearest
 from factory.params import Call, Params, stage
 from factory.result import Progress, StageResult
@@ -25,7 +26,7 @@ from factory.warehouse.tables.texts import Texts, hashes_of, labelled_texts
 from factory.warehouse.tables.votes import votes_digest
 
 if TYPE_CHECKING:
-    from factory.encoders.encoder import Encoder
+    from factory.encoders.base import Encoder
     from factory.warehouse.file import Warehouse
 
 UNSURE = 0.1
@@ -59,7 +60,7 @@ class DenoiseParams(Params):
     use_dev: bool = Field(
         False, description="Also choose on dev gold, for the system `student_dev`. Off, since there may be none."
     )
-    encoder: str | None = Field(
+    encoder: Named | None = Field(
         "auto",
         description="Where the vectors of texts come from that the joint model looks at (`single` tasks); none: only votes."
         " `auto` takes the packaged encoder: the vectors are needed by the student anyway.",
@@ -173,7 +174,7 @@ def denoise(warehouse: Warehouse, params: DenoiseParams, call: Call) -> StageRes
     return StageResult("denoise", False, facts, tuple(says))
 
 
-def _encoder(card: TaskCard, model: str, name: str | None) -> Encoder | None:
+def _encoder(card: TaskCard, model: str, name: Named | None) -> Encoder | None:
     """Whose vectors the joint model looks at, if it may be fitted."""
     if name is None or card.kind != "single" or model not in ("auto", "joint"):
         return None
@@ -192,7 +193,7 @@ def _features(
                 fix="Raise `encode_at_most`, or use `dawid_skene_prior`",
             )
         return None
-    from factory.encoders.encoder import vectors_of
+    from factory.encoders.vectors import vectors_of
 
     numbers = texts.numbers.tolist()
     hashes = hashes_of(warehouse, numbers)

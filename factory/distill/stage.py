@@ -15,7 +15,9 @@ from factory.distill.curate import Curated, Rules
 from factory.distill.self_training import SelfTraining
 from factory.distill.system import Plan
 from factory.distill.write import forget, path_of, store, write_folder
-from factory.encoders.encoder import Encoder, load_encoder
+from factory.encoders.base import Encoder
+from factory.encoders.encoder import load_encoder
+from factory.encoders.settings import HOW, Named
 from factory.errors import InputError, nearest
 from factory.extras import need
 from factory.params import Call, Params, stage
@@ -45,13 +47,13 @@ class DistillParams(Params):
         " agreement with held-out labels for the others. `hybrid` learns from words and from sentence vectors together."
         " One that stands on a sentence encoder becomes `linear` where there is none, and it is said.",
     )
-    encoder: str = Field("auto", description="The sentence encoder: a name or folder; `auto`: the packaged one.")
+    encoder: Named = Field("auto", description=f"The sentence encoder: {HOW}.")
     try_students: list[str] = Field(
         ["hybrid", "embedding", "linear"],
         min_length=1,
         description="Kinds that `auto` tries: those that train in seconds once texts are encoded.",
     )
-    try_encoders: list[str] = Field(
+    try_encoders: list[Named] = Field(
         [], description="Further encoders that `auto` tries; none by default, since each encodes every text."
     )
     systems: list[Literal["student", "student_dev", "programs_only", "synthesis_only", "student_setfit"]] = Field(
@@ -241,6 +243,7 @@ def _train(plan: Plan, system: str, wanted: dict[str, Any], key: str, progress: 
         "multi": plan.classes.multi,
         "encoder": encoder.name if stands else None,
         "encoder_key": encoder.key if stands else None,
+        "encoder_settings": dict(encoder.settings) if stands else None,
         "chosen": dict(student.chosen),
         "label_model": label_model.name if label_model is not None and plan.uses(system)[0] else None,
         "rows": rows.counts(),

@@ -12,7 +12,7 @@ import numpy as np
 from factory.distill import read as reading
 from factory.distill.curate import Candidates, Curated, Rules, as_json, curate, one_hot
 from factory.distill.self_training import Pseudo, SelfTraining, self_train
-from factory.encoders.encoder import Encoder
+from factory.encoders.base import Encoder
 from factory.errors import InputError
 from factory.result import Progress
 from factory.students.base import Student, TextsAndVectors, fit_student, student_class

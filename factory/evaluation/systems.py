@@ -15,7 +15,7 @@ from factory.warehouse.tables.gold import gold_digest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from factory.encoders.encoder import Encoder
+    from factory.encoders.base import Encoder
     from factory.warehouse.file import Warehouse
 
 TEACHER, SELF_TUNED = "teacher", "self_tuned"

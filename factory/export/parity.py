@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factory.encoders.encoder import load_sentence_transformer
+from factory.encoders.torch_model import load_sentence_transformer
 from factory.encoders.windows import window_tokenizer, windows_of
 from factory.errors import ExportError
 from factory.logistic import probabilities
@@ -37,7 +38,7 @@ def check_parity(
     folder: Path,
     kind: str,
     texts: Sequence[str],
-    window: int | None = None,
+    inference: Mapping[str, Any] = MappingProxyType({}),
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Compare what was written with the student it came from.
@@ -47,7 +48,8 @@ def check_parity(
         folder: The export.
         kind: `transformer`, `hybrid`, `static` or `linear`.
         texts: What to compare on.
-        window: Tokens that sentence-transformers reads of a text: longer ones are not compared with it.
+        inference: What stands in `inference.json`: sentence-transformers reads `max_length` tokens, so longer texts are not
+            compared with it.
         progress: Called with (done, total, what).
 
     Returns:
@@ -65,7 +67,7 @@ def check_parity(
         progress(number, len(ways), "ways of reading the export compared with the student")
         compared = np.ones(len(texts), bool)
         if name == "sentence_transformers":
-            compared = _one_window(folder, texts, window)
+            compared = _one_window(folder, texts, inference)
         probs = answer([text for text, fits in zip(texts, compared, strict=True) if fits])
         difference = float(np.abs(probs - wanted[compared]).max())
         if name == "int8":
@@ -145,11 +147,10 @@ def _together(folder: Path, precision: str) -> Answer:
     return lambda texts: predictor(texts, tokens=1 << 40)[0]
 
 
-def _one_window(folder: Path, texts: Sequence[str], window: int | None) -> NDArray[np.bool_]:
-    if window is None:
-        return np.ones(len(texts), bool)
-    tokenizer = window_tokenizer((folder / "tokenizer.json").read_text(encoding="utf-8"), window)
-    return np.array([len(windows) == 1 for windows in windows_of(tokenizer, texts)])
+def _one_window(folder: Path, texts: Sequence[str], inference: Mapping[str, Any]) -> NDArray[np.bool_]:
+    tokenizer = window_tokenizer((folder / "tokenizer.json").read_text(encoding="utf-8"), inference["max_length"])
+    said = [inference["prompt"] + text for text in texts]
+    return np.array([len(windows) == 1 for windows in windows_of(tokenizer, said)])
 
 
 def _clear(probs: NDArray[np.float32], multi: bool) -> NDArray[np.bool_]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from factory.encoders.encoder import Encoder
+    from factory.encoders.base import Encoder
+    from factory.encoders.settings import Named
     from factory.pipeline.load import Pipeline
     from factory.pipeline.steps import Step
     from factory.warehouse.file import Warehouse
@@ -106,7 +107,7 @@ class _Forecast:
         looks = not self.multi and params["model"] in ("auto", "joint") and params["encoder"] not in (None, "none")
         if not looks or self.train > params["encode_at_most"]:
             return Work("denoise", "label models on the votes")
-        seconds, words = self._embed(str(params["encoder"]), self.train)
+        seconds, words = self._embed(params["encoder"], self.train)
         return Work("denoise", f"label models on the votes and the texts{words}", seconds)
 
     def _distill(self, params: Mapping[str, Any]) -> Work:
@@ -118,12 +119,12 @@ class _Forecast:
         low, high = (systems * len(kinds) * rows * each for each in FIT_S)
         words = ""
         if any(student_class(kind).stands_on_encoder for kind in kinds):
-            more, words = self._embed(str(params["encoder"]), rows + self.held)
+            more, words = self._embed(params["encoder"], rows + self.held)
             low, high = low + more[0], high + more[1]
         seen = sum(systems * _tuned_on(kind, params["options"], rows) for kind in kinds)
         seen += _tuned_on("setfit", params["setfit"], rows) * ("student_setfit" in params["systems"])
         if seen:
-            passes = TUNING * seen / self._rate(str(params["encoder"]))
+            passes = TUNING * seen / self._rate(params["encoder"])
             low, high = low + 0.5 * passes, high + 2 * passes
         return Work("distill", f"up to {systems} students on up to {rows:,} texts{words}", (low, high))
 
@@ -135,11 +136,11 @@ class _Forecast:
         )
         return Work(verb, "as last time" if rows else "", (float(rows[0][0]),) * 2 if rows else None)
 
-    def _embed(self, name: str, texts: int) -> tuple[tuple[float, float], str]:
+    def _embed(self, named: Named, texts: int) -> tuple[tuple[float, float], str]:
         """Seconds to embed so many texts, less what is embedded already, and the words for it."""
         from factory.encoders.encoder import load_encoder
 
-        encoder = load_encoder(name)
+        encoder = load_encoder(named)
         there = self._embedded.setdefault(encoder.key, self._count("vectors WHERE encoder_key = ?", [encoder.key]))
         missing = max(0, texts - there)
         if not missing:
@@ -147,15 +148,15 @@ class _Forecast:
         self._embedded[encoder.key] = there + missing
         if missing < FEW or encoder.folder is None:
             return (1.0, 20.0), f", {missing:,} texts to embed"
-        rate = self._rate(name)
+        rate = self._rate(named)
         self._embedding_s += missing / rate
         return (0.8 * missing / rate, 1.5 * missing / rate), f", {missing:,} texts to embed"
 
-    def _rate(self, name: str) -> float:
+    def _rate(self, named: Named) -> float:
         """Texts per second, measured once."""
         from factory.encoders.encoder import load_encoder
 
-        encoder = load_encoder(name)
+        encoder = load_encoder(named)
         if encoder.key not in self._rates:
             texts = [
                 text

@@ -63,12 +63,13 @@ class GraphPredictor:
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self._tokenizer = window_tokenizer(tokens, facts["max_length"])
+        self._prompt = str(facts.get("prompt", ""))
         self._pad, self._labels = int(facts["pad_id"]), len(facts["labels"])
         self._tokens = TOKENS_PER_THREAD * (threads or os.cpu_count() or 1)
 
     def __call__(self, texts: Sequence[str], *, tokens: int | None = None) -> Answers:
         """Answer texts, in batches of at most so many tokens."""
-        cut = windows_of(self._tokenizer, texts)
+        cut = windows_of(self._tokenizer, [self._prompt + text for text in texts])
         probs = np.zeros((len(cut), self._labels), np.float32)
         vectors: NDArray[np.float32] | None = None
         sizes = [(len(windows), max(map(len, windows))) for windows in cut]

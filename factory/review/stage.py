@@ -11,6 +11,7 @@ import numpy as np
 from factory.denoise.decide import decide, tie_keys
 from factory.denoise.people import voter_name
 from factory.denoise.problems import voters_of
+from factory.encoders.settings import Named
 from factory.errors import InputError
 from factory.result import Progress, StageResult, no_progress
 from factory.review import issue_files, question_files
@@ -44,7 +45,7 @@ def ask(
     strategy: str = "auto",
     out: Path | str | None = None,
     force: bool = False,
-    encoder: str = "auto",
+    encoder: Named = "auto",
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> StageResult:
@@ -66,7 +67,8 @@ def ask(
     Raises:
         InputError: Nothing was denoised yet, or a parameter that cannot be used.
     """
-    from factory.encoders.encoder import load_encoder, vectors_of
+    from factory.encoders.encoder import load_encoder
+    from factory.encoders.vectors import vectors_of
 
     check_strategy(strategy)
     if out is not None:
@@ -207,7 +209,7 @@ def audit(
     *,
     of: Literal["denoised", "dev", "seed"] = "denoised",
     limit: int = 50,
-    encoder: str = "auto",
+    encoder: Named = "auto",
     out: Path | str | None = None,
     force: bool = False,
     progress: Progress = no_progress,
@@ -234,7 +236,8 @@ def audit(
     Raises:
         InputError: No such labels, or another ending than .csv or .jsonl.
     """
-    from factory.encoders.encoder import load_encoder, vectors_of
+    from factory.encoders.encoder import load_encoder
+    from factory.encoders.vectors import vectors_of
 
     if out is not None:
         issue_files.check_target(Path(out), force=force)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from factory.encoders.settings import Named
 from factory.synthesis.values import Part
 
 
@@ -71,12 +72,12 @@ def cartography(
     return Cartography(belief.mean(0), belief.std(0), right.mean(0))
 
 
-def confidences(parts: Sequence[Part], encoder: str, random_seed: int) -> dict[tuple[int, int], float]:
+def confidences(parts: Sequence[Part], encoder: Named, random_seed: int) -> dict[tuple[int, int], float]:
     """The confidence of each text in its own label, by `(slot_no, part_no)`.
 
     Args:
         parts: Texts and their labels.
-        encoder: Name of the encoder that makes their vectors.
+        encoder: Names the encoder that makes their vectors.
         random_seed: As for `cartography`.
     """
     from factory.encoders.encoder import load_encoder

@@ -21,7 +21,7 @@ from factory.warehouse.tables.texts import texts_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from factory.encoders.encoder import Encoder
+    from factory.encoders.base import Encoder
     from factory.warehouse.file import Warehouse
 
 CHUNK = 65_536
@@ -196,7 +196,7 @@ def _dense(
     k: int,
     progress: Progress,
 ) -> tuple[Hits, NDArray[np.float32]]:
-    from factory.encoders.encoder import vectors_of
+    from factory.encoders.vectors import vectors_of
 
     wanted = encoder.encode([text for _, _, text in queries])
     sample: list[NDArray[np.float32]] = []
@@ -224,7 +224,7 @@ def _hybrid(
     progress: Progress,
 ) -> tuple[Hits, NDArray[np.float32]]:
     """The best of BM25 ranked anew by embeddings; the corpus's own similarities are told by some of its passages."""
-    from factory.encoders.encoder import vectors_of
+    from factory.encoders.vectors import vectors_of
 
     words = [text for _, _, text in queries]
     near, _ = _lexical(warehouse, words, corpus, min(pool, len(corpus)))

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from factory.canonical import digest
 from factory.corpus.decontaminate import decontaminate
+from factory.encoders.settings import Named
 from factory.errors import InputError, nearest
 from factory.params import Call, Params, stage
 from factory.result import StageResult
@@ -104,7 +105,7 @@ class SynthesizeParams(Params):
     pool: int = Field(
         300, ge=1, description="Of `hybrid`, passages per query that are embedded: enough that little is missed."
     )
-    encoder: str = Field(
+    encoder: Named = Field(
         "auto",
         description="For embeddings: a name or folder. `auto` takes the packaged one, or TF-IDF where there is none.",
     )

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factory.encoders.encoder import load_encoder, load_sentence_transformer
+from factory.encoders.encoder import load_encoder
+from factory.encoders.torch_model import load_sentence_transformer
 from factory.encoders.windows import MOST_WINDOWS, encode_windows, join, shares, window_tokenizer, windows_of
 
 
