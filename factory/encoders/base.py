@@ -64,3 +64,13 @@ class Encoder:
             InputError: There is no such model.
         """
         raise InputError(f"{self.name} is no sentence-transformers model", fix="Name one with `encoder:`")
+
+    @property
+    def exact(self) -> Encoder:
+        """The same without int8: what an export in fp32 computes."""
+        return self
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether its vectors are those of a graph in int8, which an export in int8 repeats."""
+        return False

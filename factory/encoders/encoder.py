@@ -10,18 +10,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from factory.encoders.base import Encoder
 from factory.encoders.hashing import HASHING, HashingEncoder
+from factory.encoders.onnx_model import GRAPH_VERSION, Graph, graph_of, has_accelerator, open_graph
 from factory.encoders.settings import Wanted, own_of, settled, sha256_of, vector_key, wanted
 from factory.errors import InputError
 from factory.result import Progress
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -33,34 +35,48 @@ ENVIRONMENT = "LABEL_FACTORY_ENCODER"
 class TransformerEncoder(Encoder):
     """A sentence-transformers model from a local folder; texts longer than its window are read by windows (`encoders.windows`).
 
-    Nothing heavy is imported before the first text is encoded.
+    On a CPU texts are encoded by ONNX Runtime (`encoders.onnx_model`), else by torch. Nothing heavy is imported before the key or
+    the first vector is asked for.
     """
 
     def __init__(self, folder: Path, choice: Wanted, says: str, *, batch_size: int = 32) -> None:
-        own = own_of(folder)
+        self._own = own_of(folder)
         self._folder = folder
-        self._wanted = choice
-        self._choice = settled(choice, own, folder)
+        self._choice = settled(choice, self._own, folder)
         self.batch_size = batch_size
         self._model: Any = None
         self.prompt, self.length = self._choice.prompt or "", int(self._choice.length or 0)
-        key = vector_key(folder, self._choice, own, "")
-        super().__init__(choice.name, key, int(self._choice.dimension or 0), says)
+        self.name, self.dimension, self._says = choice.name, int(self._choice.dimension or 0), says
 
     @property
     def folder(self) -> Path:
         return self._folder
 
+    @cached_property
+    def key(self) -> str:  # type: ignore[override]
+        precision = "" if self._graph.precision != "int8" else f"int8/{GRAPH_VERSION}"
+        return vector_key(self._folder, self._choice, self._own, precision)
+
+    @property
+    def says(self) -> str:  # type: ignore[override]
+        note = self.__dict__["_graph"].note if "_graph" in self.__dict__ else ""
+        return f"{self._says}; {note}" if note else self._says
+
     @property
     def settings(self) -> Mapping[str, Any]:
-        own = own_of(self._folder)
-        kept = replace(
-            self._choice,
-            prompt=None if self._choice.prompt == own.prompt else self._choice.prompt,
-            dimension=None if self._choice.dimension == own.dimension else self._choice.dimension,
-            length=None if self._choice.length == own.length else self._choice.length,
-        )
-        return kept.as_json
+        found: dict[str, Any] = {"name": self.name}
+        found |= {"prompt": self.prompt} if self.prompt != self._own.prompt else {}
+        found |= {"dimension": self.dimension} if self.dimension != self._own.dimension else {}
+        found |= {"length": self.length} if self.length != self._own.length else {}
+        return {**found, "precision": self._graph.precision or "fp32"}
+
+    @property
+    def exact(self) -> TransformerEncoder:
+        return TransformerEncoder(self._folder, replace(self._choice, precision="fp32"), self._says)
+
+    @property
+    def calibrated(self) -> bool:
+        return self._graph.precision == "int8"
 
     def body(self) -> Any:
         from factory.encoders.torch_model import load_sentence_transformer
@@ -68,11 +84,24 @@ class TransformerEncoder(Encoder):
         return load_sentence_transformer(self._folder, self._choice)
 
     def encode(self, texts: Sequence[str], progress: Progress | None = None) -> NDArray[np.float32]:
+        if not len(texts):
+            return np.zeros((0, self.dimension), np.float32)
+        place = self._graph.place
+        if place is not None:
+            self._model = self._model or open_graph(place, self._choice)
+            return cast("NDArray[np.float32]", self._model.encode(texts, progress))
         from factory.encoders.torch_model import encode_with
 
-        if self._model is None:
-            self._model = self.body()
+        self._model = self._model or self.body()
         return encode_with(self._model, texts, batch_size=self.batch_size, progress=progress)
+
+    @cached_property
+    def _graph(self) -> Graph:
+        """How texts are encoded here. int8 is asked for by name where a student was trained on its vectors, GPU or not."""
+        precision = self._choice.precision
+        if precision == "fp32" or (precision is None and has_accelerator()):
+            return Graph(None, "fp32")
+        return graph_of(self._folder, self._choice, self._own, self.body)
 
 
 def load_encoder(named: str | Mapping[str, Any] = "auto") -> Encoder:

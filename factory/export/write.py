@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from factory.encoders.base import Encoder
+from factory.encoders.int8 import write_int8
+from factory.encoders.onnx_model import CALIBRATION
 from factory.encoders.torch_model import prompt_of
-from factory.encoders.windows import window_tokenizer, windows_of
+from factory.encoders.windows import feed_of, window_tokenizer, windows_of
 from factory.errors import ExportError
 from factory.export.card import model_card
-from factory.export.int8 import write_int8
 from factory.export.onnx_graph import write_graph
 from factory.export.parity import check_parity
 from factory.export.requirements import requirements_of
@@ -26,7 +27,6 @@ from factory.export.static_graph import write_static_graph
 from factory.files.exchange import take_place
 from factory.files.manifest import write_manifest
 from factory.logistic import Head
-from factory.predict.predictors import feed_of
 from factory.predict.scope import save_scope
 from factory.result import Progress, no_progress
 from factory.students.base import Student, write_json
@@ -120,7 +120,11 @@ def _write_model(
     facts = {"max_length": int(body.max_seq_length or 512), "pad_id": int(body.tokenizer.pad_token_id or 0)}
     prompt = prompt_of(body)
     cutter = window_tokenizer(body.tokenizer.backend_tokenizer, facts["max_length"])
-    feeds = [feed_of([windows], facts["pad_id"]) for windows in windows_of(cutter, [prompt + t for t in texts])]
+    frozen = encoder is not None and encoder.calibrated and not hasattr(student, "body")
+    fitted = (
+        CALIBRATION if frozen else texts
+    )  # a frozen encoder's int8 export computes what its vectors were computed by
+    feeds = [feed_of([windows], facts["pad_id"]) for windows in windows_of(cutter, [prompt + t for t in fitted])]
     write_int8(folder / "model.onnx", folder / "model_int8.onnx", feeds)
     progress(2, 3, PARTS)
     if isinstance(student, HybridStudent):

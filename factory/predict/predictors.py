@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factory.encoders.windows import Windows, shares, window_tokenizer, windows_of
+from factory.encoders.windows import TOKENS_PER_THREAD, batches, feed_of, window_tokenizer, windows_of
 from factory.logistic import probabilities
 from factory.students.pooling import static_answers
 from factory.students.terms import terms_of
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 KINDS = {"F32": np.float32, "F16": np.float16, "F64": np.float64, "I64": np.int64, "I32": np.int32, "I8": np.int8}
 """Names that safetensors gives to kinds of numbers."""
-TOKENS_PER_THREAD = 512
-"""Tokens in a batch for each thread: long texts go in small batches, short ones in large ones. What a layer computes of more
-would leave the processor's cache, which halves the speed (measured from 256 to 4,096)."""
 
 
 def make_predictor(
@@ -80,44 +77,6 @@ class GraphPredictor:
             vectors[part] = some
         assert vectors is not None
         return probs, vectors
-
-
-def feed_of(texts: Sequence[Windows], pad: int) -> dict[str, NDArray[Any]]:
-    """What a graph is given for texts that were cut into windows: `input_ids` and `attention_mask` [w, t], `windows` [n, w]."""
-    rows = [ids for windows in texts for ids in windows]
-    ids = np.full((len(rows), max(4, *map(len, rows))), pad, np.int64)
-    mask = np.zeros_like(ids)
-    for row, known in enumerate(rows):
-        ids[row, : len(known)] = known
-        mask[row, : len(known)] = 1
-    return {"input_ids": ids, "attention_mask": mask, "windows": shares(texts)}
-
-
-def batches(sizes: Sequence[tuple[int, int]], tokens: int) -> Iterator[list[int]]:
-    """Texts that go through a graph together: alike in length, and not too many tokens.
-
-    Args:
-        sizes: Windows of each text, and tokens of its longest one.
-        tokens: In a batch, padding included; a text alone may have more.
-
-    Yields:
-        Row numbers; each once.
-
-    Example:
-        >>> list(batches([(1, 8), (1, 30), (1, 8), (4, 32)], tokens=64))
-        [[0, 2], [1], [3]]
-    """
-    part: list[int] = []
-    rows = 0
-    for index in sorted(range(len(sizes)), key=lambda index: (sizes[index][1], sizes[index][0], index)):
-        windows, longest = sizes[index]
-        if part and (rows + windows) * longest > tokens:
-            yield part
-            part, rows = [], 0
-        part.append(index)
-        rows += windows
-    if part:
-        yield part
 
 
 def _linear(read: Callable[[str], bytes], facts: Mapping[str, Any]) -> Predictor:
