@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
+from typing_extensions import is_typeddict
 
 from factory.errors import InputError
 from factory.result import Progress, StageResult, no_progress
@@ -198,7 +199,7 @@ def type_words(annotation: Any) -> str:
         return " or ".join(dict.fromkeys(type_words(one) for one in inner))
     if origin in (list, tuple):
         return f"list of {type_words(inner[0])}"
-    if origin is dict or typing.is_typeddict(annotation):
+    if origin is dict or is_typeddict(annotation):
         return "mapping"
     return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "dict": "mapping"}.get(
         getattr(annotation, "__name__", ""), getattr(annotation, "__name__", str(annotation))

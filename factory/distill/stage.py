@@ -160,8 +160,6 @@ def distill(warehouse: Warehouse, params: DistillParams, call: Call) -> StageRes
     if found.folder is None and standing:
         says.append(f"{found.says}. The student is `linear` instead of `{student}`")
         names, options = ["linear"], None
-    elif standing or "student_setfit" in systems:
-        says += [each.says for each in encoders]
     rules = Rules(
         "drop", params.confidence, params.confidence_weight, params.drop_ties, params.synthetic_weight, params.synthetic_cap,
         params.synthetic_agreement, params.seed_weight, params.balanced, params.unknown,
@@ -208,6 +206,8 @@ def distill(warehouse: Warehouse, params: DistillParams, call: Call) -> StageRes
         )
     if not trained:
         return StageResult("distill", True, {"systems": kept}, ())
+    if found.folder is not None and (standing or "student_setfit" in systems):
+        says = [*(each.says for each in encoders), *says]
     return StageResult("distill", False, {"systems": [*kept, *trained], "trained": trained}, tuple(says))
 
 

