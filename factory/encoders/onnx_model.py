@@ -154,9 +154,14 @@ def _make(place: Path, choice: Wanted, load: Callable[[], Any]) -> None:
         for left in (fp32, int8):
             left.unlink(missing_ok=True)
         (draft / "graph.json").write_text(json.dumps(told), encoding="utf-8")
-        if place.exists():
-            shutil.rmtree(place)  # of an older version, or half removed by hand: it has no `graph.json`
-        draft.rename(place)
+        if (place / "graph.json").is_file():
+            return  # another process was quicker
+        shutil.rmtree(place, ignore_errors=True)  # half removed by hand
+        try:
+            draft.rename(place)
+        except OSError:
+            if not (place / "graph.json").is_file():
+                raise
 
 
 def open_graph(place: Path, choice: Wanted) -> GraphModel:
