@@ -40,7 +40,7 @@ def load_sentence_transformer(folder: Path, choice: Wanted | None = None) -> Any
         model.prompts = {PROMPT: choice.prompt} if choice.prompt else {}
         model.default_prompt_name = PROMPT if choice.prompt else None
         model.max_seq_length = choice.length
-        if choice.dimension is not None and choice.dimension < int(model.get_embedding_dimension()):
+        if choice.dimension is not None and choice.dimension < int(model.get_embedding_dimension() or 0):
             _cut(model, choice.dimension)
     model.eval()
     return model
@@ -111,7 +111,7 @@ def _cut(model: Any, dimension: int) -> None:
     import torch
     from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 
-    before = int(model.get_embedding_dimension())
+    before = int(model.get_embedding_dimension() or 0)
     first = torch.eye(before)[:dimension].contiguous()
     keep = Dense(before, dimension, bias=False, activation_function=torch.nn.Identity(), init_weight=first)
     for module in (keep, Normalize()):
