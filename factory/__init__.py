@@ -7,28 +7,21 @@ From a task card and unlabelled text to a small, exported classifier, with a lan
 
 Where things live:
 
-    task.py         the task card, its revisions, append-only label numbers
-    warehouse.py    leasing, migrating and querying the DuckDB file (schema and views: warehouse/*.sql)
-    corpus/         text in: CSV, JSONL, Parquet, Hugging Face datasets, WRENCH JSON; passages, retrieval, data export
-    llm/            request and answer, engines, dispatch, ledger, batch files, DSPy
-    prompts/        prompts/*.md -> DSPy signatures -> messages, and answers -> values
-    synthesis/      SynthesizRR, Self-Guide, few-shot; filters; diversity measures
-    tuning/         the language model learns from its own data: LoRA adapters
-    programs/       label programs: authoring, checks, sandbox, applying, analysis, lifecycle
-    annotation/     the model's own labels: the teacher, and prompted votes
-    labels/         label models: from votes to probabilities; audit; asking
-    unpacked.py     zstandard files, read to their true end
-    encoders.py     sentence encoders and the vectors kept in the warehouse
-    students/       curation, students, calibration, export, predict, serve
-    evaluation/     metrics with intervals, baselines, the report; the only reader of test and reference gold
-    pipeline.py     a YAML file -> checked steps (standard.py: those of one that names none; schema.py: for editors)
-    cluster.py      Ray: whether it is there, a session on it
-    run.py          steps -> stages, in order (steps.py: those that know the run's folder; running.py: one run at a time)
-    planning.py     what a pipeline will still ask, and cost (outlook.py: what its steps may ask at most)
-    cli.py          thin: parse, call, print (the commands: commands/)
+    cli.py, commands/   thin: parse, call, print; studio/ the same in a browser
+    pipeline/           a YAML file -> checked steps -> a run; what it will ask and cost
+    corpus/             text in: files, splits, near-duplicates, passages; data out
+    programs/           label programs: authoring, checks, rules, sandbox, voting
+    annotation/         the model's own labels: anchors, teacher, prompted votes
+    synthesis/ tuning/  texts that the model writes; a LoRA adapter that it learns from them
+    denoise/            label models: votes -> probabilities
+    distill/ students/  what learns from what; the models
+    export/ predict/    what a user takes home, and running it
+    evaluation/         scores and baselines, the only reader of test and reference gold; report/ shows them
+    review/             what to ask next, likely label errors
+    prompts/ llm/ encoders/ files/ warehouse/   below all wings: messages, models, vectors, formats, the DuckDB file
 
-Imports run one way: cli -> run, pipeline -> stage -> (core, warehouse, llm, prompts) -> task. Stages never import each other;
-cores import no stage. A new label model, student, engine or synthesis method is one new file and one line in its folder's table.
+Imports run one way: cli -> pipeline -> stages -> cores -> what lies below all wings. Stages never import each other; cores
+import no stage. A new label model, student, engine or synthesis method is one new file and one line in its folder's table.
 """
 
 from __future__ import annotations

@@ -59,6 +59,11 @@ class VoteSet:
         return float(len(self)) if self.counts is None else float(self.counts.sum())
 
     @property
+    def times(self) -> np.ndarray:
+        """float64 [rows]: how many texts each row stands for."""
+        return np.ones(len(self)) if self.counts is None else self.counts
+
+    @property
     def lengths(self) -> np.ndarray:
         """int64 [rows]: votes in each row."""
         return np.diff(self.indptr)
@@ -87,19 +92,14 @@ class VoteSet:
         if matrix.ndim != 2:
             raise InputError(f"votes are a matrix of texts by labelling functions, not {matrix.ndim}-dimensional")
         if matrix.size and not np.issubdtype(matrix.dtype, np.integer):
-            raise InputError(
-                f"votes are integers, not {matrix.dtype}", fix="Use -1 for abstain and 0, 1, ... for the classes"
-            )
+            fix = "Use -1 for abstain and 0, 1, ... for the classes"
+            raise InputError(f"votes are integers, not {matrix.dtype}", fix=fix)
         if matrix.size and (matrix.min() < ABSTAIN or matrix.max() >= classes):
-            raise InputError(
-                f"votes run from {matrix.min()} to {matrix.max()}, and there are {classes} classes",
-                fix="Use -1 for abstain and 0 to classes-1 for the classes",
-            )
+            words = f"votes run from {matrix.min()} to {matrix.max()}, and there are {classes} classes"
+            raise InputError(words, fix="Use -1 for abstain and 0 to classes-1 for the classes")
         rows, columns = np.nonzero(matrix >= 0)
         codes = _narrow(columns * np.int64(classes) + matrix[rows, columns], matrix.shape[1] * classes)
-        indptr = np.zeros(matrix.shape[0] + 1, np.int64)
-        np.cumsum(np.bincount(rows, minlength=matrix.shape[0]), out=indptr[1:])
-        return cls(codes, indptr, int(matrix.shape[1]), classes)
+        return cls(codes, _starts(np.bincount(rows, minlength=len(matrix))), int(matrix.shape[1]), classes)
 
     @classmethod
     def from_triplets(cls, rows: Any, lfs: Any, labels: Any, *, shape: tuple[int, int], classes: int) -> VoteSet:
@@ -122,10 +122,8 @@ class VoteSet:
             if column.ndim != 1 or (column.size and not np.issubdtype(column.dtype, np.integer)):
                 raise InputError(f"each vote has one {name}, an integer")
             if column.size and (column.min() < 0 or column.max() >= limit):
-                raise InputError(
-                    f"the votes' {name}s run from {column.min()} to {column.max()}, and there are {limit} of them",
-                    fix="Number them from 0, and leave abstentions out",
-                )
+                words = f"the votes' {name}s run from {column.min()} to {column.max()}, and there are {limit} of them"
+                raise InputError(words, fix="Number them from 0, and leave abstentions out")
             columns.append(column.astype(np.int64))
         row, lf, label = columns
         if not len(row) == len(lf) == len(label):
@@ -135,41 +133,41 @@ class VoteSet:
         row, lf, codes = row[order], lf[order], codes[order]
         if ((row[1:] == row[:-1]) & (lf[1:] == lf[:-1])).any():
             raise InputError("a labelling function votes twice on one row")
-        indptr = np.zeros(shape[0] + 1, np.int64)
-        np.cumsum(np.bincount(row, minlength=shape[0]), out=indptr[1:])
-        return cls(_narrow(codes, shape[1] * classes), indptr, shape[1], classes)
+        starts = _starts(np.bincount(row, minlength=shape[0]))
+        return cls(_narrow(codes, shape[1] * classes), starts, shape[1], classes)
 
     def matrix(self) -> np.ndarray:
         """The dense label matrix [rows, m], -1 abstain."""
         dense = np.full((len(self), self.lfs), ABSTAIN, vote_dtype(self.classes))
-        codes = self.codes.astype(np.int64)
-        dense[np.repeat(np.arange(len(self)), self.lengths), codes // self.classes] = codes % self.classes
+        row, lf, label = self.triplets()
+        dense[row, lf] = label
         return dense
+
+    def triplets(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Row, labelling function and label of every vote, int64 [v] each, row by row."""
+        codes = self.codes.astype(np.int64)
+        return np.repeat(np.arange(len(self)), self.lengths), codes // self.classes, codes % self.classes
 
     def take(self, rows: np.ndarray | Sequence[int]) -> VoteSet:
         """The given rows (indices), each standing for as many texts as before."""
         index = np.asarray(rows, np.int64)
         lengths = self.lengths[index]
-        indptr = np.zeros(len(index) + 1, np.int64)
-        np.cumsum(lengths, out=indptr[1:])
+        indptr = _starts(lengths)
         at = np.repeat(self.indptr[index] - indptr[:-1], lengths) + np.arange(indptr[-1])
-        return VoteSet(
-            self.codes[at], indptr, self.lfs, self.classes, None if self.counts is None else self.counts[index]
-        )
+        counts = None if self.counts is None else self.counts[index]
+        return VoteSet(self.codes[at], indptr, self.lfs, self.classes, counts)
 
     def keep_lfs(self, lfs: Sequence[int]) -> VoteSet:
         """Only the votes of some labelling functions, renumbered in ascending order; rows stay."""
         wanted = np.sort(np.asarray(lfs, np.int64))
         number = np.full(self.lfs, -1, np.int64)
         number[wanted] = np.arange(len(wanted))
-        codes = self.codes.astype(np.int64)
-        owner = number[codes // self.classes] if self.lfs else codes
+        row, lf, label = self.triplets()
+        owner = number[lf]
         kept = owner >= 0
-        row = np.repeat(np.arange(len(self)), self.lengths)[kept]
-        indptr = np.zeros(len(self) + 1, np.int64)
-        np.cumsum(np.bincount(row, minlength=len(self)), out=indptr[1:])
-        fresh = owner[kept] * self.classes + codes[kept] % self.classes
-        return VoteSet(_narrow(fresh, len(wanted) * self.classes), indptr, len(wanted), self.classes, self.counts)
+        codes = _narrow(owner[kept] * self.classes + label[kept], len(wanted) * self.classes)
+        starts = _starts(np.bincount(row[kept], minlength=len(self)))
+        return VoteSet(codes, starts, len(wanted), self.classes, self.counts)
 
     def patterns(self) -> tuple[VoteSet, np.ndarray]:
         """Each distinct row once, with how many texts have it.
@@ -227,14 +225,8 @@ class VoteSet:
             if len(ones) < high - low:
                 ones = np.ones(high - low)
             counts = np.ones(stop - start) if self.counts is None else self.counts[start:stop]
-            part = csr_matrix(
-                (
-                    ones[: high - low],
-                    place[self.codes[low:high]],
-                    (self.indptr[start : stop + 1] - low).astype(np.int32),
-                ),
-                shape=(stop - start, width),
-            )
+            columns, ends = place[self.codes[low:high]], (self.indptr[start : stop + 1] - low).astype(np.int32)
+            part = csr_matrix((ones[: high - low], columns, ends), shape=(stop - start, width))
             yield slice(start, stop), part, counts
 
     def class_votes(self) -> np.ndarray:
@@ -304,9 +296,8 @@ class Moments:
         """float64 [m, m]: texts on which two functions say the same."""
         from scipy.sparse import coo_matrix
 
-        pairs, label = self.together.tocoo(), self.seen % self.classes
+        pairs, lf, label = self.together.tocoo(), self.seen // self.classes, self.seen % self.classes
         same = label[pairs.row] == label[pairs.col]
-        lf = self.seen // self.classes
         at = (lf[pairs.row[same]], lf[pairs.col[same]])
         found: np.ndarray = coo_matrix((pairs.data[same], at), shape=(self.lfs, self.lfs)).toarray()
         return found
@@ -340,6 +331,11 @@ def as_votes(votes: VoteSet | Any, classes: int) -> VoteSet:
 def _check_classes(classes: Any) -> None:
     if isinstance(classes, bool) or not isinstance(classes, int | np.integer) or classes < 2:
         raise InputError(f"votes tell classes apart, so there are 2 or more, not {classes!r}")
+
+
+def _starts(lengths: np.ndarray) -> np.ndarray:
+    """Where rows of these lengths begin, and the end of the last, int64 [rows + 1]."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
 def _narrow(codes: np.ndarray, size: int) -> np.ndarray:

@@ -59,14 +59,12 @@ class Features:
     def times(self, weight: Floats) -> Floats:
         """[n, k]: the product with weights [k, d + v]."""
         d, _ = self.widths
-        found: Floats | None = None
+        parts: list[Floats] = []
         if self.dense is not None:
-            found = np.asarray(self.dense @ weight[:, :d].T.astype(self.dense.dtype, copy=False))
+            parts.append(np.asarray(self.dense @ weight[:, :d].T.astype(self.dense.dtype, copy=False)))
         if self.sparse is not None:
-            wide = np.asarray(self.sparse @ weight[:, d:].T)
-            found = wide if found is None else found + wide
-        assert found is not None
-        return found
+            parts.append(np.asarray(self.sparse @ weight[:, d:].T))
+        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
 
 @dataclass(frozen=True)
@@ -118,18 +116,10 @@ def loss_of(probs: Floats, targets: Floats, weights: Floats, multi: bool) -> flo
 
 
 def fit_logistic(
-    features: Floats | Features,
-    targets: Floats,
-    weights: Floats,
-    *,
-    c: float = 10.0,
-    multi: bool = False,
-    gce: float = 0.0,
-    start: Head | None = None,
-    iterations: int = 200,
-    tolerance: float = 1e-8,
+    features: Floats | Features, targets: Floats, weights: Floats, *, c: float = 10.0, multi: bool = False,
+    gce: float = 0.0, start: Head | None = None, iterations: int = 200, tolerance: float = 1e-8,
     progress: Progress = no_progress,
-) -> Head:
+) -> Head:  # fmt: skip
     """Minimise the weighted soft cross-entropy with an L2 penalty on the weights.
 
     The objective is sum_i w_i loss(i) + ||W||^2 / (2 c); the bias is free.
@@ -145,7 +135,6 @@ def fit_logistic(
         start: Where to start from.
         iterations: At most so many steps of L-BFGS.
         tolerance: Relative change of the objective at which it stops.
-        progress: Called with (done, total, what) after each step.
 
     Returns:
         The head, with weights of the dense block first.
@@ -156,7 +145,7 @@ def fit_logistic(
     width, k = sum(given.widths), targets.shape[1]
     known = ~np.isnan(targets)
     y = np.where(known, targets, 0.0).astype(np.float64)
-    mass = known * (np.asarray(weights, np.float64) if weights.ndim == 2 else np.asarray(weights, np.float64)[:, None])
+    mass = known * (weights if weights.ndim == 2 else weights[:, None]).astype(np.float64)
     seen = np.flatnonzero((mass * y).sum(axis=0) > 0)
     weight, bias = np.zeros((k, width), np.float32), np.full(k, NEVER, np.float32)
     if not len(seen):
@@ -166,13 +155,10 @@ def fit_logistic(
         first[:, :width], first[:, width] = start.weight[seen], np.maximum(start.bias[seen], NEVER / 2)
     steps = iter(range(1, iterations + 1))
     found = minimize(
-        _objective(given, y[:, seen], mass[:, seen], c, multi, gce),
-        first.reshape(-1),
-        jac=True,
-        method="L-BFGS-B",
+        _objective(given, y[:, seen], mass[:, seen], c, multi, gce), first.reshape(-1), jac=True, method="L-BFGS-B",
         callback=lambda _: progress(next(steps, iterations), iterations, "steps of logistic regression, at most"),
         options={"maxiter": iterations, "ftol": tolerance, "gtol": 1e-6},
-    )
+    )  # fmt: skip
     solution = found.x.reshape(len(seen), width + 1)
     weight[seen], bias[seen] = solution[:, :width], solution[:, width]
     return Head(weight, bias, multi)
@@ -236,31 +222,22 @@ def _sigmoid_loss(
 
 
 def choose_c(
-    features: Floats | Features,
-    targets: Floats,
-    weights: Floats,
-    *,
-    multi: bool = False,
-    gce: float = 0.0,
-    strengths: Sequence[float] | None = None,
-    folds: int = 3,
-    seed: int = 0,
-    limit: int = 6000,
+    features: Floats | Features, targets: Floats, weights: Floats, *, multi: bool = False, gce: float = 0.0,
+    strengths: Sequence[float] | None = None, folds: int = 3, seed: int = 0, limit: int = 6000,
     progress: Progress = no_progress,
-) -> tuple[float, list[tuple[float, float]]]:
+) -> tuple[float, list[tuple[float, float]]]:  # fmt: skip
     """Choose `c` by agreement with held-out soft labels: no gold is needed.
 
     Args:
-        features: n texts, with targets [n, k] and weights [n].
-        targets: As in `fit_logistic`, as are `weights`, `multi` and `gce`.
+        features: As in `fit_logistic`, as are all up to `gce`.
+        targets: Likewise.
         weights: [n].
-        multi: Sigmoids instead of a softmax.
-        gce: q of the generalized cross-entropy.
+        multi: Likewise.
+        gce: Likewise.
         strengths: What to try, ascending; a grid of ours by the kind of features without it.
         folds: Parts of the cross-validation.
         seed: Of the parts.
         limit: At most so many rows take part, to bound the time; `c` is scaled for all of them.
-        progress: Called with (done, total, what).
 
     Returns:
         The strength with the lowest held-out soft cross-entropy, and (strength, loss) for each that was tried. Fewer than
@@ -285,9 +262,7 @@ def choose_c(
                 iterations=100,
             )  # fmt: skip
             losses[index] += loss_of(head.predict_proba(unseen), targets[held], weights[held], multi) / folds
-    return float(tried[int(np.argmin(losses))]), [
-        (float(c), float(loss)) for c, loss in zip(tried, losses, strict=True)
-    ]
+    return float(tried[int(np.argmin(losses))]), list(zip(map(float, tried), map(float, losses), strict=True))
 
 
 def folds_of(n: int, folds: int, seed: int) -> NDArray[np.int64]:

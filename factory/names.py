@@ -100,20 +100,15 @@ def plain_name(value: Any, what: str, *, where: str | None = None) -> str:
         raise InputError(f"{what} is {yaml_words(value)}", where=where, fix="Put it in quotes")
     name = nfc(value)
     if not _PLAIN.fullmatch(name) or name.endswith(".") or name.partition(".")[0].lower() in _DEVICES:
-        raise InputError(
-            f"{what} cannot be {value[:80]!r}",
-            where=where,
-            fix="Use up to 64 letters, digits, `-`, `_` and `.`, a letter or digit first",
-        )
+        fix = "Use up to 64 letters, digits, `-`, `_` and `.`, a letter or digit first"
+        raise InputError(f"{what} cannot be {value[:80]!r}", where=where, fix=fix)
     return name
 
 
 def yaml_words(value: Any) -> str:
     """What YAML took a value without quotes for, in words."""
-    if value is None:
-        return "read by YAML as nothing, not as text"
-    if isinstance(value, bool):
-        return f"read by YAML as {'true' if value else 'false'}, not as text"
-    if isinstance(value, (int, float)):
-        return f"read by YAML as the number {value}, not as text"
-    return f"read by YAML as a {type(value).__name__}, not as text"
+    if value is None or isinstance(value, bool):
+        words = {None: "nothing", True: "true", False: "false"}[value]
+    else:
+        words = f"the number {value}" if isinstance(value, (int, float)) else f"a {type(value).__name__}"
+    return f"read by YAML as {words}, not as text"

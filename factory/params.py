@@ -13,6 +13,7 @@ signature and the docstring of `vote(warehouse, block=500)`, and the reference p
 from __future__ import annotations
 
 import inspect
+import json
 import textwrap
 import types
 import typing
@@ -85,8 +86,13 @@ class Call:
             InputError: Nobody was named.
         """
         if self.asked is None:
-            raise InputError("no engine is given", fix="Add `engine:` to the pipeline, or --engine on the command line")
+            raise no_engine()
         return self.asked
+
+
+def no_engine() -> InputError:
+    """What is said where a step asks, and nobody is named."""
+    return InputError("no engine is given", fix="Add `engine:` to the pipeline, or --engine on the command line")
 
 
 P = TypeVar("P", bound=Params)
@@ -131,11 +137,10 @@ class Stage(Generic[P]):
             raise TypeError(f"{self.name}() takes {self.signature()}")
         if args and self.second is not None:
             given = {self.second: args[0], **given}
-        if self.second is not None and self.second not in given and self.second not in self.params.model_fields:
+        known = self.params.model_fields
+        if self.second is not None and self.second not in given and self.second not in known:
             raise TypeError(f"{self.name}() needs `{self.second}`: {self.name}{self.signature()}")
-        beside = {
-            name for name in given if name in (*self._takes, self.second) and name not in self.params.model_fields
-        }
+        beside = {name for name in given if name in (*self._takes, self.second) and name not in known}
         told = {_NAMES.get(name, name): given.pop(name) for name in beside}
         call = Call(**{name: value for name, value in told.items() if value is not None})
         return self.run(warehouse, validated(self.params, given, what=self.name), call)
@@ -177,11 +182,7 @@ def stage(
         second: What the second argument is otherwise: `card`, or one of the parameters.
         takes: What else of a `Call` people may name: `base`.
     """
-
-    def declare(run: Function[P]) -> Stage[P]:
-        return Stage(name, params, run, second="engine" if asks else second, takes=takes)
-
-    return declare
+    return lambda run: Stage(name, params, run, second="engine" if asks else second, takes=takes)
 
 
 def type_words(annotation: Any) -> str:
@@ -201,15 +202,13 @@ def type_words(annotation: Any) -> str:
         return f"list of {type_words(inner[0])}"
     if origin is dict or is_typeddict(annotation):
         return "mapping"
-    return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "dict": "mapping"}.get(
-        getattr(annotation, "__name__", ""), getattr(annotation, "__name__", str(annotation))
-    )
+    words = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "dict": "mapping"}
+    name = getattr(annotation, "__name__", str(annotation))
+    return words.get(name, name)
 
 
 def default_words(info: FieldInfo) -> str:
     """A parameter's default as YAML writes it; empty if it must be given."""
-    import json
-
     if info.is_required():
         return ""
     value = to_jsonable_python(info.get_default(call_default_factory=True))
@@ -223,8 +222,6 @@ def _docstring(made: Stage[Any], words: str) -> str:
     named = [(name, info.description or "") for name, info in made.params.model_fields.items()]
     second = [(made.second, _HELP[made.second])] if made.second in ("engine", "card") and made.second else []
     told = [("warehouse", _HELP["warehouse"]), *second, *named, *((name, _HELP[name]) for name in made._takes)]
-    lines = [
-        textwrap.fill(f"{name}: {text}", 110, initial_indent="    ", subsequent_indent="        ")
-        for name, text in told
-    ]
+    wrapped = textwrap.TextWrapper(110, initial_indent="    ", subsequent_indent="        ")
+    lines = [wrapped.fill(f"{name}: {text}") for name, text in told]
     return "\n".join([words[:at].rstrip(), "", "Args:", *lines, words[at:].rstrip()]).rstrip() + "\n"

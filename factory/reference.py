@@ -34,10 +34,9 @@ stages, into one file and ends with exit code 4. The model's name is part of eac
 SHARED = ("--set", "--folder", "--json")
 """Options that are described once."""
 EXIT_CODES = {
-    0: "Done.",
-    1: "`factory doctor` found that something is missing.",
+    0: "Done.", 1: "`factory doctor` found that something is missing.",
     130: "Stopped (Ctrl-C); run the same command again to go on.",
-}
+}  # fmt: skip
 """Those that no error has."""
 VARIABLES = {
     "LABEL_FACTORY_ENCODER": "the sentence encoder that `encoder: auto` means: a folder or a hub name",
@@ -79,8 +78,8 @@ def _commands() -> Iterator[str]:
     yield from _options([option for command in verbs.values() for option in command.params], _shared(found), verbs)
     for path, command in found.items():
         if path not in verbs:
-            arguments = [p for p in command.params if p.param_type_name == "argument"]
-            yield f"### `{' '.join([path, *map(_argument, arguments)])}`\n"
+            given = [(p.name.upper(), p.required) for p in command.params if p.param_type_name == "argument"]
+            yield f"### `{' '.join([path, *(name if needed else f'[{name}]' for name, needed in given)])}`\n"
             yield f"{_words(inspect.cleandoc(command.help or ''))}\n"
             yield from _options(command.params, _shared(found), {})
 
@@ -107,9 +106,8 @@ def _options(params: Sequence[Any], shared: Sequence[Any], verbs: Mapping[str, A
 
 
 def _called(option: Any) -> str:
-    if option.param_type_name == "argument":
-        return f"`{option.name.upper()}`"
-    return f"`{', '.join([*option.opts, *option.secondary_opts])}`"
+    names = [option.name.upper()] if option.param_type_name == "argument" else [*option.opts, *option.secondary_opts]
+    return f"`{', '.join(names)}`"
 
 
 def commands_of(group: Any, path: str = "factory") -> Iterator[tuple[str, Any]]:
@@ -119,11 +117,6 @@ def commands_of(group: Any, path: str = "factory") -> Iterator[tuple[str, Any]]:
             yield from commands_of(command, f"{path} {name}")
         else:
             yield f"{path} {name}", command
-
-
-def _argument(argument: Any) -> str:
-    name = argument.name.upper()
-    return name if argument.required else f"[{name}]"
 
 
 def _pipeline() -> Iterator[str]:
@@ -169,7 +162,8 @@ def _encoders() -> Iterator[str]:
 
 def _steps() -> Iterator[str]:
     from factory.params import default_words, type_words
-    from factory.pipeline.steps import STEPS, stage_of
+    from factory.pipeline.steps import stage_of
+    from factory.pipeline.verbs import STEPS
 
     yield "## Steps\n"
     yield "In a pipeline `- author: {programs: 24}`, on the command line `factory author PIPELINE -p programs=24`, in a notebook"
@@ -279,8 +273,7 @@ def _defaults(model: type[Any]) -> Iterator[tuple[str, str]]:
             yield name, "" if info.is_required() else f"`{default_words(info)}`"
         return
     for field in dataclasses.fields(model):
-        missing = field.default is dataclasses.MISSING
-        yield field.name, "" if missing else f"`{field.default}`"
+        yield field.name, "" if field.default is dataclasses.MISSING else f"`{field.default}`"
 
 
 def attributes_of(model: type[Any]) -> Mapping[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from factory.canonical import digest
-from factory.errors import InputError
+from factory.errors import InputError, nearest
 from factory.names import nfc, plain_name, yaml_words
 from factory.yaml_reader import Places, read_yaml
 
@@ -106,10 +106,7 @@ class TaskCard(BaseModel):
         Raises:
             KeyError: There is none.
         """
-        for label in self.labels:
-            if label.name == name:
-                return label
-        raise KeyError(name)
+        return {label.name: label for label in self.labels}[name]
 
     def render_fields(self, values: Mapping[str, str]) -> str:
         """The one string that programs, students and prompts see for a text of several fields.
@@ -129,17 +126,14 @@ def load_card(source: str | Path | Mapping[str, Any], *, where: str | None = Non
     Raises:
         InputError: No such file, no YAML, an unknown key, a missing or wrong value; with the line it stands in.
     """
-    lines = Places()
+    data: Any
     if isinstance(source, Mapping):
-        data: Any = dict(source)
-        place = where or "task"
+        data, lines, place = dict(source), Places(), where or "task"
     else:
-        place = str(source)
-        data, lines = read_yaml(Path(source))
+        (data, lines), place = read_yaml(Path(source)), str(source)
     if not isinstance(data, dict):
-        raise InputError(
-            "a task card is a YAML mapping", where=place, fix="Start it with `name:`, `text:` and `labels:`"
-        )
+        fix = "Start it with `name:`, `text:` and `labels:`"
+        raise InputError("a task card is a YAML mapping", where=place, fix=fix)
     labels = data.get("labels")
     if isinstance(labels, dict):
         data["labels"] = [{"name": name, "description": text} for name, text in labels.items()]
@@ -154,7 +148,8 @@ def load_card(source: str | Path | Mapping[str, Any], *, where: str | None = Non
     except ValidationError as error:
         first = error.errors()[0]
         path = tuple(first["loc"])
-        raise InputError(_plain_reason(first, TaskCard, lines), where=_at(place, path, lines), fix=None) from error
+        known = next((lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in lines), None)
+        raise InputError(_reason(first, lines), where=place if known is None else f"{place}:{known}") from error
 
 
 def register(warehouse: Warehouse, card: TaskCard) -> list[str]:
@@ -173,20 +168,15 @@ def register(warehouse: Warehouse, card: TaskCard) -> list[str]:
                 db.execute("UPDATE labels SET name = ? WHERE label_no = ?", [nfc(name), number])
         known = [(number, nfc(name), description, active) for number, name, description, active in known]
         numbers = {name: number for number, name, _, _ in known}
-        for label in card.labels:
-            if label.name not in numbers:
-                numbers[label.name] = len(numbers)
-                db.execute(
-                    "INSERT INTO labels VALUES (?, ?, ?, true)", [numbers[label.name], label.name, label.description]
-                )
+        wanted = {label.name: label.description for label in card.labels}
+        for name, description in wanted.items():
+            if name not in numbers:
+                numbers[name] = len(numbers)
+                db.execute("INSERT INTO labels VALUES (?, ?, ?, true)", [numbers[name], name, description])
         for number, name, description, active in known:
-            wanted = next((label for label in card.labels if label.name == name), None)
-            if wanted is None and active:
-                db.execute("UPDATE labels SET active = false WHERE label_no = ?", [number])
-            elif wanted is not None and (not active or wanted.description != description):
-                db.execute(
-                    "UPDATE labels SET active = true, description = ? WHERE label_no = ?", [wanted.description, number]
-                )
+            now = (wanted.get(name, description), name in wanted)
+            if now != (description, active):
+                db.execute("UPDATE labels SET description = ?, active = ? WHERE label_no = ?", [*now, number])
         row = db.execute("SELECT revision FROM tasks ORDER BY task_no DESC LIMIT 1").fetchone()
         if row is None or row[0] != card.revision:
             db.execute(
@@ -205,9 +195,8 @@ def current_card(warehouse: Warehouse) -> TaskCard:
     """
     text = warehouse.scalar("SELECT card FROM tasks ORDER BY task_no DESC LIMIT 1")
     if text is None:
-        raise InputError(
-            "the warehouse has no task yet", where=warehouse.path, fix="Run `factory ingest` with a task card first"
-        )
+        fix = "Run `factory ingest` with a task card first"
+        raise InputError("the warehouse has no task yet", where=warehouse.path, fix=fix)
     return TaskCard.model_validate_json(text)
 
 
@@ -216,26 +205,14 @@ def label_names(warehouse: Warehouse) -> list[str]:
     return [name for (name,) in warehouse.query("SELECT name FROM labels ORDER BY label_no")]
 
 
-def _at(place: str, path: tuple[Any, ...], lines: Mapping[tuple[Any, ...], int]) -> str:
-    for end in range(len(path), -1, -1):
-        if path[:end] in lines:
-            return f"{place}:{lines[path[:end]]}"
-    return place
-
-
-def _plain_reason(first: Any, model: type[BaseModel], lines: Places) -> str:
+def _reason(first: Any, lines: Places) -> str:
     """One sentence for a person out of one pydantic error."""
     name = ".".join(str(part) for part in first["loc"]) or "the card"
     kind = first["type"]
     if kind == "missing":
         return f"`{name}` is missing"
     if kind == "extra_forbidden":
-        import difflib
-
-        key = str(first["loc"][-1])
-        known = list(model.model_fields) + list(Label.model_fields)
-        near = difflib.get_close_matches(key, known, n=1)
-        return f"unknown key `{name}`" + (f"; did you mean `{near[0]}`?" if near else "")
+        return f"unknown key `{name}`{nearest(str(first['loc'][-1]), [*TaskCard.model_fields, *Label.model_fields])}"
     if kind == "string_type" and not isinstance(first["input"], (list, dict)):
         written = lines.written.get(tuple(first["loc"]), first["input"])
         return f'`{name}` is {yaml_words(first["input"])}: put it in quotes, as in "{written}"'

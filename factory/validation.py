@@ -18,6 +18,11 @@ _EXPECTED = {
     "frozenset": "a list", "path": "a path",
 }  # fmt: skip
 """What pydantic expected, by the beginning of its error's type."""
+_RANGES = {
+    "greater_than_equal": "{ge:g} or more", "greater_than": "above {gt:g}", "less_than_equal": "{le:g} or less",
+    "less_than": "below {lt:g}", "too_short": "at least {min_length} of them", "finite_number": "a finite number",
+}  # fmt: skip
+"""The same, by its whole type."""
 
 
 def validated(model: type[M], values: Mapping[str, Any], *, what: str, where: str | None = None) -> M:
@@ -60,23 +65,12 @@ def _reason(error: ValidationError, model: type[BaseModel], values: Mapping[str,
 
 def _expected(error: Any) -> str:
     """What a value should have been, in words."""
-    context = error.get("ctx", {})
-    match error["type"]:
-        case "literal_error":
-            return f"one of {', '.join(f'`{choice}`' for choice in _choices(error))}"
-        case "greater_than_equal":
-            return f"{context['ge']:g} or more"
-        case "greater_than":
-            return f"above {context['gt']:g}"
-        case "less_than_equal":
-            return f"{context['le']:g} or less"
-        case "less_than":
-            return f"below {context['lt']:g}"
-        case "too_short":
-            return f"at least {context['min_length']} of them"
-        case "finite_number":
-            return "a finite number"
-    return _EXPECTED.get(error["type"].split("_")[0], str(error["msg"]))
+    kind = error["type"]
+    if kind == "literal_error":
+        return f"one of {', '.join(f'`{choice}`' for choice in _choices(error))}"
+    if kind in _RANGES:
+        return _RANGES[kind].format(**error.get("ctx", {}))
+    return _EXPECTED.get(kind.split("_")[0], str(error["msg"]))
 
 
 def _choices(error: Any) -> list[str]:

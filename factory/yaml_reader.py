@@ -119,9 +119,8 @@ class _Walk:
         self._above.add(id(node))
         if isinstance(node, yaml.MappingNode):
             self._mapping(node, path)
-        elif isinstance(node, yaml.SequenceNode):
-            for index, item in enumerate(node.value):
-                self.walk(item, (*path, index))
+        for index, item in enumerate(node.value if isinstance(node, yaml.SequenceNode) else ()):
+            self.walk(item, (*path, index))
         self._above.discard(id(node))
 
     def _mapping(self, node: yaml.MappingNode, path: tuple[Any, ...]) -> None:
@@ -131,10 +130,8 @@ class _Walk:
                 raise InputError("a key is a list or mapping", where=f"{self._where}:{key.start_mark.line + 1}")
             here, line = (*path, key.value), key.start_mark.line + 1
             if key.value in mine and key.tag != _MERGE:
-                raise InputError(
-                    f"`{key.value}` stands twice, the first time in line {mine[key.value]}",
-                    where=f"{self._where}:{line}",
-                )
+                words = f"`{key.value}` stands twice, the first time in line {mine[key.value]}"
+                raise InputError(words, where=f"{self._where}:{line}")
             mine[key.value] = self._places[here] = line
             self.walk(value, here)
 
@@ -142,9 +139,6 @@ class _Walk:
         if id(node) in self._seen:
             self._repeated += 1
             if self._repeated > MOST_REPEATED:
-                raise InputError(
-                    f"its aliases repeat more than {MOST_REPEATED:,} values",
-                    where=f"{self._where}:{line}",
-                    fix="Write them out",
-                )
+                words = f"its aliases repeat more than {MOST_REPEATED:,} values"
+                raise InputError(words, where=f"{self._where}:{line}", fix="Write them out")
         self._seen.add(id(node))

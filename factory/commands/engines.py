@@ -7,14 +7,24 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument
 
-from factory.commands.shared import AsJson, Folder, Settings, give, held_warehouse, load, open_warehouse
+from factory.commands.shared import (
+    AsJson,
+    Folder,
+    PipelineFile,
+    Settings,
+    Where,
+    give,
+    group,
+    held_warehouse,
+    load,
+    open_warehouse,
+)
 from factory.commands.terminal import say, table
 
-batch = typer.Typer(help="Ask by file: OpenAI batch JSONL out and in.", no_args_is_help=True, rich_markup_mode=None)
-engine = typer.Typer(help="The engine that is asked.", no_args_is_help=True, rich_markup_mode=None)
-Where = Annotated[Path, typer.Argument(help="A pipeline, a run's folder, or a .duckdb file.")]
-PipelineFile = Annotated[Path, typer.Argument(help="A pipeline file, or the name of a ready one.")]
+batch = group("Ask by file: OpenAI batch JSONL out and in.")
+engine = group("The engine that is asked.")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,7 +36,7 @@ def add_to(app: typer.Typer) -> None:
 @batch.command(name="write")
 def batch_write(
     pipeline: PipelineFile,
-    out: Annotated[Path, typer.Argument(help="The JSONL file to write.")],
+    out: Annotated[Path, Argument(help="The JSONL file to write.")],
     set_: Settings = None,
     folder: Folder = None,
     as_json: AsJson = False,
@@ -38,17 +48,14 @@ def batch_write(
     from factory.pipeline.missing import write_missing
 
     done = write_missing(load(pipeline, set_), out, folder=folder)
-    give(
-        done,
-        as_json,
-        lambda: say(f"{done['requests']} requests written to {out}" if done["requests"] else "no request is missing"),
-    )
+    told = f"{done['requests']} requests written to {out}" if done["requests"] else "no request is missing"
+    give(done, as_json, lambda: say(told))
 
 
 @batch.command(name="read")
 def batch_read(
     pipeline: PipelineFile,
-    file: Annotated[Path, typer.Argument(help="The results, in any order, partial or with errors.")],
+    file: Annotated[Path, Argument(help="The results, in any order, partial or with errors.")],
     set_: Settings = None,
     folder: Folder = None,
     as_json: AsJson = False,
@@ -82,7 +89,7 @@ def _of_results(done: Mapping[str, Any]) -> str:
 @batch.command(name="record")
 def batch_record(
     where: Where,
-    out: Annotated[Path, typer.Argument(help="The recorded answers (JSONL) to write.")],
+    out: Annotated[Path, Argument(help="The recorded answers (JSONL) to write.")],
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -99,10 +106,7 @@ def engine_check(pipeline: PipelineFile, set_: Settings = None, as_json: AsJson 
     from factory.pipeline.missing import check_pipeline_engine
 
     found = check_pipeline_engine(load(pipeline, set_))
-    give(
-        found,
-        as_json,
-        lambda: table(["kind", "ok", "detail"], [[c["kind"], c["ok"], c["detail"]] for c in found["checks"]]),
-    )
+    names = ["kind", "ok", "detail"]
+    give(found, as_json, lambda: table(names, [[row[name] for name in names] for row in found["checks"]]))
     if not found["ok"]:
         raise typer.Exit(2)

@@ -7,45 +7,42 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer import Argument, Option
 
-from factory.commands.shared import AsJson, Folder, give, held_warehouse, open_warehouse
+from factory.commands.progress import shown_alone
+from factory.commands.shared import AsJson, Folder, Where, give, held_warehouse, open_warehouse
 from factory.commands.terminal import say, table, tell
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
 
 MOST_SHOWN = 20
-Where = Annotated[Path, typer.Argument(help="A pipeline, a run's folder, or a .duckdb file.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    app.command()(audit)
-    app.command()(ask)
-    app.command()(lineage)
-    app.command()(doctor)
+    for command in (audit, ask, lineage, doctor):
+        app.command()(command)
 
 
 def audit(
     where: Where,
-    of: Annotated[Literal["denoised", "dev", "seed"], typer.Option(help="Whose labels.")] = "denoised",
-    limit: Annotated[int, typer.Option(help="At most so many.")] = 50,
-    out: Annotated[Path | None, typer.Option(help="Write them all as CSV or JSONL.")] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace --out even if it is no earlier list of issues.")
-    ] = False,
+    of: Annotated[Literal["denoised", "dev", "seed"], Option(help="Whose labels.")] = "denoised",
+    limit: Annotated[int, Option(help="At most so many.")] = 50,
+    out: Annotated[Path | None, Option(help="Write them all as CSV or JSONL.")] = None,
+    force: Annotated[bool, Option("--force", help="Replace --out even if it is no earlier list of issues.")] = False,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
     """Likely label errors, with the evidence: votes, the model's probability, nearest neighbours."""
     from factory.review import stage
 
-    result = stage.audit(open_warehouse(where, folder), of=of, limit=limit, out=out, force=force)
+    with shown_alone("audit") as progress:
+        result = stage.audit(open_warehouse(where, folder), of=of, limit=limit, out=out, force=force, progress=progress)
     rows: list[dict[str, Any]] = list(result.did.get("issues", []))
 
     def person() -> None:
-        for line in result.says:
-            say(line)
+        say(*result.says)
         for r in rows:
             evidence = r["evidence"]
             label = f" (label {r['label']})" if r["label"] else ""
@@ -65,21 +62,16 @@ def audit(
 
 def ask(
     where: Where,
-    budget: Annotated[int, typer.Option(help="How many texts to ask about.")] = 50,
+    budget: Annotated[int, Option(help="How many texts to ask about.")] = 50,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="CSV, JSONL, or Label Studio tasks (.json): write the questions here; else they are only shown."
-        ),
+        Option(help="CSV, JSONL, or Label Studio tasks (.json): write the questions here; else they are only shown."),
     ] = None,
-    answers: Annotated[Path | None, typer.Option("--read", help="Read answered questions from here.")] = None,
-    annotator: Annotated[str | None, typer.Option(help="With --read: who answered; a voter of its own.")] = None,
-    strategy: Annotated[
-        str,
-        typer.Option(help="auto, uncertainty, random, or active: ask again where doubtful."),
-    ] = "auto",
+    answers: Annotated[Path | None, Option("--read", help="Read answered questions from here.")] = None,
+    annotator: Annotated[str | None, Option(help="With --read: who answered; a voter of its own.")] = None,
+    strategy: Annotated[str, Option(help="auto, uncertainty, random, or active: ask again where doubtful.")] = "auto",
     force: Annotated[
-        bool, typer.Option("--force", help="Replace --out even if it is another file, or answered already.")
+        bool, Option("--force", help="Replace --out even if it is another file, or answered already.")
     ] = False,
     folder: Folder = None,
     as_json: AsJson = False,
@@ -91,26 +83,27 @@ def ask(
         with held_warehouse(where, folder) as warehouse:
             result = stage.read_answers(warehouse, answers, annotator=annotator)
     else:
-        result = stage.ask(open_warehouse(where, folder), budget=budget, strategy=strategy, out=out, force=force)
+        with shown_alone("ask") as progress:
+            result = stage.ask(
+                open_warehouse(where, folder), budget=budget, strategy=strategy, out=out, force=force, progress=progress
+            )
 
     def person() -> None:
-        for line in result.says:
-            say(line)
+        say(*result.says)
         if out is None and result.did.get("asked"):
             show_questions(result.did["asked"], int(result.did["questions"]))
-            say("the same command with --out questions.csv writes them, to be answered in the column `label`;")
-            say(f"factory ask {where} --read questions.csv reads the answers back")
+            say(
+                "the same command with --out questions.csv writes them, to be answered in the column `label`;",
+                f"factory ask {where} --read questions.csv reads the answers back",
+            )
 
     give(dict(result.did), as_json, person)
 
 
 def show_questions(asked: Sequence[Mapping[str, Any]], total: int) -> None:
     """The first questions, as a table."""
-    shown = asked[:MOST_SHOWN]
-    rows = [
-        [number, q["source"], " ".join(q["text"].split())[:100], q["suggested"], q["why"]]
-        for number, q in enumerate(shown, start=1)
-    ]
+    shown = [[q["source"], " ".join(q["text"].split())[:100], q["suggested"], q["why"]] for q in asked[:MOST_SHOWN]]
+    rows = [[number, *cells] for number, cells in enumerate(shown, start=1)]
     table(["", "source", "text", "likely", "why it is asked"], rows)
     if total > len(shown):
         say(f"and {total - len(shown)} more")
@@ -119,17 +112,17 @@ def show_questions(asked: Sequence[Mapping[str, Any]], total: int) -> None:
 def lineage(
     where: Where,
     kind: Annotated[
-        str, typer.Argument(help="text, synthetic, program, request, soft_label, label_model, model, export, ...")
+        str, Argument(help="text, synthetic, program, request, soft_label, label_model, model, export, ...")
     ],
     number: Annotated[
         str,
-        typer.Argument(
+        Argument(
             help="Its number or key; of a text also the `id` that exported data has, of an export `last`, of a soft label the"
             " number of its text."
         ),
     ],
-    down: Annotated[bool, typer.Option("--down", help="What came of it, instead of what it came from.")] = False,
-    limit: Annotated[int, typer.Option(help="At most so many lines.")] = 1000,
+    down: Annotated[bool, Option("--down", help="What came of it, instead of what it came from.")] = False,
+    limit: Annotated[int, Option(help="At most so many lines.")] = 1000,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -176,10 +169,8 @@ def doctor(as_json: AsJson = False) -> None:
 
     def person() -> None:
         marks = {True: "ok", None: "-", False: "MISSING"}
-        table(
-            ["", "what", "found", "what to do"],
-            [[marks[c["ok"]], c["what"], c["found"], c["fix"]] for c in found["checks"]],
-        )
+        rows = [[marks[c["ok"]], c["what"], c["found"], c["fix"]] for c in found["checks"]]
+        table(["", "what", "found", "what to do"], rows)
 
     give(found, as_json, person)
     if not found["ok"]:

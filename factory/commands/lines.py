@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from factory.commands.progress import shown_progress
 from factory.commands.shared import AsJson, Folder, Settings, give, load, pairs, yaml_pairs
@@ -33,15 +34,13 @@ def add_to(app: typer.Typer) -> None:
 
 def run(
     pipeline: Annotated[
-        Path, typer.Argument(help="A pipeline file, or the name of a ready one: quickstart, youtube, trec, ...")
+        Path, Argument(help="A pipeline file, or the name of a ready one: quickstart, youtube, trec, ...")
     ],
     set_: Settings = None,
     folder: Folder = None,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="VERB", help="Only this step. Repeatable.")
-    ] = None,
+    only: Annotated[list[str] | None, Option("--only", metavar="VERB", help="Only this step. Repeatable.")] = None,
     budget: Annotated[
-        str | None, typer.Option(help="Most to spend: '2.50' (money) or '200k tokens'. Exit code 3 when it ends a run.")
+        str | None, Option(help="Most to spend: '2.50' (money) or '200k tokens'. Exit code 3 when it ends a run.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -79,33 +78,26 @@ def show_evaluation(evaluation: Mapping[str, Any]) -> None:
         figures = [found["metrics"].get(key), interval, found.get("macro_f1"), *exact]
         rows.append([system, *figures, found.get("coverage"), found.get("n_scored")])
     exact_name = ["all labels right"] if several else []
-    table(
-        ["system", name, f"95% interval of {name}", "macro F1", *exact_name, "coverage", "scored"],
-        rows,
-        title=f"{evaluation['split']}: {evaluation['n']} texts",
-    )
+    names = ["system", name, f"95% interval of {name}", "macro F1", *exact_name, "coverage", "scored"]
+    table(names, rows, title=f"{evaluation['split']}: {evaluation['n']} texts")
 
 
 def init(
-    csv: Annotated[Path, typer.Argument(help="A CSV, JSONL or Parquet file of texts; a column of labels helps.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for task.yaml and pipeline.yaml.")] = Path("."),
-    text: Annotated[str | None, typer.Option(help="The column of the texts; guessed otherwise.")] = None,
-    label: Annotated[
-        str | None, typer.Option(help="The column of the labels, if there is one; guessed otherwise.")
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option(help="The labels, with commas between, where the file has none.")
-    ] = None,
+    csv: Annotated[Path, Argument(help="A CSV, JSONL or Parquet file of texts; a column of labels helps.")],
+    out: Annotated[Path, Option("--out", help="Folder for task.yaml and pipeline.yaml.")] = Path("."),
+    text: Annotated[str | None, Option(help="The column of the texts; guessed otherwise.")] = None,
+    label: Annotated[str | None, Option(help="The column of the labels, if there is one; guessed otherwise.")] = None,
+    labels: Annotated[str | None, Option(help="The labels, with commas between, where the file has none.")] = None,
     format_: Annotated[
-        str | None, typer.Option("--format", help="csv, jsonl, json, parquet, or lines: a text per line.")
+        str | None, Option("--format", help="csv, jsonl, json, parquet, or lines: a text per line.")
     ] = None,
-    encoding: Annotated[str | None, typer.Option(help="Of a file that is not UTF-8; guessed otherwise.")] = None,
-    delimiter: Annotated[str | None, typer.Option(help="Of a CSV file; guessed otherwise.")] = None,
+    encoding: Annotated[str | None, Option(help="Of a file that is not UTF-8; guessed otherwise.")] = None,
+    delimiter: Annotated[str | None, Option(help="Of a CSV file; guessed otherwise.")] = None,
     columns: Annotated[
-        str | None, typer.Option(help="Names, with commas between, for a CSV file without a header line.")
+        str | None, Option(help="Names, with commas between, for a CSV file without a header line.")
     ] = None,
     label_separator: Annotated[
-        str | None, typer.Option(help="What stands between several labels in a cell; guessed otherwise.")
+        str | None, Option(help="What stands between several labels in a cell; guessed otherwise.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -113,31 +105,25 @@ def init(
     from factory.corpus.init import write_start
 
     names = [name.strip() for name in (labels or "").split(",") if name.strip()]
-    told: dict[str, Any] = {
-        "format": format_,
-        "encoding": encoding,
-        "delimiter": delimiter,
-        "label_separator": label_separator,
-    }
-    told |= {"columns": [name.strip() for name in columns.split(",")] if columns else None}
-    given = {name: value for name, value in told.items() if value is not None}
+    header = [name.strip() for name in columns.split(",")] if columns else None
+    told = {"format": format_, "encoding": encoding, "delimiter": delimiter, "label_separator": label_separator}
+    given = {name: value for name, value in {**told, "columns": header}.items() if value is not None}
     written = write_start(csv, out, text=text, label=label, labels=names or None, told=given)
 
     def person() -> None:
-        for line in written["says"]:
-            say(line)
+        say(*written["says"])
         tell(f"task:     {written['task']}\npipeline: {written['pipeline']}")
 
     give(written, as_json, person)
 
 
-Source = Annotated[Path, typer.Argument(help="A pipeline file (its step of this name is run), or a task card.")]
+Source = Annotated[Path, Argument(help="A pipeline file (its step of this name is run), or a task card.")]
 Param = Annotated[
     list[str] | None,
-    typer.Option("--param", "-p", metavar="NAME=YAML", help="A parameter of the step, listed below. Repeatable."),
+    Option("--param", "-p", metavar="NAME=YAML", help="A parameter of the step, listed below. Repeatable."),
 ]
-EngineOption = Annotated[str | None, typer.Option(help="The engine: a YAML file, or kind=server,url=...,model=...")]
-BudgetOption = Annotated[str | None, typer.Option(help="Most to spend: '2.50' or '200k tokens'.")]
+EngineOption = Annotated[str | None, Option(help="The engine: a YAML file, or kind=server,url=...,model=...")]
+BudgetOption = Annotated[str | None, Option(help="Most to spend: '2.50' or '200k tokens'.")]
 
 
 class VerbCommand(typer.core.TyperCommand):
@@ -148,20 +134,18 @@ class VerbCommand(typer.core.TyperCommand):
         from factory.params import default_words, type_words
         from factory.pipeline.steps import stage_of
 
-        rows = []
-        for name, info in stage_of(str(self.name)).params.model_fields.items():
-            rows.append((f"{name}={default_words(info)}", f"{info.description} ({type_words(info.annotation)})"))
+        fields = stage_of(str(self.name)).params.model_fields
+        rows = [
+            (f"{name}={default_words(info)}", f"{info.description} ({type_words(info.annotation)})")
+            for name, info in fields.items()
+        ]
         with formatter.section("Parameters (in the pipeline, or with -p NAME=YAML)"):
             formatter.write_dl(rows, col_max=34)
 
 
 def _verb(verb: str) -> Callable[..., None]:
     def command(
-        source: Source,
-        set_: Settings = None,
-        folder: Folder = None,
-        param: Param = None,
-        as_json: AsJson = False,
+        source: Source, set_: Settings = None, folder: Folder = None, param: Param = None, as_json: AsJson = False
     ) -> None:
         run_verb(verb, source, set_, folder, yaml_pairs(param), None, None, None, as_json)
 
@@ -186,8 +170,8 @@ def _synthesize(
     param: Param = None,
     engine: EngineOption = None,
     budget: BudgetOption = None,
-    per_label: Annotated[int | None, typer.Option(help="Accepted texts per label.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Export the data into this folder.")] = None,
+    per_label: Annotated[int | None, Option(help="Accepted texts per label.")] = None,
+    out: Annotated[Path | None, Option(help="Export the data into this folder.")] = None,
     as_json: AsJson = False,
 ) -> None:
     params = yaml_pairs(param)
@@ -219,19 +203,15 @@ def run_verb(
     if source.is_file() and source.suffix in {".yaml", ".yml"}:
         data, _ = read_yaml(source)
     if isinstance(data, Mapping) and "labels" in data and "steps" not in data:
-        card = load_card(source)
-        loaded = Pipeline(
-            card.name, card, _engine(engine), (make_step(verb, params, where=verb),), source.absolute().parent, budget
-        )
+        card, step = load_card(source), make_step(verb, params, where=verb)
+        loaded = Pipeline(card.name, card, _engine(engine), (step,), source.absolute().parent, budget)
     else:
         loaded = load(source, settings)
-        steps = [step for step in loaded.steps if step.verb == verb]
-        if not steps:
-            steps = [make_step(verb, {}, where=verb)]
-        changed = tuple(
-            make_step(verb, {**step.params.given(), **params}, where=verb, line=step.line) for step in steps
+        of_verb = [step for step in loaded.steps if step.verb == verb] or [make_step(verb, {}, where=verb)]
+        steps = tuple(
+            make_step(verb, {**step.params.given(), **params}, where=verb, line=step.line) for step in of_verb
         )
-        loaded = replace(loaded, steps=changed, engine=_engine(engine) or loaded.engine)
+        loaded = replace(loaded, steps=steps, engine=_engine(engine) or loaded.engine)
     if out is not None:
         loaded = replace(loaded, steps=(*loaded.steps, make_step("export_data", {"path": str(out.absolute())})))
     with private_files() if out is None else nullcontext(), shown_progress() as (progress, told):

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from factory.commands.progress import shown_alone
-from factory.commands.shared import AsJson, Folder, give, held_warehouse, open_warehouse
+from factory.commands.shared import AsJson, Folder, Where, give, group, held_warehouse, open_warehouse
 from factory.commands.terminal import say, tell
-from factory.result import no_progress
 
-export = typer.Typer(
-    help="Write a student, or the labelled data, into a folder.", no_args_is_help=True, rich_markup_mode=None
-)
-Where = Annotated[Path, typer.Argument(help="A pipeline, a run's folder, or a .duckdb file.")]
+export = group("Write a student, or the labelled data, into a folder.")
+Exported = Annotated[Path, Argument(help="An exported model's folder.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the application."""
     app.add_typer(export, name="export")
-    app.command()(predict)
-    app.command()(serve)
-    app.command()(report)
-    app.command()(push)
+    for command in (predict, serve, report, push):
+        app.command()(command)
 
 
 @export.command(name="model")
 def export_model(
     where: Where,
-    out: Annotated[Path, typer.Argument(help="The folder to write.")],
-    system: Annotated[str, typer.Option(help="Which student: student, student_dev, ...")] = "student",
+    out: Annotated[Path, Argument(help="The folder to write.")],
+    system: Annotated[str, Option(help="Which student: student, student_dev, ...")] = "student",
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -41,17 +36,17 @@ def export_model(
 
     with held_warehouse(where, folder) as warehouse, shown_alone("export") as progress:
         result = stage.export(warehouse, out.absolute(), system=system, progress=progress)
-    give({"export": str(out), **result.did}, as_json, lambda: _say_all(result.says or (f"{out} holds this already",)))
+    give({"export": str(out), **result.did}, as_json, lambda: say(*(result.says or (f"{out} holds this already",))))
 
 
 @export.command(name="data")
 def export_data(
     where: Where,
-    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    out: Annotated[Path, Argument(help="The folder to write.")],
     formats: Annotated[
-        str, typer.Option(help="Any of parquet, jsonl, datasets, wrench, with commas between.")
+        str, Option(help="Any of parquet, jsonl, datasets, wrench, with commas between.")
     ] = "parquet,jsonl",
-    dropped: Annotated[bool, typer.Option("--dropped", help="Dropped rows as well, with their reasons.")] = False,
+    dropped: Annotated[bool, Option("--dropped", help="Dropped rows as well, with their reasons.")] = False,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -62,58 +57,53 @@ def export_data(
         result = data.export_data(
             warehouse, out.absolute(), formats=formats.split(","), dropped=dropped, progress=progress
         )
-    give({"export": str(out), **result.did}, as_json, lambda: _say_all(result.says or (f"{out} holds this already",)))
+    give({"export": str(out), **result.did}, as_json, lambda: say(*(result.says or (f"{out} holds this already",))))
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="An exported model's folder.")],
+    model: Exported,
     file: Annotated[
         Path,
-        typer.Argument(
+        Argument(
             help="CSV, TSV, JSONL, JSON, TXT (.gz, .zst) or Parquet; - for lines on stdin; a folder of Parquet files, or a"
             " pattern in quotes: 'FOLDER/*.parquet'."
         ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--out",
             help="CSV, JSONL or Parquet; stdout as JSONL without it. Of many files: a folder, for a Parquet file each.",
         ),
     ] = None,
     text: Annotated[
-        str | None, typer.Option(help="The column of the texts. Default: the one that the training texts were in.")
+        str | None, Option(help="The column of the texts. Default: the one that the training texts were in.")
     ] = None,
     format_: Annotated[
-        str, typer.Option("--format", help="csv, jsonl, json, parquet, or lines. Default: as the file's name says.")
+        str, Option("--format", help="csv, jsonl, json, parquet, or lines. Default: as the file's name says.")
     ] = "auto",
-    encoding: Annotated[str | None, typer.Option(help="Of a text file that is not UTF-8: cp1252, latin-1, ...")] = None,
-    delimiter: Annotated[str | None, typer.Option(help="Of a CSV file; guessed otherwise.")] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace --out even if it is no earlier output of predict.")
-    ] = False,
-    precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "int8",
-    abstain_below: Annotated[float | None, typer.Option(help="No label below this probability.")] = None,
+    encoding: Annotated[str | None, Option(help="Of a text file that is not UTF-8: cp1252, latin-1, ...")] = None,
+    delimiter: Annotated[str | None, Option(help="Of a CSV file; guessed otherwise.")] = None,
+    force: Annotated[bool, Option("--force", help="Replace --out even if it is no earlier output of predict.")] = False,
+    precision: Annotated[str, Option(help="fp32 or int8.")] = "int8",
+    abstain_below: Annotated[float | None, Option(help="No label below this probability.")] = None,
     target_precision: Annotated[
         float | None,
-        typer.Option(help="No label below the probability from which on this share of answers is right, e.g. 0.95."),
+        Option(help="No label below the probability from which on this share of answers is right, e.g. 0.95."),
     ] = None,
     sets: Annotated[
         float | None,
-        typer.Option(help="A column `set`: conformal label sets that miss the true label at this rate, e.g. 0.1."),
+        Option(help="A column `set`: conformal label sets that miss the true label at this rate, e.g. 0.1."),
     ] = None,
     scope: Annotated[
         float | None,
-        typer.Option(
+        Option(
             help="Columns `in_scope` and `scope`: whether a text is like those of training, wrongly denied at this rate,"
             " e.g. 0.05."
         ),
     ] = None,
     ray: Annotated[
-        bool,
-        typer.Option(
-            "--ray", help="Label many files on Ray: the cluster in RAY_ADDRESS, or this machine's processors."
-        ),
+        bool, Option("--ray", help="Label many files on Ray: the cluster in RAY_ADDRESS, or this machine's processors.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -122,17 +112,19 @@ def predict(
     The output has the columns of the input, then `label` and `probability` (`labels` where a text may have several), then one
     probability for each label; all of them are empty for a row without a text. --target-precision and --sets need an export
     that was calibrated on gold of dev (student_dev).
+    A cell that begins with = (or +, -, @) is written as it is: a spreadsheet takes it for a formula, so import a CSV file from
+    strangers with its columns as text.
     Of many files, those that are done already are left alone: run the same command again after a kill.
     """
     from factory.predict import shards
 
-    with shown_alone("predict") if shards.are_many(file) else nullcontext(no_progress) as progress:
+    with shown_alone("predict") as progress:
         done = shards.predict(
             model, file, out, text=text, format=format_, encoding=encoding, delimiter=delimiter, force=force,
             precision=precision, abstain_below=abstain_below, target_precision=target_precision, sets=sets, scope=scope,
             ray=ray, progress=progress,
         )  # fmt: skip
-    _say_all(done["read"])
+    say(*done["read"])
     if done["never_seen"]:
         from factory.predict.exported import unseen_words
 
@@ -153,10 +145,10 @@ def predict(
 
 
 def serve(
-    model: Annotated[Path, typer.Argument(help="An exported model's folder.")],
-    host: Annotated[str, typer.Option(help="Address to bind to.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to bind to.")] = 8080,
-    precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "int8",
+    model: Exported,
+    host: Annotated[str, Option(help="Address to bind to.")] = "127.0.0.1",
+    port: Annotated[int, Option(help="Port to bind to.")] = 8080,
+    precision: Annotated[str, Option(help="fp32 or int8.")] = "int8",
 ) -> None:
     """Serve an exported model over HTTP, with batching, /health and /docs."""
     from factory.predict import serve as serving
@@ -167,7 +159,7 @@ def serve(
 def report(
     where: Where,
     folder: Folder = None,
-    out: Annotated[Path | None, typer.Option(help="Path without a suffix.")] = None,
+    out: Annotated[Path | None, Option(help="Path without a suffix.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the report of a run again (HTML and Markdown)."""
@@ -180,9 +172,9 @@ def report(
 
 
 def push(
-    model: Annotated[Path, typer.Argument(help="An exported model's folder.")],
-    repository: Annotated[str, typer.Argument(help="owner/name on the Hugging Face hub.")],
-    private: Annotated[bool, typer.Option(help="Make it private.")] = True,
+    model: Exported,
+    repository: Annotated[str, Argument(help="owner/name on the Hugging Face hub.")],
+    private: Annotated[bool, Option(help="Make it private.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Push an exported model to the Hugging Face hub."""
@@ -190,8 +182,3 @@ def push(
 
     pushed = hub.push(model, repository, private=private)
     give(pushed, as_json, lambda: tell(pushed["url"]))
-
-
-def _say_all(lines: Any) -> None:
-    for line in lines:
-        say(line)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Option
 
 from factory.commands.progress import duration
-from factory.commands.shared import AsJson, Folder, Settings, give, load
+from factory.commands.shared import AsJson, Folder, PipelineFile, Settings, give, load
 from factory.commands.terminal import table, tell
 
 
@@ -20,10 +20,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def plan(
-    pipeline: Annotated[Path, typer.Argument(help="A pipeline file, or the name of a ready one.")],
+    pipeline: PipelineFile,
     set_: Settings = None,
     folder: Folder = None,
-    prompt: Annotated[bool, typer.Option(help="Show one rendered prompt.")] = True,
+    prompt: Annotated[bool, Option(help="Show one rendered prompt.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """What the pipeline would still ask and compute, before spending: requests, tokens, cost, time, and one rendered prompt."""

@@ -5,28 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import typer
+from typer import Argument, Option
 
-from factory.commands.shared import AsJson, Folder, give, held_warehouse, open_warehouse
+from factory.commands.shared import AsJson, Folder, Where, give, group, held_warehouse, open_warehouse
 from factory.commands.terminal import say, table, tell
 from factory.errors import InputError
 
-app = typer.Typer(
-    help="Label programs: look at them, change them, decide about them.", no_args_is_help=True, rich_markup_mode=None
-)
+app = group("Label programs: look at them, change them, decide about them.")
 
 Sandboxed = Annotated[
-    str, typer.Option("--sandbox", help="`process` runs Python where the system has no kernel layers (not Linux).")
+    str, Option("--sandbox", help="`process` runs Python where the system has no kernel layers (not Linux).")
 ]
-Where = Annotated[Path, typer.Argument(help="A pipeline, a run's folder, or a .duckdb file.")]
-Number = Annotated[int, typer.Argument(help="The program's number (from `factory programs list`).")]
+Number = Annotated[int, Argument(help="The program's number (from `factory programs list`).")]
 
 
 @app.command(name="list")
 def list_(
     where: Where,
     folder: Folder = None,
-    every: Annotated[bool, typer.Option("--all", help="Rejected and superseded ones too.")] = False,
+    every: Annotated[bool, Option("--all", help="Rejected and superseded ones too.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Every program with its state, coverage, overlaps and conflicts."""
@@ -39,10 +36,8 @@ def list_(
 
     def person() -> None:
         if not rows:
-            say(
-                "no programs yet: `author` accepts them when its answers are there"
-                + ("" if every else " (--all: refused ones too)")
-            )
+            more = "" if every else " (--all: refused ones too)"
+            say(f"no programs yet: `author` accepts them when its answers are there{more}")
             return
         table(columns, [[row.get(column) for column in columns] for row in rows])
 
@@ -70,11 +65,9 @@ def show(where: Where, program_no: Number, folder: Folder = None, as_json: AsJso
 @app.command()
 def add(
     where: Where,
-    file: Annotated[
-        Path, typer.Argument(help="A .py file that defines label(text), or a .yaml or .json file of rules.")
-    ],
-    target: Annotated[str | None, typer.Option(help="multi tasks: the label the program speaks of.")] = None,
-    name: Annotated[str | None, typer.Option(help="Its name; the file's by default.")] = None,
+    file: Annotated[Path, Argument(help="A .py file that defines label(text), or a .yaml or .json file of rules.")],
+    target: Annotated[str | None, Option(help="multi tasks: the label the program speaks of.")] = None,
+    name: Annotated[str | None, Option(help="Its name; the file's by default.")] = None,
     sandbox: Sandboxed = "kernel",
     folder: Folder = None,
     as_json: AsJson = False,
@@ -83,13 +76,9 @@ def add(
     from factory.programs import manage
 
     with held_warehouse(where, folder) as warehouse:
+        kind, sealed = manage.kind_of_file(file), as_sandbox(sandbox)
         added = manage.add_program(
-            warehouse,
-            _source(file),
-            name=name or file.stem,
-            target=target,
-            kind=manage.kind_of_file(file),
-            sandbox=as_sandbox(sandbox),
+            warehouse, _source(file), name=name or file.stem, target=target, kind=kind, sandbox=sealed
         )
 
     def person() -> None:
@@ -104,7 +93,7 @@ def add(
 def edit(
     where: Where,
     program_no: Number,
-    file: Annotated[Path | None, typer.Option("--file", help="The new source; without it, $EDITOR opens.")] = None,
+    file: Annotated[Path | None, Option("--file", help="The new source; without it, $EDITOR opens.")] = None,
     sandbox: Sandboxed = "kernel",
     folder: Folder = None,
     as_json: AsJson = False,
@@ -124,9 +113,8 @@ def edit(
         source = _source(file)
     with held_warehouse(where, folder) as warehouse:
         edited = manage.edit_program(warehouse, program_no, source, sandbox=as_sandbox(sandbox))
-    give(
-        edited, as_json, lambda: say(f"program {edited['program_no']} supersedes {program_no}; run the pipeline again")
-    )
+    told = f"program {edited['program_no']} supersedes {program_no}; run the pipeline again"
+    give(edited, as_json, lambda: say(told))
 
 
 @app.command()
@@ -139,7 +127,7 @@ def approve(where: Where, program_no: Number, folder: Folder = None, as_json: As
 def reject(
     where: Where,
     program_no: Number,
-    reason: Annotated[str, typer.Option(help="Why; kept with the program.")] = "rejected by hand",
+    reason: Annotated[str, Option(help="Why; kept with the program.")] = "rejected by hand",
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -166,9 +154,7 @@ def diff(where: Where, program_no: Number, folder: Folder = None, as_json: AsJso
 def test(
     where: Where,
     program_no: Number,
-    text: Annotated[
-        list[str] | None, typer.Argument(help="Texts to run it on; a sample of the corpus without any.")
-    ] = None,
+    text: Annotated[list[str] | None, Argument(help="Texts to run it on; a sample of the corpus without any.")] = None,
     sandbox: Sandboxed = "kernel",
     folder: Folder = None,
     as_json: AsJson = False,
@@ -179,17 +165,10 @@ def test(
     rows: list[dict[str, Any]] = view.test_program(
         open_warehouse(where, folder), program_no, texts=text or None, sandbox=as_sandbox(sandbox)
     )
-    give(
-        {"results": rows},
-        as_json,
-        lambda: table(
-            ["vote", "status", "text"],
-            [
-                [r["vote"], f"{r['status']}: {r['detail']}" if "detail" in r else r["status"], r["text"][:100]]
-                for r in rows
-            ],
-        ),
-    )
+    cells = [
+        [r["vote"], f"{r['status']}: {r['detail']}" if "detail" in r else r["status"], r["text"][:100]] for r in rows
+    ]
+    give({"results": rows}, as_json, lambda: table(["vote", "status", "text"], cells))
 
 
 def _decide(function: str, where: Path, program_no: int, folder: Path | None, as_json: bool, **more: Any) -> None:
@@ -206,11 +185,9 @@ def as_sandbox(word: str) -> Literal["kernel", "process"]:
     Raises:
         InputError: Another word.
     """
-    if word == "process":
-        return "process"
-    if word != "kernel":
-        raise InputError(f"cannot read {word!r} as a sandbox", where="--sandbox", fix="It is `kernel` or `process`")
-    return "kernel"
+    if word in ("kernel", "process"):
+        return word  # type: ignore[return-value]
+    raise InputError(f"cannot read {word!r} as a sandbox", where="--sandbox", fix="It is `kernel` or `process`")
 
 
 def _source(file: Path) -> str:

@@ -85,11 +85,7 @@ def shown_progress() -> Iterator[tuple[Start, Told]]:
 
 @contextmanager
 def shown_alone(verb: str) -> Iterator[Progress]:
-    """The progress of a command that is not a step of a pipeline, shown as a step's is.
-
-    Yields:
-        The callback.
-    """
+    """The progress callback of a command that is not a step of a pipeline, shown as a step's is."""
     from factory.params import Params
     from factory.pipeline.steps import Step
 
@@ -103,11 +99,12 @@ def _bars() -> Iterator[tuple[Start, Told]]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
+    what = TextColumn("{task.fields[what]}", markup=False)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[what]}", markup=False),
+        what,
         TimeElapsedColumn(),
     )
     console = Console(stderr=True)
@@ -116,8 +113,7 @@ def _bars() -> Iterator[tuple[Start, Told]]:
 
         def start(step: Step, number: int, of: int) -> Progress:
             head = f"[{number + 1}/{of}] {step.verb}" if of > 1 else step.verb
-            task = bars.add_task(head.replace("[", r"\["), total=None, what="")
-            tasks[id(step)] = task
+            task = tasks[id(step)] = bars.add_task(head.replace("[", r"\["), total=None, what="")
             pace = Pace()
 
             def tell(done: int, total: int, what: str) -> None:
@@ -137,60 +133,53 @@ def _bars() -> Iterator[tuple[Start, Told]]:
 
 @contextmanager
 def _lines() -> Iterator[tuple[Start, Told]]:
-    with _Lines() as lines:
-        yield lines.start, lines.told
-
-
-class _Lines:
     """Plain lines: at most one in five seconds, and one in a while from a step that tells nothing."""
+    lock, ended = threading.Lock(), threading.Event()
+    verb = last_what = ""
+    began = last = time.monotonic()
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._ended = threading.Event()
-        self._at = ("", "")
-        self._began = self._last = time.monotonic()
-
-    def __enter__(self) -> _Lines:
-        threading.Thread(target=self._watch, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-
-    def start(self, step: Step, number: int, of: int) -> Progress:
+    def start(step: Step, number: int, of: int) -> Progress:
+        nonlocal verb, last_what, began, last
         pace = Pace()
-        with self._lock:
-            self._at = (step.verb, "")
-            self._began = self._last = time.monotonic()
+        with lock:
+            verb, last_what = step.verb, ""
+            began = last = time.monotonic()
 
         def tell(done: int, total: int, what: str) -> None:
+            nonlocal verb, last_what, last
             now = time.monotonic()
             words = pace.words(done, total, what, now)
-            with self._lock:
-                self._at = (step.verb, what)
-                if now - self._last < LINE_S:
+            with lock:
+                verb, last_what = step.verb, what
+                if now - last < LINE_S:
                     return
-                self._last = now
+                last = now
             count = f"{done:,}{f'/{total:,}' if total else ''}" if done or total else ""
             say(f"  {step.verb}: {', '.join(filter(None, [f'{count} {what}'.strip(), words]))}")
 
         return tell
 
-    def told(self, _: Step, result: StageResult) -> None:
-        with self._lock:
-            self._at = ("", "")
-        for line in step_lines(result):
-            say(line)
+    def told(_: Step, result: StageResult) -> None:
+        nonlocal verb
+        with lock:
+            verb = ""
+        say(*step_lines(result))
 
-    def _watch(self) -> None:
-        while not self._ended.wait(1.0):
+    def watch() -> None:
+        nonlocal last
+        while not ended.wait(1.0):
             now = time.monotonic()
-            with self._lock:
-                verb, what = self._at
-                if not verb or now - self._last < SILENCE_S:
+            with lock:
+                if not verb or now - last < SILENCE_S:
                     continue
-                self._last = now
-            say(f"  {verb}: {f'{what}, ' if what else ''}still at work after {duration(now - self._began)}")
+                last, words = now, f"  {verb}: {f'{last_what}, ' if last_what else ''}still at work"
+            say(f"{words} after {duration(now - began)}")
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield start, told
+    finally:
+        ended.set()
 
 
 def step_lines(result: StageResult) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from factory.errors import InputError
 
@@ -15,14 +16,20 @@ if TYPE_CHECKING:
     from factory.pipeline.load import Pipeline
     from factory.warehouse.file import Warehouse
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
+AsJson = Annotated[bool, Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
 Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="A value for ${NAME} in the pipeline. Repeatable."),
+    list[str] | None, Option("--set", metavar="NAME=VALUE", help="A value for ${NAME} in the pipeline. Repeatable.")
 ]
+Where = Annotated[Path, Argument(help="A pipeline, a run's folder, or a .duckdb file.")]
+PipelineFile = Annotated[Path, Argument(help="A pipeline file, or the name of a ready one.")]
 Folder = Annotated[
-    Path | None, typer.Option("--folder", help="The run's folder. Default: factory-runs/NAME in the working folder.")
+    Path | None, Option("--folder", help="The run's folder. Default: factory-runs/NAME in the working folder.")
 ]
+
+
+def group(words: str) -> typer.Typer:
+    """A group of commands, with a line of help."""
+    return typer.Typer(help=words, no_args_is_help=True, rich_markup_mode=None)
 
 
 def give(value: Mapping[str, Any], as_json: bool, person: Callable[[], None]) -> None:
@@ -89,17 +96,10 @@ def open_warehouse(source: Path, folder: Path | None = None) -> Warehouse:
     elif source.is_dir():
         found = [file for file in sorted(source.glob("*.duckdb")) if not file.name.endswith(".gold.duckdb")]
         if len(found) != 1:
-            runs = [str(run) for run in runs_here()]
-            fix = (
-                f"Name a run's folder: {', '.join(runs[:5])}"
-                if runs
-                else "Run a pipeline first: factory run quickstart"
-            )
-            raise InputError(
-                f"the folder holds {len(found)} warehouses",
-                where=source,
-                fix="Name the .duckdb file itself" if found else fix,
-            )
+            runs = ", ".join(str(run) for run in runs_here()[:5])
+            fix = f"Name a run's folder: {runs}" if runs else "Run a pipeline first: factory run quickstart"
+            fix = "Name the .duckdb file itself" if found else fix
+            raise InputError(f"the folder holds {len(found)} warehouses", where=source, fix=fix)
         path = found[0]
     else:
         from factory.pipeline.load import find_pipeline, run_name

@@ -21,9 +21,10 @@ def shown(text: object) -> str:
     return _COMMANDS.sub(lambda match: repr(match[0])[1:-1], str(text))
 
 
-def say(line: object) -> None:
-    """One line for a person, on stderr."""
-    print(shown(line), file=sys.stderr, flush=True)
+def say(*lines: object) -> None:
+    """Lines for a person, on stderr."""
+    for line in lines:
+        print(shown(line), file=sys.stderr, flush=True)
 
 
 def tell(text: object = "") -> None:

@@ -9,6 +9,7 @@ written on request to `dropped/dropped.parquet`.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,11 +24,11 @@ from factory.errors import ExportError, InputError
 from factory.files.replace import replaced_folder
 from factory.params import Call, Params, stage
 from factory.result import Progress, StageResult
-from factory.task import TaskCard, current_card
+from factory.task import TaskCard, current_card, label_names
+from factory.warehouse.tables.programs import accepted
+from factory.warehouse.tables.votes import dense_votes
 
 if TYPE_CHECKING:
-    import duckdb
-
     from factory.warehouse.file import Warehouse
 
 VERSION = 1
@@ -62,7 +63,7 @@ def export_data(warehouse: Warehouse, params: ExportDataParams, call: Call) -> S
         InputError: An unknown format, or nothing to export.
         ExportError: The folder holds something else.
     """
-    from factory.corpus.decontaminate import decontaminate
+    from factory.warehouse.held_out import decontaminate
 
     out, formats, dropped = (call.folder or Path()) / params.path, params.formats, params.dropped
     card = current_card(warehouse)
@@ -89,7 +90,7 @@ def export_data(warehouse: Warehouse, params: ExportDataParams, call: Call) -> S
             )
         call.begin()
         with replaced_folder(out) as draft:
-            manifest = _write(db, draft, card, formats, dropped, key, call.progress)
+            manifest = _write(warehouse, draft, card, formats, dropped, key, call.progress)
         db.execute("DROP TABLE export_rows")
         db.execute("DELETE FROM exports WHERE kind = 'data' AND path = ?", [str(out)])
         db.execute(
@@ -102,21 +103,16 @@ def export_data(warehouse: Warehouse, params: ExportDataParams, call: Call) -> S
 
 
 def _write(
-    db: duckdb.DuckDBPyConnection,
-    out: Path,
-    card: TaskCard,
-    formats: Sequence[str],
-    dropped: bool,
-    key: str,
+    warehouse: Warehouse, out: Path, card: TaskCard, formats: Sequence[str], dropped: bool, key: str,
     progress: Progress,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     splits = dict(
-        db.execute(
+        warehouse.query(
             "SELECT split, count(*) FROM export_rows WHERE drop_reason IS NULL GROUP BY split"
             " ORDER BY list_position(['train', 'seed', 'dev'], split)"
-        ).fetchall()
+        )
     )
-    columns = _columns(card, _own_columns(db))
+    columns = _columns(card, _own_columns(warehouse))
     files: dict[str, str] = {}
     for split in splits:
         query = f"SELECT {columns} FROM export_rows WHERE split = '{split}' AND drop_reason IS NULL {_ORDER}"
@@ -126,31 +122,28 @@ def _write(
                 path = out / name / f"{split}.{name}"
                 path.parent.mkdir(exist_ok=True)
                 how = "FORMAT parquet, COMPRESSION zstd" if name == "parquet" else "FORMAT json"
-                db.execute(f"COPY ({query}) TO '{_quoted(path)}' ({how})")
+                warehouse.query(f"COPY ({query}) TO {_literal(path)} ({how})")
                 files.setdefault(split, f"{name}/{split}.{name}")
             elif name == "wrench":
-                _write_wrench(db, out / "wrench", split)
+                _write_wrench(warehouse, out / "wrench", split)
     if "datasets" in formats:
-        _write_datasets(db, out / "datasets", list(splits), columns)
+        _write_datasets(warehouse, out / "datasets", list(splits), columns)
     if dropped:
         (out / "dropped").mkdir()
         query = f"SELECT split, {columns} FROM export_rows WHERE drop_reason IS NOT NULL {_ORDER}"
-        db.execute(
-            f"COPY ({query}) TO '{_quoted(out / 'dropped' / 'dropped.parquet')}' (FORMAT parquet, COMPRESSION zstd)"
-        )
-    counts = db.execute(
+        path = out / "dropped" / "dropped.parquet"
+        warehouse.query(f"COPY ({query}) TO {_literal(path)} (FORMAT parquet, COMPRESSION zstd)")
+    counts = warehouse.query(
         "SELECT split, coalesce(method, origin), label, count(*) FROM (SELECT *, unnest(labels) AS label FROM export_rows"
         " WHERE drop_reason IS NULL) GROUP BY ALL ORDER BY ALL"
-    ).fetchall()
-    reasons = db.execute(
+    )
+    reasons = warehouse.query(
         "SELECT drop_reason, count(*) FROM export_rows WHERE drop_reason IS NOT NULL AND origin = 'synthetic'"
         " GROUP BY drop_reason ORDER BY count(*) DESC, drop_reason"
-    ).fetchall()
-    names = [row[0] for row in db.execute("SELECT name FROM labels ORDER BY label_no").fetchall()]
-    held_out = db.execute("SELECT count(DISTINCT text_no) FROM occurrences WHERE split IN ('dev', 'test')").fetchall()[
-        0
-    ][0]
-    spend = db.sql("SELECT * FROM spend ORDER BY ALL").to_arrow_table().to_pylist()
+    )
+    names = label_names(warehouse)
+    held_out = warehouse.scalar("SELECT count(DISTINCT text_no) FROM occurrences WHERE split IN ('dev', 'test')")
+    spend = warehouse.arrow("SELECT * FROM spend ORDER BY ALL").to_pylist()
     text = data_card(
         card, counts=counts, dropped=reasons, spend=spend, data_files=files, held_out=held_out, label_names=names
     )
@@ -178,11 +171,11 @@ def _columns(card: TaskCard, own: Sequence[str]) -> str:
     return ", ".join(["text", *fields, label, *COLUMNS, *kept])
 
 
-def _own_columns(db: duckdb.DuckDBPyConnection) -> list[str]:
+def _own_columns(warehouse: Warehouse) -> list[str]:
     """The user's own columns that stay with rows of `train`, `seed` and `dev`."""
-    rows = db.execute(
+    rows = warehouse.query(
         "SELECT columns->'$.own' FROM sources WHERE split IN ('train', 'seed', 'dev') ORDER BY source_no"
-    ).fetchall()
+    )
     return list(dict.fromkeys(name for (names,) in rows for name in json.loads(names or "[]")))
 
 
@@ -191,60 +184,43 @@ def _inside(column: str, name: str) -> str:
     return f"json_extract_string({column}, {_literal(pointer)})"
 
 
-def _write_wrench(db: duckdb.DuckDBPyConnection, folder: Path, split: str) -> None:
+def _write_wrench(warehouse: Warehouse, folder: Path, split: str) -> None:
     """WRENCH's form: a number to label, votes (one per accepted program, -1 abstains) and data."""
     folder.mkdir(exist_ok=True)
-    names = [row[0] for row in db.execute("SELECT name FROM labels ORDER BY label_no").fetchall()]
-    (folder / "label.json").write_text(
-        json.dumps({str(number): name for number, name in enumerate(names)}, ensure_ascii=False), encoding="utf-8"
-    )
-    programs = [
-        row[0]
-        for row in db.execute("SELECT program_no FROM programs WHERE state = 'accepted' ORDER BY program_no").fetchall()
-    ]
-    place = {number: at for at, number in enumerate(programs)}
+    names = json.dumps(dict(enumerate(label_names(warehouse))), ensure_ascii=False)
+    (folder / "label.json").write_text(names, encoding="utf-8")
+    programs = [program.number for program in accepted(warehouse)]
     with (folder / f"{split}.json").open("w", encoding="utf-8") as file:
         file.write("{")
         written = 0
-        for rows in _batches(db, split):
-            votes: dict[int, list[int]] = {text_no: [-1] * len(programs) for text_no, _, _ in rows}
-            for program, text_no, vote in db.execute(
-                "SELECT program_no, text_no, vote FROM votes WHERE text_no IN (SELECT unnest(?))", [list(votes)]
-            ).fetchall():
-                if program in place:
-                    votes[text_no][place[program]] = vote
-            for text_no, text, label_no in rows:
-                row = {"label": label_no, "weak_labels": votes[text_no], "data": {"text": text}}
-                file.write(
-                    f"{',' if written else ''}\n{json.dumps(str(written))}: {json.dumps(row, ensure_ascii=False)}"
-                )
+        for rows in _batches(warehouse, split):
+            votes = dense_votes(warehouse, programs, [text_no for text_no, _, _ in rows]).tolist()
+            for (_, text, label_no), said in zip(rows, votes, strict=True):
+                row = {"label": label_no, "weak_labels": said, "data": {"text": text}}
+                file.write(f'{"," if written else ""}\n"{written}": {json.dumps(row, ensure_ascii=False)}')
                 written += 1
         file.write("\n}\n")
 
 
-def _batches(db: duckdb.DuckDBPyConnection, split: str) -> Iterator[list[tuple[int, str, int]]]:
-    offset = 0
-    while True:
-        rows = db.execute(
+def _batches(warehouse: Warehouse, split: str) -> Iterator[list[tuple[int, str, int]]]:
+    for first in itertools.count(0, _BATCH):
+        rows = warehouse.query(
             "SELECT coalesce(text_no, -1), text, label_nos[1] FROM export_rows WHERE split = ? AND drop_reason IS NULL"
-            f" {_ORDER} LIMIT {_BATCH} OFFSET {offset}",
+            f" {_ORDER} LIMIT {_BATCH} OFFSET {first}",
             [split],
-        ).fetchall()
+        )
         if not rows:
             return
-        offset += len(rows)
         yield rows
 
 
-def _write_datasets(db: duckdb.DuckDBPyConnection, folder: Path, splits: Sequence[str], columns: str) -> None:
+def _write_datasets(warehouse: Warehouse, folder: Path, splits: Sequence[str], columns: str) -> None:
     import datasets
 
     parts = {}
     for split in splits:
-        table = db.sql(
-            f"SELECT {columns} FROM export_rows WHERE split = '{split}' AND drop_reason IS NULL {_ORDER}"
-        ).to_arrow_table()
-        parts[split] = datasets.Dataset(table)
+        query = f"SELECT {columns} FROM export_rows WHERE split = '{split}' AND drop_reason IS NULL {_ORDER}"
+        parts[split] = datasets.Dataset(warehouse.arrow(query))
     datasets.DatasetDict(parts).save_to_disk(str(folder))
 
 
@@ -259,12 +235,8 @@ def _manifest(out: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) and "key" in value and "formats" in value else None
 
 
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _literal(text: object) -> str:
+    return "'" + str(text).replace("'", "''") + "'"
 
 
 def _name(name: str) -> str:

@@ -9,15 +9,9 @@ from factory.task import TaskCard
 
 
 def data_card(
-    card: TaskCard,
-    *,
-    counts: Sequence[tuple[str, str, str, int]],
-    dropped: Sequence[tuple[str, int]],
-    spend: Sequence[Mapping[str, Any]],
-    data_files: Mapping[str, str],
-    held_out: int,
-    label_names: Sequence[str],
-) -> str:
+    card: TaskCard, *, counts: Sequence[tuple[str, str, str, int]], dropped: Sequence[tuple[str, int]],
+    spend: Sequence[Mapping[str, Any]], data_files: Mapping[str, str], held_out: int, label_names: Sequence[str],
+) -> str:  # fmt: skip
     """The README.md, beginning with the front matter that `datasets.load_dataset` reads.
 
     Args:

@@ -39,14 +39,9 @@ class _Opened:
 
 
 def write_start(
-    file: Path,
-    out: Path,
-    *,
-    text: str | None = None,
-    label: str | None = None,
-    labels: Sequence[str] | None = None,
+    file: Path, out: Path, *, text: str | None = None, label: str | None = None, labels: Sequence[str] | None = None,
     told: dict[str, Any] | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Write `task.yaml` and `pipeline.yaml`, with what a person must fill in marked. What they say, `ingest` reads.
 
     Args:
@@ -77,8 +72,7 @@ def write_start(
     names = list(dict.fromkeys(labels or found.names))
     _check_names(names, file, opened.columns.label)
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", file.name.split(".")[0]).strip("-_")[:64] or "task"
-    multi = found.multi
-    card = _card(name, names, multi, file, opened.columns.label)
+    card = _card(name, names, found.multi, file, opened.columns.label)
     spec = opened.spec.model_copy(update={"label_separator": found.separator or opened.spec.label_separator})
     bad = _unusable(replace(opened, spec=spec), card)
     if bad:
@@ -89,7 +83,7 @@ def write_start(
     line = pipeline_text(name, os.path.relpath(file.absolute(), out.absolute()), spec, opened.columns)
     try:
         with replaced(card_path) as draft:
-            draft.write_text(card_text(name, names, multi), encoding="utf-8")
+            draft.write_text(card_text(name, names, found.multi), encoding="utf-8")
         with replaced(line_path) as draft:
             draft.write_text(line, encoding="utf-8")
     except OSError as error:
@@ -212,14 +206,8 @@ def _card(name: str, names: Sequence[str], multi: bool, file: Path, column: str 
         InputError: A name cannot be a label's.
     """
     try:
-        return load_card(
-            {
-                "name": name,
-                "kind": "multi" if multi else "single",
-                "text": "a text",
-                "labels": dict.fromkeys(names, "TODO"),
-            }
-        )
+        kind, meanings = "multi" if multi else "single", dict.fromkeys(names, "TODO")
+        return load_card({"name": name, "kind": kind, "text": "a text", "labels": meanings})
     except InputError as error:
         where = f"column `{column}`" if column else "--labels"
         raise InputError(

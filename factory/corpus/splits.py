@@ -14,10 +14,7 @@ from factory.warehouse.tables.gold import KEPT_ROWS
 if TYPE_CHECKING:
     import duckdb
 
-LEFT = {
-    "in_test": "stand in test",
-    "like_test": "differ from a text of test in case, blanks or accents' form alone",
-}
+LEFT = {"in_test": "stand in test", "like_test": "differ from a text of test in case, blanks or accents' form alone"}
 """Why an occurrence leaves its split, and in words."""
 
 LikeTest = Literal["leave", "keep"]
@@ -69,17 +66,13 @@ def settle_splits(db: duckdb.DuckDBPyConnection, *, like_test: LikeTest = "leave
         f" (SELECT folded FROM text_keys WHERE text_no IN (FROM tested)) AND {'true' if like_test == 'leave' else 'false'}"
         " UNION FROM tested"
     )
-    away = "UPDATE occurrences SET kept = false, leave_reason = ? WHERE split <> 'test' AND leave_reason IS DISTINCT FROM ?"
-    changed = [
-        db.execute(f"{away} AND text_no IN (FROM tested)", ["in_test", "in_test"]).fetchone(),
-        db.execute(
-            f"{away} AND text_no IN (FROM like_tested) AND text_no NOT IN (FROM tested)", ["like_test", "like_test"]
-        ).fetchone(),
-        db.execute(
-            "UPDATE occurrences SET kept = true, leave_reason = NULL"
-            " WHERE leave_reason IS NOT NULL AND text_no NOT IN (FROM like_tested)"
-        ).fetchone(),
-    ]
+    away = "kept = false, leave_reason = '{0}' WHERE split <> 'test' AND leave_reason IS DISTINCT FROM '{0}'"
+    changes = (
+        f"{away.format('in_test')} AND text_no IN (FROM tested)",
+        f"{away.format('like_test')} AND text_no IN (FROM like_tested) AND text_no NOT IN (FROM tested)",
+        "kept = true, leave_reason = NULL WHERE leave_reason IS NOT NULL AND text_no NOT IN (FROM like_tested)",
+    )
+    changed = [db.execute(f"UPDATE occurrences SET {change}").fetchone() for change in changes]
     db.execute("DROP TABLE tested")
     db.execute("DROP TABLE like_tested")
     return sum(int(row[0]) for row in changed if row)

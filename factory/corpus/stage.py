@@ -9,18 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from factory.corpus import splits
 from factory.corpus.file_stamps import read_hints, write_hints
-from factory.corpus.splits import (
-    LEFT,
-    LikeTest,
-    alike_texts,
-    contradiction_words,
-    contradictions,
-    is_settled,
-    settle_splits,
-    shared_texts,
-)
-from factory.corpus.staging import Arrival, disk, stage_source, take_in
+from factory.corpus.splits import LikeTest, is_settled, settle_splits
+from factory.corpus.staging import Arrival, stage_source, take_in
 from factory.errors import InputError
 from factory.files.columns import Columns, choose_columns
 from factory.files.open import format_of, open_source
@@ -37,24 +29,38 @@ GOLD_SPLITS = ("seed", "dev")
 
 
 @dataclass
-class _Tally:
-    """What happened, gathered over the sources of one call."""
+class _Call:
+    """What one call goes by, and what happened, gathered over the sources."""
 
+    warehouse: Warehouse
+    card: TaskCard
+    base: Path | None
+    like_test: LikeTest
+    progress: Progress
+    hints: dict[str, str]
     written: int = 0
     read: int = 0
     says: list[str] = field(default_factory=list)
 
+    def numbers(self) -> dict[str, int]:
+        """Label name to number, labels on the card alone."""
+        return dict(self.warehouse.query("SELECT name, label_no FROM labels WHERE active ORDER BY label_no"))
+
+    def state(self, split: str, spec: SourceSpec, numbers: Mapping[str, int]) -> str | None:
+        """What a source's file looks like from outside, and what else its rows depend on."""
+        context = [split, self.card.kind, list(self.card.fields), dict(numbers)]
+        return file_state(spec.located(self.base), spec, context)
+
+    def has_card(self) -> bool:
+        """Whether the warehouse holds this revision of the card."""
+        newest = self.warehouse.scalar("SELECT revision FROM tasks ORDER BY task_no DESC LIMIT 1")
+        return bool(newest == self.card.revision)
+
 
 def ingest(
-    warehouse: Warehouse,
-    card: TaskCard,
-    sources: Mapping[str, Any],
-    *,
-    base: Path | None = None,
-    bad_rows: int | None = None,
-    like_test: LikeTest = "leave",
-    progress: Progress = no_progress,
-) -> StageResult:
+    warehouse: Warehouse, card: TaskCard, sources: Mapping[str, Any], *, base: Path | None = None,
+    bad_rows: int | None = None, like_test: LikeTest = "leave", progress: Progress = no_progress,
+) -> StageResult:  # fmt: skip
     """Register the card and read the texts of `train`, `seed`, `dev` and `test`, with the gold of `seed` and `dev` alone.
 
     A source that did not change is not read again, one that did is taken in as the difference. Each source is one
@@ -79,72 +85,57 @@ def ingest(
         WarehouseError: The warehouse cannot be written.
     """
     specs = load_specs(sources, base=base)
+    specs.pop("reference", None)
     if bad_rows is not None:
+        allowed = {"bad_limit": bad_rows}
         specs = {
             split: tuple(
-                spec if "bad_limit" in spec.model_fields_set else spec.model_copy(update={"bad_limit": bad_rows})
-                for spec in of_split
+                one if "bad_limit" in one.model_fields_set else one.model_copy(update=allowed) for one in of_split
             )
             for split, of_split in specs.items()
         }
-    specs.pop("reference", None)
-    hints = read_hints(warehouse)
+    call = _Call(warehouse, card, base, like_test, progress, read_hints(warehouse))
     with warehouse.read():
-        if is_settled(warehouse, like_test) and _is_current(warehouse, card, specs, base, hints):
+        if is_settled(warehouse, like_test) and _is_current(call, specs):
             did, facts = _summary(warehouse)
             return StageResult("ingest", True, {**did, "new_rows": 0}, tuple(facts))
-    tally = _Tally()
-    if warehouse.scalar("SELECT revision FROM tasks ORDER BY task_no DESC LIMIT 1") != card.revision:
+    if not call.has_card():
         register(warehouse, card)
-        tally.written += 1
-    numbers = _numbers(warehouse)
+        call.written += 1
+    numbers = call.numbers()
     for split, of_split in specs.items():
-        _forget(warehouse, split, [spec.name for spec in of_split], like_test, tally)
+        _forget(call, split, [spec.name for spec in of_split])
         for spec in of_split:
-            _ingest_one(warehouse, card, numbers, split, spec, base, hints, like_test, tally, progress)
+            _ingest_one(call, numbers, split, spec)
     if not is_settled(warehouse, like_test):
         with warehouse.lease() as db:
-            tally.written += 1 + settle_splits(db, like_test=like_test)
+            call.written += 1 + settle_splits(db, like_test=like_test)
     with warehouse.read():
         did, facts = _summary(warehouse)
-    did["new_rows"] = tally.read
-    return StageResult("ingest", tally.written == 0, did, (*tally.says, *facts))
+    did["new_rows"] = call.read
+    return StageResult("ingest", call.written == 0, did, (*call.says, *facts))
 
 
-def _is_current(
-    warehouse: Warehouse,
-    card: TaskCard,
-    specs: Mapping[str, tuple[SourceSpec, ...]],
-    base: Path | None,
-    hints: Mapping[str, str],
-) -> bool:
+def _is_current(call: _Call, specs: Mapping[str, tuple[SourceSpec, ...]]) -> bool:
     """Whether the warehouse holds this card and these sources, as far as names, counts and hints tell."""
-    if warehouse.scalar("SELECT revision FROM tasks ORDER BY task_no DESC LIMIT 1") != card.revision:
+    if not call.has_card():
         return False
-    numbers = _numbers(warehouse)
+    numbers = call.numbers()
     for split, of_split in specs.items():
-        held = {path for (path,) in warehouse.query("SELECT path FROM sources WHERE split = ?", [split])}
+        held = {path for (path,) in call.warehouse.query("SELECT path FROM sources WHERE split = ?", [split])}
         if held != {spec.name for spec in of_split}:
             return False
-        if not all(_unchanged(warehouse, card, numbers, split, spec, base, hints) for spec in of_split):
+        if not all(_unchanged(call, numbers, split, spec) for spec in of_split):
             return False
     return True
 
 
-def _unchanged(
-    warehouse: Warehouse,
-    card: TaskCard,
-    numbers: Mapping[str, int],
-    split: str,
-    spec: SourceSpec,
-    base: Path | None,
-    hints: Mapping[str, str],
-) -> bool:
+def _unchanged(call: _Call, numbers: Mapping[str, int], split: str, spec: SourceSpec) -> bool:
     """Whether one source is held whole and its file looks as it did."""
-    state = file_state(spec.located(base), spec, _context(card, numbers, split))
-    if state is None or hints.get(f"{split}:{spec.name}") != state:
+    state = call.state(split, spec, numbers)
+    if state is None or call.hints.get(f"{split}:{spec.name}") != state:
         return False
-    counts = warehouse.query(
+    counts = call.warehouse.query(
         """SELECT n_rows, (SELECT count(*) FROM occurrences o WHERE o.source_no = s.source_no)
            FROM sources s WHERE split = ? AND path = ?""",
         [split, spec.name],
@@ -152,80 +143,47 @@ def _unchanged(
     return bool(counts) and counts[0][0] == counts[0][1]
 
 
-def _context(card: TaskCard, numbers: Mapping[str, int], split: str) -> list[Any]:
-    return [split, card.kind, list(card.fields), dict(numbers)]
-
-
-def _numbers(warehouse: Warehouse) -> dict[str, int]:
-    return dict(warehouse.query("SELECT name, label_no FROM labels WHERE active ORDER BY label_no"))
-
-
-def _ingest_one(
-    warehouse: Warehouse,
-    card: TaskCard,
-    numbers: Mapping[str, int],
-    split: str,
-    spec: SourceSpec,
-    base: Path | None,
-    hints: dict[str, str],
-    like_test: LikeTest,
-    tally: _Tally,
-    progress: Progress,
-) -> None:
-    if _unchanged(warehouse, card, numbers, split, spec, base, hints):
+def _ingest_one(call: _Call, numbers: Mapping[str, int], split: str, spec: SourceSpec) -> None:
+    if _unchanged(call, numbers, split, spec):
         return
+    base, card = call.base, call.card
     format_of(spec.reading(base))
-    state = file_state(spec.located(base), spec, _context(card, numbers, split))
+    state = call.state(split, spec, numbers)
     source = open_source(spec.reading(base))
     columns = choose_columns(spec, source, card.fields, gold=split in GOLD_SPLITS)
-    tally.says += [*spec.said, *source.says, *columns.guessed]
+    call.says += [*spec.said, *source.says, *columns.guessed]
     cleaner = Cleaner(spec, source, columns, card.fields, numbers, card.kind, drop_exemplars=split == "train")
     with tempfile.TemporaryDirectory(prefix="factory-ingest-") as name:
-        with disk(Path(name)):
-            folder = Path(name)
-        arrival = stage_source(source, cleaner, folder, progress=progress, what=f"{split}: rows read")
+        arrival = stage_source(source, cleaner, Path(name), progress=call.progress, what=f"{split}: rows read")
         if spec.texts is None and not (arrival.n_rows or arrival.bad or arrival.left_out):
             raise InputError("there is no row in it", where=spec.name, fix=f"Give `{split}` a file with rows, or none")
-        tally.read += arrival.n_rows
-        changed = _store(warehouse, split, spec, source.kind, columns, arrival, like_test)
-    tally.written += changed
+        call.read += arrival.n_rows
+        changed = _store(call, split, spec, source.kind, columns, arrival)
+    call.written += changed
     if arrival.bad:
         first = sorted(arrival.bad, key=lambda row: row.row_no)[:3]
         worst = ", ".join(f"{cleaner.place(row.row_no)} {row.reason}" for row in first)
-        tally.says.append(
+        call.says.append(
             f"{spec.name}: {arrival.n_bad} of {arrival.n_rows + arrival.n_bad} rows cannot be used ({worst}"
             f"{', ...' if arrival.n_bad > 3 else ''}); they are in bad_rows"
         )
     for reason, count in sorted(arrival.left_out.items()):
-        what = (
-            "rows are hand-labelled rule exemplars and were left out"
-            if reason == "exemplar"
-            else f"rows left by `{reason}`"
-        )
-        tally.says.append(f"{spec.name}: {count} {what}")
+        told = "are hand-labelled rule exemplars and were left out" if reason == "exemplar" else f"left by `{reason}`"
+        call.says.append(f"{spec.name}: {count} rows {told}")
     if state is not None:
-        hints[f"{split}:{spec.name}"] = state
-        write_hints(warehouse, hints)
+        call.hints[f"{split}:{spec.name}"] = state
+        write_hints(call.warehouse, call.hints)
 
 
-def _store(
-    warehouse: Warehouse,
-    split: str,
-    spec: SourceSpec,
-    kind: str,
-    columns: Columns,
-    arrival: Arrival,
-    like_test: LikeTest,
-) -> int:
+def _store(call: _Call, split: str, spec: SourceSpec, kind: str, columns: Columns, arrival: Arrival) -> int:
     """Take an arrival in, in one transaction. Returns how many things changed."""
     told = json.dumps({"text": list(columns.text), "label": columns.label, "own": list(columns.own)}, sort_keys=True)
-    n_bad = arrival.n_bad
-    with warehouse.lease() as db:
+    with call.warehouse.lease() as db:
         row = db.execute(
             "SELECT source_no, content_digest, n_rows, n_bad, format, columns::VARCHAR FROM sources WHERE split = ? AND path = ?",
             [split, spec.name],
         ).fetchone()
-        facts = (arrival.content_digest, arrival.n_rows, n_bad, kind, told)
+        facts = (arrival.content_digest, arrival.n_rows, arrival.n_bad, kind, told)
         if row is None:
             source_no = next_no(db, "sources", "source_no")
             db.execute(
@@ -242,27 +200,24 @@ def _store(
                     [*facts, source_no],
                 )
         counts = take_in(db, source_no, split, arrival, gold=split in GOLD_SPLITS)
-        settled = settle_splits(db, like_test=like_test)
+        settled = settle_splits(db, like_test=call.like_test)
     return sum(counts.values()) + settled + (row is None or tuple(row[1:]) != facts)
 
 
-def _forget(warehouse: Warehouse, split: str, names: list[str], like_test: LikeTest, tally: _Tally) -> None:
+def _forget(call: _Call, split: str, names: list[str]) -> None:
     """Take out the occurrences of a split's sources that are no longer named."""
-    gone = [
-        (number, path)
-        for number, path in warehouse.query("SELECT source_no, path FROM sources WHERE split = ? ORDER BY 1", [split])
-        if path not in names
-    ]
+    held = "SELECT source_no, path FROM sources WHERE split = ? ORDER BY 1"
+    gone = [(number, path) for number, path in call.warehouse.query(held, [split]) if path not in names]
     if not gone:
         return
-    with warehouse.lease() as db:
+    with call.warehouse.lease() as db:
         for number, path in gone:
             drop_gold(db, number)
             for table in ("occurrences", "occurrence_fields", "bad_rows", "sources"):
                 db.execute(f"DELETE FROM {table} WHERE source_no = ?", [number])
-            tally.says.append(f"{path}: no longer a source of {split}; its rows left")
-        settle_splits(db, like_test=like_test)
-    tally.written += len(gone)
+            call.says.append(f"{path}: no longer a source of {split}; its rows left")
+        settle_splits(db, like_test=call.like_test)
+    call.written += len(gone)
 
 
 def _summary(warehouse: Warehouse) -> tuple[dict[str, Any], list[str]]:
@@ -283,15 +238,17 @@ def _summary(warehouse: Warehouse) -> tuple[dict[str, Any], list[str]]:
     }
     says = []
     for split, _, kept, distinct, *left in by_split:
-        words = [f"{count:,} left because they {why}" for count, why in zip(left, LEFT.values(), strict=True) if count]
+        words = [
+            f"{count:,} left because they {why}" for count, why in zip(left, splits.LEFT.values(), strict=True) if count
+        ]
         says.append("; ".join([f"{split}: {kept:,} rows, {distinct:,} distinct texts", *words]))
-    if shared := shared_texts(warehouse):
+    if shared := splits.shared_texts(warehouse):
         did["train_texts_in_dev_or_seed"] = shared
         says.append(f"{shared} texts stand in train and in dev or seed; they stay in both")
-    if alike := alike_texts(warehouse):
+    if alike := splits.alike_texts(warehouse):
         did["alike"] = alike
         says.append(f"{alike} texts of train differ from another one in case, blanks or accents' form alone; they stay")
-    if contradicted := contradictions(warehouse):
+    if contradicted := splits.contradictions(warehouse):
         did["contradictions"] = len(contradicted)
-        says += contradiction_words(contradicted)
+        says += splits.contradiction_words(contradicted)
     return did, says

@@ -16,6 +16,7 @@ from factory.errors import WarehouseError
 from factory.files.base import BATCH_ROWS, BadRow, OpenSource
 from factory.files.rows import Cleaner, LeftOut, drawn_per_label, usable_rows
 from factory.result import Progress
+from factory.warehouse.file import insert, next_no
 from factory.warehouse.tables.gold import replace_gold
 
 if TYPE_CHECKING:
@@ -130,19 +131,17 @@ def take_in(
     """
     if gold and split not in ("seed", "dev"):
         raise ValueError(f"the gold of {split} does not belong in the warehouse")
-    db.execute(
-        "CREATE OR REPLACE TEMP VIEW incoming AS SELECT * FROM read_parquet(?)".replace("?", _quoted(arrival.path))
-    )
+    path = str(arrival.path).replace("'", "''")
+    db.execute(f"CREATE OR REPLACE TEMP VIEW incoming AS SELECT * FROM read_parquet('{path}')")
     try:
-        first_no = _one(db, "SELECT coalesce(max(text_no), 0) FROM texts")
         db.execute(
             """CREATE OR REPLACE TEMP TABLE fresh AS
-               SELECT content_hash, first_row, ? + row_number() OVER (ORDER BY first_row) AS text_no
+               SELECT content_hash, first_row, ? - 1 + row_number() OVER (ORDER BY first_row) AS text_no
                FROM (SELECT content_hash, min(row_no) AS first_row FROM incoming GROUP BY content_hash) AS firsts
                WHERE NOT EXISTS (FROM texts WHERE texts.content_hash = firsts.content_hash)""",
-            [first_no],
+            [next_no(db, "texts", "text_no")],
         )
-        counts = {"new_texts": _one(db, "SELECT count(*) FROM fresh")}
+        counts = {"new_texts": _changes(db, "SELECT count(*) FROM fresh")}
         for first, last in _stretches(db):
             db.execute(
                 """INSERT INTO texts (text_no, content_hash, text, fields, origin)
@@ -207,12 +206,9 @@ def _take_own(db: duckdb.DuckDBPyConnection, source_no: int) -> int:
 
 
 def _take_bad(db: duckdb.DuckDBPyConnection, source_no: int, arrival: Arrival) -> int:
+    why = ("exemplar", "a hand-labelled rule example among the unlabelled texts")
     wanted = sorted(
-        [(row.row_no, row.reason, row.detail) for row in arrival.bad]
-        + [
-            (row_no, "exemplar", "a hand-labelled rule example among the unlabelled texts")
-            for row_no in arrival.exemplars
-        ]
+        [(row.row_no, row.reason, row.detail) for row in arrival.bad] + [(row_no, *why) for row_no in arrival.exemplars]
     )
     present = db.execute(
         "SELECT row_no, drop_reason, detail FROM bad_rows WHERE source_no = ? ORDER BY ALL", [source_no]
@@ -220,31 +216,11 @@ def _take_bad(db: duckdb.DuckDBPyConnection, source_no: int, arrival: Arrival) -
     if wanted == present:
         return 0
     db.execute("DELETE FROM bad_rows WHERE source_no = ?", [source_no])
-    if wanted:
-        from factory.warehouse.file import insert
-
-        insert(
-            db,
-            "bad_rows",
-            {
-                "source_no": [source_no] * len(wanted),
-                "row_no": [row[0] for row in wanted],
-                "drop_reason": [row[1] for row in wanted],
-                "detail": [row[2] for row in wanted],
-            },
-        )
+    columns = {name: [row[at] for row in wanted] for at, name in enumerate(("row_no", "drop_reason", "detail"))}
+    insert(db, "bad_rows", {"source_no": [source_no] * len(wanted), **columns})
     return len(set(wanted) ^ set(present))
 
 
 def _changes(db: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
     row = db.execute(sql, parameters).fetchone()
     return int(row[0]) if row else 0
-
-
-def _one(db: duckdb.DuckDBPyConnection, sql: str) -> int:
-    row = db.execute(sql).fetchone()
-    return int(row[0]) if row else 0
-
-
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"

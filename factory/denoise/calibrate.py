@@ -65,20 +65,18 @@ def reliability(probs: np.ndarray, gold: np.ndarray) -> dict[str, Any]:
     """
     sure, said = probs.max(axis=1), probs.argmax(axis=1)
     right = (said == gold).astype(float)
-    bins, gap = [], 0.0
     place = np.minimum((sure * BINS).astype(int), BINS - 1)
-    for number in range(BINS):
-        inside = place == number
-        if inside.any():
-            bins.append({"confidence": round(float(sure[inside].mean()), 4), "accuracy": round(float(right[inside].mean()), 4),
-                         "n": int(inside.sum())})  # fmt: skip
-            gap += abs(float(sure[inside].mean() - right[inside].mean())) * float(inside.mean())
+    n, believed, met = (np.bincount(place, weights, BINS) for weights in (np.ones(len(gold)), sure, right))
     own = probs[np.arange(len(gold)), gold]
+    figures = {
+        "accuracy": right.mean(), "brier": ((probs - np.eye(probs.shape[1])[gold]) ** 2).sum(axis=1).mean(),
+        "log_loss": -np.log(np.maximum(own, 1e-9)).mean(), "ece": np.abs(believed - met).sum() / len(gold),
+    }  # fmt: skip
     return {
         "n": len(gold),
-        "accuracy": round(float(right.mean()), 4),
-        "brier": round(float(((probs - np.eye(probs.shape[1])[gold]) ** 2).sum(axis=1).mean()), 4),
-        "log_loss": round(float(-np.log(np.maximum(own, 1e-9)).mean()), 4),
-        "ece": round(gap, 4),
-        "bins": bins,
+        **{name: round(float(value), 4) for name, value in figures.items()},
+        "bins": [
+            {"confidence": round(believed[at] / n[at], 4), "accuracy": round(met[at] / n[at], 4), "n": int(n[at])}
+            for at in np.flatnonzero(n)
+        ],
     }

@@ -64,35 +64,24 @@ def merge_copies(votes: VoteSet, groups: Sequence[Sequence[int]]) -> VoteSet:
     """The same rows with each group as one function, in the place of its first member; other functions move up."""
     if not groups:
         return votes
-    rank = np.zeros(votes.lfs, np.int64)
-    leader = np.arange(votes.lfs)
+    rank, leader = np.zeros(votes.lfs, np.int64), np.arange(votes.lfs)
     for group in groups:
         for position, member in enumerate(group):
             rank[member], leader[member] = position, group[0]
     number = np.cumsum(leader == np.arange(votes.lfs)) - 1
     owner = number[leader]
-    codes = votes.codes.astype(np.int64)
-    lf, label = codes // votes.classes, codes % votes.classes
-    row = np.repeat(np.arange(len(votes)), votes.lengths)
+    row, lf, label = votes.triplets()
     order = np.lexsort((rank[lf], owner[lf], row))
     row, lf, label = row[order], lf[order], label[order]
     first = np.ones(len(row), bool)
     first[1:] = (row[1:] != row[:-1]) | (owner[lf[1:]] != owner[lf[:-1]])
-    lfs = int(number[-1]) + 1
-    merged = VoteSet.from_triplets(
-        row[first], owner[lf[first]], label[first], shape=(len(votes), lfs), classes=votes.classes
-    )
+    shape = len(votes), int(number[-1]) + 1
+    merged = VoteSet.from_triplets(row[first], owner[lf[first]], label[first], shape=shape, classes=votes.classes)
     return replace(merged, counts=votes.counts)
 
 
 def _kappa(by_chance: np.ndarray, agree: np.ndarray, both: np.ndarray) -> np.ndarray:
-    """Cohen's kappa [m, m] of each pair on the texts where both vote; where chance alone explains all, 1 if they never differ.
-
-    Args:
-        by_chance: [m, m], from `Moments.agree_by_chance`.
-        agree: [m, m], texts on which both say the same.
-        both: [m, m], texts on which both vote.
-    """
+    """Cohen's kappa [m, m] of each pair on the texts where both vote; where chance alone explains all, 1 if they never differ."""
     met = np.maximum(both, 1)
     chance = by_chance / met**2
     room = 1 - chance
@@ -117,7 +106,6 @@ def _coincide(data: VoteSet, group: list[int]) -> bool:
     best = outside.max(axis=1)
     clear = (outside == best[:, None]).sum(axis=1) == 1
     consensus = outside.argmax(axis=1)
-    weight = np.ones(len(data)) if data.counts is None else data.counts
     inside = data.keep_lfs(group).matrix()
     apart = shared = 0.0
     for one in range(len(group)):
@@ -125,7 +113,7 @@ def _coincide(data: VoteSet, group: list[int]) -> bool:
         for other in range(len(group)):
             if other != one:
                 both = wrong & (inside[:, other] >= 0)
-                apart += float(weight[both].sum())
-                shared += float(weight[both & (inside[:, other] == inside[:, one])].sum())
+                apart += float(data.times[both].sum())
+                shared += float(data.times[both & (inside[:, other] == inside[:, one])].sum())
     pairs = len(group) * (len(group) - 1)
     return apart >= LEAST_ERRORS * pairs and shared >= COINCIDE * apart

@@ -10,7 +10,6 @@ import numpy as np
 from factory.errors import InputError
 
 Uncovered = Literal["drop", "prior", "default", "ask"]
-UNCOVERED: tuple[Uncovered, ...] = ("drop", "prior", "default", "ask")
 TIE = 1e-5
 
 
@@ -68,23 +67,10 @@ def fill_uncovered(
     Args:
         probs: float32 [n, k], the model's.
         covered: bool [n].
-        rule: One of `UNCOVERED`.
+        rule: What is to be done.
         prior: float64 [k].
-        default: Label number of the default label, if there is one.
-
-    Raises:
-        InputError: `default` without a default label, or an unknown rule.
+        default: Label number of the default label; needed by the rule `default` alone.
     """
-    if rule not in UNCOVERED:
-        raise InputError(f"`uncovered: {rule}` is not known", fix=f"Use one of {', '.join(UNCOVERED)}")
     out = probs.astype(np.float32, copy=True)
-    if rule == "default":
-        if default is None:
-            raise InputError(
-                "`uncovered: default` needs a default label",
-                fix="Set `default_label` in the task card or in the denoise step",
-            )
-        out[~covered] = np.eye(out.shape[1], dtype=np.float32)[default]
-    else:
-        out[~covered] = prior
+    out[~covered] = np.eye(out.shape[1], dtype=np.float32)[default] if rule == "default" else prior
     return out

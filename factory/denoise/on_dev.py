@@ -17,13 +17,9 @@ CANDIDATES = ("majority", "weighted", "snorkel", "dawid_skene", "dawid_skene_pri
 
 
 def choose_on_dev(
-    incumbent: Choice,
-    candidates: Mapping[str, LabelModel],
-    dev: tuple[VoteSet, np.ndarray],
-    *,
-    features: Any = None,
+    incumbent: Choice, candidates: Mapping[str, LabelModel], dev: tuple[VoteSet, np.ndarray], *, features: Any = None,
     keys: Any = None,
-) -> Choice:
+) -> Choice:  # fmt: skip
     """Keep a choice, or take the candidate that is better on covered dev texts by more than one standard error.
 
     Args:
@@ -39,7 +35,7 @@ def choose_on_dev(
     shown, gold = dev[0].take(rows), dev[1][rows]
     more = {} if features is None else {"features": features[rows], "keys": np.asarray(keys)[rows]}
     pool = {**candidates, incumbent.key: incumbent.model}
-    right = {name: soft_hits(predict(model, shown, **more), gold) for name, model in pool.items()}
+    right = {name: _soft_hits(predict(model, shown, **more), gold) for name, model in pool.items()}
     on_dev = {name: round(float(hits.mean()), 6) for name, hits in right.items()}
     best, lead = incumbent.key, 0.0
     for name, hits in right.items():
@@ -70,11 +66,9 @@ def worse_than_chance(votes: VoteSet, gold: np.ndarray, *, level: float = 0.01) 
     """
     from scipy.stats import binomtest
 
-    row = np.repeat(np.arange(len(votes)), votes.lengths)
-    codes = votes.codes.astype(np.int64)
-    right = codes % votes.classes == np.asarray(gold)[row]
-    said = np.bincount(codes // votes.classes, minlength=votes.lfs)
-    hits = np.bincount(codes // votes.classes, weights=right, minlength=votes.lfs).astype(int)
+    row, voter, label = votes.triplets()
+    said = np.bincount(voter, minlength=votes.lfs)
+    hits = np.bincount(voter, weights=label == np.asarray(gold)[row], minlength=votes.lfs).astype(int)
     return [
         (lf, float(hits[lf] / said[lf]), int(said[lf]))
         for lf in range(votes.lfs)
@@ -82,7 +76,7 @@ def worse_than_chance(votes: VoteSet, gold: np.ndarray, *, level: float = 0.01) 
     ]
 
 
-def soft_hits(probs: np.ndarray, gold: np.ndarray) -> np.ndarray:
+def _soft_hits(probs: np.ndarray, gold: np.ndarray) -> np.ndarray:
     """1 for a right row, 1/t where the right class shares a tie of t, else 0."""
     tied = np.abs(probs - probs.max(axis=1, keepdims=True)) < 1e-5
     hits: np.ndarray = tied[np.arange(len(gold)), gold] / tied.sum(axis=1)

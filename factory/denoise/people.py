@@ -63,11 +63,9 @@ def is_person(kind: str, name: str) -> bool:
 def crowd_of(votes: VoteSet, people: Sequence[int]) -> LogLinear | None:
     """How often each person gives which answer to texts of each class; None where people share fewer than 20 texts."""
     said = votes.keep_lfs(people)
-    weight = np.ones(len(said)) if said.counts is None else said.counts
-    if weight[said.lengths >= 2].sum() < LEAST_SHARED:
+    if said.times[said.lengths >= 2].sum() < LEAST_SHARED:
         return None
-    data = said.take(np.flatnonzero(said.covered))
-    data, _ = data.patterns()
+    data, _ = said.take(np.flatnonzero(said.covered)).patterns()
     belief = pooled(data, RIGHT, FIRM)
     return expectation_maximisation(data, belief, balance=halfway_shares(data), max_iter=50)
 

@@ -54,7 +54,7 @@ class Problem:
     @property
     def shares(self) -> np.ndarray:
         """float64 [k]: the balance, uniform if none is given."""
-        shares = np.full(self.classes, 1.0) if self.balance is None else np.asarray(self.balance, np.float64)
+        shares = np.asarray([1.0] * self.classes if self.balance is None else self.balance, np.float64)
         return np.asarray(shares / shares.sum())
 
     def dev_rows(self, texts: Texts, dev: Mapping[int, Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +97,6 @@ def problems_of(
     """The task itself if it is `single`, else yes or no for each label.
 
     Args:
-        card: The task.
         names: Label names by number.
         voters: Who votes.
         shares: Class shares by label name, or None.

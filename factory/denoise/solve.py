@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -68,19 +68,12 @@ class Solved:
 
 
 def solve(
-    warehouse: Warehouse,
-    texts: Texts,
-    problem: Problem,
-    model: str,
-    settings: Mapping[str, Mapping[str, Any]],
-    dev: Mapping[int, tuple[int, ...]] | None,
-    features: Features | None,
-) -> Solved:
+    warehouse: Warehouse, texts: Texts, problem: Problem, model: str, settings: Mapping[str, Mapping[str, Any]],
+    dev: Mapping[int, tuple[int, ...]] | None, features: Features | None,
+) -> Solved:  # fmt: skip
     """Read a problem's votes, fit label models on those of train texts, and choose.
 
     Args:
-        warehouse: Where the votes are.
-        texts: All texts.
         problem: What to solve.
         model: A key of `MODELS`, or `auto`.
         settings: Parameters by model name.
@@ -96,11 +89,16 @@ def solve(
     train = votes.weighted(np.bincount(pattern[texts.train], minlength=len(votes)).astype(np.float64))
     people = problem.people
     judging = {name: {**settings.get(name, {}), "people": people} for name in ("dawid_skene_prior", "joint")}
-    fitting = _Fitting(problem, train, everything, texts, {**settings, **judging}, features)
-    if not train.lengths.any():
-        models, refused, choice = _silent(problem)
-    else:
-        models, refused, choice = fitting.choice(model, with_dev=dev is not None)
+    if train.lengths.any():
+        names = [*ALWAYS, *(CANDIDATES if model == "auto" and dev is not None else ())]
+        learn = np.flatnonzero(texts.train)
+        beside = {} if features is None else features.of(learn)
+        by_text = train if features is None else everything.take(learn)
+        models, refused, choice = _fitted(problem, model, names, train, by_text, beside, {**settings, **judging})
+    else:  # nobody votes on a train text: the class shares are all that there is
+        shares = Majority(problem.classes, len(problem.voters), problem.shares)
+        models, refused = {"majority": shares}, {}
+        choice = Choice("majority", shares, f"no program votes on {problem.title}")
     choices = {"student": (choice.key, choice)}
     warnings = [] if problem.balance is None else _balance_warnings(train, problem)
     figures: dict[str, Any] = {}
@@ -119,64 +117,41 @@ def solve(
     if people:
         crowd = crowd_of(train, people)
         models = {name: Answered(fitted, people, crowd) for name, fitted in models.items()}
-    return Solved(
-        problem, everything, votes, pattern, models, refused, choices, tuple(warnings), features, figures
-    )  # fmt: skip
+    return Solved(problem, everything, votes, pattern, models, refused, choices, tuple(warnings), features, figures)
 
 
-@dataclass(frozen=True)
-class _Fitting:
-    """What models of a problem are fitted on."""
+def _fitted(
+    problem: Problem, model: str, names: Sequence[str], train: VoteSet, by_text: VoteSet, beside: Mapping[str, Any],
+    settings: Mapping[str, Mapping[str, Any]],
+) -> tuple[dict[str, LabelModel], dict[str, str], Choice]:  # fmt: skip
+    """The models of these names, why others could not be fitted, and the one that was asked for or chosen.
 
-    problem: Problem
-    train: VoteSet
-    everything: VoteSet
-    texts: Texts
-    settings: Mapping[str, Mapping[str, Any]]
-    features: Features | None
+    `train` has a row per pattern; `by_text` a row per text if there are features (`beside`) of the texts.
+    """
+    given: dict[str, Any] = {"classes": problem.classes, "balance": problem.balance}
+    others = [name for name in dict.fromkeys(names) if name != model]
+    models, refused = fit_all(train, others, options=settings, **given)
+    if model == "auto":
+        choice = choose(by_text, options=settings, people=problem.people, **given, **beside)
+        return {**models, choice.key: choice.model}, {**refused, **choice.refused}, choice
+    on, more = (by_text, beside) if model == "joint" else (train, {})
 
-    def choice(self, model: str, *, with_dev: bool) -> tuple[dict[str, LabelModel], dict[str, str], Choice]:
-        """The fitted models, why others could not be fitted, and the one that was asked for or chosen."""
-        problem = self.problem
-        names = [*ALWAYS, *(CANDIDATES if model == "auto" and with_dev else ())]
-        models, refused = fit_all(
-            self.train, [name for name in dict.fromkeys(names) if name != model],
-            classes=problem.classes, balance=problem.balance, options=self.settings,
-        )  # fmt: skip
-        learn = np.flatnonzero(self.texts.train)
-        more = {} if self.features is None else self.features.of(learn)
-        by_text = self.train if self.features is None else self.everything.take(learn)
-        if model == "auto":
-            options, people = self.settings, problem.people
-            choice = choose(
-                by_text, classes=problem.classes, balance=problem.balance, options=options, people=people, **more
-            )
-            return {**models, choice.key: choice.model}, {**refused, **choice.refused}, choice
-        on = by_text if model == "joint" else self.train
-        given = {**self.settings.get(model, {}), **(more if model == "joint" else {})}
+    def fit() -> LabelModel:
+        return fit_label_model(model, on, **given, **settings.get(model, {}), **more)
 
-        def fit() -> LabelModel:
-            return fit_label_model(model, on, classes=problem.classes, balance=problem.balance, **given)
-
-        if problem.label is None:
-            try:
-                fitted = fit()
-            except MemoryError as error:
-                raise InputError(
-                    f"label model `{model}` needs more memory than there is", fix="Use `model: auto`"
-                ) from error
-            return {**models, model: fitted}, refused, Choice(model, fitted, "asked for")
-        fitted_or_none = attempt(model, fit, refused)  # of many labels, some may be too rare for it
-        if fitted_or_none is not None:
-            return {**models, model: fitted_or_none}, refused, Choice(model, fitted_or_none, "asked for")
-        why = f"{model} cannot be fitted here ({refused[model]})"
-        return models, refused, Choice("majority", models["majority"], why)
-
-
-def _silent(problem: Problem) -> tuple[dict[str, LabelModel], dict[str, str], Choice]:
-    """Where nobody votes on a train text, the class shares are all that there is."""
-    shares = Majority(problem.classes, len(problem.voters), problem.shares)
-    return {"majority": shares}, {}, Choice("majority", shares, f"no program votes on {problem.title}")
+    if problem.label is None:
+        try:
+            asked: LabelModel | None = fit()
+        except MemoryError as error:
+            raise InputError(
+                f"label model `{model}` needs more memory than there is", fix="Use `model: auto`"
+            ) from error
+    else:
+        asked = attempt(model, fit, refused)  # of many labels, some may be too rare for it
+    if asked is not None:
+        return {**models, model: asked}, refused, Choice(model, asked, "asked for")
+    why = f"{model} cannot be fitted here ({refused[model]})"
+    return models, refused, Choice("majority", models["majority"], why)
 
 
 def _calibrated(
@@ -191,20 +166,16 @@ def _calibrated(
     temperature = best_temperature(probs, gold[covered])
     name = f"{choice.key}_calibrated"
     models[name] = Tempered(choice.model, temperature)
-    figures = {
-        "before": reliability(probs, gold[covered]),
-        "after": reliability(temper(probs, temperature), gold[covered]),
-    }
-    return (name, choice), figures
+    after = reliability(temper(probs, temperature), gold[covered])
+    return (name, choice), {"before": reliability(probs, gold[covered]), "after": after}
 
 
 def _balance_warnings(train: VoteSet, problem: Problem) -> list[str]:
     """A given class balance that the votes contradict by a factor of five or more."""
     counts, prior = train.class_votes()[train.covered], problem.shares
-    weights = np.ones(len(train)) if train.counts is None else train.counts
     if not len(counts):
         return []
-    share = (counts / counts.sum(axis=1, keepdims=True) * weights[train.covered, None]).sum(axis=0)
+    share = (counts / counts.sum(axis=1, keepdims=True) * train.times[train.covered, None]).sum(axis=0)
     share = np.maximum(share / share.sum(), 1e-9)
     return [
         f"{problem.title}: the balance given for class {at} is {prior[at]:.3f}, and the votes say {share[at]:.3f}"

@@ -11,8 +11,7 @@ from pydantic import Field, field_validator
 from factory.canonical import digest
 from factory.denoise.decide import tie_keys
 from factory.denoise.models.table import MODELS, check_options
-from factory.denoise.parameters import balance_shares, default_number
-from factory.denoise.problems import Features, Voter, problems_of, voters_of
+from factory.denoise.problems import Features, problems_of, voters_of
 from factory.denoise.solve import Solved, solve
 from factory.denoise.write import Filling, covered_texts, plan_models, store
 from factory.encoders.settings import Named
@@ -54,9 +53,8 @@ class DenoiseParams(Params):
     )
     default_label: str | None = Field(None, description="For `uncovered: default`; the task card's by default.")
     balance: list[float] | dict[str, float] | None = Field(
-        None,
-        description="Class shares, as a list in label order or by name. Uniform by default: without gold nobody knows them.",
-    )
+        None, description="Class shares, as a list in label order or by name. Uniform by default: without gold nobody knows them."
+    )  # fmt: skip
     use_dev: bool = Field(
         False, description="Also choose on dev gold, for the system `student_dev`. Off, since there may be none."
     )
@@ -66,11 +64,9 @@ class DenoiseParams(Params):
         " `auto` is what `distill: {encoder: auto}` takes: the vectors are needed by the student anyway.",
     )
     encode_at_most: int = Field(
-        20_000,
-        ge=0,
-        description="No vectors are made for more texts than this: label models then look at votes alone, and a student needs"
-        " the vectors of a share.",
-    )
+        20_000, ge=0, description="No vectors are made for more texts than this: label models then look at votes alone, and a"
+        " student needs the vectors of a share.",
+    )  # fmt: skip
     seed: int = Field(0, ge=0, description="Of the models that draw.")
     options: dict[str, Any] | None = Field(
         None, description="Parameters of the model, by name; its own defaults by default."
@@ -100,19 +96,14 @@ def denoise(warehouse: Warehouse, params: DenoiseParams, call: Call) -> StageRes
     model, uncovered, use_dev, progress = params.model, params.uncovered, params.use_dev, call.progress
     options = params.options or {}
     check_options(model, options)
-    filling = Filling(uncovered, default_number(card, names, params.default_label, uncovered))
-    shares = balance_shares(card, names, params.balance)
+    filling = Filling(uncovered, _default_number(card, names, params.default_label, uncovered))
+    shares = _balance_shares(card, names, params.balance)
     wanted = None if params.encoder == "none" else params.encoder
     looking = _encoder(warehouse, card, model, wanted)
     config = {
-        **params.model_dump(exclude={"default_label"}),
-        "default": filling.default,
-        "balance": shares,
-        "encoder": wanted,
-        "encoder_key": None if looking is None else looking.key,
-        "options": options,
-        "kind": card.kind,
-    }
+        **params.model_dump(exclude={"default_label"}), "default": filling.default, "balance": shares, "encoder": wanted,
+        "encoder_key": None if looking is None else looking.key, "options": options, "kind": card.kind,
+    }  # fmt: skip
     dev_digest = gold_digest(warehouse, "dev") if use_dev else None
     key = digest({"config": config, "content": votes_digest(warehouse), "dev": dev_digest})
     done = chosen_for(warehouse, key)
@@ -121,9 +112,8 @@ def denoise(warehouse: Warehouse, params: DenoiseParams, call: Call) -> StageRes
     call.begin()
     voters = voters_of(warehouse)
     if not voters:
-        raise InputError(
-            "there are no accepted programs to denoise", fix="Run `author` and `vote` first, or approve a program"
-        )
+        fix = "Run `author` and `vote` first, or approve a program"
+        raise InputError("there are no accepted programs to denoise", fix=fix)
     texts = labelled_texts(warehouse)
     if not texts.train.any():
         raise InputError("there are no training texts", fix="Give `ingest` a split `train`")
@@ -139,40 +129,66 @@ def denoise(warehouse: Warehouse, params: DenoiseParams, call: Call) -> StageRes
         solved.append(solve(warehouse, texts, problem, model, settings, dev, features))
     covered = covered_texts(solved, len(texts.numbers)) & texts.train
     if not covered.any():
-        raise InputError(
-            "no accepted program votes on any training text",
-            fix="Run `vote`, or write programs that fire on these texts",
-        )
+        fix = "Run `vote`, or write programs that fire on these texts"
+        raise InputError("no accepted program votes on any training text", fix=fix)
     planned = plan_models(solved)
     sure = store(
         warehouse, texts, solved, planned, card, names, key=key, config=config, filling=filling, progress=progress
     )
     n_train, share = int(texts.train.sum()), float(covered.sum()) / int(texts.train.sum())
+    programs = sum(not voter.person for voter in voters)
+    people = len({voter.name for voter in voters if voter.person})
+    chosen, refused = [row for row in planned if row.systems], _refusals(solved)
     facts = {
-        "programs": sum(not voter.person for voter in voters),
-        "people": len({voter.name for voter in voters if voter.person}),
-        "train_texts": n_train,
-        "coverage": round(share, 4),
-        "patterns": sum(len(part.votes) for part in solved),
-        "chosen": {row.name: list(row.systems) for row in planned if row.systems},
+        "programs": programs, "people": people, "train_texts": n_train, "coverage": round(share, 4),
+        "patterns": sum(len(part.votes) for part in solved), "chosen": {row.name: list(row.systems) for row in chosen},
         "sureness": {name: round(value, 4) for name, value in sure.items()},
-        "scores": _scores(solved),
-        "refused": _refusals(solved),
-        "uncovered": uncovered,
-    }
+        "scores": {part.problem.title: dict(list(part.choices.values())[-1][1].scores) for part in solved},
+        "refused": refused, "uncovered": uncovered,
+    }  # fmt: skip
+    classes = len(problems[0].class_of)
     says = [
-        f"{_who(voters)} cover {share:.1%} of {n_train} training texts; {OTHERS[uncovered]}",
-        *(f"{row.name} for {', '.join(row.systems)}: {row.reason}" for row in planned if row.systems),
-        *(f"{name} is left out: {reason}" for name, reason in _refusals(solved).items()),
-        *(
-            _unsure(row.name, len(problems[0].class_of), sure[row.name])
-            for row in planned
-            if row.systems and sure[row.name] < UNSURE
-        ),
+        f"{_who(programs, people)} cover {share:.1%} of {n_train} training texts; {OTHERS[uncovered]}",
+        *(f"{row.name} for {', '.join(row.systems)}: {row.reason}" for row in chosen),
+        *(f"{name} is left out: {reason}" for name, reason in refused.items()),
+        *(_unsure(row.name, classes, sure[row.name]) for row in chosen if sure[row.name] < UNSURE),
         *dict.fromkeys(warning for part in solved for warning in part.warnings),
         *(disagreements(warehouse, "dev") if use_dev else ()),
     ]
     return StageResult("denoise", False, facts, tuple(says))
+
+
+def _default_number(card: TaskCard, names: list[str], given: str | None, uncovered: str) -> int | None:
+    """Label number of the default label, or None where none is needed."""
+    name = given or card.default_label
+    if uncovered != "default" or (name is None and card.kind == "multi"):
+        return None
+    if name is None:
+        fix = "Set `default_label` in the task card or in the denoise step"
+        raise InputError("`uncovered: default` needs a default label", fix=fix)
+    if name not in card.label_names:
+        known = ", ".join(card.label_names)
+        raise InputError(f"default_label {name!r} is not one of the labels", fix=f"Use one of {known}")
+    return names.index(name)
+
+
+def _balance_shares(
+    card: TaskCard, names: list[str], balance: list[float] | dict[str, float] | None
+) -> dict[str, float] | None:
+    """Class shares by label name."""
+    if balance is None:
+        return None
+    if isinstance(balance, list):
+        if len(balance) != len(card.label_names):
+            raise InputError(f"`balance` has {len(balance)} shares, and the task has {len(card.label_names)} labels")
+        balance = dict(zip(card.label_names, balance, strict=True))
+    unknown = [name for name in balance if name not in card.label_names]
+    missing = [name for name in card.label_names if name not in balance] if card.kind == "single" else []
+    if unknown or missing:
+        raise InputError(f"`balance`: {'unknown' if unknown else 'no share for'} label {(unknown or missing)[0]!r}")
+    if any(not 0 < share < 1 for share in balance.values()):
+        raise InputError("every share of `balance` is above 0 and below 1")
+    return {name: float(share) for name, share in balance.items()}
 
 
 def _encoder(warehouse: Warehouse, card: TaskCard, model: str, name: Named | None) -> Encoder | None:
@@ -189,10 +205,10 @@ def _features(
 ) -> Features | None:
     if len(texts.numbers) > at_most:
         if model == "joint":
-            raise InputError(
-                f"the joint model needs the vectors of {len(texts.numbers)} texts, and `encode_at_most` is {at_most}",
-                fix="Raise `encode_at_most`, or use `dawid_skene_prior`",
+            words = (
+                f"the joint model needs the vectors of {len(texts.numbers)} texts, and `encode_at_most` is {at_most}"
             )
+            raise InputError(words, fix="Raise `encode_at_most`, or use `dawid_skene_prior`")
         return None
     from factory.encoders.vectors import vectors_of
 
@@ -201,18 +217,11 @@ def _features(
     return Features(vectors_of(warehouse, encoder, numbers, progress), tie_keys(hashes[number] for number in numbers))
 
 
-def _who(voters: Sequence[Voter]) -> str:
+def _who(programs: int, people: int) -> str:
     """The voters in words: `15 programs and the answers of 1 person`."""
-    programs = sum(not voter.person for voter in voters)
-    people = len({voter.name for voter in voters if voter.person})
     words = [f"{programs} program{'s' * (programs != 1)}"] if programs else []
     words += [f"the answers of {people} {'person' if people == 1 else 'people'}"] if people else []
     return " and ".join(words)
-
-
-def _scores(solved: Sequence[Solved]) -> dict[str, dict[str, float]]:
-    """What every choice looked at, by problem: figures of all candidates, whichever was taken."""
-    return {part.problem.title: dict(list(part.choices.values())[-1][1].scores) for part in solved}
 
 
 def _refusals(solved: Sequence[Solved]) -> Mapping[str, str]:

@@ -70,18 +70,9 @@ def plan_models(solved: Sequence[Solved]) -> list[Planned]:
 
 
 def store(
-    warehouse: Warehouse,
-    texts: Texts,
-    solved: Sequence[Solved],
-    planned: Sequence[Planned],
-    card: TaskCard,
-    names: Sequence[str],
-    *,
-    key: str,
-    config: Mapping[str, Any],
-    filling: Filling,
-    progress: Progress,
-) -> dict[str, float]:
+    warehouse: Warehouse, texts: Texts, solved: Sequence[Solved], planned: Sequence[Planned], card: TaskCard,
+    names: Sequence[str], *, key: str, config: Mapping[str, Any], filling: Filling, progress: Progress,
+) -> dict[str, float]:  # fmt: skip
     """Write the probabilities of every text by every planned model, a block of texts in a transaction of its own.
 
     The last transaction makes them visible and takes those of earlier votes away; what a student learned from stays in
@@ -102,27 +93,16 @@ def store(
         for start in range(written, total, WRITE_ROWS):
             progress(start, total, f"texts labelled by {model.name} ({at + 1} of {len(planned)} label models)")
             block = slice(start, start + WRITE_ROWS)
-            probs, known, tie = _rows(solved, tables, block, card, names, filling)
+            probs, known, tie = _rows(solved, tables, block, card, names, filling.rule)
             numbers = texts.numbers[block].astype(np.int32)
             label_table.put_block(warehouse, first + at, numbers, probs, known, covered[block], tie)
-    label_table.publish(
-        warehouse,
-        first,
-        [
-            label_table.NewLabelModel(
-                key,
-                model.name,
-                model.systems,
-                model.reason,
-                {**config, "models": list(model.models)},
-                {
-                    part.problem.title: _params(part, name, model)
-                    for part, name in zip(solved, model.models, strict=True)
-                },
-            )
-            for model in planned
-        ],
-    )
+    fresh = []
+    for model in planned:
+        told = zip(solved, model.models, strict=True)
+        params = {part.problem.title: _params(part, name, model) for part, name in told}
+        settings = {**config, "models": list(model.models)}
+        fresh.append(label_table.NewLabelModel(key, model.name, model.systems, model.reason, settings, params))
+    label_table.publish(warehouse, first, fresh)
     return sure
 
 
@@ -178,13 +158,9 @@ def _sureness(tables: Sequence[_Table], texts: Texts) -> float:
 
 
 def _rows(
-    solved: Sequence[Solved],
-    tables: Sequence[_Table],
-    part_of: slice,
-    card: TaskCard,
-    names: Sequence[str],
-    filling: Filling,
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    solved: Sequence[Solved], tables: Sequence[_Table], part_of: slice, card: TaskCard, names: Sequence[str],
+    rule: Uncovered,
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:  # fmt: skip
     """`probs` [rows, label numbers], which entries are known (None: all), and ties, for a range of texts."""
     if card.kind == "single":
         pattern = tables[0].row[part_of]
@@ -195,7 +171,7 @@ def _rows(
     rows = len(solved[0].pattern[part_of])
     wide, known = np.zeros((rows, len(names)), np.float32), np.zeros((rows, len(names)), bool)
     tie = np.zeros(rows, bool)
-    silent_known = filling.rule in ("prior", "default")
+    silent_known = rule in ("prior", "default")
     for part, table in zip(solved, tables, strict=True):
         pattern, label = table.row[part_of], part.problem.label
         wide[:, label] = table.probs[pattern, 1]

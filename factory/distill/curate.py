@@ -209,7 +209,7 @@ def _strata(probs: NDArray[np.float64], multi: bool) -> NDArray[np.int64]:
         return np.asarray(known.argmax(axis=1), np.int64)
     holds = known >= 0.5
     common = np.where(holds, holds.sum(axis=0), len(known) + 1)
-    return np.where(holds.any(axis=1), common.argmin(axis=1), probs.shape[1]).astype(np.int64)
+    return np.asarray(np.where(holds.any(axis=1), common.argmin(axis=1), probs.shape[1]), np.int64)
 
 
 def _takes(sizes: NDArray[np.integer[Any]], most: int) -> NDArray[np.int64]:

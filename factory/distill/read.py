@@ -11,6 +11,7 @@ import numpy as np
 from factory.distill.curate import Candidates, one_hot
 from factory.files.rows import NO_LABEL
 from factory.warehouse.tables.gold import gold_texts
+from factory.warehouse.tables.labels import MIXTURE as MIXTURE
 from factory.warehouse.tables.labels import LabelModelRow as LabelModelRow
 from factory.warehouse.tables.labels import label_models as label_models
 from factory.warehouse.tables.labels import soft_digest as soft_digest
@@ -47,7 +48,8 @@ class Classes:
         if self.multi:
             return out
         total = out.sum(axis=1, keepdims=True)
-        return np.divide(out, total, out=np.full_like(out, np.nan), where=total > 0)
+        shares: NDArray[np.float64] = np.divide(out, total, out=np.full_like(out, np.nan), where=total > 0)
+        return shares
 
     def widen(self, probs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Columns of the active labels -> columns by label number."""

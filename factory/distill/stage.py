@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,8 +12,9 @@ from pydantic import Field, field_validator
 from factory.canonical import digest
 from factory.distill import read as reading
 from factory.distill.curate import NOT_DRAWN, Curated, Rules
+from factory.distill.mixing import mixture_of
 from factory.distill.self_training import SelfTraining
-from factory.distill.system import Plan
+from factory.distill.system import COMBINED, Plan
 from factory.distill.write import forget, path_of, store, write_folder
 from factory.encoders.base import Encoder
 from factory.encoders.encoder import load_encoder
@@ -62,10 +63,13 @@ class DistillParams(Params):
     try_encoders: list[Named] = Field(
         [], description="Further encoders that `auto` tries; none by default, since each encodes every text."
     )
-    systems: list[Literal["student", "student_dev", "programs_only", "synthesis_only", "student_setfit"]] = Field(
-        ["student", "student_dev", "programs_only", "synthesis_only"],
+    systems: list[
+        Literal["student", "student_dev", "combined", "programs_only", "synthesis_only", "student_setfit"]
+    ] = Field(
+        ["student", "student_dev", "combined", "programs_only", "synthesis_only"],
         description="Which to train: `student` (dev hidden from everything), `student_dev` (label model, cut-off, share of"
-        " synthetic texts and strength chosen on dev), `programs_only`, `synthesis_only`, and `student_setfit`, which is slow"
+        " synthetic texts and strength chosen on dev), `combined` (taught by a mixture of programs and anchors, where 50 anchors"
+        " teach), `programs_only`, `synthesis_only`, and `student_setfit`, which is slow"
         " and so is not among the default ones. One whose input does not exist is absent; `programs_only` and"
         " `synthesis_only` are there to be compared, so without a `test` split they are trained only if they are named here.",
     )
@@ -175,6 +179,9 @@ def distill(warehouse: Warehouse, params: DistillParams, call: Call) -> StageRes
         make_config(name, options)
     if "student_setfit" in systems and found.folder is not None:
         make_config("setfit", params.setfit)
+    if COMBINED in params.systems:
+        mixture, told = mixture_of(plan, progress, call.begin)
+        plan, says = replace(plan, mixture=mixture), [*says, *told]
     done = {name: model.key for name, model in stored_models(warehouse).items()}
     trained: dict[str, Any] = {}
     kept: list[str] = []
@@ -222,7 +229,7 @@ def _train(plan: Plan, system: str, wanted: dict[str, Any], key: str, progress: 
     from factory.distill.choose import choose_by_agreement, choose_on_dev
     from factory.predict.scope import save_scope
 
-    label_model, facts = plan.chosen, {}
+    label_model, facts = plan.label_model(system), {}
     if system == "student_dev":
         choice = choose_on_dev(plan, key, progress)
         kind, encoder, label_model, options, facts = (

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 VERSION = 4
 """Raised when the same input would give another student."""
 
+COMBINED = "combined"
+"""The student taught by the mixture of programs and anchors."""
 UNLABELLED = ("uncovered", "unsure", "tie")
 """Why a text of training was dropped that self-training and consistency training may still use."""
 
@@ -49,6 +51,7 @@ class Plan:
         smoothing: Of labels of synthetic texts.
         self_training: How, or None.
         encode_at_most: Texts of the corpus that a student learns from which reads vectors, or tunes a body.
+        mixture: Of programs and anchors, which `combined` learns from, or None.
     """
 
     warehouse: Warehouse
@@ -61,16 +64,21 @@ class Plan:
     smoothing: float
     self_training: SelfTraining | None
     encode_at_most: int = 20_000
+    mixture: reading.LabelModelRow | None = None
 
     @cached_property
     def models(self) -> list[reading.LabelModelRow]:
-        """The label models, the chosen one first."""
-        return reading.label_models(self.warehouse)
+        """The label models of `denoise`, the chosen one first."""
+        return [model for model in reading.label_models(self.warehouse) if model.name != reading.MIXTURE]
 
     @property
     def chosen(self) -> reading.LabelModelRow | None:
         """The label model that was chosen without any gold of dev."""
         return self.models[0] if self.models and self.models[0].chosen else None
+
+    def label_model(self, system: str) -> reading.LabelModelRow | None:
+        """The label model that a system learns from, if it chooses none on dev."""
+        return self.mixture if system == COMBINED else self.chosen
 
     @cached_property
     def synthetic(self) -> str:
@@ -90,7 +98,8 @@ class Plan:
     @cached_property
     def soft(self) -> dict[int, str]:
         """A digest of each label model's soft labels."""
-        return {model.number: reading.soft_digest(self.warehouse, model.number) for model in self.models}
+        models = [*self.models, *([] if self.mixture is None else [self.mixture])]
+        return {model.number: reading.soft_digest(self.warehouse, model.number) for model in models}
 
     def candidates_of(self, system: str) -> Sequence[tuple[str, Encoder]]:
         """The kinds of student that a system may be, with their encoders."""
@@ -103,9 +112,11 @@ class Plan:
 
     def uses(self, system: str) -> tuple[bool, bool]:
         """Whether the system learns from programs and from synthetic texts, where these exist."""
-        programs = self.chosen is not None and system != "synthesis_only"
+        programs = self.label_model(system) is not None and system != "synthesis_only"
         synthetic = (
-            not self.synthetic.startswith("0:") and system != "programs_only" and self.rules.synthetic_weight > 0
+            not self.synthetic.startswith("0:")
+            and system not in ("programs_only", COMBINED)
+            and self.rules.synthetic_weight > 0
         )
         return programs, synthetic
 
@@ -123,7 +134,7 @@ class Plan:
     def config_of(self, system: str) -> dict[str, Any] | None:
         """Everything the system's student depends on, or None if its input does not exist."""
         programs, synthetic = self.uses(system)
-        if system == "programs_only" and not programs:
+        if system in ("programs_only", COMBINED) and not programs:
             return None
         if system == "synthesis_only" and not synthetic:
             return None
@@ -135,8 +146,9 @@ class Plan:
         if on_dev and self.dev.startswith("0:"):
             return None
         soft: list[list[Any]] = []
-        if programs and self.chosen is not None:
-            wanted = self.models if on_dev else [self.chosen]
+        learned_from = self.label_model(system)
+        if programs and learned_from is not None:
+            wanted = self.models if on_dev else [learned_from]
             soft = [[model.name, model.uncovered, self.soft[model.number]] for model in wanted]
         return {
             "version": VERSION,

@@ -13,16 +13,20 @@ News and TREC the probabilities are half as far from fp32 as with one scale for 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from factory.encoders.windows import open_session
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Feed = Mapping[str, NDArray[Any]]
+    Range = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 WEIGHT_MOST = 63
 """Largest weight: 255 * 63 * 2 fits into 16 bits with a sign."""
@@ -35,6 +39,10 @@ BALANCE = 0.5
 ONE_SIDED = 0.25
 """Activations whose lowest value is above so many of their highest, below 0, are quantised from lowest to highest."""
 TINY = 1e-12
+_CONSTANTS = {
+    "axis": np.array([-1], np.int64), "tiny": np.array(TINY, np.float32), "middle": np.uint8(128), "least": np.uint8(0),
+    "signed": np.float32(1 / 127), "unsigned": np.float32(1 / 255),
+}  # fmt: skip
 
 
 def write_int8(fp32: Path, path: Path, feeds: Sequence[Feed]) -> None:
@@ -49,13 +57,10 @@ def write_int8(fp32: Path, path: Path, feeds: Sequence[Feed]) -> None:
 
     model = onnx.load(str(fp32))
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    uses: dict[str, int] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            uses[name] = uses.get(name, 0) + 1
+    uses = Counter(name for node in model.graph.node for name in node.input)
     inputs: dict[str, list[str]] = {}
     for node in model.graph.node:
-        if _is_product(node, weights):
+        if _reads(node, "MatMul", 1, weights):
             inputs.setdefault(node.input[0], []).append(node.input[1])
     ranges = _ranges(model, list(inputs), feeds)
     writer = _Writer()
@@ -65,11 +70,11 @@ def write_int8(fp32: Path, path: Path, feeds: Sequence[Feed]) -> None:
         if name in ranges and all(uses[weight] == 1 for weight in of)
     }
     for node in model.graph.node:
-        if _is_product(node, weights):
+        if _reads(node, "MatMul", 1, weights):
             low, high = ranges.get(node.input[0], (np.float32(-1), np.float32(1)))
             signed = bool(np.min(low) < -ONE_SIDED * np.max(high))
             writer.product(node, _array(weights[node.input[1]]), balanced.get(node.input[0]), signed=signed)
-        elif _is_lookup(node, weights):
+        elif _reads(node, "Gather", 0, weights):
             writer.lookup(node, _array(weights[node.input[0]], np.float32))
         else:
             writer.nodes.append(node)
@@ -110,13 +115,10 @@ class _Writer:
     def product(
         self, node: Any, weight: NDArray[np.float64], balance: NDArray[np.float64] | None, *, signed: bool
     ) -> None:
-        """A product of rows and weights: quantise each row, multiply integers, scale back.
+        """A product of rows and weights [d, k]: quantise each row, multiply integers, scale back.
 
-        Args:
-            node: The product.
-            weight: [d, k].
-            balance: [d], what the columns of the rows are divided by and the weights multiplied with, or None.
-            signed: Whether a row is quantised around 0, or else from its lowest to its highest value.
+        `balance` [d] is what the columns of the rows are divided by and the weights multiplied with; a row is quantised around 0
+        (`signed`), or else from its lowest to its highest value.
         """
         from onnx import TensorProto
 
@@ -156,12 +158,8 @@ class _Writer:
     def _quantise_rows(self, rows: str, balance: NDArray[np.float64] | None, *, signed: bool) -> str:
         """Rows as `NAME_u`, uint8; `NAME_r` is what one stands for (of `NAME_lo`, where it counts from the lowest value)."""
         name = f"{rows}_int8"
-        self._tensor("int8_axis", np.array([-1], np.int64))
-        self._tensor("int8_tiny", np.array(TINY, np.float32))
-        self._tensor("int8_middle", np.uint8(128))
-        self._tensor("int8_least", np.uint8(0))
-        self._tensor("int8_signed", np.float32(1 / 127))
-        self._tensor("int8_unsigned", np.float32(1 / 255))
+        for constant, value in _CONSTANTS.items():
+            self._tensor(f"int8_{constant}", value)
         if balance is not None:
             self._tensor(f"{name}_b", (1 / balance).astype(np.float32))
             self._add("Mul", [rows, f"{name}_b"], f"{name}_x")
@@ -193,18 +191,12 @@ class _Writer:
         self.nodes.append(helper.make_node(kind, list(inputs), [output], name=f"node_{output}", **attributes))
 
 
-def _is_product(node: Any, weights: Mapping[str, Any]) -> bool:
-    if node.op_type != "MatMul" or node.input[1] not in weights:
+def _reads(node: Any, kind: str, at: int, weights: Mapping[str, Any]) -> bool:
+    """Whether a node is of a kind and its input there a table of weights that is worth quantising."""
+    if node.op_type != kind or node.input[at] not in weights:
         return False
-    size = list(weights[node.input[1]].dims)
-    return len(size) == 2 and min(size) >= LEAST_SIZE
-
-
-def _is_lookup(node: Any, weights: Mapping[str, Any]) -> bool:
-    if node.op_type != "Gather" or node.input[0] not in weights:
-        return False
-    size = list(weights[node.input[0]].dims)
-    return len(size) == 2 and size[0] >= LEAST_ROWS
+    size = list(weights[node.input[at]].dims)
+    return len(size) == 2 and (min(size) >= LEAST_SIZE if kind == "MatMul" else size[0] >= LEAST_ROWS)
 
 
 def _array(tensor: Any, kind: type[Any] = np.float64) -> NDArray[Any]:
@@ -213,9 +205,7 @@ def _array(tensor: Any, kind: type[Any] = np.float64) -> NDArray[Any]:
     return np.asarray(numpy_helper.to_array(tensor), kind)
 
 
-def _balance(
-    known: tuple[NDArray[np.float32], NDArray[np.float32]], weights: Sequence[NDArray[np.float64]]
-) -> NDArray[np.float64]:
+def _balance(known: Range, weights: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """What the columns of the activations are divided by so that their ranges and those of the weights are alike: [d]."""
     large = np.maximum(np.abs(known[0]), np.abs(known[1])).astype(np.float64)
     heavy = np.max([np.abs(weight).max(axis=1) for weight in weights], axis=0)
@@ -223,11 +213,8 @@ def _balance(
     return np.asarray(share / np.exp(np.log(share).mean()))
 
 
-def _ranges(
-    model: Any, names: Sequence[str], feeds: Sequence[Feed]
-) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+def _ranges(model: Any, names: Sequence[str], feeds: Sequence[Feed]) -> dict[str, Range]:
     """The lowest and the highest value of each column of some values of a graph, over all feeds."""
-    import onnxruntime
     from onnx import TensorProto, helper
 
     if not names or not feeds:
@@ -235,10 +222,8 @@ def _ranges(
     probe = type(model)()
     probe.CopyFrom(model)
     probe.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    found: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+    session = open_session(probe.SerializeToString())
+    found: dict[str, Range] = {}
     for feed in feeds:
         for name, value in zip(names, session.run(list(names), dict(feed)), strict=True):
             flat = value.reshape(-1, value.shape[-1])

@@ -52,15 +52,14 @@ def body_module(body: Any) -> Any:
 
     modules = list(body)
     if len(modules) < 2 or not isinstance(modules[0], Transformer) or not isinstance(modules[1], Pooling):
-        names = ", ".join(type(module).__name__ for module in modules)
-        raise ExportError(
-            f"an encoder of modules {names} cannot be written as ONNX", fix="Use a transformer with pooling"
+        words = (
+            f"an encoder of modules {', '.join(type(module).__name__ for module in modules)} cannot be written as ONNX"
         )
+        raise ExportError(words, fix="Use a transformer with pooling")
     mode = modules[1].pooling_mode
     if mode not in ("mean", "cls", "max"):
-        raise ExportError(
-            f"an encoder with pooling {mode!r} cannot be written as ONNX", fix="Use mean, cls or max pooling"
-        )
+        words = f"an encoder with pooling {mode!r} cannot be written as ONNX"
+        raise ExportError(words, fix="Use mean, cls or max pooling")
 
     class Body(torch.nn.Module):
         def __init__(self) -> None:
@@ -92,28 +91,17 @@ def token_dimension(body: Any) -> Any:
 
 
 def write_module(
-    module: Any,
-    example: tuple[Any, ...],
-    path: Path,
-    *,
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-    shapes: Mapping[str, Any],
-) -> None:
+    module: Any, example: tuple[Any, ...], path: Path, *, inputs: Sequence[str], outputs: Sequence[str], shapes: Mapping[str, Any]
+) -> None:  # fmt: skip
     """Write a torch module as one ONNX file that tells nothing of the machine that wrote it."""
     import onnx
     import torch
 
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
-            module,
-            example,
-            dynamo=True,
-            input_names=list(inputs),
-            output_names=list(outputs),
-            dynamic_shapes=dict(shapes),
-            opset_version=OPSET,
-        )
+            module, example, dynamo=True, input_names=list(inputs), output_names=list(outputs),
+            dynamic_shapes=dict(shapes), opset_version=OPSET,
+        )  # fmt: skip
     assert program is not None
     model = program.model_proto
     _plain(model)
@@ -122,33 +110,22 @@ def write_module(
 
 def _plain(model: Any) -> None:
     """Take out what tells of the machine that wrote the graph (paths, stack traces) and shapes that stand for a moment."""
-    del model.graph.value_info[:]
-    del model.metadata_props[:]
-    model.doc_string = ""
+    graph = model.graph
+    del graph.value_info[:]
     model.producer_name, model.producer_version = "label-factory", ""
-    for node in model.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
-    for value in (*model.graph.initializer, *model.graph.input, *model.graph.output):
-        value.doc_string = ""
-        if hasattr(value, "metadata_props"):
-            del value.metadata_props[:]
-    for function in model.functions:
-        function.doc_string = ""
-        del function.metadata_props[:]
+    for part in (model, *graph.node, *graph.initializer, *graph.input, *graph.output, *model.functions):
+        part.doc_string = ""
+        if hasattr(part, "metadata_props"):
+            del part.metadata_props[:]
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """The exporters print and warn about what no user can act on."""
-    previous = logging.root.manager.disable
+    previous, out = logging.root.manager.disable, io.StringIO()
     logging.disable(logging.WARNING)
     try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
+        with warnings.catch_warnings(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -22,7 +22,16 @@ import numpy as np
 
 from factory.canonical import digest
 from factory.encoders.settings import Own, Wanted, files_of
-from factory.encoders.windows import TOKENS_PER_THREAD, batches, feed_of, join, window_tokenizer, windows_of
+from factory.encoders.windows import (
+    TOKENS_PER_THREAD,
+    Windows,
+    batches,
+    feed_of,
+    join,
+    open_session,
+    window_tokenizer,
+    windows_of,
+)
 from factory.result import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -86,11 +95,8 @@ def cache_folder() -> Path:
 
 def has_accelerator() -> bool:
     """Whether torch has something quicker than the CPU; on Linux without a device torch is not even imported."""
-    if (
-        sys.platform.startswith("linux")
-        and not Path("/dev/kfd").exists()
-        and not list(Path("/dev").glob("nvidia[0-9]*"))
-    ):
+    devices = [*Path("/dev").glob("nvidia[0-9]*"), *Path("/dev").glob("kfd")]
+    if sys.platform.startswith("linux") and not devices:
         return False
     import torch
 
@@ -188,16 +194,9 @@ class GraphModel:
     """
 
     def __init__(self, path: Path, tokens: str, pad: int, choice: Wanted) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self._cutter, self._pad, self._prompt = (
-            window_tokenizer(tokens, int(choice.length or 0)),
-            pad,
-            choice.prompt or "",
-        )
+        self._session = open_session(str(path))
+        self._cutter = window_tokenizer(tokens, int(choice.length or 0))
+        self._pad, self._prompt = pad, choice.prompt or ""
         self._tokens = TOKENS_PER_THREAD * (os.cpu_count() or 1)
 
     def encode(self, texts: Sequence[str], progress: Progress | None = None) -> NDArray[np.float32]:
@@ -209,7 +208,7 @@ class GraphModel:
             tell(min(start + CHUNK, len(texts)), len(texts), "texts encoded")
         return np.concatenate(found)
 
-    def _rows(self, rows: Sequence[list[int]]) -> NDArray[np.float32]:
+    def _rows(self, rows: Windows) -> NDArray[np.float32]:
         """Unit vectors of windows."""
         out: NDArray[np.float32] | None = None
         for part in batches([(1, len(ids)) for ids in rows], self._tokens):
@@ -220,6 +219,6 @@ class GraphModel:
         return out
 
 
-def _feed(rows: Sequence[list[int]], pad: int) -> dict[str, NDArray[Any]]:
+def _feed(rows: Windows, pad: int) -> dict[str, NDArray[Any]]:
     feed = feed_of([rows], pad)
     return {name: feed[name] for name in ("input_ids", "attention_mask")}

@@ -34,7 +34,7 @@ def load_sentence_transformer(folder: Path, choice: Wanted | None = None) -> Any
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model = SentenceTransformer(str(folder), trust_remote_code=False, local_files_only=True)
     if choice is not None:
         model.prompts = {PROMPT: choice.prompt} if choice.prompt else {}
@@ -80,13 +80,9 @@ def encode_with(
         short = [index for index, windows in zip(part, cut, strict=True) if len(windows) == 1]
         if short:
             out[short] = model.encode(
-                [whole[index] for index in short],
-                prompt="",
-                batch_size=batch_size,
-                show_progress_bar=False,
-                convert_to_numpy=True,
-                normalize_embeddings=True,
-            )
+                [whole[index] for index in short], prompt="", batch_size=batch_size, show_progress_bar=False,
+                convert_to_numpy=True, normalize_embeddings=True,
+            )  # fmt: skip
         if long:
             out[[index for index, _ in long]] = encode_windows(model, [windows for _, windows in long])
         tell(min(start + len(part), len(texts)), len(texts), "texts encoded")

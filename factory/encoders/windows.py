@@ -89,6 +89,16 @@ def feed_of(texts: Sequence[Windows], pad: int) -> dict[str, NDArray[Any]]:
     return {"input_ids": ids, "attention_mask": mask, "windows": shares(texts)}
 
 
+def open_session(graph: bytes | str, threads: int = 0) -> Any:
+    """A graph, or the path of one, in onnxruntime, which says nothing but errors; 0 threads: as many as it chooses."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
 def batches(sizes: Sequence[tuple[int, int]], tokens: int) -> Iterator[list[int]]:
     """Texts that go through a graph together: alike in length, and not too many tokens.
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from factory.warehouse.tables.gold import KEPT_TEXTS
+import numpy as np
+
+from factory.warehouse.tables.gold import dev_gold
+from factory.warehouse.tables.labels import label_models, soft_labels
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -53,11 +57,11 @@ def kappa(pairs: list[tuple[int, int, int]]) -> Agreement:
     if n == 0:
         return Agreement(0, 0.0, 0.0)
     share = sum(count for one, other, count in pairs if one == other) / n
-    names = {one for one, _, _ in pairs} | {other for _, other, _ in pairs}
-    chance = sum(
-        sum(count for one, _, count in pairs if one == name) * sum(count for _, other, count in pairs if other == name)
-        for name in names
-    ) / (n * n)
+    ones, others = Counter[int](), Counter[int]()
+    for one, other, count in pairs:
+        ones[one] += count
+        others[other] += count
+    chance = sum(count * others[name] for name, count in ones.items()) / (n * n)
     return Agreement(n, share, round((share - chance) / (1 - chance), 12) if chance < 1 else 1.0)
 
 
@@ -67,18 +71,18 @@ def dev_agreement(warehouse: Warehouse) -> Agreement | None:
     Returns:
         None where there is no dev gold or no vote on it.
     """
-    multi = warehouse.scalar("SELECT kind FROM tasks ORDER BY task_no DESC LIMIT 1") == "multi"
-    newest = "(SELECT max(label_model_no) FROM label_models WHERE name = 'majority')"
-    if multi:
-        sql = f"""
-            WITH said AS (SELECT label_nos, generate_subscripts(probs, 1) - 1 AS label_no, unnest(probs) AS p
-                          FROM soft_labels JOIN {KEPT_TEXTS} USING (text_no) WHERE label_model_no = {newest})
-            SELECT list_contains(label_nos, label_no)::INT AS truth,
-                   (p > 0.5)::INT AS vote, count(*) FROM said WHERE p IS NOT NULL AND p <> 0.5 GROUP BY ALL"""
+    gold = dev_gold(warehouse)
+    majority = max((row.number for row in label_models(warehouse) if row.name == "majority"), default=None)
+    if majority is None or not gold:
+        return None
+    soft = soft_labels(warehouse, majority, text_nos=list(gold))
+    said: Counter[tuple[int, int]] = Counter()
+    if warehouse.scalar("SELECT kind FROM tasks ORDER BY task_no DESC LIMIT 1") == "multi":
+        for number, probs in zip(soft.text_nos.tolist(), soft.probs, strict=True):
+            clear = np.flatnonzero(~np.isnan(probs) & (probs != 0.5)).tolist()
+            said.update((int(label in gold[number]), int(probs[label] > 0.5)) for label in clear)
     else:
-        sql = f"""
-            SELECT g.label_nos[1], list_position(s.probs, list_max(s.probs)) - 1, count(*)
-            FROM {KEPT_TEXTS} g JOIN soft_labels s USING (text_no)
-            WHERE s.label_model_no = {newest} AND s.covered AND NOT s.tie GROUP BY ALL"""
-    pairs = [(int(one), int(other), int(count)) for one, other, count in warehouse.query(sql, {"splits": ["dev"]})]
+        clear = np.flatnonzero(soft.covered & ~soft.tie).tolist()
+        said.update((gold[int(soft.text_nos[at])][0], int(np.nanargmax(soft.probs[at]))) for at in clear)
+    pairs = [(one, other, count) for (one, other), count in said.items()]
     return kappa(pairs) if pairs else None

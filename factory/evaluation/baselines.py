@@ -34,15 +34,11 @@ def majority_of_votes(
     Returns:
         Labels [n], covered [n], tied [n] (covered rows alone).
     """
-    counts = np.zeros((len(votes), classes))
-    for label in range(classes):
-        counts[:, label] = (votes == label).sum(axis=1)
+    counts = np.stack([(votes == label).sum(axis=1) for label in range(classes)], axis=1).astype(float)
     covered = counts.sum(axis=1) > 0
     if position is not None:
-        labels = np.empty(len(votes), np.int64)
-        tied = np.zeros(len(votes), bool)
-        starts = [*np.flatnonzero(position == 0), len(votes)]
-        for first, end in pairwise(starts):
+        labels, tied = np.empty(len(votes), np.int64), np.zeros(len(votes), bool)
+        for first, end in pairwise([*np.flatnonzero(position == 0), len(votes)]):
             labels[first:end], tied[first:end] = decide(counts[first:end], None, tie_break="row")
     else:
         assert hashes is not None
@@ -72,27 +68,17 @@ class Equivalents:
     def as_json(self) -> dict[str, Any]:
         """A JSON-able form, with the mean and the 10th and 90th percentile of each size."""
         return {
-            "sizes": list(self.sizes),
-            "mean": [float(np.mean(s)) for s in self.scores],
+            "sizes": list(self.sizes), "draws": [list(s) for s in self.scores], "mean": [float(np.mean(s)) for s in self.scores],
             "low": [float(np.percentile(s, 10)) for s in self.scores],
             "high": [float(np.percentile(s, 90)) for s in self.scores],
-            "draws": [list(s) for s in self.scores],
-            "target": self.target,
-            "worth": self.worth,
-            "above": self.above,
-        }
+            "target": self.target, "worth": self.worth, "above": self.above,
+        }  # fmt: skip
 
 
 def label_equivalents(
-    pool: int,
-    target: float,
-    score_of: Callable[[NDArray[np.int64]], float],
-    *,
-    sizes: Sequence[int] = SIZES,
-    draws: int = DRAWS,
-    seed: int = 0,
-    progress: Progress = no_progress,
-) -> Equivalents | None:
+    pool: int, target: float, score_of: Callable[[NDArray[np.int64]], float], *, sizes: Sequence[int] = SIZES,
+    draws: int = DRAWS, seed: int = 0, progress: Progress = no_progress,
+) -> Equivalents | None:  # fmt: skip
     """Train on random gold texts of growing number until the mean passes the target.
 
     Args:
@@ -102,7 +88,6 @@ def label_equivalents(
         sizes: Numbers to try, ascending; the whole pool is tried last.
         draws: Random draws for each number, without replacement (the whole pool is one draw).
         seed: Of the draws; they do not depend on which sizes are tried.
-        progress: Called with (done, total, what).
 
     Returns:
         None if the pool is too small to try anything.
@@ -110,18 +95,16 @@ def label_equivalents(
     tried = [size for size in sizes if size < pool] + ([pool] if pool >= min(sizes) else [])
     if not tried:
         return None
-    done: list[int] = []
     scores: list[tuple[float, ...]] = []
     for number, size in enumerate(tried):
         progress(number, len(tried), f"label equivalents: {size} gold texts")
         times = 1 if size == pool else draws
         drawn = [np.random.default_rng([seed, size, draw]).permutation(pool)[:size] for draw in range(times)]
-        done.append(size)
         scores.append(tuple(score_of(np.sort(rows)) for rows in drawn))
         if np.mean(scores[-1]) >= target:
             break
-    worth = crossing(done, [float(np.mean(s)) for s in scores], target)
-    return Equivalents(tuple(done), tuple(scores), target, worth, float(np.mean(scores[-1])) < target)
+    worth = crossing(tried, [float(np.mean(s)) for s in scores], target)
+    return Equivalents(tuple(tried[: len(scores)]), tuple(scores), target, worth, float(np.mean(scores[-1])) < target)
 
 
 def crossing(sizes: Sequence[int], means: Sequence[float], target: float) -> float | None:

@@ -14,25 +14,21 @@ from factory.task import current_card
 if TYPE_CHECKING:
     import duckdb
 
+    from factory.files.source import SourceSpec
     from factory.warehouse.file import Warehouse
 
 
 def store_source(
-    warehouse: Warehouse,
-    db: duckdb.DuckDBPyConnection,
-    split: str,
-    spec: Any,
-    base: Path | None,
-    sources: str,
+    warehouse: Warehouse, db: duckdb.DuckDBPyConnection, split: str, spec: SourceSpec, base: Path | None, sources: str,
     progress: Progress,
-) -> tuple[dict[str, int] | None, list[str]]:
+) -> tuple[dict[str, int] | None, list[str]]:  # fmt: skip
     """Read one source's gold, unless it is held already.
 
     Args:
         warehouse: Whose texts the gold belongs to.
         db: The gold file, in a transaction.
         split: `test` or `reference`.
-        spec: The source (`factory.files.source.SourceSpec`).
+        spec: The source.
         base: What a relative path is relative to.
         sources: From `sources_digest`.
         progress: Called after each batch of rows.

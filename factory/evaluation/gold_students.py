@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factory.evaluation.systems import LabelSpace, Predictions, from_probs
+from factory.evaluation.systems import LabelSpace, Predictions, from_columns
 from factory.result import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Inputs:
         """Texts with their vectors if there is an encoder, else a list of texts; in the order asked."""
         from factory.students.base import TextsAndVectors
         from factory.students.stored import texts_of
+        from factory.warehouse.file import insert
 
         texts = texts_of(self.warehouse, [int(number) for number in text_nos])
         if encoder is None:
@@ -100,38 +101,21 @@ class Inputs:
         _fill(out, missing, held)
         if missing.any():
             rest = [(place, bytes(key), text) for place, key, text in hashes if missing[place]]
-            self.db.register(
-                "wanted_vectors", pa_table({"place": [r[0] for r in rest], "content_hash": [r[1] for r in rest]})
-            )
+            places, keys, _ = zip(*rest, strict=True)
+            self.db.register("wanted_vectors", pa_table({"place": places, "content_hash": keys}))
             held = self.db.sql(
                 "SELECT place, vector FROM vectors JOIN wanted_vectors USING (content_hash) WHERE encoder_key = ?",
                 params=[encoder.key],
             ).to_arrow_table()
             self.db.unregister("wanted_vectors")
             _fill(out, missing, held)
-            self._compute(encoder, out, [r for r in rest if missing[r[0]]], progress)
+        if missing.any():
+            new_places, new_keys, new_texts = zip(*(row for row in rest if missing[row[0]]), strict=True)
+            new = encoder.encode(list(new_texts), progress)
+            out[list(new_places)] = new
+            columns = {"encoder_key": [encoder.key] * len(new), "content_hash": new_keys, "vector": list(new)}
+            insert(self.db, "vectors", pa_table(columns))
         return TextsAndVectors(texts, out[at])
-
-    def _compute(
-        self, encoder: Encoder, out: NDArray[np.float32], rest: Sequence[tuple[int, bytes, str]], progress: Progress
-    ) -> None:
-        from factory.warehouse.file import insert
-
-        if not rest:
-            return
-        new = encoder.encode([text for _, _, text in rest], progress)
-        out[[place for place, _, _ in rest]] = new
-        insert(
-            self.db,
-            "vectors",
-            pa_table(
-                {
-                    "encoder_key": [encoder.key] * len(rest),
-                    "content_hash": [key for _, key, _ in rest],
-                    "vector": list(new),
-                }
-            ),
-        )
 
 
 def pa_table(columns: Mapping[str, Any]) -> Any:
@@ -189,36 +173,21 @@ def predictions_of(
     student: Any, recipe: Recipe, inputs: Any, hashes: Sequence[bytes], shape: LabelSpace, facts: Mapping[str, Any]
 ) -> Predictions:
     """A fitted student's predictions."""
-    probs = np.zeros((len(hashes), len(shape.names)))
-    probs[:, list(recipe.label_nos)] = student.predict_proba(inputs)
-    labels, tied = from_probs(probs, hashes, shape)
-    every = np.ones(len(hashes), bool)
-    return Predictions(labels, every, tied, every, probs, facts)
+    return from_columns(student.predict_proba(inputs), recipe.label_nos, hashes, shape, facts)
 
 
 def gold_systems(
-    warehouse: Warehouse,
-    db: duckdb.DuckDBPyConnection,
-    inputs: Inputs,
-    gold: Gold,
-    hashes: Sequence[bytes],
-    shape: LabelSpace,
-    student: Predictions | None,
-    config: Mapping[str, Any],
-    progress: Progress,
-) -> tuple[dict[str, Predictions], dict[str, Any] | None]:
+    inputs: Inputs, gold: Gold, hashes: Sequence[bytes], shape: LabelSpace, student: Predictions | None,
+    config: Mapping[str, Any], progress: Progress,
+) -> tuple[dict[str, Predictions], dict[str, Any] | None]:  # fmt: skip
     """`dev_only`, `full_gold` and the label-equivalents curve: the student's own recipe on gold alone.
 
     Args:
-        warehouse: Where the student is on record.
-        db: The gold file.
         inputs: What students predict on.
         gold: Of test.
         hashes: Content hashes of its texts.
-        shape: What labels there are.
         student: What the student says of test, or None.
         config: `equivalents`, `equivalents_draws`, `seed`.
-        progress: Called with (done, total, what).
 
     Returns:
         The systems by name, and the curve or None.
@@ -228,19 +197,19 @@ def gold_systems(
     from factory.students.stored import stored_models
     from factory.warehouse.tables.gold import gold_rows, read_gold
 
-    models = stored_models(warehouse)
+    models = stored_models(inputs.warehouse)
     model = models.get("student") or next(iter(models.values()), None)
     if model is None:
         return {}, None
     recipe = recipe_of(model, shape.multi)
     on_test = inputs.of(recipe.vectoriser, gold.texts, progress)
     found: dict[str, Predictions] = {}
-    dev = gold_rows(warehouse, "dev", "seed", labels=len(shape.names))
+    dev = gold_rows(inputs.warehouse, "dev", "seed", labels=len(shape.names))
     if len(dev):
         texts, targets, times = gold_targets(dev.texts, dev.labels, recipe.label_nos)
         fitted = train(recipe, inputs.of(recipe.vectoriser, texts, progress), targets, times)
         found["dev_only"] = predictions_of(fitted, recipe, on_test, hashes, shape, {"gold_texts": len(texts)})
-    reference = read_gold(db, "reference", len(shape.names))
+    reference = read_gold(inputs.db, "reference", len(shape.names))
     if not len(reference):
         return found, None
     texts, targets, times = gold_targets(reference.texts, reference.labels, recipe.label_nos)

@@ -55,33 +55,16 @@ def score_single(
     """
     k = len(names)
     table = confusion(gold, predicted, k)
-    counts = _per_class_counts(table)
-    per_f1 = f1(*counts)
-    tp, fp, fn = counts
-    present = (tp + fp + fn) > 0
-    n = int(table.sum())
-    right = float(tp.sum())
-    answered = float(table[:, :k].sum())
+    tp = np.diag(table[:, :k]).astype(float)
+    fp, fn = table[:, :k].sum(axis=0) - tp, table.sum(axis=1) - tp
+    n, right, answered = int(table.sum()), float(tp.sum()), float(table[:, :k].sum())
     out: dict[str, Any] = {
-        "accuracy": right / n if n else 0.0,
-        "macro_f1": float(per_f1[present].mean()) if present.any() else 0.0,
-        "micro_f1": 2 * right / (n + answered) if n else 0.0,
-        "mcc": mcc(table),
-        "per_class": {
-            name: {
-                "precision": _ratio(tp[i], tp[i] + fp[i]),
-                "recall": _ratio(tp[i], tp[i] + fn[i]),
-                "f1": float(per_f1[i]),
-                "support": int(tp[i] + fn[i]),
-            }
-            for i, name in enumerate(names)
-            if present[i]
-        },
-        "confusion": table.tolist(),
-    }
+        "accuracy": right / n if n else 0.0, "micro_f1": 2 * right / (n + answered) if n else 0.0, "mcc": mcc(table),
+        "confusion": table.tolist(), **_by_class(tp, fp, fn, names),
+    }  # fmt: skip
     if positive is not None:
-        out["f1_positive"] = float(per_f1[list(names).index(positive)])
-        out["positive"] = positive
+        at = list(names).index(positive)
+        out |= {"f1_positive": float(f1(tp[at], fp[at], fn[at])), "positive": positive}
     if probs is not None and n:
         out |= calibration(probs, np.asarray(gold))
     return out
@@ -104,29 +87,30 @@ def score_multi(gold: Bools, predicted: Bools, names: Sequence[str], *, probs: F
     tp = (gold & predicted).sum(axis=0).astype(float)
     fp = (~gold & predicted).sum(axis=0).astype(float)
     fn = (gold & ~predicted).sum(axis=0).astype(float)
-    per_f1 = f1(tp, fp, fn)
-    present = (tp + fp + fn) > 0
     out: dict[str, Any] = {
         "accuracy": float((gold == predicted).all(axis=1).mean()) if len(gold) else 0.0,
         "micro_f1": float(f1(tp.sum(), fp.sum(), fn.sum())),
-        "macro_f1": float(per_f1[present].mean()) if present.any() else 0.0,
         "hamming": float((gold == predicted).mean()) if len(gold) else 0.0,
-        "per_class": {
-            name: {
-                "precision": _ratio(tp[i], tp[i] + fp[i]),
-                "recall": _ratio(tp[i], tp[i] + fn[i]),
-                "f1": float(per_f1[i]),
-                "support": int(tp[i] + fn[i]),
-            }
-            for i, name in enumerate(names)
-            if present[i]
-        },
+        **_by_class(tp, fp, fn, names),
     }
     if probs is not None and len(gold):
         flat, truth = np.nan_to_num(np.asarray(probs, float)).ravel(), gold.ravel().astype(float)
         out["brier"] = float(((flat - truth) ** 2).mean())
         out["ece"], out["reliability"] = reliability(flat, truth)
     return out
+
+
+def _by_class(tp: Floats, fp: Floats, fn: Floats, names: Sequence[str]) -> dict[str, Any]:
+    """`macro_f1` and `per_class` from counts [k], over the classes that stand in gold or predictions."""
+    scores, present = f1(tp, fp, fn), np.flatnonzero(tp + fp + fn)
+    per_class = {
+        names[i]: {
+            "precision": float(tp[i] / max(tp[i] + fp[i], 1)), "recall": float(tp[i] / max(tp[i] + fn[i], 1)),
+            "f1": float(scores[i]), "support": int(tp[i] + fn[i]),
+        }
+        for i in map(int, present)
+    }  # fmt: skip
+    return {"macro_f1": float(scores[present].mean()) if len(present) else 0.0, "per_class": per_class}
 
 
 def mcc(table: NDArray[np.int64]) -> float:
@@ -170,7 +154,7 @@ def reliability(confidence: Floats, right: Floats, bins: int = 15) -> tuple[floa
     Args:
         confidence: [n], in [0, 1].
         right: [n], 0 or 1.
-        bins: Number of equal bins.
+        bins: How many, of equal width.
     """
     index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     sizes = np.bincount(index, minlength=bins)
@@ -198,7 +182,8 @@ def interval(kinds: Ints, score: Any, *, draws: int = 2000, seed: int = 0) -> tu
         draws: Resamples.
         seed: Of the resampling; the same rows in any order give the same interval.
     """
-    low, high = np.percentile(_draws(kinds, score, draws, seed), [2.5, 97.5])
+    unique, counts = np.unique(np.asarray(kinds), axis=0, return_counts=True)
+    low, high = np.percentile(score(unique, _draws(counts, draws, seed)), [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -207,18 +192,18 @@ def paired(kinds: Ints, score_a: Any, score_b: Any, *, draws: int = 2000, seed: 
 
     Args:
         kinds: [n, c], what a row is for both.
-        score_a: As `interval` takes it, for A.
-        score_b: For B.
-        draws: Resamples.
-        seed: Of the resampling.
+        score_a: As `interval` takes it and all that follows.
+        score_b: Likewise.
+        draws: Likewise.
+        seed: Likewise.
 
     Returns:
         `difference`, `low`, `high`, and `p_not_better`: the share of resamples in which A is not above B.
     """
-    unique, counts = _kinds(kinds)
-    whole = counts[None, :]
+    unique, counts = np.unique(np.asarray(kinds), axis=0, return_counts=True)
+    whole, drawn = counts[None, :], _draws(counts, draws, seed)
     here = float((score_a(unique, whole) - score_b(unique, whole))[0])
-    both = _draws(kinds, lambda u, c: score_a(u, c) - score_b(u, c), draws, seed)
+    both = score_a(unique, drawn) - score_b(unique, drawn)
     low, high = np.percentile(both, [2.5, 97.5])
     return {"difference": here, "low": float(low), "high": float(high), "p_not_better": float((both <= 0).mean())}
 
@@ -240,12 +225,10 @@ def macro_f1_of(classes: int, column: int = 1) -> Any:
         gold, said = kinds[:, 0], kinds[:, column]
         total, present = np.zeros(len(counts)), np.zeros(len(counts))
         for label in range(classes):
-            tp = counts @ ((gold == label) & (said == label)).astype(float)
-            fp = counts @ ((gold != label) & (said == label)).astype(float)
-            fn = counts @ ((gold == label) & (said != label)).astype(float)
-            there = (tp + fp + fn) > 0
+            is_it, says_it = gold == label, said == label
+            tp, fp, fn = (counts @ part.astype(float) for part in (is_it & says_it, ~is_it & says_it, is_it & ~says_it))
             total += f1(tp, fp, fn)
-            present += there
+            present += (tp + fp + fn) > 0
         return total / np.maximum(present, 1)
 
     return score
@@ -284,23 +267,6 @@ def macro_f1_of_sets(classes: int) -> Any:
     return score
 
 
-def _kinds(kinds: Ints) -> tuple[Ints, Ints]:
-    unique, counts = np.unique(np.asarray(kinds), axis=0, return_counts=True)
-    return unique, counts
-
-
-def _draws(kinds: Ints, score: Any, draws: int, seed: int) -> Floats:
-    unique, counts = _kinds(kinds)
+def _draws(counts: Ints, draws: int, seed: int) -> Ints:
     n = int(counts.sum())
-    drawn = np.random.default_rng(seed).multinomial(n, counts / n, size=draws)
-    return np.asarray(score(unique, drawn), float)
-
-
-def _per_class_counts(table: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
-    k = table.shape[0]
-    tp = np.diag(table[:, :k]).astype(float)
-    return tp, table[:, :k].sum(axis=0) - tp, table.sum(axis=1) - tp
-
-
-def _ratio(above: float, below: float) -> float:
-    return float(above / below) if below else 0.0
+    return np.random.default_rng(seed).multinomial(n, counts / n, size=draws)

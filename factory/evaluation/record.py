@@ -21,7 +21,6 @@ def put(warehouse: Warehouse, key: str, scored: Sequence[Scored], extra: Mapping
     """Add an evaluation, unless the newest one is of the same already (two processes may have computed it at once).
 
     Args:
-        warehouse: Where to.
         key: Digest of everything it depends on.
         scored: A row for each system and variant.
         extra: The label-equivalents curve, or None.
@@ -41,16 +40,12 @@ def put(warehouse: Warehouse, key: str, scored: Sequence[Scored], extra: Mapping
         if _newest_key(db) == key:
             return False
         number = next_no(db, "evaluations", "evaluation_no")
-        columns = ("system", "variant", "n", "n_scored", "coverage", "metrics", "detail")
-        types = (pa.string(), pa.string(), pa.int32(), pa.int32(), pa.float64(), pa.string(), pa.string())
-        table: dict[str, Any] = {
-            name: pa.array([row[at] for row in rows], kind)
-            for at, (name, kind) in enumerate(zip(columns, types, strict=True))
-        }
-        insert(
-            db, "evaluations",
-            {"evaluation_no": [number] * len(rows), "key": [key] * len(rows), "split": ["test"] * len(rows), **table},
-        )  # fmt: skip
+        types = {
+            "evaluation_no": pa.int32(), "key": pa.string(), "split": pa.string(), "system": pa.string(), "variant": pa.string(),
+            "n": pa.int32(), "n_scored": pa.int32(), "coverage": pa.float64(), "metrics": pa.string(), "detail": pa.string(),
+        }  # fmt: skip
+        columns = zip(types.items(), zip(*((number, key, "test", *row) for row in rows), strict=True), strict=True)
+        insert(db, "evaluations", {name: pa.array(values, kind) for (name, kind), values in columns})
     return True
 
 
@@ -72,7 +67,7 @@ def summary(warehouse: Warehouse) -> dict[str, Any] | None:
         `split`, `n`, `metric` (the figure that systems are compared by), `systems` by name, `distinct` (the same on the distinct
         texts), `label_equivalents`, and `evaluations`: how often test was evaluated. A system has `score` and its interval
         `ci95`, `accuracy` (of whole sets in a multi task), `micro_f1`, `macro_f1`, `intervals` by the name of their figure,
-        `metrics`, `coverage` and `n_scored`.
+        `metrics`, `coverage`, `n_scored` and `spent` (requests and tokens that its labels were bought with).
     """
     rows = warehouse.query(
         """SELECT system, variant, n, n_scored, coverage, metrics::VARCHAR, detail::VARCHAR FROM evaluations
@@ -86,14 +81,15 @@ def summary(warehouse: Warehouse) -> dict[str, Any] | None:
         if system == "label_equivalents":
             out["label_equivalents"] = metrics
             continue
-        metric = metrics.get("metric") or ("micro_f1" if "hamming" in metrics else "accuracy")
-        out["metric"] = metric
+        out["metric"] = metric = metrics["metric"]
         entry = {
             **{name: metrics.get(name) for name in ("accuracy", "micro_f1", "macro_f1", "ci95")},
             "metric": metric, "score": metrics.get(metric), "metrics": metrics, "coverage": coverage, "n_scored": n_scored,
             "intervals": {name.removeprefix("ci95_"): of for name, of in metrics.items() if name.startswith("ci95_")},
         }  # fmt: skip
-        versus = (json.loads(detail_json) if detail_json else {}).get("versus_student")
+        detail = json.loads(detail_json) if detail_json else {}
+        entry["spent"] = detail.get("spent")
+        versus = detail.get("versus_student")
         if versus:
             entry["versus_student"] = versus
         if variant == "published":
@@ -107,12 +103,8 @@ def summary(warehouse: Warehouse) -> dict[str, Any] | None:
 
 def in_short(found: Mapping[str, Any]) -> dict[str, Any]:
     """What `evaluate` returns of a summary."""
-    return {
-        "n": found.get("n", 0),
-        "metric": found.get("metric"),
-        "systems": {name: round(row["score"], 4) for name, row in found.get("systems", {}).items()},
-        "evaluations": found.get("evaluations", 0),
-    }
+    scores = {name: round(row["score"], 4) for name, row in found["systems"].items()}
+    return {"n": found["n"], "metric": found["metric"], "systems": scores, "evaluations": found["evaluations"]}
 
 
 def in_lines(found: Mapping[str, Any]) -> list[str]:

@@ -58,17 +58,9 @@ class Scored:
 
 
 def score_system(
-    system: str,
-    variant: str,
-    gold: Gold,
-    rows: NDArray[np.int64],
-    said: Predictions,
-    shape: LabelSpace,
-    *,
-    positive: str | None,
-    draws: int,
-    seed: int,
-) -> Scored:
+    system: str, variant: str, gold: Gold, rows: NDArray[np.int64], said: Predictions, shape: LabelSpace, *,
+    positive: str | None, draws: int, seed: int,
+) -> Scored:  # fmt: skip
     """Score one system on some rows of the gold.
 
     Args:
@@ -77,7 +69,6 @@ def score_system(
         gold: All rows.
         rows: Which of them count.
         said: The system's predictions, one for each row of the gold.
-        shape: What labels there are.
         positive: The class whose F1 is the task's published metric, or None.
         draws: Resamples of the intervals.
         seed: Of the resampling.
@@ -103,9 +94,8 @@ def score_system(
         intervals = {"accuracy": (kinds, accuracy_of(), draws), "macro_f1": (kinds, macro_f1_of(k), draws)}
     figures["metric"] = headline_metric(shape.multi)
     spoke, tied = said.spoke[here], said.tied[here]
-    detail: dict[str, Any] = {
-        key: figures.pop(key) for key in ("per_class", "confusion", "reliability") if key in figures
-    }
+    apart = ("per_class", "confusion", "reliability")
+    detail: dict[str, Any] = {key: figures.pop(key) for key in apart if key in figures}
     if "confusion" in detail:
         detail["label_names"] = list(shape.names)
     if variant == PUBLISHED:
@@ -127,13 +117,13 @@ def compare(
     both = rows[a.asked[rows] & b.asked[rows]]
     if not len(both):
         return None
+    said = a.labels[both], b.labels[both]
     if shape.multi:
-        kinds = np.concatenate(
-            [_outcomes(gold.labels[both], a.labels[both]), _outcomes(gold.labels[both], b.labels[both])], axis=1
-        )
-        return {**paired(kinds, micro_f1_of(0), micro_f1_of(3), draws=draws, seed=seed), "n": len(both)}
-    kinds = np.stack([gold.single[both], a.labels[both], b.labels[both]], axis=1)
-    return {**paired(kinds, accuracy_of(1), accuracy_of(2), draws=draws, seed=seed), "n": len(both)}
+        kinds = np.concatenate([_outcomes(gold.labels[both], each) for each in said], axis=1)
+        scores = micro_f1_of(0), micro_f1_of(3)
+    else:
+        kinds, scores = np.stack([gold.single[both], *said], axis=1), (accuracy_of(1), accuracy_of(2))
+    return {**paired(kinds, *scores, draws=draws, seed=seed), "n": len(both)}
 
 
 def headline_metric(multi: bool) -> str:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.errors import FactoryError, SandboxError
+from factory.errors import FactoryError
+from factory.evaluation.rivals import PREFIX
 from factory.students.speed import Speeds
+from factory.warehouse.tables.labels import MIXTURE, LabelModelRow, label_models
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -44,7 +46,6 @@ def costs_of(warehouse: Warehouse, systems: Sequence[str], *, measure: bool = Fa
     """What a million texts cost with each of these systems.
 
     Args:
-        warehouse: Holds the systems.
         systems: Names, as in the table of an evaluation.
         measure: Whether to run what was not measured yet; else its speed is told as unknown.
 
@@ -62,29 +63,32 @@ def costs_of(warehouse: Warehouse, systems: Sequence[str], *, measure: bool = Fa
 def _cost(warehouse: Warehouse, system: str, measured: Speeds) -> Cost:
     from factory.students.stored import stored_models
 
-    models = stored_models(warehouse)
     if system == "teacher":
         return _teacher(warehouse)
-    if system in ("dev_only", "full_gold"):
+    models = stored_models(warehouse)
+    model = models.get(system)
+    if system in ("dev_only", "full_gold") or system.startswith(PREFIX):
         model = models.get("student") or next(iter(models.values()), None)
-    else:
-        model = models.get(system)
-    label_models = {name for (name,) in warehouse.query("SELECT name FROM label_models")}
+    model_of_votes = {row.name: row for row in label_models(warehouse)}.get(system)
     try:
         if model is not None:
             return _student(system, model, measured)
         if system == "zero_shot":
             return _zero_shot(system, models, measured)
-        if system in label_models:
-            return _programs(warehouse, system, measured)
+        if model_of_votes is not None:
+            return _programs(warehouse, model_of_votes, measured)
     except FactoryError as error:
-        return Cost(system, None, None, None, None, f"not measured: {error.what}")
-    return Cost(system, None, None, None, None, "not run here: votes were published")
+        return _untold(system, f"not measured: {error.what}")
+    return _untold(system, "not run here: votes were published")
+
+
+def _untold(system: str, why: str) -> Cost:
+    return Cost(system, None, None, None, None, why)
 
 
 def _at(system: str, speed: float | None, how: str) -> Cost:
     if speed is None:
-        return Cost(system, None, None, None, None, UNKNOWN)
+        return _untold(system, UNKNOWN)
     return Cost(system, speed, float(f"{1e6 / speed / 3600:.3g}"), None, None, how)
 
 
@@ -106,13 +110,14 @@ def _zero_shot(system: str, models: Mapping[str, Any], measured: Speeds) -> Cost
     return _at(system, measured.of(["encoder", encoder.key], lambda: encoder.encode), encoder.name)
 
 
-def _programs(warehouse: Warehouse, system: str, measured: Speeds) -> Cost:
+def _programs(warehouse: Warehouse, model: LabelModelRow, measured: Speeds) -> Cost:
+    system = model.name
     from factory.programs.blocks import accepted_programs, run_accepted
 
     names = dict(warehouse.query("SELECT label_no, name FROM labels ORDER BY label_no"))
     programs = accepted_programs(warehouse, list(names.values()))
     if not programs:
-        return Cost(system, None, None, None, None, "there is no program to run")
+        return _untold(system, "there is no program to run")
     told = [[program.kind, program.source, program.target] for program in programs]
 
     def answer() -> Callable[[Sequence[str]], Any]:
@@ -120,16 +125,12 @@ def _programs(warehouse: Warehouse, system: str, measured: Speeds) -> Cost:
 
         return lambda texts: run_accepted(shared_pool(), programs, texts, list(names.values()))
 
-    try:
-        speed = measured.of(["programs", told], answer)
-    except SandboxError as error:
-        return Cost(system, None, None, None, None, f"not measured: {error.what}")
+    speed = measured.of(["programs", told], answer)
     how = f"{len(programs)} programs; the label model itself costs next to nothing"
-    if system.startswith("joint"):  # it joins votes with vectors of the texts
+    if system.startswith("joint") or system == MIXTURE:  # it joins votes with vectors of the texts
         from factory.encoders.encoder import load_encoder
 
-        row = warehouse.query("SELECT config::VARCHAR FROM label_models WHERE name = ?", [system])[0]
-        encoder = load_encoder(json.loads(row[0]).get("encoder") or "auto")
+        encoder = load_encoder(model.config.get("encoder") or "auto")
         vectors = measured.of(["encoder", encoder.key], lambda: encoder.encode)
         how = f"{len(programs)} programs, and {encoder.name}"
         speed = None if speed is None or vectors is None else float(f"{1 / (1 / speed + 1 / vectors):.3g}")
@@ -144,7 +145,7 @@ def _teacher(warehouse: Warehouse) -> Cost:
     )
     answers, tokens, cost, unknown = rows[0]
     if not answers:
-        return Cost("teacher", None, None, None, None, "nothing is on record of what its labels cost")
+        return _untold("teacher", "nothing is on record of what its labels cost")
     per = 1e6 / float(answers)
     money = float(f"{float(cost) * per:.3g}") if cost else None
     how = f"one request for each text; from {int(answers):,} answers on record"
@@ -180,5 +181,5 @@ def _exports(warehouse: Warehouse, measured: Speeds) -> list[Cost]:
             speed = measured.of(what, lambda path=path: load_export(path).predict_proba)  # type: ignore[misc]
             found.append(_at(name, speed, "onnxruntime" if graphs else "numpy"))
         except FactoryError as error:
-            found.append(Cost(name, None, None, None, None, f"not measured: {error.what}"))
+            found.append(_untold(name, f"not measured: {error.what}"))
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
@@ -17,19 +17,12 @@ from factory.task import current_card
 from factory.warehouse.file import Warehouse
 from factory.warehouse.tables.gold import FILE_SPLITS, forget_source, gold_file, gold_file_digest, has_gold_file
 
-if TYPE_CHECKING:
-    import duckdb
-
-_VERSION = 3
+_VERSION = 4
 """Raised when figures are computed in another way, so that stored evaluations are computed anew."""
 
 
 def store_gold(
-    warehouse: Warehouse,
-    sources: Mapping[str, Any],
-    *,
-    base: Path | None = None,
-    progress: Progress = no_progress,
+    warehouse: Warehouse, sources: Mapping[str, Any], *, base: Path | None = None, progress: Progress = no_progress
 ) -> StageResult:
     """Read the gold of `test` and `reference`, and published votes on `test`, into the gold file beside the warehouse.
 
@@ -37,7 +30,6 @@ def store_gold(
     are not kept in `train` is left out and counted. Splits that are not named lose their gold.
 
     Args:
-        warehouse: Whose gold file is written.
         sources: As `factory.corpus.stage.ingest` takes them; only `test` and `reference` are read.
         base: What relative paths are relative to.
         progress: Called after each batch of rows.
@@ -72,9 +64,8 @@ def store_gold(
         ).fetchall():
             did[f"{split}_gold"] = int(rows)
             left = [f"{int(unlabelled)} without a label"] if unlabelled else []
-            left += (
-                [f"{int(elsewhere)} of texts that are not among the kept texts of the warehouse"] if elsewhere else []
-            )
+            if elsewhere:
+                left.append(f"{int(elsewhere)} of texts that are not among the kept texts of the warehouse")
             says.append(f"gold of {split}: {int(rows):,} rows" + (f"; left out: {', '.join(left)}" if left else ""))
     return StageResult("store_gold", written == 0, did, tuple(says))
 
@@ -94,6 +85,11 @@ class EvaluateParams(Params):
     equivalents_draws: int = Field(
         10, ge=1, description="Random draws for each number of gold texts; ten show their spread."
     )
+    teacher_labels: list[int] = Field(
+        [100, 300, 600, 2000],
+        description="Numbers of the model's own labels of training texts that the same student learns from alone, as rivals"
+        " `teacher_labels_N`; those that there are, and all.",
+    )
     draws: int = Field(
         2000, ge=1, description="Resamples of the bootstrap: intervals are then steady to the third digit."
     )
@@ -106,7 +102,8 @@ def evaluate(warehouse: Warehouse, params: EvaluateParams, call: Call) -> StageR
 
     Systems: every trained student by its name; every stored label model (`majority`, `snorkel`, ...); `teacher`; `human_lfs`
     (published votes, majority, WRENCH's row-index tie-break) and `human_lfs_content_ties` (ours); `zero_shot` (the student's
-    encoder with label descriptions alone); `dev_only` and `full_gold` (the student's recipe on gold alone). Rules: a text that
+    encoder with label descriptions alone); `teacher_labels_N` (the student's recipe on N labels of the model alone);
+    `dev_only` and `full_gold` (the student's recipe on gold alone). Rules: a text that
     no program covers gets what `denoise` was told (`uncovered`), ties go by the text's content hash, an unreadable answer of the
     teacher is wrong, and texts the teacher was never asked about are not scored for it.
 
@@ -117,21 +114,22 @@ def evaluate(warehouse: Warehouse, params: EvaluateParams, call: Call) -> StageR
         InputError: `positive_label` is not on the card.
     """
     card = current_card(warehouse)
-    positive_label = params.positive_label
-    if positive_label is not None and positive_label not in card.label_names:
-        raise InputError(
-            f"`positive_label: {positive_label}` is not on the card", fix=f"Use one of {', '.join(card.label_names)}"
-        )
+    positive = params.positive_label
+    if positive is not None and positive not in card.label_names:
+        known = ", ".join(card.label_names)
+        raise InputError(f"`positive_label: {positive}` is not on the card", fix=f"Use one of {known}")
     if not has_gold_file(warehouse):
         return StageResult("evaluate", True, why="no test split: nothing to score")
     config = {
-        "positive": positive_label, "equivalents": params.label_equivalents, "equivalents_draws": params.equivalents_draws,
+        "positive": positive, "equivalents": params.label_equivalents, "equivalents_draws": params.equivalents_draws,
+        "teacher_labels": params.teacher_labels,
         "draws": params.draws, "seed": params.seed, "version": _VERSION, "kind": card.kind, "card": card.revision,
     }  # fmt: skip
+    from factory.evaluation.systems import systems_digest
     from factory.evaluation.table import score_all
 
     with gold_file(warehouse) as db:
-        key = _key(warehouse, db, config)
+        key = digest([config, systems_digest(warehouse), gold_file_digest(db)])
         if newest_key(warehouse) == key:
             return _known(warehouse)
         call.begin()
@@ -140,10 +138,16 @@ def evaluate(warehouse: Warehouse, params: EvaluateParams, call: Call) -> StageR
         return StageResult("evaluate", True, why="no gold of test, or no system yet: nothing to score")
     if not put(warehouse, key, scored, extra):
         return _known(warehouse)
-    found = summary(warehouse) or {}
-    _measure(warehouse, found, call.progress)
     from factory.evaluation.agreement import dev_agreement
+    from factory.evaluation.speed import costs_of
 
+    found = summary(warehouse)
+    assert found is not None
+    systems = list(found["systems"])
+    for number, name in enumerate(systems):  # what is on record of how fast they are is not measured again
+        call.progress(number, len(systems), "systems timed")
+        costs_of(warehouse, [name], measure=True)
+    call.progress(len(systems), len(systems), "systems timed")
     agreement = dev_agreement(warehouse)
     warnings = (agreement.warning,) if agreement is not None and agreement.warning else ()
     return StageResult("evaluate", False, in_short(found), (*in_lines(found), *warnings))
@@ -151,21 +155,6 @@ def evaluate(warehouse: Warehouse, params: EvaluateParams, call: Call) -> StageR
 
 def _known(warehouse: Warehouse) -> StageResult:
     """What is said where the newest evaluation is of the same."""
-    return StageResult("evaluate", True, in_short(summary(warehouse) or {}))
-
-
-def _measure(warehouse: Warehouse, found: Mapping[str, Any], progress: Progress) -> None:
-    """Measure how fast the systems are, where it is not on record."""
-    from factory.evaluation.speed import costs_of
-
-    systems = list(found.get("systems", {}))
-    for number, name in enumerate(systems):
-        progress(number, len(systems), "systems timed")
-        costs_of(warehouse, [name], measure=True)
-    progress(len(systems), len(systems), "systems timed")
-
-
-def _key(warehouse: Warehouse, db: duckdb.DuckDBPyConnection, config: Mapping[str, Any]) -> str:
-    from factory.evaluation.systems import systems_digest
-
-    return digest([dict(config), systems_digest(warehouse), gold_file_digest(db)])
+    found = summary(warehouse)
+    assert found is not None
+    return StageResult("evaluate", True, in_short(found))

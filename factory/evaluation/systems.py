@@ -11,6 +11,7 @@ import numpy as np
 from factory.denoise.decide import decide, tie_keys
 from factory.result import Progress, no_progress
 from factory.warehouse.tables.gold import gold_digest
+from factory.warehouse.tables.labels import label_models, soft_labels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,11 +60,7 @@ class LabelSpace:
 
 
 def from_probs(
-    probs: NDArray[np.floating[Any]],
-    hashes: Sequence[bytes],
-    shape: LabelSpace,
-    *,
-    covered: NDArray[np.bool_] | None = None,
+    probs: NDArray[np.floating[Any]], hashes: Sequence[bytes], shape: LabelSpace
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Labels and ties of probabilities [n, k] by label number.
 
@@ -71,9 +68,19 @@ def from_probs(
     """
     if shape.multi:
         return np.nan_to_num(probs, nan=0.0) >= 0.5, np.zeros(len(probs), bool)
-    open_to = np.where(shape.active[None, :], np.nan_to_num(probs, nan=0.0), -1.0)
-    labels, tied = decide(open_to, tie_keys(hashes) if len(hashes) else np.zeros(0, np.uint64))
-    return labels, tied if covered is None else tied & covered
+    return decide(np.where(shape.active[None, :], np.nan_to_num(probs, nan=0.0), -1.0), tie_keys(hashes))
+
+
+def from_columns(
+    columns: NDArray[Any], label_nos: Sequence[int], hashes: Sequence[bytes], shape: LabelSpace,
+    facts: Mapping[str, Any],
+) -> Predictions:  # fmt: skip
+    """What a system says that speaks of every text: probabilities [n, columns] of these labels, all others 0."""
+    probs = np.zeros((len(hashes), len(shape.names)))
+    probs[:, list(label_nos)] = columns
+    labels, tied = from_probs(probs, hashes, shape)
+    every = np.ones(len(hashes), bool)
+    return Predictions(labels, every, tied, every, probs, facts)
 
 
 def label_model_systems(
@@ -81,54 +88,29 @@ def label_model_systems(
 ) -> dict[str, Predictions]:
     """`majority`, `snorkel`, and whichever other label model is stored, by name."""
     found: dict[str, Predictions] = {}
-    for number, name, config, reason in warehouse.query(
-        """SELECT label_model_no, name, config::VARCHAR, reason FROM label_models
-           WHERE label_model_no IN (SELECT label_model_no FROM soft_labels) ORDER BY label_model_no"""
-    ):
-        probs, covered = _soft_labels(warehouse, int(number), text_nos, len(shape.names))
+    for row in sorted(label_models(warehouse), key=lambda row: row.number):
+        probs = np.full((len(text_nos), len(shape.names)), np.nan)
+        covered = np.zeros(len(text_nos), bool)
+        known, place = np.unique(text_nos, return_inverse=True)
+        soft = soft_labels(warehouse, row.number, text_nos=known.tolist())
+        there = np.isin(known, soft.text_nos)[place]
+        at = np.searchsorted(soft.text_nos, text_nos[there])
+        probs[there, : soft.probs.shape[1]], covered[there] = soft.probs[at], soft.covered[at]
         labels, tied = from_probs(probs, hashes, shape)
-        facts = {"label_model_no": int(number), "reason": reason, "uncovered": _get(config, "uncovered")}
-        found[name] = Predictions(labels, covered, tied & covered, np.ones(len(labels), bool), probs, facts)
+        facts = {"label_model_no": row.number, "reason": row.reason, "uncovered": row.config.get("uncovered")}
+        found[row.name] = Predictions(labels, covered, tied & covered, np.ones(len(labels), bool), probs, facts)
     return found
 
 
-def _soft_labels(
-    warehouse: Warehouse, number: int, text_nos: NDArray[np.int32], k: int
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    import pyarrow as pa
-
-    probs = np.full((len(text_nos), k), np.nan)
-    covered = np.zeros(len(text_nos), bool)
-    with warehouse.read() as db:
-        db.register("wanted_rows", pa.table({"place": np.arange(len(text_nos)), "text_no": text_nos}))
-        rows = db.execute(
-            "SELECT place, probs, covered FROM soft_labels JOIN wanted_rows USING (text_no) WHERE label_model_no = ?",
-            [number],
-        ).fetchall()
-        db.unregister("wanted_rows")
-    for at, values, known in rows:
-        probs[at, : len(values)] = [np.nan if value is None else value for value in values]
-        covered[at] = known
-    return probs, covered
-
-
 def student_systems(
-    warehouse: Warehouse,
-    text_nos: NDArray[np.int32],
-    hashes: Sequence[bytes],
-    shape: LabelSpace,
-    inputs_of: Callable[[Encoder | None], Any],
+    warehouse: Warehouse, hashes: Sequence[bytes], shape: LabelSpace, inputs_of: Callable[[Encoder | None], Any],
     progress: Progress = no_progress,
-) -> dict[str, Predictions]:
+) -> dict[str, Predictions]:  # fmt: skip
     """Every trained student, by the name of its system.
 
     Args:
-        warehouse: Where the students are on record.
-        text_nos: The texts [n].
-        hashes: Their content hashes.
-        shape: What labels there are.
-        inputs_of: Gives these texts with their vectors under an encoder, or the texts alone for None.
-        progress: Called with (done, total, what).
+        hashes: Content hashes of the texts.
+        inputs_of: Gives the texts with their vectors under an encoder, or the texts alone for None.
     """
     from factory.students.stored import encoder_of, load_student, stored_models
 
@@ -138,30 +120,17 @@ def student_systems(
         progress(done, len(models), f"predictions of {system}")
         student = load_student(model)
         columns = student.predict_proba(inputs_of(encoder_of(model) if student.takes != "texts" else None))
-        probs = np.zeros((len(text_nos), len(shape.names)))
-        probs[:, model.label_nos] = columns
-        labels, tied = from_probs(probs, hashes, shape)
-        every = np.ones(len(labels), bool)
         facts = {"model_no": model.model_no, "student": model.student, "encoder": model.encoder}
-        found[system] = Predictions(labels, every, tied, every, probs, facts)
+        found[system] = from_columns(columns, model.label_nos, hashes, shape, facts)
     return found
 
 
 def zero_shot_system(
-    warehouse: Warehouse,
-    text_nos: NDArray[np.int32],
-    hashes: Sequence[bytes],
-    shape: LabelSpace,
-    inputs_of: Callable[[Encoder | None], Any],
+    warehouse: Warehouse, hashes: Sequence[bytes], shape: LabelSpace, inputs_of: Callable[[Encoder | None], Any]
 ) -> dict[str, Predictions]:
     """The encoder of the student with the descriptions of the card alone; nothing where no student stands on an encoder.
 
-    Args:
-        warehouse: Where the students and the card are.
-        text_nos: The texts [n].
-        hashes: Their content hashes.
-        shape: What labels there are.
-        inputs_of: As `student_systems` takes it.
+    Its arguments are those of `student_systems`.
     """
     from factory.students.stored import encoder_of, stored_models
     from factory.students.zero_shot import zero_shot
@@ -174,12 +143,9 @@ def zero_shot_system(
         return {}
     card = current_card(warehouse)
     described = {label.name: label.description for label in card.labels}
-    probs = np.zeros((len(text_nos), len(shape.names)))
-    columns = [list(shape.names).index(name) for name in described]
-    probs[:, columns] = zero_shot(encoder, inputs_of(encoder).vectors, described, multi=shape.multi)
-    labels, tied = from_probs(probs, hashes, shape)
-    every = np.ones(len(labels), bool)
-    return {ZERO_SHOT: Predictions(labels, every, tied, every, probs, {"encoder": encoder.name})}
+    label_nos = [list(shape.names).index(name) for name in described]
+    columns = zero_shot(encoder, inputs_of(encoder).vectors, described, multi=shape.multi)
+    return {ZERO_SHOT: from_columns(columns, label_nos, hashes, shape, {"encoder": encoder.name})}
 
 
 def teacher_systems(warehouse: Warehouse, text_nos: NDArray[np.int32], shape: LabelSpace) -> dict[str, Predictions]:
@@ -187,12 +153,8 @@ def teacher_systems(warehouse: Warehouse, text_nos: NDArray[np.int32], shape: La
 
     `teacher` is the model as it is, `self_tuned` the same with an adapter that it got from its own data (`tune`).
     """
-    found = {}
-    for name, tuned in ((TEACHER, False), (SELF_TUNED, True)):
-        said = _teacher(warehouse, text_nos, shape, tuned=tuned)
-        if said is not None:
-            found[name] = said
-    return found
+    both = ((TEACHER, False), (SELF_TUNED, True))
+    return {name: said for name, tuned in both if (said := _teacher(warehouse, text_nos, shape, tuned=tuned))}
 
 
 def _teacher(
@@ -210,21 +172,19 @@ def _teacher(
         return None
     labels_of: dict[int, set[int]] = {}
     for text_no, label_no, _ in rows:
-        said = labels_of.setdefault(int(text_no), set())
-        if label_no is not None:
-            said.add(int(label_no))
-    n = len(text_nos)
-    asked = np.array([int(number) in labels_of for number in text_nos], bool)
-    spoke = np.array([bool(labels_of.get(int(number))) for number in text_nos], bool)
+        labels_of.setdefault(text_no, set()).update([] if label_no is None else [label_no])
+    said = [labels_of.get(int(number)) for number in text_nos]
+    asked = np.array([each is not None for each in said], bool)
+    spoke = np.array([bool(each) for each in said], bool)
     if shape.multi:
-        labels: NDArray[Any] = np.zeros((n, len(shape.names)), bool)
-        for at, number in enumerate(text_nos):
-            for label in labels_of.get(int(number), ()):
-                if label >= 0:
-                    labels[at, label] = True
+        labels: NDArray[Any] = np.zeros((len(said), len(shape.names)), bool)
+        for at, each in enumerate(said):
+            labels[at, [label for label in each or () if label >= 0]] = True
     else:
-        labels = np.array([min(labels_of.get(int(number)) or {-1}) for number in text_nos], np.int64)
-    return Predictions(labels, spoke, np.zeros(n, bool), asked, None, {"unreadable": int((asked & ~spoke).sum())})
+        labels = np.array([min(each or {-1}) for each in said], np.int64)
+    return Predictions(
+        labels, spoke, np.zeros(len(said), bool), asked, None, {"unreadable": int((asked & ~spoke).sum())}
+    )
 
 
 def systems_digest(warehouse: Warehouse) -> list[Any]:
@@ -247,9 +207,3 @@ def systems_digest(warehouse: Warehouse) -> list[Any]:
             ).fetchone()
             parts.append([str(value) for value in row or ()])
     return [*parts, gold_digest(warehouse, "dev", "seed")]
-
-
-def _get(config: str | None, key: str) -> Any:
-    import json
-
-    return json.loads(config).get(key) if config else None

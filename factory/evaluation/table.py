@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from factory.evaluation.gold_students import Inputs, gold_systems
+from factory.evaluation.rivals import spent_on, teacher_labels
 from factory.evaluation.scoring import DISTINCT, PUBLISHED, Scored, compare, score_system
 from factory.evaluation.systems import (
     LabelSpace,
@@ -25,8 +26,9 @@ from factory.warehouse.tables.texts import split_hashes
 if TYPE_CHECKING:
     import duckdb
 
+    from factory.encoders.base import Encoder
     from factory.warehouse.file import Warehouse
-    from factory.warehouse.tables.gold import Gold, HumanVotes
+    from factory.warehouse.tables.gold import HumanVotes
 
 
 def score_all(
@@ -35,10 +37,8 @@ def score_all(
     """Score every system that exists, on every row of test and on its distinct texts.
 
     Args:
-        warehouse: What to evaluate.
         db: The gold file.
-        config: `kind`, `positive`, `equivalents`, `equivalents_draws`, `draws`, `seed`.
-        progress: Called with (done, total, what).
+        config: `kind`, `positive`, `equivalents`, `equivalents_draws`, `teacher_labels`, `draws`, `seed`.
 
     Returns:
         Two rows for each system (none if test has no gold), and the label-equivalents curve or None.
@@ -50,23 +50,25 @@ def score_all(
     gold = read_gold(db, "test", len(labels))
     if not len(gold):
         return [], None
-    hashes = _hashes(warehouse, gold)
-    systems: dict[str, Predictions] = {}
+    content = split_hashes(warehouse, "test")
+    hashes = [content[int(number)] for number in gold.texts]
     inputs = Inputs(warehouse, db)
-    systems |= student_systems(
-        warehouse, gold.texts, hashes, shape, lambda encoder: inputs.of(encoder, gold.texts, progress), progress
-    )
+
+    def inputs_of(encoder: Encoder | None) -> Any:
+        return inputs.of(encoder, gold.texts, progress)
+
+    systems = student_systems(warehouse, hashes, shape, inputs_of, progress)
     for name, said in label_model_systems(warehouse, gold.texts, hashes, shape).items():
         systems.setdefault(name, said)
     systems |= teacher_systems(warehouse, gold.texts, shape)
-    systems |= zero_shot_system(
-        warehouse, gold.texts, hashes, shape, lambda encoder: inputs.of(encoder, gold.texts, progress)
-    )
+    systems |= zero_shot_system(warehouse, hashes, shape, inputs_of)
     human = None if shape.multi else read_human_votes(db, gold)
     if human is not None:
         systems |= _human(human, hashes, shape)
-    more, extra = gold_systems(warehouse, db, inputs, gold, hashes, shape, systems.get("student"), config, progress)
+    more, extra = gold_systems(inputs, gold, hashes, shape, systems.get("student"), config, progress)
     systems |= more
+    systems |= teacher_labels(warehouse, inputs, gold, hashes, shape, config["teacher_labels"], progress)
+    spent = spent_on(warehouse, list(systems))
     every, distinct = np.arange(len(gold)), gold.distinct()
     scored: list[Scored] = []
     student = systems.get("student")
@@ -76,6 +78,8 @@ def score_all(
                 name, variant, gold, rows, said, shape,
                 positive=config["positive"], draws=config["draws"], seed=config["seed"],
             )  # fmt: skip
+            if name in spent:
+                row = replace(row, detail={**row.detail, "spent": spent[name]})
             if student is not None and name != "student":
                 versus = compare(gold, rows, student, said, shape, draws=config["draws"], seed=config["seed"])
                 row = replace(row, detail={**row.detail, "versus_student": versus})
@@ -91,12 +95,6 @@ def _human(human: HumanVotes, hashes: Sequence[bytes], shape: LabelSpace) -> dic
     for name, position, keys in (("human_lfs", human.position, None), ("human_lfs_content_ties", None, hashes)):
         labels, covered, tied = majority_of_votes(human.votes, len(shape.names), position=position, hashes=keys)
         rule = "row index (as WRENCH)" if keys is None else "content hash"
-        found[name] = Predictions(
-            labels, covered, tied, every, None, {"rules": human.votes.shape[1], "tie_break": rule}
-        )
+        facts = {"rules": human.votes.shape[1], "tie_break": rule}
+        found[name] = Predictions(labels, covered, tied, every, None, facts)
     return found
-
-
-def _hashes(warehouse: Warehouse, gold: Gold) -> list[bytes]:
-    found = split_hashes(warehouse, "test")
-    return [found[int(number)] for number in gold.texts]

@@ -8,8 +8,7 @@ from typing import Any
 
 from factory.encoders.windows import MOST_WINDOWS
 from factory.export.examples import examples
-from factory.export.requirements import NEEDED
-from factory.export.spec import ExportSpec
+from factory.export.spec import NEEDED, ExportSpec
 
 _MARKS = re.compile(r"[\\`*_\[\]~|@$]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 
@@ -117,12 +116,11 @@ def _trust(spec: ExportSpec) -> list[str]:
             " texts like those are called so wrongly (more where the encoder itself was tuned on them). The score is the cosine"
             " of `sentence_embedding` to the nearest row of `scope.safetensors`."
         )
-    if not lines:
-        lines = ["It carries probabilities alone."]
+    lines = lines or ["It carries probabilities alone."]
     if "temperature" not in trust:
         lines.append("Its probabilities were not calibrated on gold." + _calibrated(spec))
     head = "The numbers stand under `trust` in `inference.json`; options are those of `factory predict` and `factory serve`."
-    return [head, "\n".join(f"- {line}" for line in lines)] if trust else ["\n".join(f"- {line}" for line in lines)]
+    return [*([head] if trust else []), "\n".join(f"- {line}" for line in lines)]
 
 
 def _calibrated(spec: ExportSpec) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,13 +33,9 @@ MOST_ALONE = 24
 
 
 def check_parity(
-    student: Student,
-    folder: Path,
-    kind: str,
-    texts: Sequence[str],
-    inference: Mapping[str, Any] = MappingProxyType({}),
+    student: Student, folder: Path, kind: str, texts: Sequence[str], inference: Mapping[str, Any],
     progress: Progress = no_progress,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Compare what was written with the student it came from.
 
     Args:
@@ -50,7 +45,6 @@ def check_parity(
         texts: What to compare on.
         inference: What stands in `inference.json`: sentence-transformers reads `max_length` tokens, so longer texts are not
             compared with it.
-        progress: Called with (done, total, what).
 
     Returns:
         `{"texts", "fp32_max_difference_below", "alone_max_difference_below", "int8_label_agreement", ...}`, rounded so that
@@ -68,7 +62,11 @@ def check_parity(
         progress(number, len(ways), "ways of reading the export compared with the student")
         compared = np.ones(len(texts), bool)
         if name == "sentence_transformers":
-            compared = _one_window(folder, texts, inference)
+            tokens = (folder / "tokenizer.json").read_text(encoding="utf-8")
+            cut = windows_of(
+                window_tokenizer(tokens, inference["max_length"]), [inference["prompt"] + t for t in texts]
+            )
+            compared = np.array([len(windows) == 1 for windows in cut])
         probs = answer([text for text, fits in zip(texts, compared, strict=True) if fits])
         difference = float(np.abs(probs - wanted[compared]).max())
         if name == "int8":
@@ -78,16 +76,11 @@ def check_parity(
             if trained is not wanted:
                 found["int8_max_difference_to_evaluate"] = round(float(np.abs(probs - trained).max()), 3)
             if not np.isfinite(probs).all() or (clear.any() and same[clear].mean() < 0.98):
-                raise ExportError(
-                    f"the int8 graph decides otherwise than the student in {int((~same[clear]).sum())} of"
-                    f" {int(clear.sum())} clear cases",
-                    where=folder,
-                )
+                cases = f"{int((~same[clear]).sum())} of {int(clear.sum())} clear cases"
+                raise ExportError(f"the int8 graph decides otherwise than the student in {cases}", where=folder)
         elif not difference <= FP32_TOLERANCE:
-            raise ExportError(
-                f"the {name} export disagrees with the student by {difference:.2g} (at most {FP32_TOLERANCE:g})",
-                where=folder,
-            )
+            words = f"the {name} export disagrees with the student by {difference:.2g} (at most {FP32_TOLERANCE:g})"
+            raise ExportError(words, where=folder)
         else:
             found[f"{name}_max_difference_below"] = FP32_TOLERANCE
         if name != "sentence_transformers":
@@ -115,23 +108,18 @@ def dependence(answer: Answer, texts: Sequence[str]) -> float:
         The largest difference of a probability to that of the text alone.
     """
     alone = np.concatenate([answer([text]) for text in texts])
-    long = " ".join(["further"] * 300)
-    orders = [list(range(len(texts))), list(range(len(texts)))[::-1]]
+    long, n = " ".join(["further"] * 300), len(texts)
+    orders = [list(range(n)), list(range(n))[::-1], *([at, (at + 1) % n] for at in range(0, n, 2))]
     together = [(order, answer([texts[at] for at in order])) for order in orders]
-    twos = [[at, (at + 1) % len(texts)] for at in range(0, len(texts), 2)]
-    together += [(pair, answer([texts[at] for at in pair])) for pair in twos]
-    together += [([at], answer([texts[at], long])[:1]) for at in range(min(len(texts), 4))]
+    together += [([at], answer([texts[at], long])[:1]) for at in range(min(n, 4))]
     return max((float(np.abs(probs - alone[rows]).max()) for rows, probs in together), default=0.0)
 
 
 def _check_alone(answer: Answer, name: str, texts: Sequence[str], folder: Path) -> None:
     found = dependence(answer, texts[:MOST_ALONE])
     if not found <= ALONE_TOLERANCE:
-        raise ExportError(
-            f"the {name} export's answer for a text depends on the texts beside it, by {found:.2g}"
-            f" (at most {ALONE_TOLERANCE:g})",
-            where=folder,
-        )
+        words = f"the {name} export's answer for a text depends on the texts beside it, by {found:.2g}"
+        raise ExportError(f"{words} (at most {ALONE_TOLERANCE:g})", where=folder)
 
 
 def _ways(folder: Path, kind: str, multi: bool) -> dict[str, Answer]:

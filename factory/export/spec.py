@@ -1,4 +1,4 @@
-"""What an export says about itself."""
+"""What an export says about itself, and what it needs to be run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+_GRAPHS = {"numpy": "1.26", "onnxruntime": "1.18", "tokenizers": "0.15"}
+_ARRAYS = {"numpy": "1.26", "safetensors": "0.4"}
+NEEDED = {"transformer": _GRAPHS, "hybrid": _GRAPHS, "static": {**_GRAPHS, "safetensors": "0.4"}, "linear": _ARRAYS}
+"""Kind of export -> package -> the oldest version that the tests were run with, beside Python."""
 
 
 @dataclass(frozen=True)
@@ -44,3 +49,8 @@ class ExportSpec:
     has_test: bool = False
     calibrated: str | None = None
     text_columns: Sequence[Sequence[str]] = ()
+
+
+def requirements_of(kind: str) -> str:
+    """The requirements of an export as pip reads them."""
+    return "".join(f"{name}>={oldest}\n" for name, oldest in NEEDED[kind].items())

@@ -52,6 +52,7 @@ def export(warehouse: Warehouse, params: ExportParams, call: Call) -> StageResul
     from factory.files.manifest import manifest_digest
     from factory.predict.load import load_export
     from factory.students.speed import Speeds
+    from factory.warehouse.file import next_no
 
     out, system, progress = (call.folder or Path()) / params.path, params.system, call.progress
     model = stored_model(warehouse, system)
@@ -73,8 +74,6 @@ def export(warehouse: Warehouse, params: ExportParams, call: Call) -> StageResul
     size = sum(facts["bytes"] for facts in manifest["files"].values())
     did = {"path": str(out), "kind": manifest["kind"], "megabytes": round(size / 1e6, 1), "parity": manifest["parity"]}
     with warehouse.lease() as db:
-        from factory.warehouse.file import next_no
-
         db.execute("DELETE FROM exports WHERE path = ?", [str(out)])
         stored = {"digest": manifest_digest(out), "kind": did["kind"], "megabytes": did["megabytes"]}
         db.execute(
@@ -82,9 +81,8 @@ def export(warehouse: Warehouse, params: ExportParams, call: Call) -> StageResul
             [next_no(db, "exports", "export_no"), key, model.model_no, did["kind"], str(out), json.dumps(stored)],
         )
     Speeds(warehouse, measure=True).of(["export", stored["digest"]], lambda: load_export(out).predict_proba)
-    return StageResult(
-        "export", False, did, (f"{system} exported to {out}: {did['kind']}, {did['megabytes']} MB, parity checked",)
-    )
+    says = f"{system} exported to {out}: {did['kind']}, {did['megabytes']} MB, parity checked"
+    return StageResult("export", False, did, (says,))
 
 
 def _text_columns(warehouse: Warehouse) -> list[list[str]]:

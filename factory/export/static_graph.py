@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from factory.encoders.windows import open_session
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -74,16 +76,11 @@ def write_static_graph(arrays: Mapping[str, NDArray[Any]], multi: bool, path: Pa
     add("ReduceSum", ["pulls", "columns"], "pull", keepdims=0)
     add("Div", ["pull", "norm_safe"], "sparse")
     add("Add", ["dense", "sparse"], "logits")
-    add(*(("Sigmoid", ["logits"], "probabilities") if multi else ("Softmax", ["logits"], "probabilities")))
-    ids = [
-        helper.make_tensor_value_info(name, TensorProto.INT64, ["texts", "tokens"])
-        for name in ("input_ids", "attention_mask")
-    ]
-    k, d = arrays["weight"].shape
-    answers = [
-        helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["texts", k]),
-        helper.make_tensor_value_info("sentence_embedding", TensorProto.FLOAT, ["texts", d]),
-    ]
+    add("Sigmoid" if multi else "Softmax", ["logits"], "probabilities")
+    (k, d), value = arrays["weight"].shape, helper.make_tensor_value_info
+    ids = [value(name, TensorProto.INT64, ["texts", "tokens"]) for name in ("input_ids", "attention_mask")]
+    sizes = {"probabilities": k, "sentence_embedding": d}
+    answers = [value(name, TensorProto.FLOAT, ["texts", size]) for name, size in sizes.items()]
     graph = helper.make_graph(nodes, "static", ids, answers, tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
     model.producer_name, model.producer_version = "label-factory", ""
@@ -93,16 +90,13 @@ def write_static_graph(arrays: Mapping[str, NDArray[Any]], multi: bool, path: Pa
 
 def answer_by_graph(folder: Path) -> Callable[[Sequence[str]], NDArray[np.float32]]:
     """What the graph of an export says, read as the example on its card reads it: texts to probabilities, float32 [n, k]."""
-    import onnxruntime
     from tokenizers import Tokenizer
 
     facts = json.loads((folder / "inference.json").read_text(encoding="utf-8"))
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_truncation(facts["max_length"])
     tokenizer.enable_padding()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    session = open_session((folder / "model.onnx").read_bytes())
 
     def answer(texts: Sequence[str]) -> NDArray[np.float32]:
         cut = tokenizer.encode_batch(list(texts), add_special_tokens=False)

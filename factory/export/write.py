@@ -21,8 +21,7 @@ from factory.errors import ExportError
 from factory.export.card import model_card
 from factory.export.onnx_graph import write_graph
 from factory.export.parity import check_parity
-from factory.export.requirements import requirements_of
-from factory.export.spec import ExportSpec
+from factory.export.spec import ExportSpec, requirements_of
 from factory.export.static_graph import write_static_graph
 from factory.files.exchange import take_place
 from factory.files.manifest import write_manifest
@@ -39,13 +38,9 @@ PARTS = "parts of the export"
 
 
 def write_export(
-    student: Student,
-    encoder: Encoder | None,
-    spec: ExportSpec,
-    out: Path,
-    sample: Sequence[str],
+    student: Student, encoder: Encoder | None, spec: ExportSpec, out: Path, sample: Sequence[str],
     progress: Progress = no_progress,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Write a student into a folder.
 
     Args:
@@ -55,7 +50,6 @@ def write_export(
         out: A folder that does not exist, is empty, or holds an earlier export.
         sample: Texts that the written files are checked on, beside odd ones of our own; they also tell how large the numbers
             inside a graph become, which int8 needs to know.
-        progress: Called with (done, total, what).
 
     Returns:
         The manifest.
@@ -71,9 +65,11 @@ def write_export(
     try:
         draft.mkdir(parents=True)
         kind, inference = _write_model(student, encoder, draft, texts, progress)
-        inference |= {"kind": kind, "labels": list(spec.labels), "multi": spec.multi, "fields": list(spec.fields)}
-        inference |= {"trust": dict(spec.trust), "text_columns": [list(names) for names in spec.text_columns]}
-        inference |= {"never_seen": list(spec.never_seen), "calibrated": spec.calibrated}
+        inference |= {
+            "kind": kind, "labels": list(spec.labels), "multi": spec.multi, "fields": list(spec.fields),
+            "trust": dict(spec.trust), "text_columns": [list(names) for names in spec.text_columns],
+            "never_seen": list(spec.never_seen), "calibrated": spec.calibrated,
+        }  # fmt: skip
         write_json(draft / "inference.json", inference)
         write_json(draft / "labels.json", list(spec.labels))
         (draft / "requirements.txt").write_text(requirements_of(kind), encoding="utf-8")
@@ -95,21 +91,19 @@ def _write_model(
     student: Student, encoder: Encoder | None, folder: Path, texts: Sequence[str], progress: Progress
 ) -> tuple[str, dict[str, Any]]:
     """Write what a kind of student is, and say what inference needs to know of it."""
-    if isinstance(student, LinearStudent):
+    if isinstance(student, LinearStudent | StaticStudent | HybridStudent):
         student.save(folder)
         (folder / "student.json").unlink()
+    if isinstance(student, LinearStudent):
         return "linear", {"words": list(student.config.words), "characters": list(student.config.characters)}
     if isinstance(student, StaticStudent):
-        student.save(folder)
-        (folder / "student.json").unlink()
         write_static_graph(student.arrays, student.multi, folder / "model.onnx")
         return "static", {"max_length": student.config.max_length}
     body = getattr(student, "body", None)
     if body is None:
         if encoder is None or encoder.folder is None:
-            raise ExportError(
-                "the student stands on an encoder that cannot be exported", fix="Use the student `linear`"
-            )
+            words = "the student stands on an encoder that cannot be exported"
+            raise ExportError(words, fix="Use the student `linear`")
         body = encoder.body()
     body = body.to("cpu").eval()
     head: Head = student.head  # type: ignore[attr-defined]
@@ -121,26 +115,18 @@ def _write_model(
     prompt = prompt_of(body)
     cutter = window_tokenizer(body.tokenizer.backend_tokenizer, facts["max_length"])
     frozen = encoder is not None and encoder.calibrated and not hasattr(student, "body")
-    fitted = (
-        CALIBRATION if frozen else texts
-    )  # a frozen encoder's int8 export computes what its vectors were computed by
+    fitted = CALIBRATION if frozen else texts  # the int8 of a frozen encoder is that of its vectors
     feeds = [feed_of([windows], facts["pad_id"]) for windows in windows_of(cutter, [prompt + t for t in fitted])]
     write_int8(folder / "model.onnx", folder / "model_int8.onnx", feeds)
     progress(2, 3, PARTS)
     if isinstance(student, HybridStudent):
-        student.save(folder)
-        (folder / "student.json").unlink()
-        (folder / "tokenizer.json").write_text(_plain_tokenizer(body), encoding="utf-8")
+        backend = json.loads(body.tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
+        tokens = json.dumps(backend, ensure_ascii=False, sort_keys=True)
+        (folder / "tokenizer.json").write_text(tokens, encoding="utf-8")
     else:
         _write_sentence_transformer(body, head, folder)
     progress(3, 3, PARTS)
     return "hybrid" if isinstance(student, HybridStudent) else "transformer", {**facts, "prompt": prompt}
-
-
-def _plain_tokenizer(body: Any) -> str:
-    backend = json.loads(body.tokenizer.backend_tokenizer.to_str())
-    backend["truncation"] = backend["padding"] = None
-    return json.dumps(backend, ensure_ascii=False, sort_keys=True)
 
 
 def _write_sentence_transformer(body: Any, head: Head, folder: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -119,47 +119,35 @@ class OpenSource:
     names_guessed: bool = False
 
 
-@dataclass
-class Collector:
-    """Gathers rows into batches of bounded size.
+def gathered(
+    rows: Iterable[tuple[int, Mapping[str, Any] | BadRow, int]], wanted: Sequence[str], *, whole: bool = False
+) -> Iterator[Batch]:
+    """Rows in batches of bounded size, the last of which may be empty.
 
-    Attributes:
+    Args:
+        rows: Number, values or why there are none, and length in characters of each.
         wanted: The columns.
         whole: Whether the rows are kept as they came, too.
     """
+    found: list[tuple[int, Mapping[str, Any]]] = []
+    bad: list[BadRow] = []
+    chars = 0
 
-    wanted: Sequence[str]
-    whole: bool = False
-    row_nos: list[int] = field(default_factory=list)
-    columns: dict[str, list[Any]] = field(default_factory=dict)
-    records: list[Mapping[str, Any]] = field(default_factory=list)
-    bad: list[BadRow] = field(default_factory=list)
-    chars: int = 0
+    def batch() -> Batch:
+        records = [row for _, row in found]
+        columns = {name: [inner_value(row, name) for row in records] for name in wanted}
+        return Batch([number for number, _ in found], columns, tuple(bad), records if whole else None)
 
-    def __post_init__(self) -> None:
-        self.columns = {name: [] for name in self.wanted}
-
-    def add(self, row_no: int, values: Mapping[str, Any], chars: int) -> Batch | None:
-        """Take one row; a full batch comes back."""
-        self.row_nos.append(row_no)
-        for name, column in self.columns.items():
-            column.append(inner_value(values, name))
-        if self.whole:
-            self.records.append(values)
-        self.chars += chars
-        return self.take() if len(self.row_nos) >= BATCH_ROWS or self.chars >= BATCH_CHARS else None
-
-    def add_bad(self, row: BadRow) -> Batch | None:
-        """Take one unusable row; a full batch comes back."""
-        self.bad.append(row)
-        return self.take() if len(self.bad) >= BATCH_ROWS else None
-
-    def take(self) -> Batch:
-        """What was gathered, and start anew."""
-        batch = Batch(self.row_nos, self.columns, self.bad, self.records if self.whole else None)
-        self.row_nos, self.bad, self.records, self.chars = [], [], [], 0
-        self.columns = {name: [] for name in self.wanted}
-        return batch
+    for number, row, length in rows:
+        if isinstance(row, BadRow):
+            bad.append(row)
+        else:
+            found.append((number, row))
+            chars += length
+        if max(len(found), len(bad)) >= BATCH_ROWS or chars >= BATCH_CHARS:
+            yield batch()
+            found, bad, chars = [], [], 0
+    yield batch()
 
 
 def inner_value(row: Mapping[str, Any], name: str) -> Any:

@@ -23,6 +23,7 @@ LABEL_NAMES = (
     "label", "labels", "gold", "gold_label", "category", "class", "target", "intent", "label_name", "label_text", "topic",
 )  # fmt: skip
 ID_NAMES = ("id", "_id")
+_Told = str | tuple[str, ...] | Mapping[str, str] | None
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class Picker:
         hint = f"Did you mean `{near[0]}`?" if near else f"Name another with {self._say(key)}"
         raise InputError(f"there is no column `{name}` (there are {self._list()})", where=self._name, fix=hint)
 
-    def text(self, told: str | tuple[str, ...] | Mapping[str, str] | None, fields: Sequence[str]) -> tuple[str, ...]:
+    def text(self, told: _Told, fields: Sequence[str]) -> tuple[str, ...]:
         """The column of the texts, or one for each field.
 
         Raises:
@@ -181,21 +182,16 @@ class Picker:
         kept = [self.named(name, "keep") for name in keep]
         return tuple(dict.fromkeys([number, *kept] if number is not None else kept))
 
-    def _of_fields(
-        self, told: str | tuple[str, ...] | Mapping[str, str] | None, fields: Sequence[str]
-    ) -> tuple[str, ...]:
+    def _of_fields(self, told: _Told, fields: Sequence[str]) -> tuple[str, ...]:
         if isinstance(told, Mapping):
-            missing = [name for name in fields if name not in told]
-            if missing:
-                raise InputError(f"`text` names no column for the field `{missing[0]}`", where=self._name)
+            missing = next((name for name in fields if name not in told), None)
+            if missing is not None:
+                raise InputError(f"`text` names no column for the field `{missing}`", where=self._name)
             return tuple(told[name] for name in fields)
         columns = tuple(fields) if told is None else (told,) if isinstance(told, str) else told
         if len(columns) != len(fields):
-            raise InputError(
-                f"the card has {len(fields)} fields ({', '.join(fields)}) and `text` names {len(columns)} columns",
-                where=self._name,
-                fix="Name one column for each field, in the card's order",
-            )
+            words = f"the card has {len(fields)} fields ({', '.join(fields)}) and `text` names {len(columns)} columns"
+            raise InputError(words, where=self._name, fix="Name one column for each field, in the card's order")
         return columns
 
     def _guess_text(self) -> str:

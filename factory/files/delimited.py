@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from factory.files.base import BadRow, Batch, Collector, OpenSource, ReadOptions
+from factory.files.base import BadRow, Batch, OpenSource, ReadOptions, gathered
 from factory.files.csv_rows import csv_rows
 from factory.files.dialect import NONE, Dialect, find_dialect
 from factory.files.lines import numbered, opened
@@ -18,28 +18,20 @@ def open_delimited(options: ReadOptions) -> OpenSource:
     """
     dialect = find_dialect(options)
     return OpenSource(
-        dialect.columns,
-        lambda wanted: _batches(options, dialect, wanted),
-        says=dialect.said,
-        delimiter=None if dialect.delimiter == NONE else dialect.delimiter,
-        names_guessed=options.header is None,
-    )
+        dialect.columns, lambda wanted: _batches(options, dialect, wanted), says=dialect.said,
+        delimiter=None if dialect.delimiter == NONE else dialect.delimiter, names_guessed=options.header is None,
+    )  # fmt: skip
 
 
 def _batches(options: ReadOptions, dialect: Dialect, wanted: Sequence[str]) -> Iterator[Batch]:
     places = {name: at for at, name in enumerate(dialect.columns)}
     picked = [(name, places[name]) for name in wanted if name in places]
-    collector = Collector(wanted)
-    for row_no, cells in _rows(options, dialect):
-        if isinstance(cells, BadRow):
-            full = collector.add_bad(cells)
-        elif cells:
-            full = collector.add(row_no, {name: cells[at] for name, at in picked}, sum(map(len, cells)))
-        else:
-            full = collector.add(row_no, {}, 0)
-        if full:
-            yield full
-    yield collector.take()
+    rows = (
+        (row_no, cells, 0) if isinstance(cells, BadRow)
+        else (row_no, {name: cells[at] for name, at in picked} if cells else {}, sum(map(len, cells)))
+        for row_no, cells in _rows(options, dialect)
+    )  # fmt: skip
+    return gathered(rows, wanted)
 
 
 def _rows(options: ReadOptions, dialect: Dialect) -> Iterator[tuple[int, list[str] | BadRow]]:

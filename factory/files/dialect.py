@@ -142,10 +142,7 @@ def _width(sample: Sequence[Line], mark: str) -> int:
 
 def _share(sample: Sequence[Line], mark: str, escape: str | None, width: int) -> float:
     """The share of the rows after the header that have so many cells."""
-
-    def misfit(cells: Sequence[str]) -> str:
-        return "misfit" if len(cells) < width or any(cells[width:]) else ""
-
+    misfit = Dialect(mark, escape, 1, ("",) * width, "").misfit
     rows = [cells for _, cells in csv_rows(iter(sample), mark, escape, misfit) if cells][1:]
     return sum(isinstance(cells, list) for cells in rows) / len(rows) if rows else 1.0
 

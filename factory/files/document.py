@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import InputError
-from factory.files.base import MAX_LINE_CHARS, BadRow, Batch, Collector, OpenSource, ReadOptions, inner_columns
+from factory.files.base import MAX_LINE_CHARS, BadRow, OpenSource, ReadOptions, gathered, inner_columns
 from factory.files.jsonl import PEEK_ROWS
 from factory.files.lines import opened
 
@@ -28,14 +28,16 @@ def open_document(options: ReadOptions) -> OpenSource:
     """
     names = _label_names(options.path)
     columns: dict[str, None] = {}
-    for _, row in itertools.islice(_rows(options, names), PEEK_ROWS):
+    for _, row, _ in itertools.islice(_rows(options, names), PEEK_ROWS):
         if isinstance(row, dict):
             columns.update(dict.fromkeys(inner_columns(row)))
     if not columns:
         raise InputError("there are no rows in this JSON document", where=options.path, fix=_FIX)
     if all(name.isdigit() for name in columns):
         raise InputError("this JSON document holds columns, not rows", where=options.path, fix=_FIX)
-    return OpenSource(list(columns), lambda wanted: _batches(options, names, wanted), vote_labels=names)
+    return OpenSource(
+        list(columns), lambda wanted: gathered(_rows(options, names), wanted, whole=True), vote_labels=names
+    )
 
 
 def holds_lines(options: ReadOptions) -> bool:
@@ -51,18 +53,6 @@ def holds_lines(options: ReadOptions) -> bool:
         return False
 
 
-def _batches(options: ReadOptions, names: Sequence[str], wanted: Sequence[str]) -> Iterator[Batch]:
-    collector = Collector(wanted, whole=True)
-    for number, row in _rows(options, names):
-        if isinstance(row, BadRow):
-            full = collector.add_bad(row)
-        else:
-            full = collector.add(number, row, sum(len(value) for value in row.values() if isinstance(value, str)))
-        if full:
-            yield full
-    yield collector.take()
-
-
 def _label_names(path: Path) -> tuple[str, ...]:
     beside = path.parent / "label.json"
     if not beside.is_file():
@@ -74,13 +64,14 @@ def _label_names(path: Path) -> tuple[str, ...]:
         raise InputError(f"the label names cannot be read ({error})", where=beside) from error
 
 
-def _rows(options: ReadOptions, names: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+def _rows(options: ReadOptions, names: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | BadRow, int]]:
     with opened(options.path, options.encoding) as (stream, _):
-        for number, (_, value) in enumerate(_items(stream, options.path), start=1):
-            if not isinstance(value, dict):
-                yield number, BadRow(number, "broken_row", "this row is not a JSON object")
+        for number, value in enumerate(_items(stream, options.path), start=1):
+            if isinstance(value, dict):
+                row = _flat(value, names)
+                yield number, row, sum(len(cell) for cell in row.values() if isinstance(cell, str))
             else:
-                yield number, _flat(value, names)
+                yield number, BadRow(number, "broken_row", "this row is not a JSON object"), 0
 
 
 def _flat(value: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -94,7 +85,7 @@ def _flat(value: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {**row, "label": label, **{k: v for k, v in value.items() if k not in ("data", "weak_labels", "label")}}
 
 
-def _items(stream: io.TextIOWrapper, path: Path) -> Iterator[tuple[str | None, Any]]:
+def _items(stream: io.TextIOWrapper, path: Path) -> Iterator[Any]:
     """The members of one JSON object, or the elements of one JSON list, one at a time."""
     decoder = json.JSONDecoder()
     buffer, at, ended = "", 0, False
@@ -145,13 +136,11 @@ def _items(stream: io.TextIOWrapper, path: Path) -> Iterator[tuple[str | None, A
     if peek() == closing:
         return
     while True:
-        name = None
         if opening == "{":
-            name = value()
-            if not isinstance(name, str) or peek() != ":":
+            if not isinstance(value(), str) or peek() != ":":
                 raise InputError("this is not JSON: a key is expected", where=path)
             at += 1
-        yield name, value()
+        yield value()
         mark = peek()
         at += 1
         if mark == closing:

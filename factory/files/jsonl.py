@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from factory.errors import InputError
-from factory.files.base import BadRow, Batch, Collector, OpenSource, ReadOptions, inner_columns
+from factory.files.base import BadRow, OpenSource, ReadOptions, gathered, inner_columns
 from factory.files.lines import is_binary, numbered, opened
 
 PEEK_ROWS = 50
@@ -45,7 +45,7 @@ def open_jsonl(options: ReadOptions) -> OpenSource:
         )
     marked = not options.encoding and encoding != "utf-8"
     says = (f"{options.called}: read as {encoding}, as its byte order mark says",) if marked else ()
-    return OpenSource(list(columns), lambda wanted: _batches(options, wanted), says=says)
+    return OpenSource(list(columns), lambda wanted: gathered(_rows(options), wanted, whole=True), says=says)
 
 
 def _parse(number: int, line: str | BadRow) -> dict[str, Any] | BadRow | None:
@@ -62,14 +62,9 @@ def _parse(number: int, line: str | BadRow) -> dict[str, Any] | BadRow | None:
     return row
 
 
-def _batches(options: ReadOptions, wanted: Sequence[str]) -> Iterator[Batch]:
-    collector = Collector(wanted, whole=True)
+def _rows(options: ReadOptions) -> Iterator[tuple[int, dict[str, Any] | BadRow, int]]:
     with opened(options.path, options.encoding) as (stream, _):
         for number, line in numbered(stream):
             row = _parse(number, line)
-            if row is None:
-                continue
-            full = collector.add_bad(row) if isinstance(row, BadRow) else collector.add(number, row, len(line))  # type: ignore[arg-type]
-            if full:
-                yield full
-    yield collector.take()
+            if row is not None:
+                yield number, row, len(line) if isinstance(line, str) else 0

@@ -105,9 +105,8 @@ def damage(path: Path) -> Iterator[None]:
     try:
         yield
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(
-            f"the archive is damaged or cut off ({error})", where=path, fix="Fetch or pack it again"
-        ) from error
+        what = f"the archive is damaged or cut off ({error})"
+        raise InputError(what, where=path, fix="Fetch or pack it again") from error
     except UnicodeError as error:
         raise InputError(f"the text cannot be decoded ({error})", where=path, fix="Name its `encoding:`") from error
     except OSError as error:
@@ -124,9 +123,8 @@ def unreadable(path: Path, error: OSError) -> InputError:
         return InputError("no such file", where=path, fix="Check the path")
     if isinstance(error, IsADirectoryError):
         return InputError("this is a folder", where=path, fix="Name a file")
-    return InputError(
-        f"cannot be read: {error.strerror or error}", where=path, fix="Check the file and its permissions"
-    )
+    what = f"cannot be read: {error.strerror or error}"
+    return InputError(what, where=path, fix="Check the file and its permissions")
 
 
 def numbered(stream: io.TextIOWrapper) -> Iterator[tuple[int, str | BadRow]]:

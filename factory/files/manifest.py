@@ -36,14 +36,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest["files"]["inference.json"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ExportError("the manifest cannot be read", where=folder / NAME, fix="Export again") from error
-    if newest > FORMAT:
-        raise ExportError(
-            f"the export is of format {newest}, newer than {FORMAT}", where=folder, fix="Update label-factory"
-        )
-    if newest < FORMAT:
-        raise ExportError(f"the export is of format {newest}, older than {FORMAT}", where=folder, fix="Export again")
-    found: dict[str, Any] = manifest
-    return found
+    if newest != FORMAT:
+        age, fix = ("newer", "Update label-factory") if newest > FORMAT else ("older", "Export again")
+        raise ExportError(f"the export is of format {newest}, {age} than {FORMAT}", where=folder, fix=fix)
+    return dict(manifest)
 
 
 def checked(folder: Path, manifest: Mapping[str, Any], name: str) -> bytes:
@@ -150,9 +146,9 @@ def scan_for_pickle(folder: Path) -> list[str]:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             with path.open("rb") as stream:
-                first = stream.read(4)
-            marked = first[:1] == b"\x80" and first[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
-            if path.suffix in PICKLES or marked or first[:2] == b"PK" or _unmarked_pickle(path):
+                first = stream.read(2)
+            marked = first in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK")
+            if path.suffix in PICKLES or marked or _unmarked_pickle(path):
                 bad.append(path.relative_to(folder).as_posix())
     return bad
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from factory.errors import InputError
-from factory.files.base import BadRow, Batch, Collector, OpenSource, ReadOptions
+from factory.files.base import BadRow, OpenSource, ReadOptions, gathered
 from factory.files.lines import is_binary, numbered, opened
 
 
@@ -21,19 +21,13 @@ def open_plain(options: ReadOptions) -> OpenSource:
                 raise InputError(
                     "this is not a text file", where=options.path, fix="Name its `format:`, or its `encoding:`"
                 )
-    return OpenSource(("text",), lambda wanted: _batches(options, wanted))
+    return OpenSource(("text",), lambda wanted: gathered(_rows(options), wanted))
 
 
-def _batches(options: ReadOptions, wanted: Sequence[str]) -> Iterator[Batch]:
-    collector = Collector(wanted)
+def _rows(options: ReadOptions) -> Iterator[tuple[int, dict[str, str] | BadRow, int]]:
     with opened(options.path, options.encoding) as (stream, _):
         for number, line in numbered(stream):
             if isinstance(line, BadRow):
-                full = collector.add_bad(line)
+                yield number, line, 0
             elif line.strip() or options.blank_rows:
-                full = collector.add(number, {"text": line.rstrip("\r\n")}, len(line))
-            else:
-                continue
-            if full:
-                yield full
-    yield collector.take()
+                yield number, {"text": line.rstrip("\r\n")}, len(line)

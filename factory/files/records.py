@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from factory.errors import InputError
-from factory.files.base import Batch, OpenSource, ReadOptions, place
+from factory.files.base import LINED, Batch, OpenSource, ReadOptions, place
 from factory.files.columns import Picker
 from factory.files.open import open_source
+from factory.files.unpack import unpacked
 from factory.files.values import as_text, is_missing, surrogate_fault, text_fault
 
 _FIXES = {"not_utf8": "Say --encoding cp1252, or another", "lone_surrogate": "Mend the row, or take it out"}
@@ -23,11 +24,13 @@ class Chunk:
         texts: What to label; an empty one where the row has no text.
         rows: The rows as they came.
         table: The same rows as an Arrow record batch where the file has types of its own (Parquet), else None.
+        end: The line or row of the file that the last of them stands in, counted from 1; 0 if there is none.
     """
 
     texts: list[str]
     rows: Sequence[Mapping[str, Any]]
     table: Any = None
+    end: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,32 @@ class TextFile:
         names = ", ".join(f"`{name}`" for name in self.columns)
         return f"texts from column{'s' if len(self.columns) > 1 else ''} {names}"
 
+    @property
+    def counted_in(self) -> str:
+        """What `Chunk.end` and `extent` count."""
+        return "lines" if self.source.kind in LINED else "rows"
+
+    def extent(self) -> int:
+        """How many lines the file has (Parquet: rows), without reading a row; 0 where nobody can tell, as of stdin."""
+        path = self.options.path
+        if not path.is_file():
+            return 0
+        if self.source.kind == "parquet":
+            import pyarrow.parquet as pq
+
+            return int(pq.read_metadata(path).num_rows)
+        if self.source.kind not in LINED:
+            return 0
+        lines, ending = 0, b"\n"
+        try:
+            with path.open("rb") as raw:
+                stream = unpacked(raw, path)
+                while piece := stream.read(1 << 20):
+                    lines, ending = lines + piece.count(b"\n"), piece[-1:]
+        except (OSError, EOFError):  # a damaged archive is told of where its rows are read
+            return 0
+        return lines + (ending != b"\n")
+
     def chunks(self, size: int) -> Iterator[Chunk]:
         """The rows, at most `size` at a time. A row without a text (nothing, or blanks alone) has the text "".
 
@@ -63,31 +92,28 @@ class TextFile:
         for batch in self.source.batches(list(wanted)):
             if batch.bad:
                 first = min(batch.bad, key=lambda row: row.row_no)
-                raise InputError(
-                    f"{first.reason}: {first.detail}",
-                    where=self._place(first.row_no),
-                    fix="Mend the row, or take it out",
-                )
+                fix = "Mend the row, or take it out"
+                raise InputError(f"{first.reason}: {first.detail}", where=self._place(first.row_no), fix=fix)
             typed_and_empty = batch.table is not None and not len(batch.row_nos)
             for start in range(0, len(batch.row_nos) + typed_and_empty, size):
                 yield self._chunk(batch, slice(start, start + size))
 
     def _chunk(self, batch: Batch, part: slice) -> Chunk:
         row_nos = batch.row_nos[part]
+        end = row_nos[-1] if len(row_nos) else 0
         parts = [batch.columns[name][part] for name in self.columns]
         texts = [self._text(row_nos[at], values) for at, values in enumerate(zip(*parts, strict=True))]
         if batch.table is not None:
             table = batch.table.slice(part.start, len(row_nos))
-            return Chunk(texts, _TableRows(table), table)
+            return Chunk(texts, _TableRows(table), table, end)
         if batch.records is not None:
-            rows: Sequence[Mapping[str, Any]] = batch.records[part]
+            rows = list(batch.records[part])
         else:
-            names = self.source.columns
-            columns = [batch.columns[name][part] for name in names]
-            rows = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+            columns = {name: batch.columns[name][part] for name in self.source.columns}
+            rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         for row_no, row in zip(row_nos, rows, strict=True):
             self._check(row_no, row)
-        return Chunk(texts, rows)
+        return Chunk(texts, rows, end=end)
 
     def _text(self, row_no: int, values: Sequence[Any]) -> str:
         """One string as the student was trained on it, or "" if there is nothing to read."""

@@ -56,13 +56,9 @@ def replaced_folder(path: Path, *, private: bool = False) -> Iterator[Path]:
 
 
 def refuse_to_replace(
-    path: Path,
-    is_ours: Callable[[Sequence[str]], bool],
-    what: str,
-    *,
-    inputs: Sequence[Path] = (),
+    path: Path, is_ours: Callable[[Sequence[str]], bool], what: str, *, inputs: Sequence[Path] = (),
     force: bool | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Refuse to write over what is read, or over a file that does not look like an earlier output of the same kind.
 
     So the same command can be run again, and a file of somebody's own is not lost by a slip.

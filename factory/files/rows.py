@@ -57,6 +57,10 @@ class LeftOut:
     reason: str
 
 
+class _Unusable(Exception):
+    """Why a row cannot be used: a code and words."""
+
+
 def content_hash(text: str, fields: str | None = None) -> bytes:
     """A text's identity: the first 16 bytes of SHA-256 of its UTF-8, or of the canonical JSON of its fields.
 
@@ -115,73 +119,64 @@ class Cleaner:
         left = self._left_out(batch, index)
         if left is not None:
             return LeftOut(row_no, left)
-        parts: list[str] = []
-        for name in self.columns.text:
-            value = batch.columns[name][index]
-            fault = self._fault(value, name)
-            if fault is not None:
-                return BadRow(row_no, *fault)
-            parts.append("" if is_missing(value, untyped=self.untyped) else as_text(value))
+        try:
+            return self._usable(row_no, {name: values[index] for name, values in batch.columns.items()})
+        except _Unusable as fault:
+            return BadRow(row_no, *fault.args)
+
+    def _usable(self, row_no: int, cells: Mapping[str, Any]) -> Row:
+        parts = [self._part(cells[name], name) for name in self.columns.text]
         if self.fields:
             values = dict(zip(self.fields, parts, strict=True))
             fields = canonical_json(values).decode()
             text = "\n".join(f"{name}: {value}" for name, value in values.items())
             if not any(part.strip() for part in parts):
-                return BadRow(row_no, "empty_text", "every field is empty")
+                raise _Unusable("empty_text", "every field is empty")
         else:
             fields, text = None, parts[0]
             if not text.strip():
-                return BadRow(row_no, "empty_text", f"column {self.columns.text[0]!r} is empty")
-        labels: tuple[int, ...] = ()
-        if self.columns.label is not None:
-            found = self._labels(batch.columns[self.columns.label][index])
-            if isinstance(found, BadRow):
-                return BadRow(row_no, found.reason, found.detail)
-            labels = found
-        votes = None
-        if self.columns.votes is not None:
-            given = batch.columns[self.columns.votes][index]
-            votes = tuple(int(vote) for vote in given) if isinstance(given, (list, tuple)) else None
-        return Row(row_no, content_hash(text, fields), text, fields, labels, votes, self._own(batch, index))
+                raise _Unusable("empty_text", f"column {self.columns.text[0]!r} is empty")
+        labels = () if self.columns.label is None else self._labels(cells[self.columns.label])
+        given = None if self.columns.votes is None else cells[self.columns.votes]
+        votes = tuple(int(vote) for vote in given) if isinstance(given, (list, tuple)) else None
+        own = {name: _json_value(cells[name]) for name in self.columns.own}
+        words = json.dumps(own, ensure_ascii=False) if own else None
+        return Row(row_no, content_hash(text, fields), text, fields, labels, votes, words)
 
     def _left_out(self, batch: Batch, index: int) -> str | None:
-        if (
-            self.drop_exemplars
-            and self.columns.exemplar is not None
-            and _true(batch.columns[self.columns.exemplar][index])
-        ):
+        exemplar = self.columns.exemplar
+        if self.drop_exemplars and exemplar is not None and _true(batch.columns[exemplar][index]):
             return "exemplar"
-        for name, wanted in self.columns.where.items():
-            if not _among(batch.columns[name][index], wanted):
-                return "where"
-        for name, unwanted in self.columns.exclude.items():
-            if _among(batch.columns[name][index], unwanted):
-                return "exclude"
+        if not all(_among(batch.columns[name][index], wanted) for name, wanted in self.columns.where.items()):
+            return "where"
+        if any(_among(batch.columns[name][index], unwanted) for name, unwanted in self.columns.exclude.items()):
+            return "exclude"
         return None
 
-    def _own(self, batch: Batch, index: int) -> str | None:
-        if not self.columns.own:
-            return None
-        values = {name: _json_value(batch.columns[name][index]) for name in self.columns.own}
-        return json.dumps(values, ensure_ascii=False)
-
-    def _fault(self, value: Any, name: str) -> tuple[str, str] | None:
+    def _part(self, value: Any, name: str) -> str:
+        """What a text's column holds; for a text of several fields nothing is ""."""
         if is_missing(value, untyped=self.untyped):
-            return None if self.fields else ("empty_text", f"column {name!r} is empty")
+            if not self.fields:
+                raise _Unusable("empty_text", f"column {name!r} is empty")
+            return ""
         fault = text_fault(value, name, encoding=self.spec.encoding, most=self.spec.max_chars)
-        if fault is None and isinstance(value, str) and "\x00" in value:
-            return "nul", f"a NUL character stands in column {name!r}"
-        return fault
+        if fault is not None:
+            raise _Unusable(*fault)
+        if isinstance(value, str) and "\x00" in value:
+            raise _Unusable("nul", f"a NUL character stands in column {name!r}")
+        return as_text(value)
 
-    def _labels(self, value: Any) -> tuple[int, ...] | BadRow:
+    def _labels(self, value: Any) -> tuple[int, ...]:
         missing = is_missing(value) or (is_missing(value, untyped=self.untyped) and self.find_label(value) is None)
         names = [] if missing else label_items(value, self.spec.label_separator, self.find_label)
         if self.kind == "single" and not names:
-            return () if self.gold_optional else BadRow(0, "empty_label", f"column {self.columns.label!r} is empty")
+            if self.gold_optional:
+                return ()
+            raise _Unusable("empty_label", f"column {self.columns.label!r} is empty")
         if self.kind == "multi" and missing and self.gold_optional:
             return ()
         if self.kind == "single" and len(names) > 1:
-            return BadRow(0, "several_labels", f"{len(names)} labels in a task of kind 'single'")
+            raise _Unusable("several_labels", f"{len(names)} labels in a task of kind 'single'")
         numbers: set[int] = set()
         for name in names:
             said = self.spec.renamed(name)
@@ -189,9 +184,11 @@ class Cleaner:
             if found is not None:
                 numbers.add(self.numbers[found])
             elif self.spec.other_labels == "error":
-                return BadRow(0, "unknown_label", self._unknown(said))
+                raise _Unusable("unknown_label", self._unknown(said))
         if not numbers and self.kind == "single":
-            return () if self.gold_optional else BadRow(0, "unknown_label", self._unknown(names[0]))
+            if self.gold_optional:
+                return ()
+            raise _Unusable("unknown_label", self._unknown(names[0]))
         return tuple(sorted(numbers)) if numbers else (NO_LABEL,)
 
     def _unknown(self, said: str) -> str:
@@ -315,9 +312,7 @@ def _json_value(value: Any) -> Any:
 
 
 def _true(value: Any) -> bool:
-    return (
-        value is True or (isinstance(value, (int, float)) and value == 1) or str(value).strip().lower() in ("true", "1")
-    )
+    return (isinstance(value, (int, float)) and value == 1) or str(value).strip().lower() in ("true", "1")
 
 
 def _among(value: Any, wanted: Any) -> bool:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from factory.errors import InputError
 from factory.files.base import ReadOptions
 from factory.files.dialect import as_delimiter
-from factory.files.folder import describes_itself, files_of
+from factory.files.open import describes_itself, files_of
 from factory.files.values import as_text, is_missing
 from factory.names import loose_label
 

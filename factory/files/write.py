@@ -15,6 +15,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -58,7 +59,7 @@ class Writer(Protocol):
         """Write what is due even if there was no row."""
 
 
-def _kept(names: Sequence[str], taken: frozenset[str]) -> list[str]:
+def _kept(names: Sequence[str], taken: set[str]) -> list[str]:
     """The names under which the columns of the input are written: none of ours, and none twice."""
     used = taken | set(names)
     found = []
@@ -77,19 +78,20 @@ def _same_columns(row: Mapping[str, Any], names: Sequence[str]) -> None:
         raise InputError(f"a row has {new!r}, which the first row lacks: a table would lose it", fix="Write .jsonl")
 
 
+@dataclass
 class JsonlWriter:
     """One JSON object per line; probabilities as an object by label."""
 
-    def __init__(self, stream: TextIO, labels: Sequence[str], columns: Mapping[str, str]) -> None:
-        self.stream, self.labels = stream, list(labels)
-        self.taken = frozenset([*columns, "probabilities"])
+    stream: TextIO
+    labels: Sequence[str]
+    columns: Mapping[str, str]
 
     def write(self, chunk: Chunk, said: Sequence[dict[str, Any]], probs: NDArray[np.float32]) -> None:
+        taken = {*self.columns, "probabilities"}
         for row, words, values in zip(chunk.rows, said, probs, strict=True):
             each = {name: _rounded(value) for name, value in zip(self.labels, values, strict=True)}
-            given = dict(zip(_kept(list(row), self.taken), row.values(), strict=True))
-            record = {**given, **words, "probabilities": each}
-            self.stream.write(json_line(record) + "\n")
+            given = dict(zip(_kept(list(row), taken), row.values(), strict=True))
+            self.stream.write(json_line({**given, **words, "probabilities": each}) + "\n")
 
     def end(self) -> None:
         self.stream.flush()
@@ -99,35 +101,34 @@ def _rounded(value: Any) -> float | None:
     return None if value != value else round(float(value), 6)
 
 
+@dataclass
 class CsvWriter:
     """`p_LABEL` for each label; lists of labels joined by `|`, yes and no as `true` and `false`."""
 
-    def __init__(
-        self, stream: TextIO, labels: Sequence[str], columns: Mapping[str, str], given: Sequence[str], delimiter: str
-    ) -> None:
-        self.stream, self.labels, self.columns = stream, list(labels), dict(columns)
-        self.given, self.delimiter = list(given), delimiter
-        self.ours = [*self.columns, *(f"p_{name}" for name in self.labels)]
-        self.taken = frozenset(self.ours)
-        self.table: Any = None
-        self.names: list[str] = []
+    stream: TextIO
+    labels: Sequence[str]
+    columns: Mapping[str, str]
+    given: Sequence[str]
+    delimiter: str
+    table: Any = None
+    names: Sequence[str] = ()
 
     def write(self, chunk: Chunk, said: Sequence[dict[str, Any]], probs: NDArray[np.float32]) -> None:
         for row, words, values in zip(chunk.rows, said, probs, strict=True):
             if self.table is None:
-                self.names = list(row)
-                self._begin(_kept(self.names, self.taken))
+                self._begin(list(row))
             _same_columns(row, self.names)
             cells = [_cell(row.get(name)) for name in self.names] + [_cell(words[name]) for name in self.columns]
             self.table.writerow([*cells, *("" if value != value else f"{float(value):.6f}" for value in values)])
 
     def _begin(self, names: Sequence[str]) -> None:
+        self.names, ours = names, [*self.columns, *(f"p_{name}" for name in self.labels)]
         self.table = csv.writer(_Lines(self.stream), delimiter=self.delimiter, lineterminator="\r\n")
-        self.table.writerow([*names, *self.ours])
+        self.table.writerow([*_kept(names, set(ours)), *ours])
 
     def end(self) -> None:
         if self.table is None:
-            self._begin(_kept(self.given, self.taken))
+            self._begin(self.given)
 
 
 class _Lines:
@@ -148,22 +149,17 @@ def _cell(value: Any) -> Any:
     return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (list, dict)) else value
 
 
+@dataclass
 class ParquetWriter:
     """`p_LABEL` for each label; the columns of a Parquet file keep their types."""
 
-    def __init__(
-        self,
-        path: Path,
-        labels: Sequence[str],
-        columns: Mapping[str, str],
-        given: Sequence[str],
-        mark: str | None = None,
-    ) -> None:
-        self.path, self.labels, self.columns, self.mark = path, list(labels), dict(columns), mark
-        self.given = list(given)
-        self.taken = frozenset([*self.columns, *(f"p_{name}" for name in self.labels)])
-        self.file: Any = None
-        self.names: list[str] = []
+    path: Path
+    labels: Sequence[str]
+    columns: Mapping[str, str]
+    given: Sequence[str]
+    mark: str | None = None
+    file: Any = None
+    names: Sequence[str] = ()
 
     def write(self, chunk: Chunk, said: Sequence[dict[str, Any]], probs: NDArray[np.float32]) -> None:
         import pyarrow as pa
@@ -176,9 +172,10 @@ class ParquetWriter:
             table = pa.table({name: _column([row.get(name) for row in chunk.rows]) for name in self.names})
         else:
             table = pa.Table.from_batches([table])
-        table = table.rename_columns(_kept(table.column_names, self.taken))
-        for name, kind in self._kinds().items():
-            mine = probs[:, self.labels.index(name[2:])] if name not in self.columns else [w[name] for w in said]
+        kinds = self._kinds()
+        table = table.rename_columns(_kept(table.column_names, set(kinds)))
+        for at, (name, kind) in enumerate(kinds.items(), start=-len(self.columns)):
+            mine = [words[name] for words in said] if at < 0 else probs[:, at]
             table = table.append_column(name, pa.array(mine, kind, from_pandas=True))
         self._append(table)
 
@@ -210,7 +207,7 @@ class ParquetWriter:
         import pyarrow as pa
 
         if self.file is None:
-            own = [(name, pa.string()) for name in _kept(self.given, self.taken)]
+            own = [(name, pa.string()) for name in _kept(self.given, set(self._kinds()))]
             self._append(pa.schema([*own, *self._kinds().items()]).empty_table())
         self.file.close()
 
@@ -271,15 +268,9 @@ def check_output(path: Path, *, inputs: Sequence[Path] = (), force: bool = False
 
 @contextlib.contextmanager
 def open_writer(
-    out: str | Path | None,
-    labels: Sequence[str],
-    columns: Mapping[str, str],
-    given: Sequence[str] = (),
-    *,
-    mark: str | None = None,
-    inputs: Sequence[Path] = (),
-    force: bool = False,
-) -> Iterator[Writer]:
+    out: str | Path | None, labels: Sequence[str], columns: Mapping[str, str], given: Sequence[str] = (), *,
+    mark: str | None = None, inputs: Sequence[Path] = (), force: bool = False,
+) -> Iterator[Writer]:  # fmt: skip
     """A writer by the ending of `out`; None is JSONL on stdout. A file that was begun and not ended is not left behind.
 
     Args:

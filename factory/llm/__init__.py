@@ -9,7 +9,7 @@ A stage renders requests with `engine.model`, asks through an `Asker`, and never
     intake.py       what has no answer yet, a chunk at a time
     attempts.py     one call: what is set aside for it, and what came of it on the books
     drive.py        an engine that pulls calls, or one that is called:
-    dispatch.py     the loop that sends them. What it does is decided in endpoint.py and limits.py (how many in flight),
+    dispatch.py     the loop that sends them. What it does is decided in limits.py (how many in flight),
                     retries.py (what is sent again), patience.py (when to wait no longer), suspects.py (what a server dies of)
     engines/        whom to ask, one file each
     openai_format.py, faults.py   the OpenAI form of requests and replies, and what refusals mean
@@ -33,55 +33,24 @@ if TYPE_CHECKING:
     from factory.llm.settings import EngineSettings, Price
 
 _WHERE = {
-    **dict.fromkeys(("Asker", "Parsed", "Sent", "ask", "outcome_of", "send"), "gateway"),
-    **dict.fromkeys(("Budget", "parse_budget"), "budget"),
-    **dict.fromkeys(("Engine", "Pending", "make_engine"), "engines"),
-    **dict.fromkeys(
-        (
-            "Answer",
-            "AnswerKey",
-            "Ask",
-            "Failure",
-            "Message",
-            "ModelRef",
-            "Outcomes",
-            "ParseFailure",
-            "Request",
-            "Usage",
-        ),
-        "request",
+    "gateway": ("Asker", "Parsed", "Sent", "ask", "outcome_of", "send"),
+    "budget": ("Budget", "parse_budget"),
+    "engines": ("Engine", "Pending", "make_engine"),
+    "request": (
+        "Answer", "AnswerKey", "Ask", "Failure", "Message", "ModelRef", "Outcomes", "ParseFailure", "Request", "Usage",
     ),
-    **dict.fromkeys(("EngineSettings", "Price"), "settings"),
-}
+    "settings": ("EngineSettings", "Price"),
+}  # fmt: skip
 
 __all__ = [
-    "Answer",
-    "AnswerKey",
-    "Ask",
-    "Asker",
-    "Budget",
-    "Engine",
-    "EngineSettings",
-    "Failure",
-    "Message",
-    "ModelRef",
-    "Outcomes",
-    "ParseFailure",
-    "Parsed",
-    "Pending",
-    "Price",
-    "Request",
-    "Sent",
-    "Usage",
-    "ask",
-    "make_engine",
-    "outcome_of",
-    "parse_budget",
-    "send",
-]
+    "Answer", "AnswerKey", "Ask", "Asker", "Budget", "Engine", "EngineSettings", "Failure", "Message", "ModelRef", "Outcomes",
+    "ParseFailure", "Parsed", "Pending", "Price", "Request", "Sent", "Usage", "ask", "make_engine", "outcome_of",
+    "parse_budget", "send",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+    for module, names in _WHERE.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

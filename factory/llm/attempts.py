@@ -13,6 +13,7 @@ from factory.llm.engines.base import Engine
 from factory.llm.estimate import answer_bound
 from factory.llm.ledger import Ledger
 from factory.llm.request import Answer, AnswerKey, Failure
+from factory.llm.rows import Bill
 
 Told = Callable[[Mapping[AnswerKey, "Answer | Failure"]], None]
 
@@ -22,44 +23,17 @@ ALIKE = 5
 _KEPT = "Every answer so far is stored: mend it and run again"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Attempt:
-    """One call on its way.
+    """One call on its way: its number in the ledger, and what the budget sets aside for it."""
 
-    Attributes:
-        book: Where it is booked.
-        call: What was sent.
-        number: Its number in the ledger.
-        reserved: What the budget sets aside for it.
-    """
-
-    book: Attempts
     call: Call
     number: int
     reserved: Reserved | None
 
-    def close(self, reply: Reply, outcome: str, *, in_flight: int = 1) -> list[int]:
-        """Put on the books what came, pass the answers on, and free what was set aside.
-
-        Args:
-            reply: What came.
-            outcome: `retried` or `failed`, if there is a fault and no answer.
-            in_flight: Calls in flight meanwhile.
-
-        Returns:
-            The samples that have no answer.
-        """
-        return self.book.close(self, reply, outcome, in_flight)
-
 
 class Attempts:
-    """The attempts of one `send`.
-
-    Args:
-        ledger: Where they are stored.
-        engine: Who is asked.
-        budget: Kept before it is passed; or None.
-        told: Called with outcomes as they come.
+    """The attempts of one `send`; `told` is called with outcomes as they come.
 
     Attributes:
         answered, failed: Samples.
@@ -76,10 +50,7 @@ class Attempts:
         self._refusals: list[tuple[str, str]] = []
 
     def start(self, call: Call) -> Attempt | None:
-        """Set aside what a call may cost, and note that it goes out now.
-
-        Returns:
-            The attempt; None if the budget might be passed.
+        """Set aside what a call may cost, and note that it goes out now; None if the budget might be passed.
 
         Raises:
             BudgetError: The budget cannot be kept for such a call.
@@ -89,22 +60,31 @@ class Attempts:
             reserved = self.budget.reserve(call, self.ledger.price, answer_bound(call, self.engine))
             if reserved is None:
                 return None
-        return Attempt(self, call, self.ledger.started(call), reserved)
+        return Attempt(call, self.ledger.started(call), reserved)
 
     def close(self, attempt: Attempt, reply: Reply, outcome: str, in_flight: int) -> list[int]:
-        """See `Attempt.close`."""
+        """Put on the books what came, pass the answers on, and free what was set aside.
+
+        Args:
+            attempt: From `start`.
+            reply: What came.
+            outcome: `retried` or `failed`, if there is a fault and no answer.
+            in_flight: Calls in flight meanwhile.
+
+        Returns:
+            The samples that have no answer.
+        """
         call, fault = attempt.call, reply.fault
         answers: dict[AnswerKey, Answer] = {}
-        usage, cost = None, None
+        bill = Bill(None, None)
         if reply.on_record or (fault is not None and fault.kind == "missing" and not reply.answers):
             self.ledger.journal.stored([attempt.number])
         else:
             if fault is None or reply.answers:
                 outcome = "answered" if fault is None or fault.kind == "missing" else "partial"
             answers, bill = self.ledger.add(attempt.number, call, reply, outcome, in_flight=in_flight)
-            usage, cost = bill.usage, bill.cost
         if self.budget is not None and attempt.reserved is not None:
-            self.budget.settle(attempt.reserved, call, usage, cost, answer_bound(call, self.engine))
+            self.budget.settle(attempt.reserved, call, bill.usage, bill.cost, answer_bound(call, self.engine))
         if answers:
             self.answered += len(answers)
             self.engine.has_answered = True
@@ -131,9 +111,5 @@ class Attempts:
     def end(self, what: str, *, where: str | None = None, fix: str = "") -> None:
         """Send nothing more, unless that is so already."""
         if self.stop is None:
-            self.stop = Unanswered(what, where=where or self._where, fix=f"{fix}. {_KEPT}" if fix else _KEPT)
-
-    @property
-    def _where(self) -> str | None:
-        endpoints = getattr(self.engine, "endpoints", None)
-        return endpoints[0] if endpoints else None
+            where = where or next(iter(getattr(self.engine, "endpoints", ())), None)
+            self.stop = Unanswered(what, where=where, fix=f"{fix}. {_KEPT}" if fix else _KEPT)

@@ -36,12 +36,9 @@ _CHUNK = 2000
 
 @dataclass(frozen=True)
 class Result:
-    """One line of a results file.
+    """One line of a results file: a call by the key of its request and its samples, and what came of it.
 
     Attributes:
-        request_key: Which request.
-        first: First sample asked for.
-        last: Last sample asked for.
         number: Its own, made from the line.
         answers: By sample number.
         fault: What was wrong, if not all are there.
@@ -57,26 +54,11 @@ class Result:
 
 # Out --------------------------------------------------------------------------------------------------------------------
 def write_calls(path: Path, calls: Iterable[Call], settings: EngineSettings) -> int:
-    """Write a batch file, whole or not at all; calls of one name once.
-
-    Args:
-        path: The file; replaced if it is there.
-        calls: What to ask.
-        settings: As for a server (style of structured output, extra body).
-
-    Returns:
-        Lines written.
-    """
-    seen: set[str] = set()
-
-    def lines() -> Iterator[dict[str, Any]]:
-        for call in calls:
-            if call.custom_id not in seen:
-                seen.add(call.custom_id)
-                body = body_of(call, settings)
-                yield {"custom_id": call.custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body}
-
-    return write_whole(path, lines())
+    """Write a batch file, whole or not at all; calls of one name once, `settings` as for a server. Returns lines written."""
+    frame = {"method": "POST", "url": "/v1/chat/completions"}
+    named = {call.custom_id: call for call in calls}
+    lines = ({"custom_id": name, **frame, "body": body_of(call, settings)} for name, call in named.items())
+    return write_whole(path, lines)
 
 
 def write_recorded(warehouse: Warehouse, path: Path, *, prompts: Sequence[str] = ()) -> dict[str, int]:
@@ -91,20 +73,17 @@ def write_recorded(warehouse: Warehouse, path: Path, *, prompts: Sequence[str] =
         `{"answers": lines written}`.
     """
     chosen = "WHERE r.prompt IN (SELECT unnest(?::VARCHAR[]))" if prompts else ""
+    columns = ("r.prompt", "a.answer", "a.finish_reason", "a.reasoning", "r.model", "r.prompt_version")
+    first = ", ".join(f"any_value({column} ORDER BY a.answered_at, a.request_key)" for column in columns)
     rows = warehouse.query(
-        "SELECT r.content_key, a.sample_no, any_value(a.answer ORDER BY a.answered_at, a.request_key),"
-        " any_value(a.finish_reason ORDER BY a.answered_at, a.request_key),"
-        " any_value(a.reasoning ORDER BY a.answered_at, a.request_key),"
-        " min(a.answered_at), any_value(r.model ORDER BY a.answered_at, a.request_key),"
-        " any_value(r.prompt ORDER BY a.answered_at, a.request_key),"
-        " any_value(r.prompt_version ORDER BY a.answered_at, a.request_key)"
+        f"SELECT r.content_key, a.sample_no, {first}, min(a.answered_at)"
         f" FROM answers a JOIN requests r USING (request_key) {chosen}"
-        " GROUP BY r.content_key, a.sample_no ORDER BY 8, 1, 2",
+        " GROUP BY r.content_key, a.sample_no ORDER BY 3, 1, 2",
         [list(prompts)] if prompts else None,
     )
 
     def lines() -> Iterator[dict[str, Any]]:
-        for key, sample, answer, finish, reasoning, when, model, prompt, version in rows:
+        for key, sample, prompt, answer, finish, reasoning, model, version, when in rows:
             line = {"key": key, "sample_no": sample, "answer": answer, "date": when.date().isoformat(), "model": model}
             line |= {"prompt": prompt, "prompt_version": version}
             if finish != "stop":
@@ -117,11 +96,7 @@ def write_recorded(warehouse: Warehouse, path: Path, *, prompts: Sequence[str] =
 
 
 def write_whole(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write rows as JSONL, so that the file is there whole or not at all.
-
-    Returns:
-        Lines written.
-    """
+    """Write rows as JSONL, so that the file is there whole or not at all. Returns lines written."""
     refuse_to_replace(path, _is_ours, "batch file or recording")
     count = 0
     with replaced(path, private=True) as draft, draft.open("wb") as out:
@@ -138,11 +113,7 @@ def _is_ours(names: Sequence[str]) -> bool:
 
 # In ---------------------------------------------------------------------------------------------------------------------
 def parse_results(lines: Iterable[tuple[int, bytes]], where: str) -> Iterator[Result]:
-    """Read the lines of a results file.
-
-    Args:
-        lines: JSONL, with the number of each line (`factory.files.lines.byte_lines`).
-        where: The file's name, for errors.
+    """Read the lines of a results file, numbered as `factory.files.lines.byte_lines` gives them; `where` is its name.
 
     Raises:
         InputError: A line that is not JSON (but for a last one without its end, which is still being written), or that
@@ -159,21 +130,19 @@ def parse_results(lines: Iterable[tuple[int, bytes]], where: str) -> Iterator[Re
             raise InputError(f"this line is not JSON: {error}", where=f"{where}:{number}") from error
         match = _ID.match(str(row.get("custom_id"))) if isinstance(row, dict) else None
         if match is None or int(match[2]) > int(match[3]):
-            raise InputError(
-                "this line's custom_id is not one of ours",
-                where=f"{where}:{number}",
-                fix="Nothing of the file was stored. A custom_id is `request_key:first-last`, as `factory batch write` gave it",
-            )
+            fix = "Nothing of the file was stored. A custom_id is `request_key:first-last`, as `factory batch write` gave it"
+            raise InputError("this line's custom_id is not one of ours", where=f"{where}:{number}", fix=fix)
         own = int.from_bytes(hashlib.sha256(line.strip()).digest()[:8], "big") >> 1
         yield _result(match[1], int(match[2]), int(match[3]), own, row)
 
 
 def _result(key: str, first: int, last: int, number: int, row: Mapping[str, Any]) -> Result:
     response = row.get("response")
-    told = response.get("status_code") if isinstance(response, Mapping) else None
-    status = told if isinstance(told, int) and 100 <= told < 600 else 200 if isinstance(response, Mapping) else 0
-    body = response.get("body") if isinstance(response, Mapping) else None
-    if not _has_choices(body) and (row.get("error") or not isinstance(response, Mapping) or status >= 400):
+    came = isinstance(response, Mapping)
+    told, body = (response.get("status_code"), response.get("body")) if isinstance(response, Mapping) else (0, None)
+    status = told if isinstance(told, int) and 100 <= told < 600 else 200 if came else 0
+    choices = isinstance(body, Mapping) and bool(body.get("choices"))
+    if not choices and (row.get("error") or not came or status >= 400):
         said = read_error({"error": row.get("error") or body or "no response came"})
         fault = fault_of(said, said.status or (status if status >= 400 else 400))
         return Result(key, first, last, number, {}, replace(fault, detail=said.words or fault.detail))
@@ -182,16 +151,8 @@ def _result(key: str, first: int, last: int, number: int, row: Mapping[str, Any]
     return Result(key, first, last, number, reply.answers, reply.fault)
 
 
-def _has_choices(body: Any) -> bool:
-    return isinstance(body, Mapping) and bool(body.get("choices"))
-
-
 def take_in(ledger: Ledger, found: Iterable[tuple[Request, Result]]) -> dict[str, int]:
-    """Put results on the books, each line once; `ledger.flush` stores them.
-
-    Args:
-        ledger: Where to.
-        found: Results and the requests that they answer.
+    """Put results on the books, each line once, with the requests that they answer; `ledger.flush` stores them.
 
     Returns:
         Samples `stored` now and `known` before; lines that brought a part (`partial`) or nothing (`failed`).
@@ -208,12 +169,11 @@ def take_in(ledger: Ledger, found: Iterable[tuple[Request, Result]]) -> dict[str
     for request, result in every:
         new = {sample: a for sample, a in result.answers.items() if (request.key, sample) in missing}
         missing.difference_update((request.key, sample) for sample in new)
-        counts["known"] += len(result.answers) - len(new)
-        counts["stored"] += len(new)
+        outcome = "answered" if result.fault is None else "partial" if result.answers else "failed"
+        counts.update(known=len(result.answers) - len(new), stored=len(new))
         if result.fault is not None:
-            counts["partial" if result.answers else "failed"] += 1
+            counts[outcome] += 1
         if new or result.fault is not None:
-            outcome = "answered" if result.fault is None else "partial" if result.answers else "failed"
             call = Call(request, result.first, result.last)
             ledger.add(result.number, call, Reply(new, result.fault), outcome, from_file=True)
     return dict(counts)
@@ -222,10 +182,7 @@ def take_in(ledger: Ledger, found: Iterable[tuple[Request, Result]]) -> dict[str
 def read_results(warehouse: Warehouse, results: Path, *, settings: EngineSettings | None = None) -> dict[str, Any]:
     """Store the answers of a results file: in any order, partial, with errors in between, twice without harm.
 
-    Args:
-        warehouse: Where to; its table `requests` knows what was asked.
-        results: What came back.
-        settings: The engine's, for the price.
+    The engine's `settings` are there for the price.
 
     Returns:
         `lines` read; answers `stored` now and `known` before; lines that brought only some of their answers (`partial`) or an
@@ -266,14 +223,9 @@ def stored_requests(warehouse: Warehouse, keys: Sequence[str]) -> dict[str, Requ
         " WHERE request_key IN (SELECT unnest(?::VARCHAR[]))",
         [list(keys)],
     )
-    return {
-        row[0]: Request(
-            ModelRef(row[1], row[2], row[3]),
-            tuple(orjson.loads(row[4])),
-            orjson.loads(row[5]),
-            None if row[6] is None else orjson.loads(row[6]),
-            row[7],
-            row[8],
-        )
-        for row in rows
-    }
+    found = {}
+    for key, *model, messages, sampling, schema, prompt, version in rows:
+        form = None if schema is None else orjson.loads(schema)
+        chat = tuple(orjson.loads(messages))
+        found[key] = Request(ModelRef(*model), chat, orjson.loads(sampling), form, prompt, version)
+    return found

@@ -90,9 +90,8 @@ class Budget:
         guess = estimate_prompt_tokens(messages)
         if self._prompt_ratio:
             return round(guess * self._prompt_ratio * 1.1) + _FRAME
-        foreign = sum(
-            len(message["content"]) - len(message["content"].encode("ascii", "ignore")) for message in messages
-        )
+        text = "".join(message["content"] for message in messages)
+        foreign = len(text) - len(text.encode("ascii", "ignore"))
         return round(guess * 1.5) + 2 * foreign + _FRAME
 
     def _most_money(self, call: Call, price: Price | None, tokens_in: int, tokens_out: int) -> float:
@@ -143,19 +142,12 @@ class Budget:
         return self._n_open == 0
 
     def passed(self, left: int) -> BudgetError:
-        """What to raise when the next call might pass the budget.
-
-        Args:
-            left: Calls that were not sent, as far as they are known.
-        """
+        """What to raise when the next call might pass the budget; `left` calls, as far as they are known, were not sent."""
+        what = f"the budget of {self.tokens or 0:,} tokens would be passed: {self.spent_tokens:,} are spent"
         if self.money is not None:
             what = f"the budget of {self.money:g} would be passed: {self.spent_money:.4f} is spent"
-        else:
-            what = f"the budget of {self.tokens:,} tokens would be passed: {self.spent_tokens:,} are spent"
-        return BudgetError(
-            f"{what}, and at least {left:,} requests are left",
-            fix="Every answer is stored; run again with a larger budget to go on",
-        )
+        fix = "Every answer is stored; run again with a larger budget to go on"
+        return BudgetError(f"{what}, and at least {left:,} requests are left", fix=fix)
 
 
 def parse_budget(text: str) -> Budget:
@@ -168,11 +160,9 @@ def parse_budget(text: str) -> Budget:
         >>> parse_budget("200k tokens").tokens
         200000
     """
-    tokens = _TOKENS.match(text)
-    if tokens:
+    if tokens := _TOKENS.match(text):
         factor = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}[tokens[2].lower()]
         return Budget(tokens=round(float(tokens[1].replace("_", "")) * factor))
-    money = _MONEY.match(text)
-    if money:
+    if money := _MONEY.match(text):
         return Budget(money=float(money[1].replace("_", "")))
     raise InputError(f"cannot read `{text}` as a budget", fix="Give money (`2.50`) or tokens (`200k tokens`)")

@@ -22,13 +22,7 @@ NOTHING_BILLED = Usage(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call to an engine: consecutive samples of one request.
-
-    Attributes:
-        request: What is asked.
-        first: First sample number.
-        last: Last sample number, included.
-    """
+    """One call to an engine: consecutive samples of one request, numbered `first` to `last`, both included."""
 
     request: Request
     first: int

@@ -6,8 +6,8 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from factory.errors import FactoryError
 from factory.llm.calls import Call
@@ -41,14 +41,8 @@ Judge = Callable[[Request, str], None]
 """Reads the text of an answer as a run would; raises `ParseFailure` where it cannot."""
 
 
-@dataclass(frozen=True)
-class Kind:
-    """Requests of one kind: the same prompt and form of answer.
-
-    Attributes:
-        name: For people.
-        calls: Which are asked.
-    """
+class Kind(NamedTuple):
+    """Requests of one kind (the same prompt and form of answer): its name for people, and which are asked."""
 
     name: str
     calls: tuple[Call, ...]
@@ -69,21 +63,16 @@ def check_engine(
         `{"ok": bool, "checks": [{"kind": ..., "ok": bool, "detail": ...}]}`.
     """
     settings = engine.settings
-    bounds: dict[str, Any] = {
-        "patience_s": min(settings.patience_s, PATIENCE_S),
-        "timeout_s": min(settings.timeout_s, ANSWER_S),
-        "retries": min(settings.retries, 1),
-        "missing": "stop",
-    }
+    bounds: dict[str, Any] = {"patience_s": min(settings.patience_s, PATIENCE_S), "missing": "stop"}
+    bounds |= {"timeout_s": min(settings.timeout_s, ANSWER_S), "retries": min(settings.retries, 1)}
     engine.settings = settings.model_copy(update=bounds)
-    context = _context(engine)
-    checks = [] if context is None else [context]
-    if context is not None and not context["ok"]:
-        return {"ok": False, "checks": checks}
+    try:
+        length = engine.context_length()
+    except FactoryError as error:
+        return {"ok": False, "checks": [_row("server", False, str(error))]}
+    checks = [] if length is None else [_row("context", True, f"{length:,} tokens")]
     asked = calls() if callable(calls) else calls
-    kinds = kinds_of(asked) if asked else made_up(engine)
-    length = None if context is None else engine.context_length()
-    for kind in kinds:
+    for kind in kinds_of(asked) if asked else made_up(engine):
         checks.append(_fits(kind, engine, length) or _asked(kind, engine, judge if asked else None))
     return {"ok": all(check["ok"] for check in checks), "checks": checks}
 
@@ -156,9 +145,7 @@ def loss_of(answer: Answer, request: Request, judge: Judge | None) -> str | None
     if answer.finish_reason == "content_filter":
         return f"refused by a content filter {plain(answer.text, most=80)!r}"
     if not answer.text.strip():
-        if answer.reasoning:
-            return "empty: all that came is reasoning, apart from the answer"
-        return "empty"
+        return "empty: all that came is reasoning, apart from the answer" if answer.reasoning else "empty"
     form = problem_with(answer, request)
     if form is not None:
         return form
@@ -170,25 +157,17 @@ def loss_of(answer: Answer, request: Request, judge: Judge | None) -> str | None
     return None
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-def _context(engine: Engine) -> dict[str, Any] | None:
-    try:
-        length = engine.context_length()
-    except FactoryError as error:
-        return {"kind": "server", "ok": False, "detail": str(error)}
-    return None if length is None else {"kind": "context", "ok": True, "detail": f"{length:,} tokens"}
+def _row(kind: str, ok: bool, detail: str) -> dict[str, Any]:
+    return {"kind": kind, "ok": ok, "detail": detail}
 
 
 def _fits(kind: Kind, engine: Engine, length: int | None) -> dict[str, Any] | None:
     call = kind.calls[0]
     tokens = None if length is None else engine.count_tokens(call.request.messages)
-    if length is None or tokens is None:
-        return None
     most = engine.settings.answer_bound or call.request.max_tokens or 0
-    if tokens + most <= length:
+    if length is None or tokens is None or tokens + most <= length:
         return None
-    detail = f"{tokens:,} tokens and an answer of {most:,} do not fit into {length:,}"
-    return {"kind": kind.name, "ok": False, "detail": detail}
+    return _row(kind.name, False, f"{tokens:,} tokens and an answer of {most:,} do not fit into {length:,}")
 
 
 def _asked(kind: Kind, engine: Engine, judge: Judge | None) -> dict[str, Any]:
@@ -196,7 +175,7 @@ def _asked(kind: Kind, engine: Engine, judge: Judge | None) -> dict[str, Any]:
     try:
         outcomes = Asker(Warehouse.memory(), engine, "check").ask(asks)
     except FactoryError as error:
-        return {"kind": kind.name, "ok": False, "detail": str(error)}
+        return _row(kind.name, False, str(error))
     requests = {call.request.key: call.request for call in kind.calls}
     losses: Counter[str] = Counter()
     for (key, _), outcome in outcomes.items():
@@ -208,7 +187,7 @@ def _asked(kind: Kind, engine: Engine, judge: Judge | None) -> dict[str, Any]:
         told = "; ".join(words for words, _ in losses.most_common(2))
         share = "a run would lose these answers" if losses.total() == len(outcomes) else "a run would lose such answers"
         detail = f"{losses.total()} of {len(outcomes)} answers cannot be used, and {share}: {told}"
-        return {"kind": kind.name, "ok": False, "detail": detail}
+        return _row(kind.name, False, detail)
     tokens = sum(outcome.usage.tokens_out for outcome in outcomes.values() if isinstance(outcome, Answer))
     most = sum(call.n * longest(call, engine.settings) for call in kind.calls)
-    return {"kind": kind.name, "ok": True, "detail": f"{len(outcomes)} answers, {tokens} tokens of at most {most}"}
+    return _row(kind.name, True, f"{len(outcomes)} answers, {tokens} tokens of at most {most}")

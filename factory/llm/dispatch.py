@@ -11,16 +11,15 @@ import random
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from factory.llm.attempts import Attempt, Attempts
 from factory.llm.calls import Call, Fault, Reply, calls_of
-from factory.llm.endpoint import Endpoint, freest
 from factory.llm.engines.base import CallEngine
 from factory.llm.faults import plain
 from factory.llm.intake import CHUNK, Intake
-from factory.llm.ledger import Ledger
-from factory.llm.limits import Limit
-from factory.llm.patience import End, verdict
+from factory.llm.limits import Endpoint, Limit, freest
+from factory.llm.patience import End, silence, verdict
 from factory.llm.retries import GiveUp, Policy, Tries, after_fault
 from factory.llm.storing import Storing
 from factory.llm.suspects import Suspects
@@ -49,21 +48,11 @@ class Work:
 
 
 class Dispatcher:
-    """Runs the calls of one intake through one engine.
+    """Runs the calls of one intake through one engine; `progress` is called about once a second."""
 
-    Args:
-        engine: Whom to ask.
-        intake: Gives the calls.
-        ledger: Where replies are stored.
-        attempts: Where they are booked.
-        progress: Called about once a second.
-    """
-
-    def __init__(
-        self, engine: CallEngine, intake: Intake, ledger: Ledger, attempts: Attempts, *, progress: Progress
-    ) -> None:
-        self.engine, self.intake, self.ledger, self.attempts = engine, intake, ledger, attempts
-        self.progress = progress
+    def __init__(self, engine: CallEngine, intake: Intake, attempts: Attempts, progress: Progress) -> None:
+        self.engine, self.intake, self.attempts, self.progress = engine, intake, attempts, progress
+        self.ledger = attempts.ledger
         settings = engine.settings
         share = max(settings.concurrency / max(len(engine.endpoints), 1), 1.0)
         start = min(float(settings.start), share)
@@ -74,13 +63,12 @@ class Dispatcher:
         self.alone: deque[Work] = deque()
         self.delayed: list[tuple[float, int, Work]] = []
         self.done: deque[tuple[Work, Reply]] = deque()
-        self.freed: deque[tuple[Work, Reply, int]] = deque()
         self._dice = random.Random(0)
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._chunk: asyncio.Future[list[Call]] | None = None
         self._all_in = intake.exhausted
-        self._storing = Storing(ledger)
+        self._storing = Storing(self.ledger)
         self._told_at = time.monotonic()
         self._order = 0
 
@@ -99,10 +87,7 @@ class Dispatcher:
                 if self._finished():
                     break
                 await self._wait(now)
-                if self._free_all():
-                    # Send the next calls before writing replies down, so that storage never stalls the server.
-                    self._send(time.monotonic())
-                    await asyncio.sleep(0)
+                # In the journal before the next calls go out: no kill loses more than is in flight.
                 self._settle_all()
                 self._watch(time.monotonic())
                 self._storing.begin_if_due(time.monotonic())
@@ -208,19 +193,20 @@ class Dispatcher:
         self._wake.set()
 
     # Back ------------------------------------------------------------------------------------------------------------
-    def _free_all(self) -> bool:
-        """Make room for what has come back. Returns whether all of it are answers: then nothing speaks against sending more."""
-        now, good = time.monotonic(), bool(self.done)
-        while self.done:
-            work, reply = self.done.popleft()
-            self._free(work, reply, now)
-            good = good and reply.fault is None
-        return good
+    def _settle_all(self) -> None:
+        """Make room for what has come back, and write it down."""
+        now = time.monotonic()
+        came = list(self.done)
+        self.done.clear()
+        in_flight = [self._free(work, reply, now) for work, reply in came]
+        for (work, reply), beside in zip(came, in_flight, strict=True):
+            self._settle(work, reply, beside)
 
-    def _free(self, work: Work, reply: Reply, now: float) -> None:
+    def _free(self, work: Work, reply: Reply, now: float) -> int:
+        """Make room for one call; returns how many were in flight with it."""
         at, fault, number = self.endpoints[work.endpoint], reply.fault, work.endpoint
         assert work.attempt is not None
-        self.freed.append((work, reply, at.in_flight))
+        in_flight = at.in_flight
         if at.took(reply, work.sent_at, now):
             self.suspects.heard(number, work.sent_at)
         elif fault is not None:
@@ -229,40 +215,34 @@ class Dispatcher:
                 self.suspects.failed(number, key, work.attempt.number, fault, now, alone=alone)
             if work.gone or fault.reason == "unreachable" or (work.probe and fault.kind == "transport"):
                 self.ledger.went_away(self.suspects.went_away(number))
-
-    def _settle_all(self) -> None:
-        self._free_all()
-        while self.freed:
-            self._settle(*self.freed.popleft())
+        return in_flight
 
     def _settle(self, work: Work, reply: Reply, in_flight: int) -> None:
         """Write down what came, and decide what to do about what failed."""
         call, fault = work.call, reply.fault
         assert work.attempt is not None
         if fault is None:
-            work.attempt.close(reply, "answered", in_flight=in_flight)
+            self.attempts.close(work.attempt, reply, "answered", in_flight)
             return
-        alive = self.endpoints[work.endpoint].limit.answered_at >= work.sent_at
-        jitter = self._dice.random()
+        alive, jitter = self.endpoints[work.endpoint].limit.answered_at >= work.sent_at, self._dice.random()
         decision = after_fault(fault, work.tries, self.policy, alive=alive, jitter=jitter, probe=work.probe)
         if isinstance(decision, GiveUp):
-            missing = work.attempt.close(reply, "failed", in_flight=in_flight)
+            missing = self.attempts.close(work.attempt, reply, "failed", in_flight)
             self.attempts.give_up(call, missing, fault, decision.reason, decision.detail)
             return
-        missing = work.attempt.close(reply, "retried", in_flight=in_flight)
+        missing = self.attempts.close(work.attempt, reply, "retried", in_flight)
         for again in calls_of(call.request, missing, max_n=self.engine.settings.max_n):
             self._order += 1
-            heapq.heappush(
-                self.delayed, (time.monotonic() + decision.after_s, self._order, Work(again, decision.tries))
-            )
+            due = time.monotonic() + decision.after_s
+            heapq.heappush(self.delayed, (due, self._order, Work(again, decision.tries)))
 
     # Meanwhile -------------------------------------------------------------------------------------------------------
     def _watch(self, now: float) -> None:
         """Say how far it is, and that no endpoint answers; end the run when that lasts too long."""
-        silent = [at.silence(now) for at in self.endpoints]
         what = "answers"
+        silent = (silence(at.name, at.limit, at.in_flight, at.last, now) for at in self.endpoints)
         found = [one for one in silent if one is not None]
-        if self.attempts.stop is None and len(found) == len(silent):
+        if self.attempts.stop is None and len(found) == len(self.endpoints):
             settings = self.engine.settings
             told = verdict(found, settings.patience_s, met=self.engine.has_answered, model=settings.model)
             if isinstance(told, End):
@@ -271,20 +251,14 @@ class Dispatcher:
             what = told
         if now - self._told_at >= PROGRESS_EVERY_S:
             self._told_at = now
-            total = 0 if not self.intake.exhausted else self.intake.n_calls
+            total = self.intake.n_calls if self.intake.exhausted else 0
             self.progress(self.attempts.answered + self.attempts.failed, total, what)
 
     async def _wait(self, now: float) -> None:
-        until = now + 0.25
-        if self.delayed:
-            until = min(until, self.delayed[0][0])
-        for at in self.endpoints:
-            if self.ready and at.limit.paused_until > now:
-                until = min(until, at.limit.paused_until)
-        if self._gathering:
-            until = now
         if self.done:
             return
+        paused = [at.limit.paused_until for at in self.endpoints if self.ready and at.limit.paused_until > now]
+        until = now if self._gathering else min([now + 0.25, *(due for due, _, _ in self.delayed[:1]), *paused])
         self._wake.clear()
         timer = asyncio.get_running_loop().call_later(max(until - now, 0.0), self._wake.set)
         await self._wake.wait()
@@ -292,12 +266,10 @@ class Dispatcher:
 
     async def _end(self) -> None:
         """Cancel what is still in flight (the journal knows of it) and store what is not stored."""
-        for task in list(self._tasks):
+        for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._chunk is not None:
-            await asyncio.gather(self._chunk, return_exceptions=True)
+        left: list[asyncio.Future[Any]] = [*self._tasks, *([self._chunk] if self._chunk is not None else ())]
+        await asyncio.gather(*left, return_exceptions=True)
         self._settle_all()
         try:
             await self._storing.end()

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from factory.llm.attempts import Attempt, Attempts
 from factory.llm.calls import Call
 from factory.llm.engines.base import BulkEngine, CallEngine
 from factory.llm.intake import Intake
-from factory.llm.ledger import Ledger
 from factory.llm.storing import pause_after
 from factory.result import Progress
 
 
-def in_a_loop(engine: CallEngine, intake: Intake, ledger: Ledger, attempts: Attempts, progress: Progress) -> None:
+def in_a_loop(engine: CallEngine, intake: Intake, attempts: Attempts, progress: Progress) -> None:
     """Dispatch in an event loop; in a thread of its own where this one has a loop already (a notebook)."""
     # Everything known is not worth a loop: look at the first chunk before one is started.
     first = intake.next()
@@ -26,7 +25,7 @@ def in_a_loop(engine: CallEngine, intake: Intake, ledger: Ledger, attempts: Atte
     async def go() -> None:
         from factory.llm.dispatch import Dispatcher
 
-        dispatcher = Dispatcher(engine, intake, ledger, attempts, progress=progress)
+        dispatcher = Dispatcher(engine, intake, attempts, progress)
         dispatcher.add(first)
         await dispatcher.run()
 
@@ -39,19 +38,11 @@ def in_a_loop(engine: CallEngine, intake: Intake, ledger: Ledger, attempts: Atte
     except RuntimeError:
         run_loop()
         return
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            run_loop()
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=run, name="factory-dispatch")
-    thread.start()
-    thread.join()
-    if raised:
-        raise raised[0]
+    pool = ThreadPoolExecutor(1, "factory-dispatch")
+    try:
+        pool.submit(run_loop).result()
+    finally:
+        pool.shutdown(wait=False)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -63,14 +54,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def in_bulk(
-    engine: BulkEngine, intake: Intake, ledger: Ledger, attempts: Attempts, progress: Progress, stage: str
-) -> None:
+def in_bulk(engine: BulkEngine, intake: Intake, attempts: Attempts, progress: Progress) -> None:
     """Let an engine pull calls and store its replies as they come.
 
     A budget that is set aside for calls in flight ends what the engine may pull, and when those have come back it pulls again.
     """
-    calls = _calls_of(intake)
+    ledger, calls = attempts.ledger, _calls_of(intake)
     held: list[Call] = []
     running: dict[str, Attempt] = {}
     started = 0
@@ -91,16 +80,15 @@ def in_bulk(
         while True:
             before = started
             for call, reply in engine.answer(pull()):
-                fault = reply.fault
-                in_flight = len(running)
-                missing = running.pop(call.custom_id).close(reply, "failed", in_flight=in_flight)
+                fault, in_flight = reply.fault, len(running)
+                missing = attempts.close(running.pop(call.custom_id), reply, "failed", in_flight)
                 if fault is not None and fault.kind == "missing" and engine.settings.missing == "stop":
                     attempts.missing.append(call)
                 elif fault is not None:
                     attempts.give_up(call, missing, fault, fault.reason, fault.detail)
                 if (began := time.monotonic()) - stored_at >= pause:
                     ledger.flush()
-                    progress(attempts.answered, 0 if not intake.exhausted else intake.n_calls, "answers")
+                    progress(attempts.answered, intake.n_calls if intake.exhausted else 0, "answers")
                     stored_at = time.monotonic()
                     pause = pause_after(stored_at - began)
             if started == before and held and attempts.budget is not None:
@@ -113,7 +101,7 @@ def in_bulk(
         raise attempts.stop
     if attempts.missing:
         ledger.store_wanted(attempts.missing)
-        raise engine.pending(attempts.missing, stage)
+        raise engine.pending(attempts.missing, ledger.stage)
     progress(attempts.answered, attempts.answered, "answers")
 
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from factory.errors import EngineError, Unanswered
 from factory.llm.budget import Budget
 from factory.llm.engines.base import Engine
-from factory.llm.gateway import ask
+from factory.llm.gateway import Asker
 from factory.llm.request import Answer, Ask, Failure, Message, Request
 from factory.warehouse.file import Warehouse
 
@@ -66,16 +67,13 @@ def dspy_lm(
     """A DSPy language model that asks through us.
 
     Args:
-        warehouse: Where answers are looked up and stored.
-        engine: Whom to ask.
-        stage: Stored with each request.
+        warehouse, engine, stage, budget: As for `Asker`.
         prompt: Name that its requests carry in the ledger.
         prompt_version: Likewise.
-        budget: Kept before it is passed.
         schema: Structured output for every request that brings no form of its own, as `Prompt.schema` gives it.
         **sampling: `temperature`, `max_tokens`, ... of the LM; the engine's own sampling by default.
     """
-    bridge = LedgerEngine(warehouse, engine, stage, prompt, prompt_version, budget, schema)
+    bridge = LedgerEngine(Asker(warehouse, engine, stage, budget), prompt, prompt_version, schema)
     given: dict[str, Any] = {**engine.sampling, **sampling}
     lm: dspy.LM = _lm_class()(
         engine.model.name, engine=bridge, async_engine=AsyncLedgerEngine(bridge), cache=False, num_retries=0, **given
@@ -93,18 +91,8 @@ class _Waiting:
 class LedgerEngine:
     """DSPy's `Engine` protocol on `factory.llm.gateway`. Calls of several threads that come together go out together."""
 
-    def __init__(
-        self,
-        warehouse: Warehouse,
-        engine: Engine,
-        stage: str = "dspy",
-        prompt: str = "dspy",
-        prompt_version: str = "",
-        budget: Budget | None = None,
-        schema: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.warehouse, self.engine, self.schema = warehouse, engine, schema
-        self.stage, self.prompt, self.prompt_version, self.budget = stage, prompt, prompt_version, budget
+    def __init__(self, asker: Asker, prompt: str, prompt_version: str, schema: Mapping[str, Any] | None) -> None:
+        self.asker, self.prompt, self.prompt_version, self.schema = asker, prompt, prompt_version, schema
         self._queue: list[_Waiting] = []
         self._lock = threading.Lock()
         self._leading = False
@@ -145,16 +133,9 @@ class LedgerEngine:
         if config.stop:
             sampling["stop"] = list(config.stop)
         sampling |= {name: value for name, value in (config.extensions or {}).items() if name not in {"seed", "n"}}
-        return Request(
-            self.engine.model,
-            tuple(messages),
-            sampling,
-            _schema(config.response_format) or self.schema,
-            self.prompt,
-            self.prompt_version,
-        )
+        schema, model = _schema(config.response_format) or self.schema, self.asker.engine.model
+        return Request(model, tuple(messages), sampling, schema, self.prompt, self.prompt_version)
 
-    # ------------------------------------------------------------------------------------------------------------------
     def _ask(self, request: Request, sample: int) -> Answer:
         """Join the queue; whoever finds nobody leading asks for all who wait, until nobody does."""
         mine = _Waiting(request, sample)
@@ -176,7 +157,7 @@ class LedgerEngine:
             return False
         try:
             asks = [Ask(one.request, (one.sample,)) for one in batch]
-            outcomes = ask(self.warehouse, self.engine, asks, stage=self.stage, budget=self.budget)
+            outcomes = self.asker.ask(asks)
         except BaseException as error:
             for one in batch:
                 one.future.set_exception(error)
@@ -234,23 +215,22 @@ def _lm_class() -> Any:
     import dspy
 
     class FactoryLM(dspy.LM):  # type: ignore[misc]
-        def _turn(self, given: dict[str, Any]) -> _Turn:
+        @contextmanager
+        def _turn(self, given: dict[str, Any]) -> Iterator[None]:
             merged = {**self.kwargs, **given}
-            return _Turn(int(merged.get("rollout_id") or 0), int(merged.get("n") or 1))
+            token = _TURN.set(_Turn(int(merged.get("rollout_id") or 0), int(merged.get("n") or 1)))
+            try:
+                yield
+            finally:
+                _TURN.reset(token)
 
         def __call__(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
-            token = _TURN.set(self._turn(kwargs))
-            try:
+            with self._turn(kwargs):
                 return super().__call__(prompt, messages=messages, **kwargs)
-            finally:
-                _TURN.reset(token)
 
         async def acall(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
-            token = _TURN.set(self._turn(kwargs))
-            try:
+            with self._turn(kwargs):
                 return await super().acall(prompt, messages=messages, **kwargs)
-            finally:
-                _TURN.reset(token)
 
     return FactoryLM
 
@@ -262,9 +242,8 @@ def _text(parts: str | Sequence[Any]) -> str:
     for part in parts:
         text = getattr(part, "text", None)
         if not isinstance(text, str):
-            raise EngineError(
-                f"a DSPy message holds a {type(part).__name__}", fix="The factory asks for text about text"
-            )
+            what = f"a DSPy message holds a {type(part).__name__}"
+            raise EngineError(what, fix="The factory asks for text about text")
         texts.append(text)
     return "".join(texts)
 

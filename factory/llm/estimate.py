@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ COUNT_AT_MOST = 512
 _FAST_TOKEN_S, _SLOW_TOKEN_S = 0.005, 0.05
 _FAST_CALL_S, _SLOW_CALL_S = 0.05, 1.0
 
-Counter = Callable[[Iterable[Mapping[str, Any]]], "int | None"]
+CountTokens = Callable[[Iterable[Mapping[str, Any]]], "int | None"]
 
 
 def estimate(
@@ -53,32 +54,22 @@ def estimate(
         "tokens_out": [round(end) for end in tokens_out],
         "cost": None
         if price is None
-        else _cost(price, calls, [low * tokens_in, high * tokens_in], tokens_out, seconds),
+        else _cost(price, calls, (low * tokens_in, high * tokens_in), tokens_out, seconds),
         "seconds": [round(end, 1) for end in seconds],
     }
 
 
-def prompt_tokens(calls: Sequence[Call], count: Counter) -> tuple[int, bool]:
-    """Tokens of all prompts, and whether a tokenizer counted (a sample of) them.
-
-    Args:
-        calls: What is to be sent.
-        count: Counts one prompt, or gives None where it cannot.
-    """
+def prompt_tokens(calls: Sequence[Call], count: CountTokens) -> tuple[int, bool]:
+    """Tokens of all prompts, and whether (a sample of) them were counted: `count` gives None where it cannot."""
     guesses = [estimate_prompt_tokens(call.request.messages) for call in calls]
-    total = sum(guesses)
-    if not calls:
-        return 0, True
     step = max(1, -(-len(calls) // COUNT_AT_MOST))
-    chosen = range(0, len(calls), step)
     known = 0
-    for at in chosen:
-        tokens = count(calls[at].request.messages)
+    for call in calls[::step]:
+        tokens = count(call.request.messages)
         if tokens is None:
-            return total, False
+            return sum(guesses), False
         known += tokens
-    guessed = sum(guesses[at] for at in chosen)
-    return (known if step == 1 else round(total * known / max(guessed, 1))), True
+    return (known if step == 1 else round(sum(guesses) * known / max(sum(guesses[::step]), 1))), True
 
 
 def answer_bound(call: Call, engine: Engine) -> int | None:
@@ -104,14 +95,8 @@ def shortest(call: Call, settings: EngineSettings | None = None) -> int:
 
 def shared_tokens(calls: Sequence[Call]) -> int:
     """Tokens of first messages that an earlier call has had as well: what a prefix cache may save."""
-    seen: set[str] = set()
-    shared = 0
-    for call in calls:
-        first = call.request.messages[0]["content"] if call.request.messages else ""
-        if first in seen:
-            shared += estimate_tokens(first)
-        seen.add(first)
-    return shared
+    firsts = Counter(call.request.messages[0]["content"] for call in calls if call.request.messages)
+    return sum((count - 1) * estimate_tokens(first) for first, count in firsts.items())
 
 
 def _cost(
@@ -130,11 +115,7 @@ def _cost(
 def _seconds(calls: Sequence[Call], settings: EngineSettings, low: float, high: float) -> list[float]:
     """From a fast server that bears all that we send at once, to a slow one that bears a quarter of it.
 
-    Args:
-        calls: A sample of what is sent.
-        settings: How many are in flight at most, and how long an answer may be.
-        low: How many times as many are sent at least.
-        high: And at most.
+    `calls` are a sample of what is sent: `low` to `high` times as many are.
     """
     fast = low * sum(_FAST_CALL_S + _FAST_TOKEN_S * shortest(call, settings) for call in calls)
     slow = high * sum(_SLOW_CALL_S + _SLOW_TOKEN_S * longest(call, settings) for call in calls)

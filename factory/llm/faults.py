@@ -61,12 +61,8 @@ _UNSUPPORTED = re.compile(
     r"|extra inputs are not permitted"
 )
 _LIMIT_CODES = {
-    "rate_limit_exceeded",
-    "rate_limit_error",
-    "too_many_requests",
-    "resource_exhausted",
-    "throttlingexception",
-}
+    "rate_limit_exceeded", "rate_limit_error", "too_many_requests", "resource_exhausted", "throttlingexception",
+}  # fmt: skip
 _NEVER_FITS = re.compile(r"(?i)request too large|reduce your (?:message|request) size|too large for .{0,60}per minute")
 _WAIT = re.compile(r"(?i)(?:try again|retry) in ((?:\d+(?:\.\d+)?(?:ms|h|m|s)\s*)+)")
 _UNIT_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -155,15 +151,11 @@ def error_in(body: Any) -> Any:
         return None
     choices = body.get("choices")
     if error := body.get("error"):
-        harmless = (
-            isinstance(error, Mapping) and not error.get("message") and error.get("code") in (None, 0, "", "0", 200)
-        )
+        fields = error if isinstance(error, Mapping) else {"message": error}
+        harmless = not fields.get("message") and fields.get("code") in (None, 0, "", "0", 200)
         return None if harmless and choices else body
-    if choices is None and (
-        body.get("object") == "error" or any(body.get(name) for name in ("message", "detail", "msg"))
-    ):
-        return body
-    return None
+    said = body.get("object") == "error" or any(body.get(name) for name in ("message", "detail", "msg"))
+    return body if choices is None and said else None
 
 
 def fault_of(said: Said, status: int, *, wait_s: float | None = None) -> Fault:
@@ -174,17 +166,17 @@ def fault_of(said: Said, status: int, *, wait_s: float | None = None) -> Fault:
         status: The HTTP status; of an error in the body of a 200, that one.
         wait_s: How long the server asked us to wait, in seconds.
     """
-    told = status
+    told, error = status, ""
     if status < 400:
         status = said.status or (429 if said.codes & _LIMIT_CODES else 500)
-    words = f"answered {told}: {said.words or _phrase(status)}"
-    if told != status:
-        words = f"answered {told} with an error ({status}): {said.words or _phrase(status)}"
+        error = f" with an error ({status})"
+    words = f"answered {told}{error}: {said.words or _phrase(status)}"
     limited = status == 429 or bool(said.codes & _LIMIT_CODES)
     wait_s = wait_s if wait_s is not None else _wait_in(said.words) if limited else None
     fault = Fault("refused", "bad_request", words, told)
     if _answer_too_large(said):
-        return replace(fault, kind="fatal", reason="bad_parameter", fix=_ANSWER_TOO_LARGE)
+        fix = "Give `sampling: {max_tokens: ...}` under `engine:`, well below the model's context"
+        return replace(fault, kind="fatal", reason="bad_parameter", fix=fix)
     if not limited and too_long(said):
         return replace(fault, kind="declined", reason="context_too_long")
     if status < 500 and not limited and (_any(said, _FILTER_CODES, _FILTERED) or said.flagged):
@@ -205,8 +197,7 @@ def fault_of(said: Said, status: int, *, wait_s: float | None = None) -> Fault:
         return replace(fault, kind="transport", reason=f"http_{status}", retry_after_s=wait_s)
     if status >= 500 or status in {408, 409, 425}:
         return replace(fault, kind="server", reason=f"http_{status}", retry_after_s=wait_s)
-    advice = _advice(said)
-    if advice is not None:
+    if advice := _advice(said):
         return replace(fault, kind="fatal", reason="bad_parameter", fix=advice)
     return fault if status in {400, 422} else replace(fault, reason=f"http_{status}")
 
@@ -225,21 +216,17 @@ def redirected(status: int, location: str) -> Fault:
 
 def no_json(raw: bytes, content_type: str, *, key: str | None = None) -> Fault:
     """A 200 whose body is no JSON, with a glimpse of it."""
-    start = raw[:4000].decode("utf-8", "replace")
+    start, fix = raw[:4000].decode("utf-8", "replace"), ""
+    reason, what = "invalid_json", "broken JSON"
     if "event-stream" in content_type or start.lstrip().startswith("data:"):
+        reason, what = "event_stream", "a stream of events instead of JSON"
         fix = (
             "Add `extra_body: {stream: false}` to the engine, or ask the server itself instead of what stands before it"
         )
-        words = f"answered 200 with a stream of events instead of JSON: {plain(start, most=120, key=key)}"
-        return Fault("malformed", "event_stream", words, 200, fix=fix)
-    if (
-        "html" in content_type
-        or start.lstrip()[:9].lower() in {"<!doctype", "<html"}
-        or start.lstrip()[:5].lower() == "<html"
-    ):
-        words = f"answered 200 with a web page instead of JSON: {plain(_without_tags(start), most=120, key=key)}"
-        return Fault("malformed", "web_page", words, 200, fix="Check `url` of the engine: something else answers there")
-    return Fault("malformed", "invalid_json", f"answered 200 with broken JSON: {plain(start, most=120, key=key)}", 200)
+    elif "html" in content_type or start.lstrip().lower().startswith(("<!doctype", "<html")):
+        reason, what, start = "web_page", "a web page instead of JSON", _without_tags(start)
+        fix = "Check `url` of the engine: something else answers there"
+    return Fault("malformed", reason, f"answered 200 with {what}: {plain(start, most=120, key=key)}", 200, fix=fix)
 
 
 # ------------------------------------------------------------------------------------------------------------------------
@@ -251,9 +238,6 @@ def _any(said: Said, codes: set[str], pattern: re.Pattern[str]) -> bool:
     return bool(said.codes & codes or pattern.search(said.words))
 
 
-_ANSWER_TOO_LARGE = "Give `sampling: {max_tokens: ...}` under `engine:`, well below the model's context"
-
-
 def _answer_too_large(said: Said) -> bool:
     """Whether the answer alone would fill the context: that is so for every text, whatever its length."""
     found = re.search(r"too large: (\d+)\D{1,80}?context length is (\d+)", said.words)
@@ -263,17 +247,14 @@ def _answer_too_large(said: Said) -> bool:
 def _advice(said: Said) -> str | None:
     """What to write into the pipeline where a server refuses a parameter; None if that is not what it says."""
     codes = {"unsupported_parameter", "unsupported_value", "unknown_parameter"}
-    refused = _any(said, codes, _UNSUPPORTED)
-    if not refused:
-        return None
     quoted = re.search(r"['`\"](\w+)['`\"]", said.words)
     name = said.parameter or (quoted[1] if quoted else "")
+    if not name or not _any(said, codes, _UNSUPPORTED):
+        return None
     if name == "max_tokens" and "max_completion_tokens" in said.words:
         return "Write `max_tokens_field: max_completion_tokens` under `engine:`"
     own = {"n": "max_n: 1", "seed": "seed: null", "response_format": "structured: false"}
-    own |= {"structured_outputs": "structured_style: openai", "guided_choice": "structured_style: openai"}
-    if not name:
-        return None
+    own |= dict.fromkeys(("structured_outputs", "guided_choice"), "structured_style: openai")
     return f"Write `{own.get(name) or f'sampling: {{{name}: null}}'}` under `engine:`"
 
 

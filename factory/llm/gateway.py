@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Generic, TypeVar
@@ -13,10 +13,10 @@ from factory.llm.attempts import Attempts, Told
 from factory.llm.budget import Budget
 from factory.llm.drive import in_a_loop, in_bulk
 from factory.llm.engines.base import BulkEngine, CallEngine, Engine
-from factory.llm.intake import Intake
+from factory.llm.intake import Intake, Known
 from factory.llm.ledger import Ledger
 from factory.llm.prices import listed_price, price_of
-from factory.llm.request import Answer, AnswerKey, Ask, Failure, Outcomes, ParseFailure, Request
+from factory.llm.request import Answer, Ask, Failure, Outcomes, ParseFailure, Request
 from factory.result import Progress, no_progress
 from factory.warehouse.file import Warehouse
 from factory.warehouse.tables import plans
@@ -26,13 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Sent:
-    """What `send` did.
-
-    Attributes:
-        known: Answers that were there before.
-        answered: Answers that came now.
-        failed: Samples that have no answer and will get none in this run.
-    """
+    """What `send` did: answers that were there before, answers that came now, samples that get none in this run."""
 
     known: int
     answered: int
@@ -105,25 +99,24 @@ class Asker:
         Raises:
             Pending, BudgetError, Unanswered: As `ask`.
         """
-        told = told or _nobody
-        known: Callable[[Mapping[AnswerKey, Answer]], None] | None = told if want_known else None
+        told = told or (lambda _: None)
+        known: Known | None = told if want_known else None
         rest = iter(asks)
         first = next(rest, None)
         if first is None:
             return Sent(0, 0, 0)
         engine, model = self.engine, first.request.model.name
         price = price_of(engine.settings, model)
-        ledger = Ledger(
-            self.warehouse, stage=self.stage, engine=engine.name, price=price, free=engine.name == "recorded"
-        )
+        free = engine.name == "recorded"
+        ledger = Ledger(self.warehouse, stage=self.stage, engine=engine.name, price=price, free=free)
         ledger.recover()
         intake = Intake(chain((first,), rest), ledger, engine, known)
         attempts = Attempts(ledger, engine, self.budget, told)
         try:
             if isinstance(engine, CallEngine):
-                in_a_loop(engine, intake, ledger, attempts, self.progress)
+                in_a_loop(engine, intake, attempts, self.progress)
             elif isinstance(engine, BulkEngine):
-                in_bulk(engine, intake, ledger, attempts, self.progress, self.stage)
+                in_bulk(engine, intake, attempts, self.progress)
         finally:
             ledger.close()
             self._note_price(model, attempts.answered)
@@ -161,8 +154,7 @@ class Asker:
             following: dict[int, Request] = {}
             for at, request in left.items():
                 sample = requests[at][1]
-                outcome = outcomes.get((request.key, sample), Failure("not_asked"))
-                outcome = outcome if isinstance(outcome, Failure) else _usable(outcome)
+                outcome = _usable(outcomes.get((request.key, sample), Failure("not_asked")))
                 if isinstance(outcome, Failure):
                     found[at] = outcome
                     continue
@@ -182,10 +174,11 @@ class Asker:
             Unanswered: Says how many, and why, in the server's words.
         """
         every = list(found)
-        waiting = Counter(_in_words(one) for one in every if isinstance(one, Failure) and not one.final)
+        open_ = (one for one in every if isinstance(one, Failure) and not one.final)
+        waiting = Counter(one.detail or one.reason.replace("_", " ") for one in open_)
         if not waiting:
             return
-        n = sum(waiting.values())
+        n = waiting.total()
         told = "; ".join(
             words if n == count else f"{count} of them: {words}" for words, count in waiting.most_common(3)
         )
@@ -249,19 +242,10 @@ def send(
     return Asker(warehouse, engine, stage, budget, progress).send(asks, told=told, want_known=want_known)
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-def _nobody(_: Mapping[AnswerKey, Answer | Failure]) -> None:
-    """Nobody wants to hear."""
-
-
-def _usable(answer: Answer) -> Answer | Failure:
+def _usable(outcome: Answer | Failure) -> Answer | Failure:
     """The answer, unless it is an outcome of its own that is never parsed as if whole."""
-    if answer.finish_reason == "length":
-        return Failure("length", f"the answer was cut off after {answer.usage.tokens_out} tokens", final=True)
-    if answer.finish_reason == "content_filter":
-        return Failure("content_refused", answer.text[:200], final=True)
-    return answer
-
-
-def _in_words(failure: Failure) -> str:
-    return failure.detail or failure.reason.replace("_", " ")
+    if isinstance(outcome, Answer) and outcome.finish_reason == "length":
+        return Failure("length", f"the answer was cut off after {outcome.usage.tokens_out} tokens", final=True)
+    if isinstance(outcome, Answer) and outcome.finish_reason == "content_filter":
+        return Failure("content_refused", outcome.text[:200], final=True)
+    return outcome

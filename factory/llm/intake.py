@@ -10,6 +10,8 @@ from factory.llm.engines.base import Engine
 from factory.llm.ledger import Ledger
 from factory.llm.request import Answer, AnswerKey, Ask
 
+Known = Callable[[Mapping[AnswerKey, Answer]], None]
+
 CHUNK = 4096
 """Asks that are looked up with one join; bounds what is held in memory."""
 
@@ -17,20 +19,10 @@ CHUNK = 4096
 class Intake:
     """Reads asks as they are needed: `gather` a chunk (in slices, it hashes), then `look_up` what of it is missing.
 
-    Args:
-        asks: What is wanted; may be a generator, and a million of them.
-        ledger: Where answers may be already.
-        engine: Checks the model, and says how many samples one call may ask for.
-        known: Called with the answers that are there; None if nobody wants them.
+    The asks may be a generator, and a million of them; `known` is called with the answers that are there, if anybody wants them.
     """
 
-    def __init__(
-        self,
-        asks: Iterable[Ask],
-        ledger: Ledger,
-        engine: Engine,
-        known: Callable[[Mapping[AnswerKey, Answer]], None] | None,
-    ) -> None:
+    def __init__(self, asks: Iterable[Ask], ledger: Ledger, engine: Engine, known: Known | None) -> None:
         self._asks = iter(asks)
         self._ledger, self._engine, self._known = ledger, engine, known
         self._chunk: list[Ask] = []
@@ -40,11 +32,7 @@ class Intake:
         self.n_calls = 0
 
     def gather(self, most: int = CHUNK) -> bool:
-        """Read and hash at most so many asks more.
-
-        Returns:
-            Whether a chunk is ready to be looked up (it is full, or the asks are at their end).
-        """
+        """Read and hash at most so many asks more. Returns whether a chunk is ready: it is full, or the asks are at their end."""
         room = min(most, CHUNK - len(self._chunk))
         taken = list(islice(self._asks, room))
         for ask in taken:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +34,13 @@ class Recovered:
     """
 
     in_flight: list[Line] = field(default_factory=list)
-    attempts: list[list[Any]] = field(default_factory=list)
-    answers: list[list[Any]] = field(default_factory=list)
-    requests: list[list[Any]] = field(default_factory=list)
+    attempts: list[tuple[Any, ...]] = field(default_factory=list)
+    answers: list[tuple[Any, ...]] = field(default_factory=list)
+    requests: list[tuple[Any, ...]] = field(default_factory=list)
 
 
 class Journal:
-    """The calls that one process has in flight."""
+    """The calls that one process has in flight, in files `STEM-PID-...`; for a warehouse in memory (None) nothing is kept."""
 
     def __init__(self, stem: Path | None) -> None:
         self._stem = stem
@@ -47,32 +49,15 @@ class Journal:
         self._open: dict[int, bytes] = {}
         self._size = 0
 
-    @classmethod
-    def beside(cls, warehouse: Path | None) -> Journal:
-        """The journal of a warehouse file (`NAME.inflight-PID`); for a warehouse in memory, one that keeps nothing."""
-        return cls(None if warehouse is None else warehouse.with_suffix(".inflight"))
-
     def note(self, number: int, key: str, first: int, last: int, engine: str) -> None:
         """A call goes out now."""
-        if self._stem is None:
-            return
-        self._append(number, f"{number} {key} {first} {last} {engine}\n".encode())
+        if self._stem is not None:
+            self._append(number, f"{number} {key} {first} {last} {engine}\n".encode())
 
     def came(
-        self,
-        number: int,
-        attempt: Iterable[Any],
-        answers: Iterable[Iterable[Any]],
-        request: Iterable[Any] | None,
+        self, number: int, attempt: Iterable[Any], answers: Iterable[Iterable[Any]], request: Iterable[Any] | None
     ) -> None:
-        """A reply came: the rows that it will be in the warehouse.
-
-        Args:
-            number: Of the attempt.
-            attempt: A row of `attempts`.
-            answers: Rows of `answers`.
-            request: A row of `requests`, if an earlier line has not told it.
-        """
+        """A reply came: its rows of `attempts`, `answers`, and of `requests` if an earlier line has not told it."""
         if self._stem is not None:
             self._append(number, orjson.dumps([attempt, answers, request]) + b"\n")
 
@@ -97,11 +82,9 @@ class Journal:
             return
         if self._open:
             self._rewrite()
+            os.close(self._file)
         else:
             _remove(self._path, self._file)
-            self._file = None
-        if self._file is not None:
-            os.close(self._file)
         self._file, self._path = None, None
 
     def left_over(self) -> Mapping[Path, Recovered]:
@@ -132,16 +115,15 @@ class Journal:
 
     def _start(self) -> None:
         assert self._stem is not None
-        number = 0
-        while True:
-            path = self._stem.with_name(f"{self._stem.name}-{os.getpid()}-{number}")
+        for number in count():
+            self._path = self._stem.with_name(f"{self._stem.name}-{os.getpid()}-{number}")
             try:
-                self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o600)
-                break
+                self._file = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o600)
             except FileExistsError:
-                number += 1
-        _locked(self._file)
-        self._path, self._size = path, 0
+                continue
+            _locked(self._file)
+            self._size = 0
+            return
 
     def _rewrite(self) -> None:
         """Replace the file by one with the open lines alone. The sender's thread may note lines meanwhile: they are open too."""
@@ -173,26 +155,20 @@ def _remove(path: Path, file: int) -> None:
 
 
 def _content(file: int) -> bytes:
-    parts = []
-    while part := os.read(file, 1 << 20):
-        parts.append(part)
-    return b"".join(parts)
+    return b"".join(iter(lambda: os.read(file, 1 << 20), b""))
 
 
 def _locked(file: int) -> bool:
     """Take the lock of an open file without waiting. False if another process has it."""
     try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
         try:
+            import fcntl
+        except ImportError:  # Windows
+            import msvcrt
+
             msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
     return True
@@ -211,18 +187,13 @@ def _read(content: bytes) -> Recovered:
         except ValueError:
             continue
         sent.pop(attempt[0], None)
-        left.attempts.append(attempt)
-        left.answers += answers
-        left.requests += [] if request is None else [request]
+        left.attempts.append(tuple(attempt))
+        left.answers += map(tuple, answers)
+        left.requests += [] if request is None else [tuple(request)]
     left.in_flight = list(sent.values())
     return left
 
 
 def _parse(line: bytes) -> Line | None:
-    parts = line.decode("utf-8", "replace").split(" ")
-    if len(parts) != 5 or not parts[0].isdigit() or len(parts[1]) != 64:
-        return None
-    try:
-        return int(parts[0]), parts[1], int(parts[2]), int(parts[3]), parts[4]
-    except ValueError:
-        return None
+    found = re.fullmatch(r"(\d+) (\S{64}) (\d+) (\d+) (\S*)", line.decode("utf-8", "replace"))
+    return None if found is None else (int(found[1]), found[2], int(found[3]), int(found[4]), found[5])

@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from factory.llm import rows
 from factory.llm.calls import Call, Reply, runs
-from factory.llm.journal import Journal, Recovered
+from factory.llm.journal import Journal
 from factory.llm.prices import cost_of
 from factory.llm.request import Answer, AnswerKey, Ask, Request
 from factory.llm.rows import Bill
@@ -32,8 +32,7 @@ WENT_AWAY = "server_went_away"
 """The reason of attempts that a server was at work on when it went away."""
 
 
-@dataclass(frozen=True)
-class Missing:
+class Missing(NamedTuple):
     """What of a chunk of asks has no answer yet.
 
     Attributes:
@@ -64,130 +63,82 @@ class Batch:
 
 
 class Ledger:
-    """The tables `requests`, `answers` and `attempts` of one warehouse, for one stage and engine.
+    """The tables `requests`, `answers` and `attempts` of one warehouse, for one stage and the engine of that name.
 
-    Args:
-        warehouse: Where they are.
-        stage: Stored with each new request.
-        engine: The engine's name, stored with each attempt.
-        price: For the cost of each answer; None stores no cost.
-        free: Whether nothing is paid for what the engine gives.
+    Without a `price` no cost is stored; `free` says that nothing is paid for what the engine gives.
     """
 
     def __init__(
         self, warehouse: Warehouse, *, stage: str, engine: str, price: Price | None = None, free: bool = False
     ) -> None:
         self.warehouse, self.stage, self.engine, self.price, self.free = warehouse, stage, engine, price, free
-        self.journal = Journal.beside(warehouse.path)
+        self.journal = Journal(None if warehouse.path is None else warehouse.path.with_suffix(".inflight"))
         self._batch = Batch()
         self._last_number = 0
         # While nobody else writes, what was looked up stays true and need not be looked up again at each store.
         self._counts: tuple[int, int] | None = None
         self._alone = True
         self._in_parts: set[bytes] = set()
-        self._any_exits: bool | None = None
+        self._exits: dict[str, int] | None = None
         self._looked_up: set[bytes] = set()
 
     # Before sending --------------------------------------------------------------------------------------------------
     def recover(self) -> int:
         """Store what earlier runs were told and did not store before they were killed.
 
-        What was in flight then is stored as attempts of outcome `unknown`.
-
-        Returns:
-            How many were in flight.
+        What was in flight then is stored as attempts of outcome `unknown`; returns how many.
         """
         left = self.journal.left_over()
         unknown = 0
         for found in left.values():
-            unknown += self._store_left(found)
+            numbers = [line[0] for line in found.in_flight] + [row[0] for row in found.attempts]
+            if not numbers:
+                continue
+            batch = Batch(found.attempts, found.answers, {row[0]: row for row in found.requests})
+            with self.warehouse.lease(memory=_memory_for(batch)) as db:
+                known = _stored_attempts(db, numbers)
+                rows.write_new_requests(db, batch.requests)
+                rows.write_new_answers(db, batch.answers)
+                lost = [rows.unknown_row(*line) for line in found.in_flight if line[0] not in known]
+                rows.write(db, "attempts", [row for row in batch.attempts if row[0] not in known] + lost)
+            unknown += len(lost)
         self.journal.forget(left)
         return unknown
 
-    def _store_left(self, left: Recovered) -> int:
-        """Store what one journal tells, less what is stored. Returns how many calls were in flight."""
-        numbers = [line[0] for line in left.in_flight] + [row[0] for row in left.attempts]
-        if not numbers:
-            return 0
-        batch = Batch([rows.as_attempt(row) for row in left.attempts], [tuple(row) for row in left.answers])
-        batch.requests = {row[0]: tuple(row) for row in left.requests}
-        with self.warehouse.lease(memory=_memory_for(batch)) as db:
-            known = _stored_attempts(db, numbers)
-            rows.write_new_requests(db, batch.requests)
-            rows.write_new_answers(db, batch.answers)
-            lost = [rows.unknown_row(*line) for line in left.in_flight if line[0] not in known]
-            rows.write(db, "attempts", [row for row in batch.attempts if row[0] not in known] + lost)
-        return len(lost)
-
     def missing(self, asks: Sequence[Ask], *, want_answers: bool) -> Missing:
-        """Look a chunk of asks up with one join.
-
-        Args:
-            asks: Requests and samples; repeated ones count once.
-            want_answers: Whether to read the answers that are there, or only to know of them.
-        """
-        import pyarrow as pa
-
+        """Look a chunk of asks up at once, repeated ones once; `want_answers` reads the answers that are there."""
         wanted: dict[str, tuple[Request, set[int]]] = {}
         for ask in asks:
             wanted.setdefault(ask.request.key, (ask.request, set()))[1].update(ask.samples)
         columns = rows.COLUMNS["answers"] if want_answers else ("request_key", "sample_no")
         with self.warehouse.read() as db:
-            db.register("wanted_requests", pa.table({"key": list(wanted)}))
-            try:
-                found = db.execute(
-                    f"SELECT {', '.join(columns)} FROM answers WHERE request_key IN (SELECT key FROM wanted_requests)"
-                ).fetchall()
-                asked_before = db.execute(
-                    "SELECT request_key FROM requests WHERE request_key IN (SELECT key FROM wanted_requests)"
-                ).fetchall()
-            finally:
-                db.unregister("wanted_requests")
-            if self._counts is None:
-                self._counts = _counts(db)
-        there: dict[str, set[int]] = {}
-        known: dict[AnswerKey, Answer] = {}
-        n_known = 0
-        for row in found:
-            key, sample = row[0], row[1]
-            if sample in wanted[key][1]:
-                there.setdefault(key, set()).add(sample)
-                n_known += 1
-                if want_answers:
-                    known[(key, sample)] = rows.read_answer(row)
-        gaps = ((request, tuple(runs(samples - there.get(key, set())))) for key, (request, samples) in wanted.items())
+            found = rows.stored_of(db, "answers", ", ".join(columns), wanted)
+            old = {key for (key,) in rows.stored_of(db, "requests", "request_key", wanted)}
+            self._counts = self._counts or _counts(db)
+        there = [row for row in found if row[1] in wanted[row[0]][1]]
+        known = {(row[0], row[1]): rows.read_answer(row) for row in there} if want_answers else {}
+        for row in there:
+            wanted[row[0]][1].discard(row[1])
+        gaps = ((request, tuple(runs(samples))) for request, samples in wanted.values())
         missing = tuple((request, holes) for request, holes in gaps if holes)
         # Several calls may fill the samples of one request, now or before: each of them would store it.
-        old = {key for (key,) in asked_before}
         several = {_short(r.key) for r, holes in missing if len(holes) > 1 or holes[0][0] < holes[0][1] or r.key in old}
         asked = {_short(request.key) for request, _ in missing}
         self._in_parts |= several | (asked & self._looked_up)
         self._looked_up |= asked
-        return Missing(missing, known, n_known)
+        return Missing(missing, known, len(there))
 
     def exits(self, keys: Collection[str]) -> dict[str, int]:
         """How often the server went away while it worked on these requests, by key; those on which it never did are left out."""
-        if self._any_exits is None:
-            sql = "SELECT count(*) FROM attempts WHERE reason = ?"
-            self._any_exits = bool(self.warehouse.scalar(sql, [WENT_AWAY]))
-        if not self._any_exits:
-            return {}
-        found = self.warehouse.query(
-            "SELECT request_key, count(*) FROM attempts WHERE reason = ? AND request_key IN (SELECT unnest(?::VARCHAR[]))"
-            " GROUP BY request_key",
-            [WENT_AWAY, list(keys)],
-        )
-        return {key: int(n) for key, n in found}
+        if self._exits is None:
+            sql = "SELECT request_key, count(*) FROM attempts WHERE reason = ? GROUP BY request_key"
+            self._exits = {key: int(n) for key, n in self.warehouse.query(sql, [WENT_AWAY])}
+        return {key: self._exits[key] for key in keys if key in self._exits}
 
     # While sending ---------------------------------------------------------------------------------------------------
     def started(self, call: Call) -> int:
-        """Note in the journal that a call goes out now.
-
-        Returns:
-            The number of the attempt: nanoseconds since 1970, made unique.
-        """
-        number = max(time.time_ns(), self._last_number + 1)
-        self._last_number = number
+        """Note in the journal that a call goes out now. Returns the attempt's number: nanoseconds since 1970, made unique."""
+        self._last_number = number = max(time.time_ns(), self._last_number + 1)
         self.journal.note(number, call.request.key, call.first, call.last, self.engine)
         return number
 
@@ -216,7 +167,7 @@ class Ledger:
         said = [rows.answer_row(key, sample, answer) for sample, answer in answers.items()]
         bill = rows.bill_of(reply, price, free=self.free)
         started_us = time.time_ns() // 1000 if from_file else number // 1000
-        attempt = rows.attempt_row(number, call, reply, outcome, self.engine, bill, started_us=started_us)
+        attempt = rows.attempt_row(number, call, reply, outcome, self.engine, bill, started_us)
         request = None if key in batch.requests else rows.request_row(call.request, self.stage)
         if from_file:
             batch.lines.add(number)
@@ -253,8 +204,7 @@ class Ledger:
         if not batch.attempts and not batch.went_away:
             return
         with self.warehouse.lease(memory=_memory_for(batch)) as db:
-            counts = _counts(db)
-            self._alone = self._alone and counts == self._counts
+            self._alone = self._alone and _counts(db) == self._counts
             new = {key: row for key, row in batch.requests.items() if self._alone and _short(key) not in self._in_parts}
             rows.write(db, "requests", list(new.values()))
             rows.write_new_requests(db, {key: row for key, row in batch.requests.items() if key not in new})
@@ -295,10 +245,8 @@ class Ledger:
 
 def _counts(db: duckdb.DuckDBPyConnection) -> tuple[int, int]:
     """Rows of `requests` and of `answers` (DuckDB keeps these numbers: no table is read)."""
-    ((requests, answers),) = db.execute(
-        "SELECT (SELECT count(*) FROM requests), (SELECT count(*) FROM answers)"
-    ).fetchall()
-    return requests, answers
+    found = db.execute("SELECT (SELECT count(*) FROM requests), (SELECT count(*) FROM answers)").fetchall()
+    return found[0][0], found[0][1]
 
 
 def _stored_attempts(db: duckdb.DuckDBPyConnection, numbers: Collection[int]) -> set[int]:

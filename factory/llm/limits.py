@@ -1,13 +1,17 @@
 """How many calls may be in flight to one endpoint: additive increase, multiplicative decrease, and whether it is down.
 
 Slow start doubles the limit with every round trip until something speaks against it (Jacobson, "Congestion Avoidance and
-Control", 1988). A cut needs a call that was sent after the last cut, so that one burst of 429 cuts once. Pure.
+Control", 1988). A cut needs a call that was sent after the last cut, so that one burst of 429 cuts once. Pure, but that
+`Endpoint` keeps count.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+from factory.llm.calls import Fault, Reply
 
 DOWN_AFTER = 6
 """Failures in a row, without an answer in between, after which an endpoint counts as down."""
@@ -118,3 +122,59 @@ def _cut(at: Limit, kept: float, sent_at: float, now: float) -> Limit:
         return at
     limit = max(at.limit * kept, _LOWEST)
     return replace(at, limit=limit, threshold=limit, cut_at=now)
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """One place to send to, by a name that may be shown.
+
+    Attributes:
+        limit: How many calls it bears.
+        in_flight: How many it has; `peak` is the most since we last sent, `sent` those sent so far.
+        last: The last fault.
+    """
+
+    name: str
+    limit: Limit
+    in_flight: int = 0
+    peak: int = 0
+    sent: int = 0
+    last: Fault | None = None
+
+    @property
+    def down(self) -> bool:
+        """Whether it answers nobody, so that a call only looks whether it is back."""
+        return self.limit.down_since is not None
+
+    def send(self, now: float) -> int:
+        """A call goes there now. Returns its number if nothing else is in flight there, else 0."""
+        self.sent += 1
+        self.in_flight += 1
+        self.limit = probing(self.limit, now)
+        return self.sent if self.in_flight == 1 else 0
+
+    def took(self, reply: Reply, sent_at: float, now: float) -> bool:
+        """A call came back. Returns whether that shows the endpoint at work."""
+        self.in_flight -= 1
+        fault = reply.fault
+        self.last = fault or self.last
+        if reply.answers or fault is None or fault.is_an_answer:
+            self.limit = on_answer(self.limit, self.peak, now, sent_at=sent_at)
+            return True
+        if fault.kind == "overload":
+            self.limit = on_overload(self.limit, sent_at, now, fault.retry_after_s)
+        elif fault.kind == "timeout":
+            self.limit = on_timeout(self.limit, sent_at, now)
+        else:
+            self.limit = on_failure(self.limit, now)
+            if fault.retry_after_s is not None:
+                self.limit = replace(self.limit, paused_until=max(self.limit.paused_until, now + fault.retry_after_s))
+        return False
+
+
+def freest(endpoints: Sequence[Endpoint], now: float) -> int | None:
+    """The endpoint with room that has least of what it bears, or None if none has room."""
+    free = [number for number, at in enumerate(endpoints) if room(at.limit, at.in_flight, now) > 0]
+    return min(
+        free, key=lambda number: endpoints[number].in_flight / max(endpoints[number].limit.limit, 1.0), default=None
+    )

@@ -32,25 +32,17 @@ class Unsupported(ValueError):
 
 
 def body_of(call: Call, settings: EngineSettings) -> dict[str, Any]:
-    """The JSON body of a chat completion.
-
-    Args:
-        call: What is asked.
-        settings: For the seed, the style of structured output, and extra fields.
+    """The JSON body of a chat completion; `settings` give the seed, the style of structured output, and extra fields.
 
     Raises:
         Unsupported: A choice or a regex for a server that knows JSON schemas alone.
     """
     request = call.request
-    body: dict[str, Any] = {
-        "model": request.model.adapter or request.model.name,
-        "messages": list(request.messages),
-        **request.sampling,
-    }
+    model = request.model.adapter or request.model.name
+    body: dict[str, Any] = {"model": model, "messages": list(request.messages), **request.sampling}
     logprobs = body.get("logprobs")
     if logprobs is not None and not isinstance(logprobs, bool):
-        body["logprobs"] = True
-        body["top_logprobs"] = int(logprobs)
+        body |= {"logprobs": True, "top_logprobs": int(logprobs)}
     if call.n > 1:
         body["n"] = call.n
     if settings.seed is not None:
@@ -87,16 +79,14 @@ def reply_of(
         status: The HTTP status.
         key: The key that was sent, to be masked in a server's words.
     """
+    told = _usage_of(body.get("usage")) if isinstance(body, Mapping) else None
     error = error_in(body)
     if error is not None:
         fault = fault_of(read_error(error, key=key), status)
-        told = _usage_of(body.get("usage"))
         return Reply({}, replace(fault, usage=told or Usage(0, 0)), latency_ms, status)
     choices = body.get("choices") if isinstance(body, Mapping) else None
     if not isinstance(choices, list):
-        fault = Fault("malformed", "no_choices", "the reply holds no `choices`", status)
-        return Reply({}, fault, latency_ms, status)
-    told = _usage_of(body.get("usage"))
+        return Reply({}, Fault("malformed", "no_choices", "the reply holds no `choices`", status), latency_ms, status)
     texts: dict[int, _Choice] = {}
     errors: list[Any] = []
     for choice in choices:
@@ -161,15 +151,12 @@ def _parts(content: Any) -> tuple[str | None, str | None]:
     texts: list[str] = []
     thoughts: list[str] = []
     for part in content:
-        if isinstance(part, str):
-            texts.append(part)
-        elif isinstance(part, Mapping):
-            kind = str(part.get("type", "text"))
-            if kind in {"thinking", "reasoning"}:
-                said = part.get("thinking") or part.get("reasoning") or part.get("text")
-                thoughts.append(said if isinstance(said, str) else _parts(said)[0] or "")
-            elif isinstance(part.get("text"), str):
-                texts.append(part["text"])
+        fields = part if isinstance(part, Mapping) else {"text": part}
+        if str(fields.get("type", "text")) in {"thinking", "reasoning"}:
+            said = fields.get("thinking") or fields.get("reasoning") or fields.get("text")
+            thoughts.append(said if isinstance(said, str) else _parts(said)[0] or "")
+        elif isinstance(fields.get("text"), str):
+            texts.append(fields["text"])
     return "".join(texts) if texts else None, "\n".join(thoughts) or None
 
 
@@ -200,20 +187,13 @@ def _usage_of(usage: Any) -> Usage | None:
 
 def _split_usage(call: Call, told: Usage | None, texts: Mapping[int, str]) -> dict[int, Usage]:
     """Tokens per sample: the prompt is counted with the first, the answer's tokens by length, so that sums stay exact."""
-    samples = sorted(texts)
-    if told is None or (not told.tokens_out and any(texts.values())):
-        tokens_in = estimate_prompt_tokens(call.request.messages) if told is None else told.tokens_in
-        return {
-            sample: Usage(tokens_in if at == 0 else 0, estimate_tokens(texts[sample]), 0, False)
-            for at, sample in enumerate(samples)
-        }
-    weights = [len(texts[sample]) + 1 for sample in samples]
-    shares, left, weight_left = [], told.tokens_out, sum(weights)
-    for weight in weights:
-        share = round(left * weight / weight_left) if weight_left else 0
-        shares.append(share)
-        left, weight_left = left - share, weight_left - weight
-    return {
-        sample: Usage(told.tokens_in if at == 0 else 0, shares[at], told.tokens_cached if at == 0 else 0, True)
-        for at, sample in enumerate(samples)
-    }
+    counted = told is not None and (told.tokens_out > 0 or not any(texts.values()))
+    whole = told or Usage(estimate_prompt_tokens(call.request.messages), 0)
+    left, weight_left = whole.tokens_out, sum(len(text) + 1 for text in texts.values())
+    usages: dict[int, Usage] = {}
+    for sample, text in sorted(texts.items()):
+        share = round(left * (len(text) + 1) / weight_left) if counted else estimate_tokens(text)
+        left, weight_left = left - share, weight_left - len(text) - 1
+        tokens_in, cached = (0, 0) if usages else (whole.tokens_in, whole.tokens_cached if counted else 0)
+        usages[sample] = Usage(tokens_in, share, cached, counted)
+    return usages

@@ -23,12 +23,7 @@ def price_table() -> tuple[tuple[str, Price], ...]:
 
 
 def price_of(settings: EngineSettings, model: str) -> Price | None:
-    """The price of an engine's model: from its settings, else from the table, else None (not known).
-
-    Args:
-        settings: The engine's.
-        model: The model's name.
-    """
+    """The price of an engine's model: from its settings, else from the table, else None (not known)."""
     return settings.price or listed_price(settings, model)
 
 

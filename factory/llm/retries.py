@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from factory.llm.calls import Fault
@@ -30,6 +30,7 @@ class Policy:
 
 
 Cause = Literal["retries", "malformed", "overloads", "outages"]
+_CAUSES: dict[str, Cause] = {"overload": "overloads", "malformed": "malformed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,6 @@ class Tries:
     malformed: int = 0
     overloads: int = 0
     outages: int = 0
-
-    def plus(self, cause: Cause) -> Tries:
-        """One more."""
-        return Tries(**{name: getattr(self, name) + (name == cause) for name in self.__slots__})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +79,14 @@ def after_fault(
     away = fault.kind == "transport" or (fault.kind == "server" and not alive)
     if probe and away:
         return Again(policy.base_s * (0.5 + jitter), tries)
-    cause: Cause = "retries"
-    if fault.kind == "overload":
-        cause = "overloads"
-    elif fault.kind == "malformed":
-        cause = "malformed"
-    elif fault.kind == "transport" and not alive:
-        cause = "outages"
-    tries = tries.plus(cause)
-    done, most = getattr(tries, cause), getattr(policy, cause)
+    cause: Cause = "outages" if fault.kind == "transport" and not alive else _CAUSES.get(fault.kind, "retries")
+    done, most = getattr(tries, cause) + 1, getattr(policy, cause)
     if cause == "malformed":
         most = min(most, policy.retries)
     if done > most:
         times = "once" if done == 1 else f"{done} times"
         return GiveUp("gave_up", f"{times}: {fault.detail or fault.reason}")
-    longest = {"retries": policy.longest_s, "malformed": policy.longest_s, "overloads": 5.0, "outages": 2.0}[cause]
+    longest = {"overloads": 5.0, "outages": 2.0}.get(cause, policy.longest_s)
     wait = min(policy.base_s * 2.0 ** min(done - 1, 16), longest) * (0.5 + jitter)
-    return Again(wait, tries)  # how long a server asks to wait is said of the endpoint: the call may go to another one
+    # How long a server asks to wait is said of the endpoint: the call may go to another one.
+    return Again(wait, replace(tries, **{cause: done}))

@@ -20,32 +20,20 @@ if TYPE_CHECKING:
 Row = tuple[Any, ...]
 
 COLUMNS: dict[str, dict[str, str]] = {
-    "requests": {
-        **dict.fromkeys(("request_key", "content_key", "model", "revision", "adapter", "prompt"), "string"),
-        **dict.fromkeys(("prompt_version", "stage", "messages", "sampling", "schema"), "string"),
-    },
+    "requests": dict.fromkeys(
+        ("request_key", "content_key", "model", "revision", "adapter", "prompt", "prompt_version", "stage", "messages",
+         "sampling", "schema"), "string"),
     "answers": {
-        "request_key": "string",
-        "sample_no": "int32",
-        **dict.fromkeys(("answer", "reasoning", "finish_reason"), "string"),
-        **dict.fromkeys(("tokens_in", "tokens_cached", "tokens_out"), "int32"),
-        "tokens_counted": "bool",
-        **dict.fromkeys(("cost", "latency_ms"), "float64"),
-        **dict.fromkeys(("logprobs", "origin"), "string"),
+        "request_key": "string", "sample_no": "int32", "answer": "string", "reasoning": "string", "finish_reason": "string",
+        "tokens_in": "int32", "tokens_cached": "int32", "tokens_out": "int32", "tokens_counted": "bool",
+        "cost": "float64", "latency_ms": "float64", "logprobs": "string", "origin": "string",
     },
     "attempts": {
-        "attempt_no": "int64",
-        "request_key": "string",
-        **dict.fromkeys(("first_sample", "last_sample"), "int32"),
-        **dict.fromkeys(("outcome", "reason"), "string"),
-        **dict.fromkeys(("http_status", "tokens_in", "tokens_out"), "int32"),
-        **dict.fromkeys(("cost", "latency_ms"), "float64"),
-        "engine": "string",
-        "started_at": "timestamp[us]",
-        "tokens_counted": "bool",
-        "words": "string",
+        "attempt_no": "int64", "request_key": "string", "first_sample": "int32", "last_sample": "int32", "outcome": "string",
+        "reason": "string", "http_status": "int32", "tokens_in": "int32", "tokens_out": "int32", "cost": "float64",
+        "latency_ms": "float64", "engine": "string", "started_at": "timestamp[us]", "tokens_counted": "bool", "words": "string",
     },
-}
+}  # fmt: skip
 """The columns that are written, and their Arrow types."""
 
 _ANY_LENGTH = {"messages", "schema", "answer", "reasoning", "logprobs"}
@@ -53,40 +41,21 @@ _ANY_LENGTH = {"messages", "schema", "answer", "reasoning", "logprobs"}
 
 def request_row(request: Request, stage: str) -> Row:
     """A row of `requests`."""
-    schema = None if request.schema is None else orjson.dumps(dict(request.schema)).decode()
+    model, schema = request.model, None if request.schema is None else orjson.dumps(dict(request.schema)).decode()
+    messages, sampling = orjson.dumps(request.messages).decode(), orjson.dumps(dict(request.sampling)).decode()
     return (
-        request.key,
-        request.content_key,
-        request.model.name,
-        request.model.revision,
-        request.model.adapter,
-        request.prompt,
-        request.prompt_version,
-        stage,
-        orjson.dumps(request.messages).decode(),
-        orjson.dumps(dict(request.sampling)).decode(),
-        schema,
-    )
+        request.key, request.content_key, model.name, model.revision, model.adapter, request.prompt, request.prompt_version,
+        stage, messages, sampling, schema,
+    )  # fmt: skip
 
 
 def answer_row(key: str, sample: int, answer: Answer) -> Row:
     """A row of `answers`."""
-    usage = answer.usage
+    usage, logprobs = answer.usage, None if answer.logprobs is None else orjson.dumps(answer.logprobs).decode()
     return (
-        key,
-        sample,
-        answer.text,
-        answer.reasoning,
-        answer.finish_reason,
-        usage.tokens_in,
-        usage.tokens_cached,
-        usage.tokens_out,
-        usage.counted,
-        answer.cost,
-        answer.latency_ms,
-        None if answer.logprobs is None else orjson.dumps(answer.logprobs).decode(),
-        answer.origin,
-    )
+        key, sample, answer.text, answer.reasoning, answer.finish_reason, usage.tokens_in, usage.tokens_cached,
+        usage.tokens_out, usage.counted, answer.cost, answer.latency_ms, logprobs, answer.origin,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -124,49 +93,22 @@ def bill_of(reply: Reply, price: Price | None, *, free: bool = False) -> Bill:
     return Bill(Usage(tokens_in, tokens_out, 0, counted), 0.0 if free else cost)
 
 
-def attempt_row(
-    number: int, call: Call, reply: Reply, outcome: str, engine: str, bill: Bill, *, started_us: int
-) -> Row:
-    """A row of `attempts`.
-
-    Args:
-        number: Its own.
-        call: What was sent.
-        reply: What came.
-        outcome: `answered`, `partial`, `retried` or `failed`.
-        engine: The engine's name.
-        bill: What it cost.
-        started_us: When it was sent, in microseconds since 1970.
-    """
+def attempt_row(number: int, call: Call, reply: Reply, outcome: str, engine: str, bill: Bill, started_us: int) -> Row:
+    """A row of `attempts`: what came of a call that was sent so many microseconds after 1970."""
     fault, usage = reply.fault, bill.usage
+    reason, words = (None, None) if fault is None else (fault.reason, fault.detail or None)
+    tokens = (None, None) if usage is None else (usage.tokens_in, usage.tokens_out)
+    counted = usage.counted if usage is not None and any(tokens) else None
     return (
-        number,
-        call.request.key,
-        call.first,
-        call.last,
-        outcome,
-        None if fault is None else fault.reason,
-        reply.status,
-        None if usage is None else usage.tokens_in,
-        None if usage is None else usage.tokens_out,
-        bill.cost,
-        reply.latency_ms,
-        engine,
-        started_us,
-        None if usage is None or not (usage.tokens_in or usage.tokens_out) else usage.counted,
-        None if fault is None else fault.detail or None,
-    )
+        number, call.request.key, call.first, call.last, outcome, reason, reply.status, *tokens, bill.cost,
+        reply.latency_ms, engine, started_us, counted, words,
+    )  # fmt: skip
 
 
 def unknown_row(number: int, key: str, first: int, last: int, engine: str) -> Row:
     """A row of `attempts` for a call of which nobody knows what came of it."""
     row = (number, key, first, last, "unknown", "killed", None, None, None, None, None, engine, number // 1000)
     return (*row, None, None)
-
-
-def as_attempt(row: Sequence[Any]) -> Row:
-    """A row of `attempts` out of a journal, which an earlier version may have written with fewer columns."""
-    return tuple([*row, *[None] * len(COLUMNS["attempts"])][: len(COLUMNS["attempts"])])
 
 
 def read_answer(row: Sequence[Any]) -> Answer:
@@ -190,50 +132,29 @@ def write(db: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row]) -> int
 
 def write_new_requests(db: duckdb.DuckDBPyConnection, rows: Mapping[str, Row]) -> None:
     """Append the requests that the table does not have."""
-    if not rows:
-        return
-    names = ", ".join(COLUMNS["requests"])
-    db.register("incoming_requests", _arrow("requests", list(rows.values())))
-    try:
-        db.execute(
-            f"INSERT INTO requests ({names}) SELECT {names} FROM incoming_requests"
-            " WHERE request_key NOT IN (SELECT request_key FROM requests"
-            " WHERE request_key IN (SELECT request_key FROM incoming_requests))"
-        )
-    finally:
-        db.unregister("incoming_requests")
+    known = {key for (key,) in stored_of(db, "requests", "request_key", rows)}
+    write(db, "requests", [row for key, row in rows.items() if key not in known])
 
 
 def write_new_answers(db: duckdb.DuckDBPyConnection, rows: Iterable[Row]) -> None:
     """Append the answers that the table does not have, each sample once."""
     new = {(row[0], row[1]): row for row in rows}
-    known = _stored_samples(db, [key for key, _ in new]) if new else set()
+    known = set(stored_of(db, "answers", "request_key, sample_no", {key for key, _ in new}))
     write(db, "answers", [row for at, row in new.items() if at not in known])
 
 
-def _stored_samples(db: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> set[tuple[str, int]]:
-    """Which samples of these requests have an answer."""
-    import pyarrow as pa
-
-    db.register("incoming_keys", pa.table({"key": pa.array(keys, pa.string())}))
-    try:
-        sql = "SELECT request_key, sample_no FROM answers WHERE request_key IN (SELECT key FROM incoming_keys)"
-        return {(key, sample) for key, sample in db.execute(sql).fetchall()}
-    finally:
-        db.unregister("incoming_keys")
+def stored_of(db: duckdb.DuckDBPyConnection, table: str, columns: str, keys: Iterable[str]) -> list[Row]:
+    """What a table has of these requests."""
+    if not (wanted := list(keys)):
+        return []
+    sql = f"SELECT {columns} FROM {table} WHERE request_key IN (SELECT unnest(?::VARCHAR[]))"
+    return db.execute(sql, [wanted]).fetchall()
 
 
 def _arrow(table: str, rows: Sequence[Row]) -> Any:
     import pyarrow as pa
 
-    types = {
-        "string": pa.string(),
-        "int32": pa.int32(),
-        "int64": pa.int64(),
-        "float64": pa.float64(),
-        "bool": pa.bool_(),
-    }
-    types["timestamp[us]"] = pa.timestamp("us")
-    columns = zip(*rows, strict=True)
+    missing = len(COLUMNS[table]) - len(rows[0])  # a journal of an earlier version has fewer columns
+    columns = zip(*((*row, *[None] * missing) for row in rows), strict=True)
     named = zip(COLUMNS[table].items(), columns, strict=True)
-    return pa.table({name: pa.array(values, types[kind]) for (name, kind), values in named})
+    return pa.table({name: pa.array(values, kind) for (name, kind), values in named})

@@ -53,11 +53,7 @@ class Suspects:
             self._lost[endpoint] = [loss for loss in self._lost[endpoint] if loss.at >= sent_at]
 
     def went_away(self, endpoint: int) -> list[int]:
-        """The server cannot be reached any more.
-
-        Returns:
-            The attempts that were lost with it.
-        """
+        """The server cannot be reached any more. Returns the attempts that were lost with it."""
         lost = self._lost.pop(endpoint, [])
         self._exits.update({loss.key for loss in lost})
         self._alone.update({loss.key for loss in lost if loss.alone})

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from factory.errors import FactoryError, InputError
 from factory.llm.calls import Call, Fault, Reply
 from factory.llm.engines.base import BulkEngine, Pending
-from factory.pipeline.bounds import most_answers
+from factory.params import Params
 from factory.pipeline.context import Context, call_step
 from factory.pipeline.load import Pipeline
 from factory.pipeline.steps import Step, make_step
@@ -90,19 +92,18 @@ def collect(
     asking steps are rendered too, unless they depend on what is missing.
 
     Args:
-        pipeline: From `load_pipeline`.
-        warehouse: Its plans are stored here.
-        folder: The run's folder.
+        pipeline: What is looked at; its plans are stored in `warehouse`.
+        warehouse: Of the run, or a copy.
         rough: Whether the requests are only counted.
         look: Whether to note which of the other steps have something to do.
     """
     context = Context(pipeline.card, folder, pipeline.base, pipeline.engine or NOBODY)
     collector = Collector(context.engine(), rough=rough)
-    context.use(collector)
+    context.asked = collector
     stopped = False
     try:
-        for step in pipeline.steps:
-            if not step.asks and not _wanted(step, _after(pipeline, step)):
+        for at, step in enumerate(pipeline.steps):
+            if not step.asks and not _wanted(step, pipeline.steps[at + 1 :]):
                 tunes = step.verb == "tune"
                 if (look or tunes) and (stopped or collector.compute or _has_work(step, warehouse, context)):
                     collector.compute.append(step)
@@ -120,21 +121,14 @@ def collect(
             except Pending:
                 stopped = True
                 now = _samples(collector.missing.get(step.verb, ())) - before
-                most = collector.most.get(step.verb, before) + most_answers(step, warehouse, now)
-                collector.most[step.verb] = most
+                collector.most[step.verb] = collector.most.get(step.verb, before) + most_answers(step, warehouse, now)
     finally:
         context.close()
     return collector
 
 
 def twin_of(folder: Path, name: str, twin: Path) -> Warehouse:
-    """A copy of a run's warehouse in another folder, with what lies beside it in reach, so that the run itself stays as it is.
-
-    Args:
-        folder: The run's folder; it need not be there.
-        name: The warehouse's name, without its ending.
-        twin: An empty folder.
-    """
+    """A copy of a run's warehouse in another (empty) folder, with what lies beside it in reach: the run itself stays as it is."""
     real = folder / f"{name}.duckdb"
     if real.is_file():
         with Warehouse.open(real).read():
@@ -184,19 +178,66 @@ def _samples(calls: Iterable[Call]) -> int:
     return sum(call.n for call in calls)
 
 
-def _after(pipeline: Pipeline, step: Step) -> tuple[Step, ...]:
-    at = next(number for number, other in enumerate(pipeline.steps) if other is step)
-    return pipeline.steps[at + 1 :]
-
-
 def _wanted(step: Step, later: Iterable[Step]) -> bool:
     """Whether a step that asks nothing changes what a later one asks: texts do, and votes where they choose the texts."""
-    asking = [other for other in later if other.asks]
     if step.verb == "vote":
-        return any(getattr(other.params, "texts", None) == "uncovered_or_tied" for other in asking)
+        return any(other.asks and _chosen_by_votes(other) for other in later)
     return step.verb == "ingest"
 
 
 def _depends_on_answers(step: Step) -> bool:
-    texts, adapter = getattr(step.params, "texts", None), getattr(step.params, "adapter", None)
-    return texts == "uncovered_or_tied" or adapter is not None
+    return _chosen_by_votes(step) or getattr(step.params, "adapter", None) is not None
+
+
+def most_answers(step: Step, warehouse: Warehouse, missing: int) -> int:
+    """The most answers that an asking step, run as far as its stored answers reach, may still take; at least what is missing now.
+
+    `author` asks at most `candidates` programs with `repairs` each, `synthesize` at most `candidates` times `per_label` texts of
+    every label and the checks of them; `annotate` asks what its plan says, and once more only what could not be read.
+    """
+    if step.verb == "annotate":
+        return missing
+    name = getattr(step.params, "name", None) or getattr(step.params, "method", None)
+    found = warehouse.query(
+        "SELECT plan_no, config FROM plans WHERE stage = ? AND NOT done AND (stage = 'author' OR config ->> 'name' = ?)"
+        " ORDER BY plan_no DESC LIMIT 1",
+        [step.verb, name],
+    )
+    if not found:
+        return missing
+    plan_no, config = int(found[0][0]), json.loads(found[0][1])
+    if step.verb != "author":
+        return max(missing, _most_of_synthesis(warehouse, plan_no, config, step.params))
+    [(candidates, taken)] = warehouse.query(
+        "SELECT (SELECT count(*) FROM slots WHERE plan_no = p.plan_no), (SELECT count(*) FROM answers JOIN requests r"
+        " USING (request_key) WHERE r.stage = 'author' AND r.created_at >= p.created_at) FROM plans p WHERE plan_no = ?",
+        [plan_no],
+    )
+    return max(missing, int(candidates) * (1 + int(config["repairs"])) + 2 * bool(config["knowledge"]) - int(taken))
+
+
+def _most_of_synthesis(warehouse: Warehouse, plan_no: int, config: Mapping[str, Any], params: Params) -> int:
+    from factory.synthesis.stage import SynthesizeParams
+    from factory.synthesis.values import Goal
+
+    assert isinstance(params, SynthesizeParams)
+    goal = Goal(params.per_label, params.candidates)
+    labels, samples = len(config["labels"]), int(config["check_samples"])
+    decided: dict[str, int] = dict(
+        warehouse.query(
+            "SELECT spec ->> 'kind', count(*) FROM slots WHERE plan_no = ? AND state <> 'open' GROUP BY ALL", [plan_no]
+        )
+    )
+    left: int = labels * math.ceil(goal.budget / int(config["texts_per_answer"])) - decided.get("write", 0)
+    if config["label_check"] == "model":
+        left += (labels * goal.budget - decided.get("check", 0)) * samples
+    if config["attributes"] and not decided:
+        left += 2 * labels
+    return left
+
+
+def _chosen_by_votes(step: Step) -> bool:
+    """Whether votes choose the texts that a step asks about."""
+    return (
+        getattr(step.params, "texts", None) == "uncovered_or_tied" or getattr(step.params, "anchors", None) is not None
+    )

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.errors import InputError
-from factory.params import Call, Stage
+from factory.params import Call, Stage, no_engine
 from factory.result import Progress, StageResult, no_progress
 from factory.task import TaskCard
 
@@ -29,6 +28,7 @@ class Context:
         base: The folder that relative paths of the pipeline are relative to.
         engine_settings: The engine's settings as the pipeline gives them.
         budget: The most to spend, as the pipeline gives it.
+        asked: Whom the steps ask instead of the pipeline's own engine, or that one once it was made.
     """
 
     card: TaskCard
@@ -36,25 +36,19 @@ class Context:
     base: Path
     engine_settings: Mapping[str, Any] | None = None
     budget: str | None = None
-    _engine: Engine | None = field(default=None, repr=False)
+    asked: Engine | None = field(default=None, repr=False)
     _budget: Budget | None = field(default=None, repr=False)
 
     def engine(self) -> Engine:
         """The engine, made when the first step asks for it."""
-        if self._engine is None:
+        if self.asked is None:
             if self.engine_settings is None:
-                raise InputError(
-                    "no engine is given", fix="Add `engine:` to the pipeline, or --engine on the command line"
-                )
+                raise no_engine()
             from factory.llm import make_engine
             from factory.llm.settings import EngineSettings
 
-            self._engine = make_engine(EngineSettings.model_validate(dict(self.engine_settings)), base=self.base)
-        return self._engine
-
-    def use(self, engine: Engine) -> None:
-        """Let the steps ask this engine instead of the pipeline's own."""
-        self._engine = engine
+            self.asked = make_engine(EngineSettings.model_validate(dict(self.engine_settings)), base=self.base)
+        return self.asked
 
     def spending(self) -> Budget | None:
         """The budget that all steps of this run share, or None."""
@@ -67,20 +61,14 @@ class Context:
     def call(self, stage: Stage[Any], progress: Progress = no_progress) -> Call:
         """What a stage gets beside its parameters."""
         return Call(
-            asked=self.engine() if stage.asks else None,
-            budget=self.spending(),
-            progress=progress,
-            card=self.card,
-            base=self.base,
-            folder=self.folder,
-            settings=self.engine_settings,
-            release=self.close,
-        )
+            asked=self.engine() if stage.asks else None, budget=self.spending(), progress=progress, card=self.card,
+            base=self.base, folder=self.folder, settings=self.engine_settings, release=self.close,
+        )  # fmt: skip
 
     def close(self) -> None:
         """End what the engine holds (connections, a model in memory)."""
-        if self._engine is not None and hasattr(self._engine, "close"):
-            self._engine.close()
+        if self.asked is not None and hasattr(self.asked, "close"):
+            self.asked.close()
 
 
 def call_step(step: Step, warehouse: Warehouse, context: Context, progress: Progress = no_progress) -> StageResult:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,28 +34,17 @@ TUNED = {"finetune": 1, "setfit": 2}
 """Students that tune a body, and how many texts stand in one row of a batch."""
 
 
-@dataclass(frozen=True)
-class Work:
-    """What a step will compute.
-
-    Attributes:
-        step: Its verb.
-        what: In words.
-        seconds: From the least to the most; None where it cannot be told.
-    """
-
-    step: str
-    what: str
-    seconds: tuple[float, float] | None = None
+def _work(step: str, what: str, *seconds: float) -> dict[str, Any]:
+    """What a step will compute: its verb, words, and seconds from the least to the most, if they can be told."""
+    return {"step": step, "what": what, "seconds": list(seconds) or None}
 
 
 def forecast(pipeline: Pipeline, steps: Sequence[Step], warehouse: Warehouse) -> dict[str, Any]:
     """What the steps that ask nothing will take on this machine.
 
     Args:
-        pipeline: From `load_pipeline`.
+        pipeline: Synthetic texts that are still to come are counted as it wants them.
         steps: Those that have something to do, in order.
-        warehouse: Holds the texts; synthetic ones that are still to come are counted as they are wanted.
 
     Returns:
         `{"steps": [{"step", "what", "seconds": [low, high] or None}], "measured": words or None, "quicker": {"how", "seconds"} or
@@ -64,9 +52,8 @@ def forecast(pipeline: Pipeline, steps: Sequence[Step], warehouse: Warehouse) ->
     """
     found = _Forecast(pipeline, warehouse)
     work = [found.of(step) for step in steps]
-    told = [{"step": one.step, "what": one.what, "seconds": one.seconds and list(one.seconds)} for one in work]
     quicker = found.quicker(steps)
-    return {"steps": told, "measured": found.measured, "quicker": quicker, "encoders": found.encoders()}
+    return {"steps": work, "measured": found.measured, "quicker": quicker, "encoders": found.encoders()}
 
 
 class _Forecast:
@@ -84,7 +71,7 @@ class _Forecast:
         self._embedded: dict[str, int] = {}
         self._embedding_s = 0.0
 
-    def of(self, step: Step) -> Work:
+    def of(self, step: Step) -> dict[str, Any]:
         """What one step will compute."""
         params = step.params.model_dump()
         known = {"vote": self._vote, "denoise": self._denoise, "distill": self._distill}
@@ -95,7 +82,8 @@ class _Forecast:
         if self._embedding_s < WORTH_SAYING_S:
             return None
         rate = max(self._rates.values())
-        low, high = (TOKENS / TOKENS_AT_ONCE / rate + self._n_systems(steps) * each * self.train for each in FIT_S)
+        systems = sum(len(step.params.model_dump()["systems"]) for step in steps if step.verb == "distill")
+        low, high = (TOKENS / TOKENS_AT_ONCE / rate + systems * each * self.train for each in FIT_S)
         return {"how": "denoise: {model: snorkel} and distill: {student: static}", "seconds": [low, high]}
 
     def encoders(self) -> list[dict[str, Any]]:
@@ -111,19 +99,19 @@ class _Forecast:
         return [{"name": one.name, "seconds": round(one.seconds, 1)} for one in found]
 
     # ------------------------------------------------------------------------------------------------------------------
-    def _vote(self, _: Mapping[str, Any]) -> Work:
+    def _vote(self, _: Mapping[str, Any]) -> dict[str, Any]:
         votes = self.programs * self.train
         low, high = (votes * each / (os.cpu_count() or 1) for each in VOTE_S)
-        return Work("vote", f"{self.programs} programs on {self.train:,} texts", (low, high))
+        return _work("vote", f"{self.programs} programs on {self.train:,} texts", low, high)
 
-    def _denoise(self, params: Mapping[str, Any]) -> Work:
+    def _denoise(self, params: Mapping[str, Any]) -> dict[str, Any]:
         looks = not self.multi and params["model"] in ("auto", "joint") and params["encoder"] not in (None, "none")
         if not looks or self.train > params["encode_at_most"]:
-            return Work("denoise", "label models on the votes")
+            return _work("denoise", "label models on the votes")
         seconds, words = self._embed(params["encoder"], self.train)
-        return Work("denoise", f"label models on the votes and the texts{words}", seconds)
+        return _work("denoise", f"label models on the votes and the texts{words}", *seconds)
 
-    def _distill(self, params: Mapping[str, Any]) -> Work:
+    def _distill(self, params: Mapping[str, Any]) -> dict[str, Any]:
         from factory.students.base import student_class
 
         kinds = params["try_students"] if params["student"] == "auto" else [params["student"]]
@@ -143,15 +131,15 @@ class _Forecast:
             low, high = low + 0.5 * passes, high + 2 * passes
         if learned < self.train:
             words = f" (drawn of {self.train + self.synthetic:,}){words}"
-        return Work("distill", f"up to {systems} students on up to {rows:,} texts{words}", (low, high))
+        return _work("distill", f"up to {systems} students on up to {rows:,} texts{words}", low, high)
 
-    def _as_before(self, verb: str) -> Work:
+    def _as_before(self, verb: str) -> dict[str, Any]:
         """A step that is not estimated: what it took when it last had something to do."""
         rows = self.warehouse.query(
             "SELECT epoch(ended_at - started_at) FROM stage_runs WHERE stage = ? AND NOT skipped ORDER BY ended_at DESC LIMIT 1",
             [verb],
         )
-        return Work(verb, "as last time" if rows else "", (float(rows[0][0]),) * 2 if rows else None)
+        return _work(verb, "as last time" if rows else "", *([float(rows[0][0])] * 2 if rows else []))
 
     def _embed(self, named: Named, texts: int) -> tuple[tuple[float, float], str]:
         """Seconds to embed so many texts, less what is embedded already, and the words for it."""
@@ -175,14 +163,13 @@ class _Forecast:
 
         encoder = load_encoder(named, self.warehouse)
         if encoder.key not in self._rates:
-            texts = [
-                text
-                for (text,) in self.warehouse.query(
-                    "SELECT text FROM texts WHERE text_no IN (SELECT text_no FROM split_texts WHERE split = 'train')"
-                    " ORDER BY content_hash LIMIT 256"
-                )
-            ]
-            rate = _measured(encoder, texts or ["a text of usual length, as people write them"] * 32)
+            rows = self.warehouse.query(
+                "SELECT text FROM texts WHERE text_no IN (SELECT text_no FROM split_texts WHERE split = 'train')"
+                " ORDER BY content_hash LIMIT 256"
+            )
+            rate = _measured(
+                encoder, [text for (text,) in rows] or ["a text of usual length, as people write them"] * 32
+            )
             self._rates[encoder.key] = rate
             self.measured = f"{rate:,.0f} texts/s with {encoder.name} on this machine, measured just now"
         return self._rates[encoder.key]
@@ -196,11 +183,8 @@ class _Forecast:
         return sum(params["per_label"] * len(params["labels"] or [None] * labels) for params in wanted)
 
     def _wanted_programs(self, pipeline: Pipeline) -> int:
-        wanted = sum(step.params.model_dump()["programs"] for step in pipeline.steps if step.verb == "author")
+        wanted: int = sum(step.params.model_dump()["programs"] for step in pipeline.steps if step.verb == "author")
         return max(wanted, self._count("programs WHERE state = 'accepted'"))
-
-    def _n_systems(self, steps: Sequence[Step]) -> int:
-        return sum(len(step.params.model_dump()["systems"]) for step in steps if step.verb == "distill")
 
 
 def _tuned_on(kind: str, options: Mapping[str, Any] | None, rows: int) -> int:

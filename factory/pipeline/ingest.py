@@ -61,45 +61,26 @@ def ingest(warehouse: Warehouse, params: IngestParams, call: Call) -> StageResul
     """
     if call.card is None:
         raise InputError("`ingest` needs a task card")
-    given = {split: getattr(params, split) for split in SPLITS}
     return take_in(
-        warehouse,
-        call.card,
-        given,
-        base=call.base or Path(),
-        bad_rows=params.bad_rows,
-        like_test=params.like_test,
-        progress=call.progress,
-    )
+        warehouse, call.card, {split: getattr(params, split) for split in SPLITS}, base=call.base or Path(),
+        bad_rows=params.bad_rows, like_test=params.like_test, progress=call.progress,
+    )  # fmt: skip
 
 
 def take_in(
-    warehouse: Warehouse,
-    card: TaskCard,
-    given: Mapping[str, Any],
-    *,
-    base: Path,
-    bad_rows: int = 0,
-    like_test: LikeTest = "leave",
-    progress: Progress = no_progress,
-) -> StageResult:
+    warehouse: Warehouse, card: TaskCard, given: Mapping[str, Any], *, base: Path, bad_rows: int = 0,
+    like_test: LikeTest = "leave", progress: Progress = no_progress,
+) -> StageResult:  # fmt: skip
     """Texts and open gold into the warehouse, the rest of the gold into its own file, and what is too near to new texts out.
 
-    Args:
-        warehouse: Where to.
-        card: The task.
-        given: Split to its source, or None.
-        base: The folder that relative paths are relative to.
-        bad_rows: Most unusable rows per source.
-        like_test: As `factory.corpus.stage.ingest` takes it.
-        progress: Called with (rows read, rows in all or 0, what).
+    `given` maps a split to its source or None; all else is as in `factory.corpus.stage.ingest`.
 
     Raises:
         InputError: A source cannot be read or has more bad rows than allowed.
     """
     from factory.corpus import stage as corpus
-    from factory.corpus.decontaminate import decontaminate
     from factory.evaluation import stage as evaluation
+    from factory.warehouse.held_out import decontaminate
 
     sources = {split: source for split, source in given.items() if source is not None}
     result = corpus.ingest(
@@ -108,9 +89,5 @@ def take_in(
     near = decontaminate(warehouse)
     dropped = (f"{near} synthetic texts were dropped: they are too close to the texts of dev or test",) if near else ()
     gold = evaluation.store_gold(warehouse, sources, base=base)
-    return StageResult(
-        "ingest",
-        result.skipped and gold.skipped and not near,
-        {**result.did, **gold.did},
-        (*result.says, *dropped, *gold.says),
-    )
+    skipped = result.skipped and gold.skipped and not near
+    return StageResult("ingest", skipped, {**result.did, **gold.did}, (*result.says, *dropped, *gold.says))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from factory.errors import InputError, nearest
 from factory.names import plain_name
-from factory.pipeline.steps import STEPS, Step, make_step
+from factory.pipeline.steps import Step, make_step
+from factory.pipeline.verbs import STEPS
 from factory.task import TaskCard, load_card, read_yaml
 from factory.validation import validated
 
@@ -51,6 +52,9 @@ class Pipeline:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
+At = Callable[..., str]
+"""Key path to `FILE:LINE`."""
+Lines = Mapping[tuple[Any, ...], int]
 _VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)\}")
 
 
@@ -69,20 +73,18 @@ def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -
     data, lines = read_yaml(path)
     if not isinstance(data, dict):
         raise InputError("a pipeline is a YAML mapping with `task` and `steps`", where=path)
+    at = _places(path, lines)
     for key in data:
         if key not in TOP_KEYS:
-            raise InputError(
-                f"unknown key `{key}`{nearest(str(key), TOP_KEYS)}", where=f"{path}:{lines.get((key,), 1)}"
-            )
-    variables = _variables(data, path, lines)
+            raise InputError(f"unknown key `{key}`{nearest(str(key), TOP_KEYS)}", where=at(key))
+    variables = _variables(data, at)
     _reject_unknown_variables(settings or {}, {*variables, *_VARIABLE.findall(str(data))}, path)
     variables |= dict(settings or {})
-    data = _fill(data, (), variables, lines, path)
+    data = _fill(data, (), variables, at)
     if not data.get("task"):
         raise InputError("`task` is missing", where=path, fix=f"Add {TOP_KEYS['task']}")
-    base = path.parent
-    card = _card(data["task"], base, f"{path}:{lines.get(('task',), 1)}")
-    steps = _steps(data, base, path, lines)
+    card = _card(data["task"], path.parent, at("task"))
+    steps = _steps(data, path, lines)
     for step in steps:
         _stays_in_folder(step, path)
     engine = data.get("engine")
@@ -94,18 +96,9 @@ def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -
             fix="Add `engine: {kind: server, url: http://127.0.0.1:8000/v1, model: NAME}`",
         )
     if engine is not None:
-        check_engine(engine, f"{path}:{lines.get(('engine',), 1)}")
-    budget = data.get("budget")
-    return Pipeline(
-        _name(data, path, lines),
-        card,
-        engine,
-        steps,
-        base,
-        None if budget is None else str(budget),
-        path,
-        variables,
-    )
+        check_engine(engine, at("engine"))
+    budget = None if data.get("budget") is None else str(data["budget"])
+    return Pipeline(_name(data, path, at), card, engine, steps, path.parent, budget, path, variables)
 
 
 def run_name(path: Path) -> str:
@@ -115,12 +108,11 @@ def run_name(path: Path) -> str:
         InputError: The file cannot be read, or its name cannot be one.
     """
     data, lines = read_yaml(path)
+    at = _places(path, lines)
     if not isinstance(data, Mapping):
-        return _name({}, path, lines)
+        return _name({}, path, at)
     try:
-        return _name(
-            {"name": _fill(data.get("name"), ("name",), _variables(data, path, lines), lines, path)}, path, lines
-        )
+        return _name({"name": _fill(data.get("name"), ("name",), _variables(data, at), at)}, path, at)
     except InputError as error:
         if "has no value" not in error.what:
             raise
@@ -144,11 +136,8 @@ def refuse_to_do(pipeline: Pipeline) -> None:
     """
     found = still_to_do(pipeline)
     if found:
-        raise InputError(
-            "; ".join(found),
-            where=pipeline.path,
-            fix="Name the model that the server serves, and say in one or two sentences what each label means",
-        )
+        fix = "Name the model that the server serves, and say in one or two sentences what each label means"
+        raise InputError("; ".join(found), where=pipeline.path, fix=fix)
 
 
 def find_pipeline(path: str | Path) -> Path:
@@ -170,11 +159,8 @@ def find_pipeline(path: str | Path) -> Path:
     names = sorted(found.stem for found in ready.glob("*.yaml"))
     near = {str(file): None for end in ("*.yaml", "*.yml") for file in sorted(given.parent.glob(end))}
     near |= dict.fromkeys(names if by_name else [])
-    raise InputError(
-        f"no such pipeline file{nearest(str(given), near)}",
-        where=given,
-        fix=f"Check the path, or name a ready one: {', '.join(names)}",
-    )
+    fix = f"Check the path, or name a ready one: {', '.join(names)}"
+    raise InputError(f"no such pipeline file{nearest(str(given), near)}", where=given, fix=fix)
 
 
 def check_engine(engine: Any, where: str) -> None:
@@ -191,37 +177,32 @@ def check_engine(engine: Any, where: str) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
+def _places(path: Path, lines: Lines) -> At:
+    return lambda *key: f"{path}:{lines.get(key, 1)}"
+
+
 def _stays_in_folder(step: Step, path: Path) -> None:
-    """Refuse a file that would let a step write outside of the run's folder; the command line may name any place.
-
-    Raises:
-        InputError: `path` is absolute, or leads out.
-    """
-    given = getattr(step.params, "path", None)
-    if given is None:
-        return
-    parts = Path(str(given)).parts
-    if Path(str(given)).is_absolute() or ".." in parts:
-        raise InputError(
-            f"`{step.verb}.path` leads out of the run's folder",
-            where=f"{path}:{step.line}",
-            fix="Name a folder in it; `factory export` writes anywhere",
-        )
+    """Refuse a file that would let a step write outside of the run's folder; the command line may name any place."""
+    given = Path(str(getattr(step.params, "path", None) or "."))
+    if given.is_absolute() or ".." in given.parts:
+        words = f"`{step.verb}.path` leads out of the run's folder"
+        fix = "Name a folder in it; `factory export` writes anywhere"
+        raise InputError(words, where=f"{path}:{step.line}", fix=fix)
 
 
-def _name(data: Mapping[str, Any], path: Path, lines: Mapping[tuple[Any, ...], int]) -> str:
+def _name(data: Mapping[str, Any], path: Path, at: At) -> str:
     """The name in the file, or the file's own: it becomes a folder, so it may not lead out of where runs are."""
     given = data.get("name")
     if given is None:
         return plain_name(path.stem, f"the name of the file {path.name}, which has no `name:`,", where=f"{path}:1")
-    return plain_name(given, "`name`", where=f"{path}:{lines.get(('name',), 1)}")
+    return plain_name(given, "`name`", where=at("name"))
 
 
-def _variables(data: Mapping[str, Any], path: Path, lines: Mapping[tuple[Any, ...], int]) -> dict[str, str]:
+def _variables(data: Mapping[str, Any], at: At) -> dict[str, str]:
     """The defaults that the file gives its variables."""
     given = data.get("variables") or {}
     if not isinstance(given, Mapping):
-        raise InputError("`variables` is a mapping of names to values", where=f"{path}:{lines.get(('variables',), 1)}")
+        raise InputError("`variables` is a mapping of names to values", where=at("variables"))
     return {str(name): str(value) for name, value in given.items()}
 
 
@@ -234,7 +215,7 @@ def _card(task: Any, base: Path, where: str) -> TaskCard:
     return load_card(path)
 
 
-def _steps(data: Mapping[str, Any], base: Path, path: Path, lines: Mapping[tuple[Any, ...], int]) -> tuple[Step, ...]:
+def _steps(data: Mapping[str, Any], path: Path, lines: Lines) -> tuple[Step, ...]:
     """The steps that a file lists, or the standard line over its `data` with the changes that it names."""
     from factory.pipeline.standard import changed_line, data_sources, standard_line
 
@@ -243,13 +224,10 @@ def _steps(data: Mapping[str, Any], base: Path, path: Path, lines: Mapping[tuple
         if not given:
             raise InputError("`steps` is missing", where=path, fix=f"Add {TOP_KEYS['steps']}; or `data` alone")
         if not isinstance(given, list):
-            raise InputError(
-                "`steps` is a list of steps",
-                where=where,
-                fix="A mapping goes with `data`, and changes the standard line",
-            )
+            fix = "A mapping goes with `data`, and changes the standard line"
+            raise InputError("`steps` is a list of steps", where=where, fix=fix)
     at = lines.get(("data",), 1)
-    sources = {} if data.get("data") is None else data_sources(data["data"], base, f"{path}:{at}")
+    sources = {} if data.get("data") is None else data_sources(data["data"], path.parent, f"{path}:{at}")
     if isinstance(given, list):
         listed = [_step(item, lines.get(("steps", number), 1), path) for number, item in enumerate(given)]
         if sources and any(step.verb == "ingest" for step in listed):
@@ -272,8 +250,7 @@ def _steps(data: Mapping[str, Any], base: Path, path: Path, lines: Mapping[tuple
 
 def _step(item: Any, line: int, path: Path) -> Step:
     where = f"{path}:{line}"
-    if isinstance(item, str):
-        item = {item: {}}
+    item = {item: {}} if isinstance(item, str) else item
     if not isinstance(item, Mapping) or len(item) != 1:
         raise InputError("a step is `- VERB: {parameters}`, one verb each", where=where)
     verb, params = next(iter(item.items()))
@@ -283,39 +260,28 @@ def _step(item: Any, line: int, path: Path) -> Step:
     return make_step(str(verb), params, where=where, line=line)
 
 
-def _fill(
-    value: Any, at: tuple[Any, ...], variables: Mapping[str, str], lines: Mapping[tuple[Any, ...], int], path: Path
-) -> Any:
+def _fill(value: Any, place: tuple[Any, ...], variables: Mapping[str, str], at: At) -> Any:
     """Replace `${name}` in every string."""
     if isinstance(value, Mapping):
-        return {key: _fill(item, (*at, key), variables, lines, path) for key, item in value.items()}
+        return {key: _fill(item, (*place, key), variables, at) for key, item in value.items()}
     if isinstance(value, list):
-        return [_fill(item, (*at, index), variables, lines, path) for index, item in enumerate(value)]
-    if not isinstance(value, str) or "${" not in value:
+        return [_fill(item, (*place, index), variables, at) for index, item in enumerate(value)]
+    if not isinstance(value, str):
         return value
 
     def one(match: re.Match[str]) -> str:
         name = match[1]
         if name not in variables:
-            raise InputError(
-                f"`${{{name}}}` has no value", where=f"{path}:{lines.get(at, 1)}", fix=f"Run with --set {name}=VALUE"
-            )
+            raise InputError(f"`${{{name}}}` has no value", where=at(*place), fix=f"Run with --set {name}=VALUE")
         return variables[name]
 
     return _VARIABLE.sub(one, value)
 
 
 def _reject_unknown_variables(settings: Mapping[str, str], has: set[str], path: Path) -> None:
-    """Refuse a value for a variable that the file does not have.
-
-    Raises:
-        InputError: There is one; the nearest variable, and all of them, are named.
-    """
+    """Refuse a value for a variable that the file does not have."""
     for name in settings:
         if name not in has:
             known = f"It has {', '.join(f'`${{{one}}}`' for one in sorted(has))}; anything" if has else "Anything"
-            raise InputError(
-                f"--set {name}: the pipeline has no `${{{name}}}`{nearest(name, has)}",
-                where=path,
-                fix=f"{known} else is changed in a pipeline file of your own",
-            )
+            words = f"--set {name}: the pipeline has no `${{{name}}}`{nearest(name, has)}"
+            raise InputError(words, where=path, fix=f"{known} else is changed in a pipeline file of your own")

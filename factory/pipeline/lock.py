@@ -30,9 +30,9 @@ def alone_in(folder: Path | None) -> Iterator[None]:
     Raises:
         InputError: Another process, or another call in this one, is at work there.
     """
-    path = None if folder is None else folder / LOCK
-    file = None if path is None else _taken(path)
-    if path is None or file is None:
+    path = (folder or Path()) / LOCK
+    file = None if folder is None else _taken(path)
+    if file is None:
         yield
         return
     try:
@@ -65,12 +65,7 @@ def _taken(path: Path) -> int | None:
 
 
 def _locked(file: int) -> bool:
-    """Lock a file for as long as it is open; False if somebody else has.
-
-    Raises:
-        OSError: The file system knows no locks.
-        ImportError: The system knows none.
-    """
+    """Lock a file for as long as it is open; False if somebody else has. OSError or ImportError where there are no locks."""
     try:
         import fcntl
     except ImportError:
@@ -109,8 +104,5 @@ def _in_use(path: Path, file: int) -> InputError:
         number = held.read(20).strip()
     who = f"process {number}" if number.isdigit() else "another process"
     stop = f" (kill {number})" if number.isdigit() else ""
-    return InputError(
-        f"{who} is at work on a run in this folder",
-        where=path.parent,
-        fix=f"Wait until it has ended, or stop it{stop} and run again; --folder makes a run of its own elsewhere",
-    )
+    fix = f"Wait until it has ended, or stop it{stop} and run again; --folder makes a run of its own elsewhere"
+    return InputError(f"{who} is at work on a run in this folder", where=path.parent, fix=fix)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ def write_missing(pipeline: Pipeline, out: Path, *, folder: Path | None = None) 
     """Write the requests of all stages that are missing as OpenAI batch JSONL.
 
     Args:
-        pipeline: From `load_pipeline`.
         out: The file.
         folder: The run's folder; its warehouse is made or continued.
 
@@ -47,14 +46,8 @@ def write_missing(pipeline: Pipeline, out: Path, *, folder: Path | None = None) 
 def write_all(pipeline: Pipeline, warehouse: Warehouse, context: Context, first: Pending) -> Pending:
     """After a step of an engine by file stopped a run: add to its requests those of all later steps that can be rendered now.
 
-    Args:
-        pipeline: Whose steps.
-        warehouse: The run's own.
-        context: The run's.
-        first: What the first step said, which has written its own requests.
-
     Returns:
-        The same, or what to say of all of them.
+        What the first step said, which has written its own requests, or what to say of all of them.
     """
     engine = context.engine()
     assert isinstance(engine, BatchEngine)
@@ -77,6 +70,7 @@ def check_pipeline_engine(pipeline: Pipeline) -> dict[str, Any]:
     Returns:
         `{"ok", "checks": [{"kind", "ok", "detail"}]}`.
     """
+    from factory import prompts
     from factory.llm.check import check_engine
 
     context = Context(pipeline.card, Path.cwd(), pipeline.base, pipeline.engine)
@@ -85,7 +79,14 @@ def check_pipeline_engine(pipeline: Pipeline) -> dict[str, Any]:
         if engine.name in {"recorded", "batch"}:
             checks = _checks_of_files(engine.name, _all_missing(pipeline))
             return {"ok": all(check["ok"] for check in checks), "checks": checks}
-        return dict(check_engine(engine, lambda: _calls(_all_missing(pipeline)), _judge(pipeline)))
+
+        def judge(request: Request, text: str) -> None:
+            prompts.load(request.prompt).parse(text, labels=pipeline.card.label_names)
+
+        def missing() -> Sequence[Call]:
+            return [call for calls in _all_missing(pipeline).missing.values() for call in calls]
+
+        return dict(check_engine(engine, missing, judge))
     finally:
         context.close()
 
@@ -95,20 +96,6 @@ def _all_missing(pipeline: Pipeline) -> Collector:
     with tempfile.TemporaryDirectory(prefix="factory-check-") as temporary:
         warehouse = Warehouse.open(Path(temporary) / f"{pipeline.name}.duckdb")
         return collect(pipeline, warehouse, Path(temporary), rough=True)
-
-
-def _calls(found: Collector) -> Sequence[Call]:
-    return [call for calls in found.missing.values() for call in calls]
-
-
-def _judge(pipeline: Pipeline) -> Callable[[Request, str], None]:
-    """Reads an answer by the parser of its prompt."""
-    from factory import prompts
-
-    def judge(request: Request, text: str) -> None:
-        prompts.load(request.prompt).parse(text, labels=pipeline.card.label_names)
-
-    return judge
 
 
 def _checks_of_files(kind: str, found: Collector) -> list[dict[str, Any]]:
@@ -121,10 +108,8 @@ def _checks_of_files(kind: str, found: Collector) -> list[dict[str, Any]]:
         if kind == "batch":
             detail = f"{n} answers to come by file ({names}): nothing can be tried before"
         checks.append({"kind": stage, "ok": kind == "batch", "detail": detail})
-    if not checks:
-        detail = "every request that can be rendered now has its recorded answer"
-        checks.append({"kind": kind, "ok": True, "detail": detail})
-    checks += [
-        {"kind": verb, "ok": True, "detail": "depends on answers that are still missing"} for verb in found.later
+    checks = checks or [
+        {"kind": kind, "ok": True, "detail": "every request that can be rendered now has its recorded answer"}
     ]
-    return checks
+    later = "depends on answers that are still missing"
+    return [*checks, *({"kind": verb, "ok": True, "detail": later} for verb in found.later)]

@@ -36,10 +36,11 @@ def evaluate(warehouse: Warehouse, **params: Any) -> Mapping[str, Any]:
     Returns:
         `{split, n, systems: {NAME: {accuracy, macro_f1, ci95, metrics, coverage, n_scored}}}`.
     """
-    from factory.evaluation import stage
+    from factory.evaluation.record import summary
+    from factory.evaluation.stage import evaluate as score
 
-    stage.evaluate(warehouse, **params)
-    return stage.summary(warehouse) or {}
+    score(warehouse, **params)
+    return summary(warehouse) or {}
 
 
 def _source(source: Any) -> Any:

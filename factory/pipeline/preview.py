@@ -53,13 +53,10 @@ def plan_pipeline(pipeline: Pipeline, *, folder: Path | None = None) -> dict[str
             told = {} if supposed is None else {**estimate(supposed, collector, least=0), "requests": 0}
             later.append({"step": verb, **told})
         return {
-            "pipeline": pipeline.name,
-            "stages": stages,
-            "later": later,
-            "to_do": list(still_to_do(pipeline)),
+            "pipeline": pipeline.name, "stages": stages, "later": later, "to_do": list(still_to_do(pipeline)),
             "compute": forecast(pipeline, collector.compute, warehouse),
             "direct": _direct(pipeline, warehouse, Path(temporary), stages),
-        }
+        }  # fmt: skip
 
 
 def _direct(
@@ -73,7 +70,7 @@ def _direct(
         return None
     context = Context(pipeline.card, folder, pipeline.base, pipeline.engine)
     noted = Collector(context.engine(), rough=True)
-    context.use(noted)
+    context.asked = noted
     with suppress(Pending):
         call_step(make_step("annotate", {"split": "train", "limit": SAMPLE}), warehouse, context)
     calls = noted.missing.get("annotate", [])

@@ -10,6 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from factory.errors import InputError
 from factory.extras import need
 from factory.llm.engines.base import Pending
@@ -19,7 +21,7 @@ from factory.pipeline.lock import alone_in
 from factory.pipeline.missing import write_all
 from factory.pipeline.steps import Step
 from factory.result import Progress, StageResult, no_progress
-from factory.warehouse.file import Warehouse
+from factory.warehouse.file import Warehouse, next_no
 
 
 @dataclass(frozen=True)
@@ -46,35 +48,25 @@ class RunResult:
 
     def as_json(self) -> dict[str, Any]:
         """The object that `factory run --json` prints."""
+        steps = [{"stage": step.stage, "skipped": step.skipped, **step.did} for step in self.steps]
         return {
-            "pipeline": self.name,
-            "warehouse": None if self.warehouse is None else str(self.warehouse),
-            "nothing_to_do": self.nothing_to_do,
-            "steps": [{"stage": step.stage, "skipped": step.skipped, **step.did} for step in self.steps],
-            "report": None if self.report is None else str(self.report),
-            "export": None if self.export is None else str(self.export),
+            "pipeline": self.name, "warehouse": self.warehouse and str(self.warehouse), "nothing_to_do": self.nothing_to_do,
+            "steps": steps, "report": self.report and str(self.report), "export": self.export and str(self.export),
             "evaluation": self.evaluation,
-        }
+        }  # fmt: skip
 
 
 def run_pipeline(
-    pipeline: Pipeline,
-    *,
-    folder: Path | None = None,
-    warehouse: Warehouse | None = None,
-    only: Sequence[str] = (),
-    budget: str | None = None,
-    alone: bool = True,
-    progress: Callable[[Step, int, int], Progress] | None = None,
+    pipeline: Pipeline, *, folder: Path | None = None, warehouse: Warehouse | None = None, only: Sequence[str] = (),
+    budget: str | None = None, alone: bool = True, progress: Callable[[Step, int, int], Progress] | None = None,
     told: Callable[[Step, StageResult], None] | None = None,
-) -> RunResult:
+) -> RunResult:  # fmt: skip
     """Run a pipeline's steps in order.
 
     Every step looks into the warehouse for what is done already, does the rest, and commits as it goes: a run that was
     killed is continued by calling this again.
 
     Args:
-        pipeline: From `load_pipeline`.
         folder: The run's folder; `factory-runs/NAME` in the working folder by default.
         warehouse: Use this warehouse instead of the folder's own.
         only: Names of steps; others are left out.
@@ -97,13 +89,9 @@ def run_pipeline(
 
 
 def _run_steps(
-    pipeline: Pipeline,
-    warehouse: Warehouse,
-    context: Context,
-    only: Sequence[str],
-    progress: Callable[[Step, int, int], Progress] | None,
-    told: Callable[[Step, StageResult], None] | None,
-) -> RunResult:
+    pipeline: Pipeline, warehouse: Warehouse, context: Context, only: Sequence[str],
+    progress: Callable[[Step, int, int], Progress] | None, told: Callable[[Step, StageResult], None] | None,
+) -> RunResult:  # fmt: skip
     context.spending()  # a budget that cannot be read is said before anything is done
     steps = [step for step in pipeline.steps if not only or step.verb in only]
     unknown = [verb for verb in only if verb not in {step.verb for step in pipeline.steps}]
@@ -135,42 +123,24 @@ def _run_steps(
         context.close()
     _end(warehouse, run_no, "finished")
     return RunResult(
-        pipeline.name,
-        warehouse.path,
-        tuple(results),
-        all(result.skipped for result in results),
-        _path(results, "export"),
-        _path(results, "report"),
-        _evaluation(warehouse, pipeline),
-    )
+        pipeline.name, warehouse.path, tuple(results), all(result.skipped for result in results),
+        _path(results, "export"), _path(results, "report"), _evaluation(warehouse, pipeline),
+    )  # fmt: skip
 
 
 # ----------------------------------------------------------------------------------------------------------------------
 def _record(
     warehouse: Warehouse, run_no: int | None, pipeline: Pipeline, number: int, result: StageResult, started: datetime
 ) -> int:
-    from factory.warehouse.file import next_no
-
     with warehouse.lease() as db:
         if run_no is None:
             run_no = next_no(db, "runs", "run_no")
-            config = [{step.verb: _plain(step.params.given())} for step in pipeline.steps]
+            config = _json([{step.verb: step.params.given()} for step in pipeline.steps])
             db.execute(
-                "INSERT INTO runs VALUES (?, ?, ?, ?, NULL, 'running')",
-                [run_no, pipeline.name, json.dumps(config), started],
+                "INSERT INTO runs VALUES (?, ?, ?, ?, NULL, 'running')", [run_no, pipeline.name, config, started]
             )
-        db.execute(
-            "INSERT INTO stage_runs VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                run_no,
-                number,
-                result.stage,
-                result.skipped,
-                json.dumps(_plain(dict(result.did))),
-                started,
-                datetime.now(),
-            ],
-        )
+        row = [run_no, number, result.stage, result.skipped, _json(dict(result.did)), started, datetime.now()]
+        db.execute("INSERT INTO stage_runs VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     return run_no
 
 
@@ -188,21 +158,13 @@ def _path(results: Sequence[StageResult], stage: str) -> Path | None:
 def _evaluation(warehouse: Warehouse, pipeline: Pipeline) -> Mapping[str, Any] | None:
     if not any(step.verb == "evaluate" for step in pipeline.steps):
         return None
-    from factory.evaluation import stage
+    from factory.evaluation.record import summary
 
-    summary: Mapping[str, Any] | None = stage.summary(warehouse)
+    found = summary(warehouse)
     metric = "micro_f1" if pipeline.card.kind == "multi" else "accuracy"
-    return None if summary is None else {"metric": metric, **{key: summary[key] for key in ("split", "n", "systems")}}
+    return None if found is None else {"metric": metric, **{key: found[key] for key in ("split", "n", "systems")}}
 
 
-def _plain(value: Any) -> Any:
-    """A JSON-able copy: models become mappings, paths become text."""
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, (str, int, float, bool)) or value is None:
-        return value
-    return str(value)
+def _json(value: Any) -> str:
+    """As JSON: models become mappings, paths become text."""
+    return json.dumps(to_jsonable_python(value, fallback=str))

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from factory.pipeline.steps import STEPS, stage_of
+from factory.pipeline.steps import stage_of
+from factory.pipeline.verbs import STEPS
 from factory.task import TaskCard
 
 
@@ -23,12 +24,12 @@ def pipeline_schema() -> dict[str, Any]:
         shared.update(found.pop("$defs", {}))
         return found
 
-    def one_step(params: Mapping[str, Any], verb: str) -> dict[str, Any]:
+    def one_step(verb: str, params: Mapping[str, Any]) -> dict[str, Any]:
         value = {"anyOf": [params, {"type": "null"}]}
         return {"type": "object", "properties": {verb: value}, "required": [verb], "additionalProperties": False}
 
     models = {verb: plain(stage_of(verb).params) for verb in STEPS}
-    listed = [{"enum": list(STEPS)}, *(one_step(params, verb) for verb, params in models.items())]
+    listed = [{"enum": list(STEPS)}, *(one_step(verb, params) for verb, params in models.items())]
     changes = {
         verb: {"anyOf": [{**params, "required": []}, {"type": "null"}, {"const": False}]}
         for verb, params in models.items()
@@ -42,12 +43,8 @@ def pipeline_schema() -> dict[str, Any]:
         "title": "A label-factory pipeline",
         "type": "object",
         "properties": {
-            "name": {"type": "string"},
-            "description": {"type": "string"},
-            "task": {"anyOf": [{"type": "string"}, card]},
-            "engine": plain(EngineSettings),
-            "variables": {"type": "object"},
-            "budget": {"type": ["string", "number"]},
+            "name": {"type": "string"}, "description": {"type": "string"}, "task": {"anyOf": [{"type": "string"}, card]},
+            "engine": plain(EngineSettings), "variables": {"type": "object"}, "budget": {"type": ["string", "number"]},
             "data": {"type": ["string", "object"]},
             "steps": {
                 "anyOf": [
@@ -60,4 +57,4 @@ def pipeline_schema() -> dict[str, Any]:
         "anyOf": [{"required": ["steps"]}, {"required": ["data"]}],
         "additionalProperties": False,
         "$defs": shared,
-    }
+    }  # fmt: skip

@@ -17,11 +17,8 @@ from typing import Any
 from factory.errors import InputError
 
 SPLIT_NAMES = {
-    "train": ("train", "unlabelled", "unlabeled"),
-    "seed": ("seed",),
-    "dev": ("dev", "valid", "validation"),
-    "test": ("test",),
-}
+    "train": ("train", "unlabelled", "unlabeled"), "seed": ("seed",), "dev": ("dev", "valid", "validation"), "test": ("test",),
+}  # fmt: skip
 """The file names by which a split is found in a folder. `reference` (gold of training texts) is read only where it is named."""
 
 _ENDINGS = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".txt")
@@ -56,19 +53,13 @@ def data_sources(data: Any, base: Path, where: str) -> dict[str, Any]:
         files = [path / f"{name}{end}{packed}" for name in names for end in _ENDINGS for packed in _PACKED]
         there = [file for file in files if file.is_file()]
         if len(there) > 1:
-            raise InputError(
-                f"{path} has {there[0].name} and {there[1].name}, and both may be {split}",
-                where=where,
-                fix=f"Name one: `data: {{{split}: FILE, ...}}`",
-            )
+            words = f"{path} has {there[0].name} and {there[1].name}, and both may be {split}"
+            raise InputError(words, where=where, fix=f"Name one: `data: {{{split}: FILE, ...}}`")
         if there:
             found[split] = str(there[0].absolute())
     if "train" not in found:
-        raise InputError(
-            f"the folder {path} has no train.csv (or .jsonl, .json, .parquet)",
-            where=where,
-            fix="Name the files: `data: {train: FILE, test: FILE}`",
-        )
+        words = f"the folder {path} has no train.csv (or .jsonl, .json, .parquet)"
+        raise InputError(words, where=where, fix="Name the files: `data: {train: FILE, test: FILE}`")
     return found
 
 
@@ -76,15 +67,9 @@ def standard_line(sources: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]
     """The steps by default, as (verb, parameters); each parameter that is not named has its own default."""
     seeds: dict[str, Any] = {} if sources.get("seed") else {"seeds": "none"}
     line: list[tuple[str, dict[str, Any]]] = [
-        ("ingest", dict(sources)),
-        ("author", {}),
-        ("vote", {}),
-        ("synthesize", {"per_label": _PER_LABEL, **seeds}),
-        ("vote", {}),
-        ("denoise", {}),
-        ("distill", {}),
-    ]
-    line += [("annotate", {})] if sources.get("test") else []
+        ("ingest", dict(sources)), ("author", {}), ("vote", {}), ("synthesize", {"per_label": _PER_LABEL, **seeds}), ("vote", {}),
+        ("denoise", {}), ("distill", {}), *([("annotate", {})] if sources.get("test") else []),
+    ]  # fmt: skip
     return [*line, ("evaluate", {}), ("export", {}), ("report", {})]
 
 
@@ -97,7 +82,7 @@ def changed_line(
         InputError: A change that is no mapping and not `false`.
     """
     for verb, change in changes.items():
-        if change is not None and change is not False and not isinstance(change, Mapping):
+        if not (change is None or change is False or isinstance(change, Mapping)):
             raise InputError(f"what is different about `{verb}` is a mapping of parameters, or `false` to leave it out")
     kept = [(verb, {**params, **(changes.get(verb) or {})}) for verb, params in line if changes.get(verb) is not False]
     known = {verb for verb, _ in line}

@@ -58,13 +58,10 @@ class Judge:
         if asked.abstain_below is not None and asked.target_precision is not None:
             raise InputError("a threshold and a target precision cannot both be asked for", fix="Give one of them")
         self.labels, self.multi = exported.labels, exported.multi
-        self.threshold = asked.abstain_below
-        if asked.target_precision is not None:
-            self.threshold = threshold_for(exported, asked.target_precision)
-        self._sets = None if asked.sets is None else set_limits(exported, asked.sets)
-        self._scope = None
-        if asked.scope is not None:
-            self._scope = (exported.scope_arrays, scope_limit(exported.trust, exported.scope_arrays, asked.scope))
+        wanted = asked.target_precision
+        self.threshold = asked.abstain_below if wanted is None else _threshold_for(exported, wanted)
+        self._sets = None if asked.sets is None else _set_limits(exported, asked.sets)
+        self._scope = None if asked.scope is None else (exported.scope_arrays, _scope_limit(exported, asked.scope))
         self.columns = {"labels": "labels"} if self.multi else {"label": "label", "probability": "number"}
         self.columns |= {} if self._sets is None else {"set": "labels"}
         self.columns |= {} if self._scope is None else {"in_scope": "yes_no", "scope": "number"}
@@ -104,30 +101,20 @@ class Judge:
         return not said["labels"] if self.multi else said["label"] is None
 
 
-def threshold_for(exported: Exported, wanted: float) -> float:
-    """The lowest probability from which on the wanted share of answers is right.
-
-    Raises:
-        InputError: The export carries no calibration, or no threshold is good enough on it.
-    """
+def _threshold_for(exported: Exported, wanted: float) -> float:
+    """The lowest probability from which on the wanted share of answers is right."""
     trust = exported.trust
     if not trust.get("abstain"):
         raise InputError("this export carries no calibration for a target precision", fix=_how_to_calibrate(exported))
     found = abstention(Abstain.read(trust["abstain"]), wanted)
     if found is None:
-        raise InputError(
-            f"no threshold reaches a precision of {wanted:g} on the {trust['texts']} texts it was calibrated on",
-            fix="Ask for less, or give more gold of dev",
-        )
+        words = f"no threshold reaches a precision of {wanted:g} on the {trust['texts']} texts it was calibrated on"
+        raise InputError(words, fix="Ask for less, or give more gold of dev")
     return found["threshold"]
 
 
-def set_limits(exported: Exported, error_rate: float) -> Any:
-    """The probability that a label must have to be in the conformal set: a number, or float64 [k] for a multi task.
-
-    Raises:
-        InputError: The export carries no calibration.
-    """
+def _set_limits(exported: Exported, error_rate: float) -> Any:
+    """The probability that a label must have to be in the conformal set: a number, or float64 [k] for a multi task."""
     scores = exported.trust.get("conformal")
     if not scores:
         raise InputError("this export carries no calibration for label sets", fix=_how_to_calibrate(exported))
@@ -143,12 +130,8 @@ def _how_to_calibrate(exported: Exported) -> str:
     return "Calibration needs gold in a `dev` split: add one, run again, and export the system `student_dev`"
 
 
-def scope_limit(trust: Mapping[str, Any], arrays: Mapping[str, Any], rate: float) -> float:
-    """The score below which a text is called out of scope.
-
-    Raises:
-        InputError: The export carries nothing to judge scope by.
-    """
-    if not trust.get("scope") or not arrays:
+def _scope_limit(exported: Exported, rate: float) -> float:
+    """The score below which a text is called out of scope."""
+    if not exported.trust.get("scope") or not exported.scope_arrays:
         raise InputError("this export carries nothing to judge scope by", fix="Distill and export the student again")
-    return limit_for(trust["scope"]["scores"], rate)
+    return limit_for(exported.trust["scope"]["scores"], rate)

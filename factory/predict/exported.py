@@ -68,21 +68,16 @@ class Exported:
         """What scope is judged by, read when it is first asked for; empty if the export carries nothing."""
         if "scope.safetensors" not in self._manifest["files"]:
             return {}
-        return _arrays(self.folder, checked(self.folder, self._manifest, "scope.safetensors"))
+        try:
+            return read_safetensors(checked(self.folder, self._manifest, "scope.safetensors"))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ExportError(f"the export cannot be used: {error}", where=self.folder, fix="Export again") from error
 
 
 def unseen_words(labels: Sequence[str]) -> str:
     """What follows from labels that no training text spoke for."""
-    one = len(labels) == 1
-    named = ", ".join(map(repr, labels))
+    s, are, their = ("", "it is", "its") if len(labels) == 1 else ("s", "they are", "their")
     return (
-        f"no training text had the label{'' if one else 's'} {named}: {'it is' if one else 'they are'} never answered, and texts"
-        f" of {'its' if one else 'their'} kind get another label, however sure it looks"
+        f"no training text had the label{s} {', '.join(map(repr, labels))}: {are} never answered, and texts of {their} kind get"
+        " another label, however sure it looks"
     )
-
-
-def _arrays(folder: Path, content: bytes) -> dict[str, NDArray[Any]]:
-    try:
-        return read_safetensors(content)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ExportError(f"the export cannot be used: {error}", where=folder, fix="Export again") from error

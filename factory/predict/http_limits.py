@@ -48,12 +48,10 @@ class RequestLimits:
             await _refuse(send, 400, f"this server answers on this machine alone, not to {headers.get('host', '')!r}")
             return
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > self.most_bytes:
-            await _refuse(send, 413, f"a request has at most {self.most_bytes:,} bytes", receive)
-            return
         try:
             async with asyncio.timeout(self.seconds):
-                body = await self._body(receive)
+                small = length.isdigit() and int(length) <= self.most_bytes
+                body = await self._body(receive) if small else None
         except TimeoutError:
             await _refuse(send, 408, f"the request did not come to its end within {self.seconds:g} s")
             return
@@ -69,17 +67,14 @@ class RequestLimits:
 
     async def _body(self, receive: Receive) -> bytes | None:
         """The whole body, or None if it is too large."""
-        parts: list[bytes] = []
-        size = 0
+        body = bytearray()
         while True:
             message = await receive()
-            part = message.get("body", b"")
-            size += len(part)
-            if size > self.most_bytes:
+            body += message.get("body", b"")
+            if len(body) > self.most_bytes:
                 return None
-            parts.append(part)
             if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                return b"".join(parts)
+                return bytes(body)
 
 
 class ImpatientProtocol(H11Protocol):
@@ -104,7 +99,7 @@ class ImpatientProtocol(H11Protocol):
             self._stop_waiting()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Forget the deadline."""
         self._stop_waiting()
         super().connection_lost(exc)
 
@@ -150,11 +145,8 @@ def _host(header: str) -> str:
 async def _refuse(send: Send, status: int, words: str, receive: Receive | None = None) -> None:
     """Answer and close. With `receive` some more of the body is read and thrown away, so that its sender gets to the answer."""
     content = json.dumps({"detail": words}).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(content)).encode()),
-        (b"connection", b"close"),
-    ]
+    length = (b"content-length", str(len(content)).encode())
+    headers = [(b"content-type", b"application/json"), length, (b"connection", b"close")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content, "more_body": True})
     thrown_away = 0

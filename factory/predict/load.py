@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from factory.files.write import check_output, open_writer
 from factory.predict.decide import Asked, Judge
 from factory.predict.exported import Exported
 from factory.predict.predictors import make_predictor
+from factory.result import Progress, no_progress
 
 CHUNK = 1024
 GRAPHS = {"fp32": "model.onnx", "int8": "model_int8.onnx"}
@@ -40,10 +42,8 @@ def load_export(folder: str | Path, *, precision: Literal["fp32", "int8"] | str 
     try:
         manifest = read_manifest(folder)
         facts = json.loads(checked(folder, manifest, "inference.json"))
-        predictor = make_predictor(
-            lambda name: checked(folder, manifest, name), facts, graph=GRAPHS[precision], threads=threads
-        )
-        return Exported(folder, manifest, facts, predictor)
+        read = partial(checked, folder, manifest)
+        return Exported(folder, manifest, facts, make_predictor(read, facts, graph=GRAPHS[precision], threads=threads))
     except FactoryError:
         raise
     except Exception as error:  # onnxruntime and tokenizers have no base of their own for what they cannot read
@@ -52,21 +52,11 @@ def load_export(folder: str | Path, *, precision: Literal["fp32", "int8"] | str 
 
 
 def predict_file(
-    model: str | Path,
-    file: str | Path,
-    out: str | Path | None = None,
-    *,
-    text: str | None = None,
-    format: str = "auto",
-    encoding: str | None = None,
-    delimiter: str | None = None,
-    force: bool = False,
-    precision: str = "int8",
-    abstain_below: float | None = None,
-    target_precision: float | None = None,
-    sets: float | None = None,
-    scope: float | None = None,
-) -> dict[str, Any]:
+    model: str | Path, file: str | Path, out: str | Path | None = None, *, text: str | None = None,
+    format: str = "auto", encoding: str | None = None, delimiter: str | None = None, force: bool = False,
+    precision: str = "int8", abstain_below: float | None = None, target_precision: float | None = None,
+    sets: float | None = None, scope: float | None = None, progress: Progress = no_progress,
+) -> dict[str, Any]:  # fmt: skip
     """Label a file of any size, in bounded memory. Of a row without a text nothing is said: no label, no probability.
 
     Args:
@@ -83,6 +73,7 @@ def predict_file(
         target_precision: No label is given below the probability from which so many answers are right.
         sets: Error rate of conformal label sets, in (0, 1).
         scope: Share of texts like those of training that may be called out of scope, in (0, 1).
+        progress: Told how many lines (or rows) are done.
 
     Returns:
         `{"rows", "no_text", "seconds", "out", "read", "never_seen", "abstained", "out_of_scope"}`, the last two where they were
@@ -97,16 +88,11 @@ def predict_file(
         check_output(Path(out), inputs=[Path(file)], force=force)  # said before the export is opened
     labeller = Labeller(model, Asked(abstain_below, target_precision, sets, scope), text=text, precision=precision)
     options = ReadOptions(Path(file), format=format, encoding=encoding, delimiter=delimiter)
-    counts = labeller.label(options, out, force=force)
+    counts = labeller.label(options, out, force=force, progress=progress)
     return {
-        "rows": counts.pop("rows"),
-        "no_text": counts.pop("no_text"),
-        "seconds": round(time.perf_counter() - started, 3),
-        "out": None if out is None else str(out),
-        "read": list(labeller.said),
-        "never_seen": labeller.never_seen,
-        **counts,
-    }
+        "rows": counts.pop("rows"), "no_text": counts.pop("no_text"), "seconds": round(time.perf_counter() - started, 3),
+        "out": None if out is None else str(out), "read": list(labeller.said), "never_seen": labeller.never_seen, **counts,
+    }  # fmt: skip
 
 
 class Labeller:
@@ -114,12 +100,13 @@ class Labeller:
 
     Attributes:
         said: Which columns the texts of the last file were in, and what was guessed.
+        never_seen: Labels that no training text spoke for.
     """
 
     def __init__(
         self, model: str | Path, asked: Asked, *, text: str | None = None, precision: str = "int8", threads: int = 0
     ) -> None:
-        """Open the export.
+        """Open the export, as `load_export` does.
 
         Args:
             model: An export.
@@ -136,15 +123,12 @@ class Labeller:
         self._judge = Judge(self._exported, asked)
         self._text, self._scope = text, asked.scope is not None
         self.said: tuple[str, ...] = ()
-
-    @property
-    def never_seen(self) -> list[str]:
-        """Labels that no training text spoke for."""
-        return self._exported.never_seen
+        self.never_seen = self._exported.never_seen
 
     def label(
-        self, options: ReadOptions, out: str | Path | None, *, mark: str | None = None, force: bool = False
-    ) -> dict[str, int]:
+        self, options: ReadOptions, out: str | Path | None, *, mark: str | None = None, force: bool = False,
+        progress: Progress = no_progress,
+    ) -> dict[str, int]:  # fmt: skip
         """Label one file.
 
         Args:
@@ -152,6 +136,7 @@ class Labeller:
             out: As `predict_file` takes it.
             mark: What a Parquet file shall say that it was made from.
             force: As `predict_file` takes it.
+            progress: Told how many lines (or rows) are done.
 
         Returns:
             `{"rows", "no_text", "abstained", "out_of_scope"}`, the last two where they were asked for.
@@ -163,6 +148,7 @@ class Labeller:
         exported, judge = self._exported, self._judge
         texts = open_texts(options, self._text, exported.fields, exported.text_columns)
         self.said = (texts.words, *texts.source.says)
+        total = 0 if progress is no_progress else texts.extent()
         with open_writer(
             out, exported.labels, judge.columns, texts.source.columns, mark=mark, inputs=[options.path], force=force
         ) as writer:
@@ -175,6 +161,7 @@ class Labeller:
                 probs[there] = some
                 writer.write(chunk, said, probs)
                 rows += len(there)
+                progress(chunk.end, total, texts.counted_in)
                 without += len(there) - len(some)
                 abstained += sum(judge.abstained(words) for words, one in zip(said, there, strict=True) if one)
                 outside += sum(words.get("in_scope") is False for words in said)

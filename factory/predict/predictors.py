@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factory.encoders.windows import TOKENS_PER_THREAD, batches, feed_of, window_tokenizer, windows_of
+from factory.encoders.windows import TOKENS_PER_THREAD, batches, feed_of, open_session, window_tokenizer, windows_of
 from factory.logistic import probabilities
 from factory.students.pooling import static_answers
 from factory.students.terms import terms_of
@@ -53,12 +54,7 @@ class GraphPredictor:
     """An ONNX graph with its tokenizer. A text's answer does not depend on the texts beside it."""
 
     def __init__(self, graph: bytes, tokens: str, facts: Mapping[str, Any], threads: int) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._session = open_session(graph, threads)
         self._tokenizer = window_tokenizer(tokens, facts["max_length"])
         self._prompt = str(facts.get("prompt", ""))
         self._pad, self._labels = int(facts["pad_id"]), len(facts["labels"])
@@ -81,8 +77,7 @@ class GraphPredictor:
 
 def _linear(read: Callable[[str], bytes], facts: Mapping[str, Any]) -> Predictor:
     arrays = read_safetensors(read("linear.safetensors"))
-    terms = json.loads(read("terms.json"))
-    columns = {term: index for index, term in enumerate(terms)}
+    columns = {term: index for index, term in enumerate(json.loads(read("terms.json")))}
     weight = np.ascontiguousarray(arrays["weight"].T) * arrays["idf"][:, None]
     idf2 = arrays["idf"].astype(np.float64) ** 2
     bias = arrays["bias"].astype(np.float64)
@@ -91,11 +86,7 @@ def _linear(read: Callable[[str], bytes], facts: Mapping[str, Any]) -> Predictor
     def predict(texts: Sequence[str]) -> Answers:
         logits = np.zeros((len(texts), len(bias)))
         for row, text in enumerate(texts):
-            counts: dict[int, int] = {}
-            for term in terms_of(text, words, characters):
-                column = columns.get(term)
-                if column is not None:
-                    counts[column] = counts.get(column, 0) + 1
+            counts = Counter(columns[term] for term in terms_of(text, words, characters) if term in columns)
             if counts:
                 held = np.fromiter(counts, np.int64, len(counts))
                 values = 1.0 + np.log(np.fromiter(counts.values(), np.float64, len(counts)))

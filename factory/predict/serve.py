@@ -43,11 +43,10 @@ class Question(BaseModel):
     )
 
     texts: list[str] = Field(
-        min_length=1,
-        max_length=MOST_TEXTS,
+        min_length=1, max_length=MOST_TEXTS,
         description=f"Up to {MOST_TEXTS:,} texts, none of them empty, of up to {MOST_CHARACTERS:,} characters each and"
         f" {MOST_CHARACTERS_IN_ALL:,} in all.",
-    )
+    )  # fmt: skip
     abstain_below: float | None = Field(None, ge=0, le=1, description="No label is given below this probability.")
     target_precision: float | None = Field(
         None, gt=0, lt=1, description="No label is given below the probability from which on this share is right."
@@ -103,20 +102,14 @@ def make_app(folder: str | Path, *, precision: str = "int8", hosts: frozenset[st
         worker.cancel()
 
     app = FastAPI(
-        title="label-factory student",
-        description=f"A classifier of kind `{model.kind}` with {len(model.labels)} labels.",
-        version=__version__,
-        lifespan=lifespan,
+        title="label-factory student", description=f"A classifier of kind `{model.kind}` with {len(model.labels)} labels.",
+        version=__version__, lifespan=lifespan,
         middleware=[Middleware(RequestLimits, most_bytes=MOST_BYTES, seconds=BODY_S, hosts=hosts)],
-    )
-    asked_in = {"application/json": {"schema": Question.model_json_schema()}}
+    )  # fmt: skip
+    asked_in = {"content": {"application/json": {"schema": Question.model_json_schema()}}, "required": True}
+    shown: Any = {"response_model_exclude_unset": True, "openapi_extra": {"requestBody": asked_in}}
 
-    @app.post(
-        "/predict",
-        response_model=Results,
-        response_model_exclude_unset=True,
-        openapi_extra={"requestBody": {"content": asked_in, "required": True}},
-    )
+    @app.post("/predict", response_model=Results, **shown)
     async def predict(request: Request) -> dict[str, Any]:
         """Label texts: one result per text, in order."""
         question = _question(await request.body(), request.headers.get("content-type", ""))
@@ -208,13 +201,9 @@ async def _while_there(answer: Any, request: Request) -> Any:
 
 
 def serve(
-    model: str | Path,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 8080,
-    precision: str = "int8",
+    model: str | Path, *, host: str = "127.0.0.1", port: int = 8080, precision: str = "int8",
     told: Callable[[str], None] = lambda line: None,
-) -> None:
+) -> None:  # fmt: skip
     """Serve an export until interrupted.
 
     Args:

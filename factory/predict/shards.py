@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -57,12 +58,7 @@ class How:
     force: bool = False
 
     def labeller(self, threads: int = 0) -> Labeller:
-        """Open the export.
-
-        Raises:
-            InputError: It does not carry what was asked for.
-            ExportError: It cannot be used.
-        """
+        """Open the export; errors as of `Labeller`."""
         return Labeller(self.model, self.asked, text=self.text, precision=self.precision, threads=threads)
 
     def key(self) -> str:
@@ -97,42 +93,19 @@ class Shard:
 
 
 def predict(
-    model: str | Path,
-    source: str | Path,
-    out: str | Path | None = None,
-    *,
-    text: str | None = None,
-    format: str = "auto",
-    encoding: str | None = None,
-    delimiter: str | None = None,
-    force: bool = False,
-    precision: str = "int8",
-    abstain_below: float | None = None,
-    target_precision: float | None = None,
-    sets: float | None = None,
-    scope: float | None = None,
-    ray: bool = False,
-    progress: Progress = no_progress,
-) -> dict[str, Any]:
-    """Label a file, or every file of a folder or a pattern.
+    model: str | Path, source: str | Path, out: str | Path | None = None, *, text: str | None = None,
+    format: str = "auto", encoding: str | None = None, delimiter: str | None = None, force: bool = False,
+    precision: str = "int8", abstain_below: float | None = None, target_precision: float | None = None,
+    sets: float | None = None, scope: float | None = None, ray: bool = False, progress: Progress = no_progress,
+) -> dict[str, Any]:  # fmt: skip
+    """Label a file, or every file of a folder or a pattern. Arguments that are not named here are those of `predict_file`.
 
     Args:
-        model: An export.
         source: A file as `predict_file` takes it; a folder, which means its Parquet files; or a pattern (`"texts/*.jsonl"`).
         out: A file as `predict_file` takes it; of many files the folder for one Parquet file each.
-        text: Column of the texts; by default the one that the training texts were in.
-        format: As `predict_file` takes it, as are `encoding` and `delimiter`.
-        encoding: Of text files.
-        delimiter: Of CSV files.
-        force: Whether an output may replace a file that is not an earlier output.
-        precision: `fp32` or `int8`.
-        abstain_below: No label is given below this probability.
-        target_precision: No label is given below the probability from which so many answers are right.
-        sets: Error rate of conformal label sets, in (0, 1).
-        scope: Share of texts like those of training that may be called out of scope, in (0, 1).
         ray: Label many files on Ray: on the cluster that `RAY_ADDRESS` names (export, files and `out` in folders that all of
             its nodes share), or on this machine's processors.
-        progress: Told how many files are done.
+        progress: Told how many files are done; of one file, how many of its lines or rows.
 
     Returns:
         `{"rows", "no_text", "seconds", "out", "read", "never_seen", "abstained", "out_of_scope"}`, the last two where they were
@@ -146,12 +119,12 @@ def predict(
     started = time.perf_counter()
     if not are_many(source):
         if ray:
-            raise InputError(
-                "Ray labels many files", where=source, fix="Give a folder or a pattern, or leave out --ray"
-            )
+            fix = "Give a folder or a pattern, or leave out --ray"
+            raise InputError("Ray labels many files", where=source, fix=fix)
         return predict_file(
             model, source, out, text=text, format=format, encoding=encoding, delimiter=delimiter, force=force,
             precision=precision, abstain_below=abstain_below, target_precision=target_precision, sets=sets, scope=scope,
+            progress=progress,
         )  # fmt: skip
     if ray:
         need_ray()
@@ -161,28 +134,22 @@ def predict(
     labeller = how.labeller()  # what is wrong with the export or the options is said before any work
     key = how.key()
     left = [(shard, mark) for shard in shards if not shard.is_done(mark := shard.mark(key))]
-    totals = {"rows": 0, "no_text": 0}
+    totals = Counter(rows=0, no_text=0)
     read: list[str] = []
     done = len(shards) - len(left)
     progress(done, len(shards), "files")
-    with closing(_on_ray(left, how) if ray and left else _here(left, how, labeller)) as labelled:
+    here = (_label(labeller, how, shard, mark) for shard, mark in left)
+    with closing(_on_ray(left, how) if ray and left else here) as labelled:
         for counts in labelled:
             done += 1
             read = counts.pop("read")
-            for name, number in counts.items():
-                totals[name] = totals.get(name, 0) + number
+            totals.update(counts)
             progress(done, len(shards), "files")
     return {
-        "rows": totals.pop("rows"),
-        "no_text": totals.pop("no_text"),
-        "seconds": round(time.perf_counter() - started, 3),
-        "out": str(out),
-        "read": read,
-        "never_seen": labeller.never_seen,
-        "shards": len(left),
-        "done_already": len(shards) - len(left),
-        **totals,
-    }
+        "rows": totals.pop("rows"), "no_text": totals.pop("no_text"), "seconds": round(time.perf_counter() - started, 3),
+        "out": str(out), "read": read, "never_seen": labeller.never_seen, "shards": len(left),
+        "done_already": len(shards) - len(left), **totals,
+    }  # fmt: skip
 
 
 def are_many(source: str | Path) -> bool:
@@ -221,16 +188,9 @@ def find_shards(source: str | Path, out: str | Path | None) -> list[Shard]:
             raise InputError(f"{found[target].name} and {path.name} would be written to one file", where=target)
         found[target] = path
     if not found:
-        raise InputError(
-            "there is no such file", where=source, fix="A folder means its .parquet files; else give 'FOLDER/*.jsonl'"
-        )
+        fix = "A folder means its .parquet files; else give 'FOLDER/*.jsonl'"
+        raise InputError("there is no such file", where=source, fix=fix)
     return [Shard(path, target) for target, path in found.items()]
-
-
-def _here(left: Sequence[tuple[Shard, str]], how: How, labeller: Labeller) -> Generator[dict[str, Any]]:
-    """Label the shards one after the other."""
-    for shard, mark in left:
-        yield _label(labeller, how, shard, mark)
 
 
 def _label(labeller: Labeller, how: How, shard: Shard, mark: str) -> dict[str, Any]:
@@ -257,10 +217,8 @@ def _on_ray(left: Sequence[tuple[Shard, str]], how: How) -> Generator[dict[str, 
 
         seats = ActorPoolStrategy(size=min(len(items), processors(ray)), max_tasks_in_flight_per_actor=1)
         names = from_items(items, override_num_blocks=len(items))
-        done = names.map_batches(
-            Seat, fn_constructor_args=(how,), batch_size=1, batch_format="numpy", num_cpus=1, compute=seats
-        )
-        for row in done.iter_rows():
+        made: Any = {"fn_constructor_args": (how,), "batch_size": 1, "batch_format": "numpy", "num_cpus": 1}
+        for row in names.map_batches(Seat, compute=seats, **made).iter_rows():
             said = json.loads(row["said"])
             if "kind" in said:
                 kind = getattr(factory.errors, said.pop("kind"))

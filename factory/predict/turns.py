@@ -110,10 +110,5 @@ class Turns:
             job.parts.append((probs[start : start + share], features[start : start + share]))
             job.given, start = job.given + share, start + share
             if job.given == len(job.texts) and not job.answer.done():
-                job.answer.set_result(_joined(job.parts))
-
-
-def _joined(parts: Sequence[Answers]) -> Answers:
-    arrays: Any = zip(*parts, strict=True)
-    probs, features = (np.concatenate(list(some)) for some in arrays)
-    return probs, features
+                whole: Any = tuple(np.concatenate(some) for some in zip(*job.parts, strict=True))
+                job.answer.set_result(whole)

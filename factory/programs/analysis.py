@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations, combinations_with_replacement
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factory.programs.sandbox.host.result import vote_dtype
+from factory.label_matrix import vote_dtype
 from factory.task import label_names
 from factory.warehouse.tables.gold import dev_gold
+from factory.warehouse.tables.programs import accepted
 from factory.warehouse.tables.texts import split_numbers, texts_of
+from factory.warehouse.tables.votes import dense_votes
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -27,16 +30,13 @@ class Row:
 
     Attributes:
         j: Its column.
-        name: Its name.
         polarity: The labels it ever gives, sorted.
         coverage: Share of texts it votes on.
         overlaps: Share of texts on which it and at least one other vote.
         conflicts: Share of texts on which it votes and at least one other votes otherwise.
-        correct: Votes that agree with gold, or None without gold.
-        incorrect: Votes that disagree, or None.
+        correct, incorrect: Votes that agree with gold, and that do not; None without gold.
         accuracy: `correct / (correct + incorrect)`, 0 without any vote as Snorkel has it, or None without gold.
-        low: Lower end of the accuracy's 95% Wilson interval, or None.
-        high: Upper end.
+        low, high: The accuracy's 95% Wilson interval, or None.
     """
 
     j: int
@@ -53,16 +53,10 @@ class Row:
 
     def as_snorkel(self) -> dict[str, Any]:
         """The columns under Snorkel's names."""
-        row: dict[str, Any] = {
-            "j": self.j,
-            "Polarity": list(self.polarity),
-            "Coverage": self.coverage,
-            "Overlaps": self.overlaps,
-            "Conflicts": self.conflicts,
-        }
-        if self.correct is not None:
-            row |= {"Correct": self.correct, "Incorrect": self.incorrect, "Emp. Acc.": self.accuracy}
-        return row
+        row: dict[str, Any] = {"j": self.j, "Polarity": list(self.polarity), "Coverage": self.coverage}
+        row |= {"Overlaps": self.overlaps, "Conflicts": self.conflicts}
+        judged = {"Correct": self.correct, "Incorrect": self.incorrect, "Emp. Acc.": self.accuracy}
+        return row | (judged if self.correct is not None else {})
 
 
 def summarize(votes: np.ndarray, gold: np.ndarray | None = None, names: Sequence[str] | None = None) -> list[Row]:
@@ -78,7 +72,6 @@ def summarize(votes: np.ndarray, gold: np.ndarray | None = None, names: Sequence
         [1.0, 0.5]
     """
     n, m = votes.shape
-    names = [f"lf{j}" for j in range(m)] if names is None else list(names)
     given = votes >= 0
     per_text = given.sum(axis=1)
     top = votes.max(axis=1, initial=-1)
@@ -87,34 +80,14 @@ def summarize(votes: np.ndarray, gold: np.ndarray | None = None, names: Sequence
     rows = []
     for j in range(m):
         mine = given[:, j]
-        overlaps = mine & (per_text > 1)
-        conflicts = mine & disputed
-        figures: dict[str, Any] = {}
+        parts = (mine, mine & (per_text > 1), mine & disputed)
+        figures: list[Any] = [float(part.sum() / max(n, 1)) for part in parts]
         if gold is not None:
             judged = mine & (gold >= 0)
-            right = int((votes[judged, j] == gold[judged]).sum())
-            wrong = int(judged.sum()) - right
-            bottom, ceiling = wilson(right, right + wrong)
-            figures = {
-                "correct": right,
-                "incorrect": wrong,
-                "accuracy": right / (right + wrong) if right + wrong else 0.0,
-                "low": bottom,
-                "high": ceiling,
-            }
-        polarity = tuple(int(value) for value in np.unique(votes[mine, j]))
-        share = 1 / n if n else 0.0
-        rows.append(
-            Row(
-                j,
-                names[j],
-                polarity,
-                float(mine.sum() * share),
-                float(overlaps.sum() * share),
-                float(conflicts.sum() * share),
-                **figures,
-            )
-        )
+            right, total = int((votes[judged, j] == gold[judged]).sum()), int(judged.sum())
+            figures += [right, total - right, right / total if total else 0.0, *wilson(right, total)]
+        name = f"lf{j}" if names is None else names[j]
+        rows.append(Row(j, name, tuple(np.unique(votes[mine, j]).tolist()), *figures))
     return rows
 
 
@@ -133,82 +106,57 @@ def correlations(votes: np.ndarray) -> np.ndarray:
     """`[m, m]`, how alike two programs vote where both do: agreement beyond chance (Cohen's kappa), NaN without common texts."""
     m = votes.shape[1]
     result = np.full((m, m), np.nan)
-    for a in range(m):
-        for b in range(a, m):
-            both = (votes[:, a] >= 0) & (votes[:, b] >= 0)
-            total = int(both.sum())
-            if not total:
-                continue
-            left, right = votes[both, a], votes[both, b]
-            observed = float((left == right).mean())
-            classes = np.union1d(left, right)
-            chance = float(sum((left == k).mean() * (right == k).mean() for k in classes))
-            kappa = 1.0 if chance >= 1.0 else (observed - chance) / (1 - chance)
-            result[a, b] = result[b, a] = kappa
+    for a, b in combinations_with_replacement(range(m), 2):
+        both = (votes[:, a] >= 0) & (votes[:, b] >= 0)
+        if not both.any():
+            continue
+        left, right = votes[both, a], votes[both, b]
+        observed = float((left == right).mean())
+        chance = float(sum((left == k).mean() * (right == k).mean() for k in np.union1d(left, right)))
+        result[a, b] = result[b, a] = 1.0 if chance >= 1.0 else (observed - chance) / (1 - chance)
     return result
 
 
 def disagreements(
     votes: np.ndarray, names: Sequence[str], *, examples: int = 3, kinds: int = 20
 ) -> list[tuple[str, str, int, int, int, list[int]]]:
-    """Pairs of programs that contradict each other, the commonest kinds first.
-
-    Returns:
-        `(name a, name b, vote of a, vote of b, how often, indices of some texts)`.
+    """Pairs of programs that contradict each other: `(name a, name b, vote of a, vote of b, how often, indices of some texts)`,
+    the commonest first.
     """
-    m = votes.shape[1]
     found = []
-    for a in range(m):
-        for b in range(a + 1, m):
-            apart = np.flatnonzero((votes[:, a] >= 0) & (votes[:, b] >= 0) & (votes[:, a] != votes[:, b]))
-            if not len(apart):
-                continue
-            pairs = np.stack([votes[apart, a], votes[apart, b]], axis=1)
-            for left, right in np.unique(pairs, axis=0):
-                rows = apart[(pairs[:, 0] == left) & (pairs[:, 1] == right)]
-                shown = [int(i) for i in rows[:examples]]
-                found.append((names[a], names[b], int(left), int(right), len(rows), shown))
-    found.sort(key=lambda item: (-item[4], item[0], item[1], item[2], item[3]))
-    return found[:kinds]
+    for a, b in combinations(range(votes.shape[1]), 2):
+        pairs = votes[:, [a, b]]
+        apart = (pairs >= 0).all(axis=1) & (pairs[:, 0] != pairs[:, 1])
+        for kind in np.unique(pairs[apart], axis=0):
+            rows = np.flatnonzero((pairs == kind).all(axis=1))
+            found.append((names[a], names[b], int(kind[0]), int(kind[1]), len(rows), rows[:examples].tolist()))
+    return sorted(found, key=lambda item: (-item[4], *item[:4]))[:kinds]
 
 
 # Of a warehouse --------------------------------------------------------------------------------------------------------------
 def analyse(warehouse: Warehouse, *, split: str = "train", target: str | None = None) -> dict[str, Any]:
-    """Summary, correlations and disagreements of the accepted programs on a split, accuracy where there is dev gold.
-
-    Args:
-        warehouse: The warehouse.
-        split: Whose texts; the accuracy is measured on the split `dev` in any case.
-        target: In a `multi` task, the label whose programs are meant.
+    """Summary, correlations and disagreements of the accepted programs (in a `multi` task those of the label `target`) on a
+    split, and their accuracy on `dev` where it has gold.
 
     Returns:
         `rows` (columns as Snorkel's `lf_summary`, with `low` and `high`), `correlation` `[m][m]`, `disagreements`.
     """
     numbers, names, texts, votes = label_matrix(warehouse, split, target=target)
-    rows = summarize(votes, names=names)
-    judged: dict[int, Any] = {}
     _, _, dev_texts, dev_votes = label_matrix(warehouse, "dev", target=target)
     gold = _dev_gold(warehouse, dev_texts, target)
-    if gold is not None:
-        judged = {row.j: row for row in summarize(dev_votes, gold, names)}
+    judged = [] if gold is None else summarize(dev_votes, gold, names)
     shown = texts_of(warehouse, texts)
     table = []
-    for row in rows:
+    for row in summarize(votes, names=names):
         line = row.as_snorkel() | {"program_no": numbers[row.j], "name": row.name}
-        if row.j in judged:
+        if judged:
             dev = judged[row.j]
             line |= dev.as_snorkel() | row.as_snorkel() | {"low": dev.low, "high": dev.high}
         table.append(line)
+    keys = ("a", "b", "vote_a", "vote_b", "texts")
     apart = [
-        {
-            "a": a,
-            "b": b,
-            "vote_a": left,
-            "vote_b": right,
-            "texts": n,
-            "examples": [shown[int(texts[i])] for i in rows_of],
-        }
-        for a, b, left, right, n, rows_of in disagreements(votes, names)
+        {**dict(zip(keys, kind, strict=True)), "examples": [shown[int(texts[at])] for at in rows]}
+        for *kind, rows in disagreements(votes, names)
     ]
     kappa = [[None if value != value else float(value) for value in line] for line in correlations(votes)]
     return {"rows": table, "correlation": kappa, "disagreements": apart}
@@ -220,27 +168,10 @@ def label_matrix(
     """Numbers and names of the accepted programs, the split's text numbers `[n]` and the votes `[n, m]`."""
     labels = label_names(warehouse)
     wanted = None if target is None else labels.index(target)
-    programs = warehouse.query(
-        "SELECT program_no, name FROM programs WHERE state = 'accepted' AND target_label_no IS NOT DISTINCT FROM ? ORDER BY 1",
-        [wanted],
-    )
-    texts = split_numbers(warehouse, split)
-    votes = np.full((len(texts), len(programs)), -1, dtype=vote_dtype(len(labels)))
-    column = {number: at for at, (number, _) in enumerate(programs)}
-    found = warehouse.arrow(
-        "SELECT program_no, text_no, vote FROM votes WHERE text_no IN (SELECT text_no FROM split_texts WHERE split = ?)",
-        [split],
-    )
-    if len(texts) and found.num_rows and programs:
-        owners = found.column("program_no").to_numpy()
-        rows = np.searchsorted(texts, found.column("text_no").to_numpy())
-        table = np.full(int(owners.max()) + 1, -1)
-        for number, at in column.items():
-            if number < len(table):
-                table[number] = at
-        keep = table[owners] >= 0
-        votes[rows[keep], table[owners[keep]]] = found.column("vote").to_numpy()[keep]
-    return [row[0] for row in programs], [row[1] for row in programs], texts, votes
+    programs = [program for program in accepted(warehouse) if program.target_no == wanted]
+    numbers, texts = [program.number for program in programs], split_numbers(warehouse, split)
+    votes = dense_votes(warehouse, numbers, texts).astype(vote_dtype(len(labels)))
+    return numbers, [program.name for program in programs], texts, votes
 
 
 def _dev_gold(warehouse: Warehouse, texts: np.ndarray, target: str | None) -> np.ndarray | None:
@@ -249,7 +180,8 @@ def _dev_gold(warehouse: Warehouse, texts: np.ndarray, target: str | None) -> np
     if not gold:
         return None
     wanted = None if target is None else label_names(warehouse).index(target)
-    of = {
-        number: (min(found, default=-1) if wanted is None else int(wanted in found)) for number, found in gold.items()
-    }
-    return np.array([of.get(int(number), -1) for number in texts])
+
+    def value(found: tuple[int, ...] | None) -> int:
+        return -1 if found is None else min(found, default=-1) if wanted is None else int(wanted in found)
+
+    return np.array([value(gold.get(int(number))) for number in texts])

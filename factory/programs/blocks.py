@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from factory.label_matrix import vote_dtype
 from factory.programs.rules import rule_votes
-from factory.programs.sandbox.host.result import STATUS, ProgramRun, vote_dtype
+from factory.programs.sandbox.host.result import STATUS, ProgramRun
+from factory.warehouse.tables.programs import accepted
 
 if TYPE_CHECKING:
     from factory.programs.sandbox.host.pool import Pool
@@ -28,7 +30,6 @@ class AcceptedProgram:
         source: Python, or the canonical JSON of a list of rules.
         target: In a task of kind `multi` the one label it speaks of.
         kind: One of `RUNNABLE`.
-        name: For people.
     """
 
     number: int
@@ -49,14 +50,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Block:
-    """The texts of a gap, read, and those of its programs that shall run on them.
-
-    Attributes:
-        gap: The range.
-        programs: The columns of the run.
-        numbers: `[n]`, of the texts.
-        texts: The texts.
-    """
+    """The texts of a gap, read, with their numbers `[n]`, and those of its programs that shall run on them (the columns)."""
 
     gap: Gap
     programs: tuple[AcceptedProgram, ...]
@@ -69,20 +63,10 @@ Voted = tuple[Block, "ProgramRun"]
 
 
 def accepted_programs(warehouse: Warehouse, labels: Sequence[str]) -> list[AcceptedProgram]:
-    """The accepted programs that can be run, by number.
-
-    Args:
-        warehouse: The warehouse.
-        labels: Label names by number.
-    """
-    rows = warehouse.query(
-        "SELECT program_no, source, target_label_no, kind, name FROM programs"
-        " WHERE state = 'accepted' AND kind IN (SELECT unnest(?::VARCHAR[])) ORDER BY program_no",
-        [list(RUNNABLE)],
-    )
+    """The accepted programs that can be run, in order of their number; `labels` are the label names by number."""
     return [
-        AcceptedProgram(no, source, None if at is None else labels[at], kind, name)
-        for no, source, at, kind, name in rows
+        AcceptedProgram(p.number, p.source, None if p.target_no is None else labels[p.target_no], p.kind, p.name)
+        for p in accepted(warehouse, kinds=RUNNABLE)
     ]
 
 
@@ -91,33 +75,31 @@ def run_accepted(
 ) -> ProgramRun:
     """What programs say of texts: rules here, in one pass for all, and Python in the sandbox, which starts if there is any.
 
-    Args:
-        pool: The sandbox.
-        programs: The columns of the run.
-        texts: The texts.
-        labels: Label names; votes are their indices.
+    Votes are indices into `labels`, and the programs are the columns of the run.
 
     Raises:
         SandboxError: Python cannot run here, or the pool is strict and a layer is missing.
     """
-    places = {kind: [at for at, p in enumerate(programs) if p.kind == kind] for kind in RUNNABLE}
-    parts = {kind: [programs[at] for at in found] for kind, found in places.items()}
-    shape = (len(texts), len(programs))
-    votes = np.full(shape, -1, dtype=vote_dtype(len(labels)), order="F")
-    codes = np.full(shape, STATUS.index("abstain"), dtype=np.uint8, order="F")
-    layers, refusals = None, {}
-    notes: list[list[dict[str, object]]] = [[] for _ in programs]
-    if parts["rules"]:
-        found = rule_votes([p.source for p in parts["rules"]], texts, labels, [p.target for p in parts["rules"]])
-        votes[:, places["rules"]] = found
-        codes[:, places["rules"]] = np.where(found < 0, STATUS.index("abstain"), STATUS.index("ok"))
-    if parts["python"]:
-        run = pool.run([p.source for p in parts["python"]], texts, labels, target=[p.target for p in parts["python"]])
-        votes[:, places["python"]] = run.votes
-        codes[:, places["python"]] = run.codes
-        layers = run.layers
-        refusals = {places["python"][at]: why for at, why in run.refusals.items()}
-        for at, said in zip(places["python"], run.notes, strict=True):
-            notes[at] = said
-    cpu_s = run.cpu_s if parts["python"] and not parts["rules"] else ()
-    return ProgramRun(votes, codes, layers, refusals, notes, cpu_s)
+    rules, python = ([at for at, p in enumerate(programs) if p.kind == kind] for kind in ("rules", "python"))
+    sources, targets = [p.source for p in programs], [p.target for p in programs]
+    if not rules:
+        return pool.run(sources, texts, labels, target=targets) if python else _nothing(len(texts), 0, labels)
+    run = _nothing(len(texts), len(programs), labels)
+    found = rule_votes([sources[at] for at in rules], texts, labels, [targets[at] for at in rules])
+    run.votes[:, rules] = found
+    run.codes[:, rules] = np.where(found < 0, STATUS.index("abstain"), STATUS.index("ok"))
+    if not python:
+        return run
+    ran = pool.run([sources[at] for at in python], texts, labels, target=[targets[at] for at in python])
+    run.votes[:, python], run.codes[:, python] = ran.votes, ran.codes
+    for at, said in zip(python, ran.notes, strict=True):
+        run.notes[at] = said
+    return replace(run, layers=ran.layers, refusals={python[at]: why for at, why in ran.refusals.items()})
+
+
+def _nothing(n: int, m: int, labels: Sequence[str]) -> ProgramRun:
+    """A run in which every program abstains."""
+    votes = np.full((n, m), -1, dtype=vote_dtype(len(labels)), order="F")
+    return ProgramRun(
+        votes, np.full((n, m), STATUS.index("abstain"), np.uint8, order="F"), None, {}, [[] for _ in range(m)]
+    )

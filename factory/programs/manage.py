@@ -19,8 +19,6 @@ from factory.task import current_card, label_names
 from factory.warehouse.tables.programs import NewProgram, add, known, program_key, set_state
 
 if TYPE_CHECKING:
-    import duckdb
-
     from factory.warehouse.file import Warehouse
 
 _KINDS = {".py": "python", ".yaml": "rules", ".yml": "rules", ".json": "rules"}
@@ -35,13 +33,10 @@ def kind_of_file(path: Path) -> str:
     Raises:
         InputError: Another ending.
     """
-    if path.suffix.lower() not in _KINDS:
-        raise InputError(
-            f"cannot tell from {path.suffix!r} what kind of program this is",
-            where=path,
-            fix="Name it .py, .yaml or .json",
-        )
-    return _KINDS[path.suffix.lower()]
+    if (kind := _KINDS.get(path.suffix.lower())) is None:
+        said = f"cannot tell from {path.suffix!r} what kind of program this is"
+        raise InputError(said, where=path, fix="Name it .py, .yaml or .json")
+    return kind
 
 
 def add_program(
@@ -62,7 +57,7 @@ def add_program(
         name: Its name.
         target: In a task of kind `multi`, the label that it speaks of.
         kind: `python` or `rules`.
-        sandbox: See `factory.programs.sandbox.host.pool.Sandbox`.
+        sandbox: See `Sandbox`.
         actor: Who adds it.
 
     Returns:
@@ -73,8 +68,9 @@ def add_program(
     """
     target_no = _target_no(warehouse, target)
     source, remark = _checked(warehouse, source, target, name, kind, sandbox)
+    new = NewProgram(name, kind, "hand", source, program_key(kind, target, source), target_no)
     with warehouse.lease() as db:
-        number = _insert(db, source, name, target, target_no, parent=None, kind=kind, actor=actor)
+        number = add(db, new, actor=actor)
     return {"program_no": number, "name": name, "kind": kind, "state": "accepted", "target": target} | remark
 
 
@@ -98,8 +94,9 @@ def edit_program(
     target_no = old["target_label_no"]
     target = None if target_no is None else labels[target_no]
     source, remark = _checked(warehouse, source, target, old["name"], kind, sandbox)
+    new = NewProgram(old["name"], kind, "hand", source, program_key(kind, target, source), target_no, program_no)
     with warehouse.lease() as db:
-        number = _insert(db, source, old["name"], target, target_no, parent=program_no, kind=kind, actor=actor)
+        number = add(db, new, actor=actor)
         set_state(db, program_no, "superseded", f"edited: program {number}", actor)
     edited = {"program_no": number, "name": old["name"], "kind": kind, "state": "accepted", "parent_no": program_no}
     return edited | {"target": target} | remark
@@ -141,9 +138,8 @@ def _target_no(warehouse: Warehouse, target: str | None) -> int | None:
             raise InputError("a program of a multi task speaks of one label", fix="Name it as the target")
         if target not in card.label_names:
             near = difflib.get_close_matches(target, card.label_names, n=1)
-            raise InputError(
-                f"unknown label {target!r}", fix=f"Did you mean {near[0]!r}?" if near else "See the task card"
-            )
+            fix = f"Did you mean {near[0]!r}?" if near else "See the task card"
+            raise InputError(f"unknown label {target!r}", fix=fix)
         return label_names(warehouse).index(target)
     if target is not None:
         raise InputError("a program of a single task speaks of all labels", fix="Leave the target out")
@@ -159,9 +155,8 @@ def _checked(
         try:
             source = read_rules(source, labels, target).source
         except RulesRefused as refused:
-            raise InputError(
-                f"the rules are refused: {refused.words}", where=name, fix="Mend them and try again"
-            ) from None
+            said = f"the rules are refused: {refused.words}"
+            raise InputError(said, where=name, fix="Mend them and try again") from None
     with warehouse.read() as db:
         there = known(db, program_key(kind, target, source))
     if there is not None:
@@ -179,18 +174,3 @@ def _checked(
         raise InputError("the program is refused ({}): {}".format(*trial.run.refusals[0]), where=name, fix=_MEND)
     words = trial.fault.words if trial.fault.code == "state" else failures_in_words(trial, texts) or trial.fault.words
     raise InputError(words, where=name, fix=_MEND)
-
-
-def _insert(
-    db: duckdb.DuckDBPyConnection,
-    source: str,
-    name: str,
-    target: str | None,
-    target_no: int | None,
-    *,
-    parent: int | None,
-    kind: str,
-    actor: str,
-) -> int:
-    key = program_key(kind, target, source)
-    return add(db, NewProgram(name, kind, "hand", source, key, target_no=target_no, parent_no=parent), actor=actor)

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from factory.errors import InputError
+from factory.label_matrix import vote_dtype
 from factory.programs.blocks import AcceptedProgram, run_accepted
 from factory.programs.rules import read_rules
 from factory.programs.sandbox.host.pool import Pool, shared_pool
-from factory.programs.sandbox.host.result import vote_dtype
-
-if TYPE_CHECKING:
-    from factory.warehouse.file import Warehouse
+from factory.task import label_names
+from factory.warehouse.file import Warehouse, insert
+from factory.warehouse.tables.programs import NewProgram, add, known, program_key
+from factory.warehouse.tables.votes import forget_votes
 
 
 def apply_trusted(functions: Sequence[Any], texts: Sequence[str], classes: int, *, trust: bool = False) -> np.ndarray:
@@ -28,7 +29,7 @@ def apply_trusted(functions: Sequence[Any], texts: Sequence[str], classes: int, 
 
     Args:
         functions: `snorkel.labeling.LabelingFunction` objects; each is called with an object that has `.text`.
-        texts: The texts.
+        texts: `[n]`.
         classes: How many labels there are.
         trust: Must be true: the functions run with all the rights of this process.
 
@@ -50,10 +51,8 @@ def apply_trusted(functions: Sequence[Any], texts: Sequence[str], classes: int, 
         for j, function in enumerate(functions):
             vote = int(function(row))
             if not -1 <= vote < classes:
-                raise InputError(
-                    f"{getattr(function, 'name', 'a function')} returned {vote}, which is not a label's number",
-                    where="votes",
-                )
+                name = getattr(function, "name", "a function")
+                raise InputError(f"{name} returned {vote}, which is not a label's number", where="votes")
             votes[at, j] = vote
     return votes
 
@@ -69,52 +68,38 @@ def add_trusted(
     Raises:
         InputError: `trust` is false, a function returns something other than a label's number, or a wrapped program is refused.
     """
-    wrapped = [function for function in functions if _wrapped(function) is not None]
-    added = [_add_wrapped(warehouse, function) for function in wrapped]
-    others = [function for function in functions if _wrapped(function) is None]
-    return added + (_add_votes(warehouse, others, trust=trust, target=target) if others else [])
-
-
-def _wrapped(function: Any) -> ProgramVotes | None:
-    found = (getattr(function, "_resources", None) or {}).get("votes")
-    return found if isinstance(found, ProgramVotes) else None
-
-
-def _add_wrapped(warehouse: Warehouse, function: Any) -> dict[str, Any]:
     from factory.programs.manage import add_program
 
-    program = function._resources["votes"].program
-    return add_program(
-        warehouse, program.source, name=program.name, target=program.target, kind=program.kind, actor="snorkel"
-    )
+    added, others = [], []
+    for function in functions:
+        wrapped = (getattr(function, "_resources", None) or {}).get("votes")
+        if isinstance(wrapped, ProgramVotes):
+            one = wrapped.program
+            added.append(
+                add_program(warehouse, one.source, name=one.name, target=one.target, kind=one.kind, actor="snorkel")
+            )
+        else:
+            others.append(function)
+    return added + (_add_votes(warehouse, others, trust=trust, target=target) if others else [])
 
 
 def _add_votes(
     warehouse: Warehouse, functions: Sequence[Any], *, trust: bool, target: str | None
 ) -> list[dict[str, Any]]:
-    from factory.task import label_names
-    from factory.warehouse.file import insert
-    from factory.warehouse.tables.programs import NewProgram, add, known, program_key
-
     labels = label_names(warehouse)
     rows = warehouse.query("SELECT text_no, text FROM texts WHERE origin <> 'passage' ORDER BY text_no")
     classes = 2 if target is not None else len(labels)
     votes = apply_trusted(functions, [text for _, text in rows], classes, trust=trust)
     numbers = np.array([number for number, _ in rows], dtype=np.int32)
+    target_no = None if target is None else labels.index(target)
     added = []
     with warehouse.lease() as db:
         for j, function in enumerate(functions):
             name = str(getattr(function, "name", f"lf{j}"))
-            key = program_key("trusted", target, name)
-            target_no = None if target is None else labels.index(target)
-            there = known(db, key)
-            if there is not None:
-                number = there.number
-                for table in ("votes", "vote_blocks"):
-                    db.execute(f"DELETE FROM {table} WHERE program_no = ?", [number])
-            else:
-                new = NewProgram(name, "trusted", "snorkel", "", key, target_no=target_no)
-                number = add(db, new, actor="snorkel")
+            new = NewProgram(name, "trusted", "snorkel", "", program_key("trusted", target, name), target_no=target_no)
+            there = known(db, new.key)
+            number = add(db, new, actor="snorkel") if there is None else there.number
+            forget_votes(db, number)
             given = np.flatnonzero(votes[:, j] >= 0)
             columns = {
                 "program_no": np.full(len(given), number, dtype=np.int32),

@@ -24,60 +24,28 @@ SANDBOX = "`process` lets Python run where the system has no kernel layers (not 
 class AuthorParams(Params):
     """The parameters of `author`."""
 
-    programs: int = Field(
-        12,
-        ge=1,
-        description="Accepted programs wanted. A dozen covers most texts of a few labels.",
-    )
-    candidates: int | None = Field(
-        None,
-        ge=1,
-        description="Most programs asked for; twice `programs` by default, since some are refused or vote as others do.",
-    )
-    variants: int = Field(
-        4,
-        ge=1,
-        le=4,
-        description="Variants of each approach, 1 to 4. All four by default: programs that err alike are worth less.",
-    )
-    examples: int = Field(
-        8,
-        ge=0,
-        description="Unlabelled texts shown in each prompt: enough to show how people write, few enough to stay cheap.",
-    )
-    seeds: int = Field(
-        0,
-        ge=0,
-        description="Gold seeds shown for each label, from the split `seed`. None by default: the line must work without gold.",
-    )
-    knowledge: bool = Field(
-        False,
-        description="Whether to ask first what an expert knows, and show that. Off: it costs requests, and the"
-        " approaches differ without it.",
-    )
-    knowledge_kind: Literal["heuristics", "keywords", "descriptions", "examples"] = Field(
-        "keywords", description="What the expert is asked for. Keywords are what programs can use directly."
-    )
-    repairs: int = Field(
-        2,
-        ge=0,
-        description="How often an answer that fails its checks may be repaired; what two repairs do not mend, more do not.",
-    )
-    probe: int = Field(
-        1000,
-        ge=1,
-        description="Texts of `train` that every program is tried on: enough to see a share of 1% of the texts.",
-    )
-    form: Literal["python", "rules", "both"] = Field(
-        "python",
-        description="`python` asks for functions, which can say anything and run in the sandbox; `rules` for lists of words and"
-        " patterns with weights, which people can read and edit, and which run faster and on any system; `both` takes turns.",
-    )
-    varied: bool = Field(
-        True,
-        description="Every program has example texts of its own, and no approach comes twice with the same evidence while others"
-        " are left. False asks as the ready pipelines were recorded.",
-    )
+    programs: int = Field(12, ge=1, description="Accepted programs wanted. A dozen covers most texts of a few labels.")
+    candidates: int | None = Field(None, ge=1, description="Most programs asked for; twice `programs` by default, since some"
+        " are refused or vote as others do.")  # fmt: skip
+    variants: int = Field(4, ge=1, le=4, description="Variants of each approach, 1 to 4. All four by default: programs that"
+        " err alike are worth less.")  # fmt: skip
+    examples: int = Field(8, ge=0, description="Unlabelled texts shown in each prompt: enough to show how people write, few"
+        " enough to stay cheap.")  # fmt: skip
+    seeds: int = Field(0, ge=0, description="Gold seeds shown for each label, from the split `seed`. None by default: the"
+        " line must work without gold.")  # fmt: skip
+    knowledge: bool = Field(False, description="Whether to ask first what an expert knows, and show that. Off: it costs"
+        " requests, and the approaches differ without it.")  # fmt: skip
+    knowledge_kind: Literal["heuristics", "keywords", "descriptions", "examples"] = Field("keywords", description="What the"
+        " expert is asked for. Keywords are what programs can use directly.")  # fmt: skip
+    repairs: int = Field(2, ge=0, description="How often an answer that fails its checks may be repaired; what two repairs do"
+        " not mend, more do not.")  # fmt: skip
+    probe: int = Field(1000, ge=1, description="Texts of `train` that every program is tried on: enough to see a share of 1%"
+        " of the texts.")  # fmt: skip
+    form: Literal["python", "rules", "both"] = Field("python", description="`python` asks for functions, which can say"
+        " anything and run in the sandbox; `rules` for lists of words and patterns with weights, which people can read and"
+        " edit, and which run faster and on any system; `both` takes turns.")  # fmt: skip
+    varied: bool = Field(True, description="Every program has example texts of its own, and no approach comes twice with the"
+        " same evidence while others are left. False asks as the ready pipelines were recorded.")  # fmt: skip
     strict: bool = Field(False, description=STRICT)
     sandbox: Literal["kernel", "process"] = Field("kernel", description=SANDBOX)
 
@@ -85,18 +53,13 @@ class AuthorParams(Params):
 class VoteParams(Params):
     """The parameters of `vote`."""
 
-    block: int = Field(
-        20_000,
-        ge=1,
-        description="Texts in one transaction: a kill costs one block, and a block fits in memory with long texts.",
-    )
+    block: int = Field(20_000, ge=1, description="Texts in one transaction: a kill costs one block, and a block fits in"
+        " memory with long texts.")  # fmt: skip
     strict: bool = Field(False, description=STRICT)
     sandbox: Literal["kernel", "process"] = Field("kernel", description=SANDBOX)
-    ray: bool = Field(
-        False,
-        description="Run the blocks on Ray: on the cluster that `RAY_ADDRESS` names, or on this machine's processors. Off: one"
-        " machine is enough for some ten million texts. This process alone reads and writes the warehouse either way.",
-    )
+    ray: bool = Field(False, description="Run the blocks on Ray: on the cluster that `RAY_ADDRESS` names, or on this"
+        " machine's processors. Off: one machine is enough for some ten million texts. This process alone reads and writes"
+        " the warehouse either way.")  # fmt: skip
 
     def extras(self) -> dict[str, str]:
         return {"ray": "`vote: {ray: true}`"} if self.ray else {}
@@ -135,11 +98,6 @@ def vote(warehouse: Warehouse, params: VoteParams, call: Call) -> StageResult:
         ClusterError: Ray is asked for and not installed, cannot be reached, or lost a worker for good.
     """
     return vote_texts(
-        warehouse,
-        block=params.block,
-        strict=params.strict,
-        sandbox=params.sandbox,
-        ray=params.ray,
-        begin=call.begin,
+        warehouse, block=params.block, strict=params.strict, sandbox=params.sandbox, ray=params.ray, begin=call.begin,
         progress=call.progress,
-    )
+    )  # fmt: skip

@@ -55,12 +55,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Trial:
-    """A program tried on texts.
-
-    Attributes:
-        run: What it said: one column.
-        fault: What is wrong with it, or None.
-    """
+    """A program tried on texts: what it said (one column), and what is wrong with it, if anything."""
 
     run: ProgramRun
     fault: Fault | None
@@ -75,14 +70,7 @@ class Trial:
 def try_program(
     pool: Pool, program: AcceptedProgram, texts: Sequence[str], labels: Sequence[str], *, allowed: float = 0.0
 ) -> Trial:
-    """Run a program on texts and judge it.
-
-    Args:
-        pool: The sandbox, for Python.
-        program: What to try.
-        texts: The texts, `n` of them.
-        labels: Label names; votes are their indices.
-        allowed: Share of texts that it may fail on.
+    """Run a program on texts and judge it; it may fail on the share `allowed` of them.
 
     Raises:
         SandboxError: As `run_accepted`.
@@ -90,58 +78,37 @@ def try_program(
     began = time.process_time()
     run = run_accepted(pool, [program], texts, labels)
     seconds = sum(run.cpu_s) if run.cpu_s else time.process_time() - began
-    found = fault_of(
-        run.votes[:, 0], run.status[:, 0], run.refusals.get(0), run.notes[0], allowed=allowed, kind=program.kind
-    )
-    if found is None and seconds > SECONDS_TO_START + _bound(texts):
+    found = fault_of(run, allowed, program.kind)
+    bound = SECONDS_TO_START + len(texts) * SECONDS_PER_TEXT + sum(map(len, texts)) * SECONDS_PER_CHARACTER
+    if found is None and seconds > bound:
         found = Fault(
             "slow",
             f"It takes {seconds / max(len(texts), 1) * 1e6:,.0f} microseconds for a text of the corpus, and 50 are asked for."
             " Compile patterns once, outside the function, and look at each word once.",
         )
     if found is None and program.kind == "python" and _depends_on_order(pool, program, texts, labels, run):
-        found = Fault(
-            "state", "It says something else of the same texts in another order. Keep nothing between two calls."
-        )
+        words = "It says something else of the same texts in another order. Keep nothing between two calls."
+        found = Fault("state", words)
     return Trial(run, found)
 
 
-def fault_of(
-    votes: np.ndarray,
-    status: np.ndarray,
-    refusal: tuple[str, str] | None,
-    notes: Sequence[Mapping[str, Any]],
-    *,
-    allowed: float = 0.0,
-    kind: str = "python",
-) -> Fault | None:
-    """What is wrong with a program, from one run over texts.
-
-    Args:
-        votes: `[n]`.
-        status: `[n]` words as in `STATUS`.
-        refusal: Code and words if it never ran.
-        notes: Its failures, as `ProgramRun.notes` has them.
-        allowed: Share of texts that it may fail on.
-        kind: `python` or `rules`.
-    """
-    if refusal is not None:
-        return Fault(f"refused_{refusal[0]}", f"The program is not accepted: {refusal[1]}.")
-    if any(note.get("retired") == "state" for note in notes):
-        name = next(str(note.get("words", "")) for note in notes if note.get("retired") == "state")
-        return Fault(
-            "state",
-            f"The program keeps state between two calls: `{name}` changes. A vote may depend on its text alone.",
-        )
+def fault_of(run: ProgramRun, allowed: float, kind: str) -> Fault | None:
+    """What is wrong with the one program of a run, which may fail on the share `allowed` of the texts."""
+    votes, status, notes = run.votes[:, 0], run.status[:, 0], run.notes[0]
+    if 0 in run.refusals:
+        code, words = run.refusals[0]
+        return Fault(f"refused_{code}", f"The program is not accepted: {words}.")
+    name = next((str(note.get("words", "")) for note in notes if note.get("retired") == "state"), None)
+    if name is not None:
+        words = f"The program keeps state between two calls: `{name}` changes. A vote may depend on its text alone."
+        return Fault("state", words)
     failed = {name: int((status == name).sum()) for name in FAILURES}
     if sum(failed.values()) > allowed * len(votes):
         return _failure(failed, notes)
     returns = next((note["returns"] for note in notes if note.get("returns")), None)
     if returns is not None:
-        return Fault(
-            "bad_value",
-            f"The program may return what is not a label: {returns}. Return a label's name exactly, or None.",
-        )
+        words = f"The program may return what is not a label: {returns}. Return a label's name exactly, or None."
+        return Fault("bad_value", words)
     given = votes[votes >= 0]
     if len(votes) >= MANY and len(given) == 0:
         return Fault("never_votes", _NEVER[kind])
@@ -169,37 +136,25 @@ def failures_in_words(trial: Trial, texts: Sequence[str]) -> str:
     if not len(at):
         return ""
     counts = ", ".join(f"{n} {name}" for name in FAILURES if (n := int((status == name).sum())))
-    words = {note["row"]: note["words"] for note in trial.run.notes[0] if note.get("status") and note.get("words")}
+    words = trial.run.words(0).get(int(at[0]))
     first = "".join(c for c in texts[at[0]][:60] if c.isprintable())
-    return f"it fails on {len(at)} of {len(texts)} texts ({counts}), first on {first!r}" + (
-        f": {words[at[0]]}" if words.get(at[0]) else ""
-    )
+    said = f"it fails on {len(at)} of {len(texts)} texts ({counts}), first on {first!r}"
+    return f"{said}: {words}" if words else said
 
 
 # ----------------------------------------------------------------------------------------------------------------------
 def _failure(failed: Mapping[str, int], notes: Sequence[Mapping[str, Any]]) -> Fault:
-    words = next(
-        (str(note.get("words", "")) for note in notes if note.get("status") in failed and note.get("words")), ""
-    )
+    words = next((str(note["words"]) for note in notes if note.get("status") in failed and note.get("words")), "")
     if failed["timeout"] or failed["retired"]:
-        return Fault(
-            "too_slow",
-            "The program takes too long on some texts: a loop that does not end, or a pattern that backtracks.",
-        )
+        said = "The program takes too long on some texts: a loop that does not end, or a pattern that backtracks."
+        return Fault("too_slow", said)
     if failed["memory"] or failed["crash"]:
         return Fault("breaks", "The program uses up the memory or crashes on some texts.")
     if failed["exception"] > 0:
-        return Fault(
-            "raises", f"The program raises an exception on some texts: {words}." if words else "The program raises."
-        )
-    return Fault(
-        "bad_value",
-        f"The program {words}. Return one of the label names exactly, or None." if words else "Wrong value.",
-    )
-
-
-def _bound(texts: Sequence[str]) -> float:
-    return len(texts) * SECONDS_PER_TEXT + sum(map(len, texts)) * SECONDS_PER_CHARACTER
+        said = f"The program raises an exception on some texts: {words}." if words else "The program raises."
+        return Fault("raises", said)
+    said = f"The program {words}. Return one of the label names exactly, or None." if words else "Wrong value."
+    return Fault("bad_value", said)
 
 
 def _depends_on_order(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import InputError
@@ -12,6 +10,7 @@ from factory.programs.blocks import RUNNABLE, AcceptedProgram, run_accepted
 from factory.programs.rules import read_rules
 from factory.programs.sandbox.host.pool import Sandbox, shared_pool
 from factory.task import label_names
+from factory.warehouse.tables.votes import lost_votes, votes_changed
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -23,18 +22,12 @@ _COLUMNS = (
 
 
 def list_programs(warehouse: Warehouse, *, every: bool = False) -> list[dict[str, Any]]:
-    """Programs with their coverage, overlaps and conflicts on the split `train`, and how many votes they lost in all.
-
-    Args:
-        warehouse: The warehouse.
-        every: Rejected and superseded ones too.
+    """Programs (with `every`, rejected and superseded ones too) with their coverage, overlaps and conflicts on the split `train`,
+    and how many votes they lost in all.
     """
     labels = label_names(warehouse)
-    figures = {
-        row[0]: row[1:]
-        for row in warehouse.query('SELECT program_no, coverage, "overlaps", conflicts FROM program_summary')
-    }
-    failed = _failures(warehouse)
+    summary = warehouse.query('SELECT program_no, coverage, "overlaps", conflicts FROM program_summary')
+    figures, failed = {number: shares for number, *shares in summary}, lost_votes(warehouse)
     rows = []
     for number, name, kind, origin, state, target, reason, detail in warehouse.query(
         "SELECT program_no, name, kind, origin, state, target_label_no, drop_reason, detail FROM programs ORDER BY program_no"
@@ -42,22 +35,11 @@ def list_programs(warehouse: Warehouse, *, every: bool = False) -> list[dict[str
         if not every and state in ("rejected", "superseded"):
             continue
         coverage, overlaps, conflicts = figures.get(number, (None, None, None))
-        rows.append(
-            {
-                "program_no": number,
-                "name": name,
-                "kind": kind,
-                "origin": origin,
-                "state": state,
-                "target": None if target is None else labels[target],
-                "coverage": coverage,
-                "overlaps": overlaps,
-                "conflicts": conflicts,
-                "failures": failed.get(number),
-                "drop_reason": reason,
-                "detail": detail,
-            }
-        )
+        rows.append({
+            "program_no": number, "name": name, "kind": kind, "origin": origin, "state": state,
+            "target": None if target is None else labels[target], "coverage": coverage, "overlaps": overlaps,
+            "conflicts": conflicts, "failures": failed.get(number), "drop_reason": reason, "detail": detail,
+        })  # fmt: skip
     return rows
 
 
@@ -95,27 +77,13 @@ def diff_program(warehouse: Warehouse, program_no: int) -> dict[str, Any]:
         raise InputError(f"program {program_no} has no earlier version", where=warehouse.path)
     old, labels = program_row(warehouse, new["parent_no"]), label_names(warehouse)
     lines = difflib.unified_diff(
-        _readable(old, labels).splitlines(),
-        _readable(new, labels).splitlines(),
-        f"program {old['program_no']}",
-        f"program {program_no}",
-        lineterm="",
-    )
-    voted = warehouse.scalar(
-        "SELECT count(DISTINCT program_no) FROM vote_blocks WHERE program_no IN (?, ?)", [old["program_no"], program_no]
-    )
-    changed = warehouse.scalar(
-        "WITH a AS (SELECT text_no, vote FROM votes WHERE program_no = ?),"
-        " b AS (SELECT text_no, vote FROM votes WHERE program_no = ?)"
-        " SELECT count(*) FROM a FULL JOIN b USING (text_no) WHERE a.vote IS DISTINCT FROM b.vote",
-        [old["program_no"], program_no],
-    )
+        _readable(old, labels).splitlines(), _readable(new, labels).splitlines(), f"program {old['program_no']}",
+        f"program {program_no}", lineterm="",
+    )  # fmt: skip
+    changed = votes_changed(warehouse, old["program_no"], program_no)
     return {
-        "program_no": program_no,
-        "parent_no": old["program_no"],
-        "diff": "\n".join(lines),
-        "votes_changed": int(changed) if voted == 2 else None,
-    }
+        "program_no": program_no, "parent_no": old["program_no"], "diff": "\n".join(lines), "votes_changed": changed,
+    }  # fmt: skip
 
 
 def test_program(
@@ -126,14 +94,7 @@ def test_program(
     count: int = 20,  # noqa: PT028
     sandbox: Sandbox = "kernel",  # noqa: PT028
 ) -> list[dict[str, Any]]:
-    """Run a program and show what it says.
-
-    Args:
-        warehouse: The warehouse.
-        program_no: Which.
-        texts: Texts to run it on; a fixed sample of the corpus by default.
-        count: Size of that sample.
-        sandbox: See `factory.programs.sandbox.host.pool.Sandbox`.
+    """Run a program on texts, or on a fixed sample of `count` of the corpus, and show what it says.
 
     Returns:
         For each text its `text`, `vote` and `status`, and `detail` where it failed and words were kept.
@@ -151,7 +112,7 @@ def test_program(
     run = run_accepted(shared_pool(sandbox=sandbox), [program], shown, labels)
     if 0 in run.refusals:
         raise InputError("program {} is refused ({}): {}".format(program_no, *run.refusals[0]), where=warehouse.path)
-    words = {note["row"]: note["words"] for note in run.notes[0] if note.get("words") and note.get("status")}
+    words = run.words(0)
     return [
         {"text": text, "vote": _words(int(vote), labels, target), "status": status}
         | ({"detail": words[at]} if at in words else {})
@@ -179,14 +140,6 @@ def sample_texts(warehouse: Warehouse, count: int) -> list[str]:
         [count],
     )
     return [row[0] for row in rows]
-
-
-def _failures(warehouse: Warehouse) -> dict[int, int]:
-    """Votes that each program lost, of those that have voted."""
-    found: Counter[int] = Counter()
-    for number, counts in warehouse.query("SELECT program_no, counts FROM vote_blocks"):
-        found[number] += sum(n for status, n in json.loads(counts).items() if status not in ("ok", "abstain"))
-    return dict(found)
 
 
 def _readable(row: dict[str, Any], labels: list[str]) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from factory.programs.sandbox.host.pool import Sandbox, shared_pool
 from factory.programs.sandbox.host.result import STATUS
 from factory.result import Progress, StageResult, no_progress
 from factory.task import label_names
-from factory.warehouse.file import insert
+from factory.warehouse.tables.votes import Said, done_blocks, forget_stale, put_block
 
 if TYPE_CHECKING:
     from factory.programs.sandbox.host.result import ProgramRun
@@ -49,7 +48,7 @@ def vote_texts(
         need_ray()
     labels = label_names(warehouse)
     programs = accepted_programs(warehouse, labels)
-    stale = _forget_stale(warehouse, [program.number for program in programs])
+    stale = forget_stale(warehouse, [program.number for program in programs])
     gaps = find_gaps(warehouse, programs, block)
     if not gaps:
         return StageResult("vote", not stale, {"programs": len(programs), "votes": 0, "stale_blocks": stale})
@@ -105,7 +104,7 @@ def _runs(
 ) -> Generator[Voted]:
     """The blocks in order with what their programs said of them, run here or on Ray."""
     if ray:
-        from factory.cluster.votes import votes_on_ray
+        from factory.programs.on_ray import votes_on_ray
 
         yield from votes_on_ray(blocks, count, labels, strict=strict, sandbox=sandbox)
     else:
@@ -123,66 +122,13 @@ def _blocks(warehouse: Warehouse, gaps: list[Gap], retired_blocks: Counter[int])
         )
 
 
-def _forget_stale(warehouse: Warehouse, programs: list[int]) -> int:
-    """Take away blocks whose votes are not all there (a deleted vote, a doubled one, texts that joined later).
-
-    Programs are compared by their totals first, so that a whole warehouse costs one pass over its votes.
-    """
-    suspects = [
-        row[0]
-        for row in warehouse.query(
-            "WITH b AS (SELECT program_no, sum(n_votes) AS n, sum(n_texts) AS t, max(last_text_no) AS last FROM vote_blocks"
-            " GROUP BY ALL), v AS (SELECT program_no, count(*) AS n FROM votes WHERE program_no IN (SELECT program_no FROM b)"
-            " GROUP BY ALL)"
-            " SELECT b.program_no FROM b LEFT JOIN v USING (program_no) WHERE b.program_no IN (SELECT unnest(?::INTEGER[]))"
-            " AND (b.n <> coalesce(v.n, 0)"
-            " OR b.t <> (SELECT count(*) FROM texts WHERE origin <> 'passage' AND text_no <= b.last))"
-            " ORDER BY 1",
-            [programs],
-        )
-    ]
-    if not suspects:
-        return 0
-    with warehouse.lease() as db:
-        bad = db.execute(
-            "SELECT program_no, first_text_no, last_text_no FROM vote_blocks b WHERE program_no IN (SELECT unnest(?::INTEGER[]))"
-            " AND (n_votes <> (SELECT count(*) FROM votes v WHERE v.program_no = b.program_no"
-            " AND v.text_no BETWEEN b.first_text_no AND b.last_text_no)"
-            " OR n_texts <> (SELECT count(*) FROM texts WHERE origin <> 'passage'"
-            " AND text_no BETWEEN b.first_text_no AND b.last_text_no))"
-            " ORDER BY ALL",
-            [suspects],
-        ).fetchall()
-        for program, first, last in bad:
-            for table in ("votes", "vote_failures"):
-                db.execute(
-                    f"DELETE FROM {table} WHERE program_no = ? AND text_no BETWEEN ? AND ?", [program, first, last]
-                )
-            db.execute(
-                "DELETE FROM vote_blocks WHERE program_no = ? AND first_text_no = ? AND last_text_no = ?",
-                [program, first, last],
-            )
-        # votes outside of any block belong to none of them
-        db.execute(
-            "DELETE FROM votes WHERE program_no IN (SELECT unnest(?::INTEGER[])) AND NOT EXISTS (SELECT 1 FROM vote_blocks b"
-            " WHERE b.program_no = votes.program_no AND votes.text_no BETWEEN b.first_text_no AND b.last_text_no)",
-            [suspects],
-        )
-    return len(bad)
-
-
 def find_gaps(warehouse: Warehouse, programs: list[AcceptedProgram], block: int) -> list[Gap]:
     """Ranges of at most `block` text numbers, aligned to multiples of it, with the programs that lack each, in order."""
     last = warehouse.scalar("SELECT max(text_no) FROM texts WHERE origin <> 'passage'")
     if last is None or not programs:
         return []
     first = int(warehouse.scalar("SELECT min(text_no) FROM texts"))
-    done: dict[int, list[tuple[int, int]]] = {program.number: [] for program in programs}
-    for number, start, end in warehouse.query(
-        "SELECT program_no, first_text_no, last_text_no FROM vote_blocks ORDER BY 1, 2"
-    ):
-        if number in done:
-            done[number].append((start, end))
+    done = done_blocks(warehouse, [program.number for program in programs])
     wanting: dict[tuple[int, int], list[AcceptedProgram]] = {}
     for program in programs:
         for start, end in _missing(done[program.number], first, int(last)):
@@ -231,55 +177,26 @@ def _write(
         counts: Statuses by program, added to.
     """
     gap, numbers, ran = block.gap, block.numbers, {program.number for _, program in running}
-    program_nos, text_nos, votes, blocks = [], [], [], []
-    failures: dict[str, list[Any]] = {"program_no": [], "text_no": [], "status": [], "detail": []}
+    said = []
     for at, program in running:
         column = run.votes[:, at]
         given = np.flatnonzero(column >= 0)
-        program_nos.append(np.full(len(given), program.number, dtype=np.int32))
-        text_nos.append(numbers[given].astype(np.int32))
-        votes.append(column[given].astype(np.int32))
-        tally = {
-            STATUS[code]: int(n) for code, n in enumerate(np.bincount(run.codes[:, at], minlength=len(STATUS))) if n
-        }
-        counts[program.number].update(tally)
-        blocks.append((program.number, len(given), json.dumps(tally)))
-        _failed(program.number, at, numbers, run, failures)
-    for program in gap.programs:
-        if program.number not in ran:
-            tally = {"retired": len(numbers)}
-            counts[program.number].update(tally)
-            blocks.append((program.number, 0, json.dumps(tally)))
+        ended = np.bincount(run.codes[:, at], minlength=len(STATUS))
+        tally = {STATUS[code]: int(n) for code, n in enumerate(ended) if n}
+        text_nos, votes = numbers[given].astype(np.int32), column[given].astype(np.int32)
+        said.append(Said(program.number, text_nos, votes, tally, _failed(at, numbers, run)))
+    none = np.zeros(0, np.int32)
+    said += [Said(p.number, none, none, {"retired": len(numbers)}) for p in gap.programs if p.number not in ran]
+    for one in said:
+        counts[one.program_no].update(one.counts)
     with warehouse.lease() as db:
-        if program_nos:
-            columns = {
-                "program_no": np.concatenate(program_nos),
-                "text_no": np.concatenate(text_nos),
-                "vote": np.concatenate(votes),
-            }
-            insert(db, "votes", columns)
-        insert(db, "vote_failures", failures)
-        insert(
-            db,
-            "vote_blocks",
-            {
-                "program_no": [b[0] for b in blocks],
-                "first_text_no": [gap.first] * len(blocks),
-                "last_text_no": [gap.last] * len(blocks),
-                "n_texts": [len(numbers)] * len(blocks),
-                "n_votes": [b[1] for b in blocks],
-                "counts": [b[2] for b in blocks],
-            },
-        )
-    return sum(b[1] for b in blocks)
+        put_block(db, gap.first, gap.last, len(numbers), said)
+    return sum(len(one.votes) for one in said)
 
 
-def _failed(number: int, at: int, numbers: np.ndarray, run: ProgramRun, failures: dict[str, list[Any]]) -> None:
-    """Add a program's failed rows, with words where there are some."""
+def _failed(at: int, numbers: np.ndarray, run: ProgramRun) -> list[tuple[int, str, str | None]]:
+    """The first rows on which a program failed, with words where there are some."""
     wanted = [STATUS.index(name) for name in _ROW_FAILURES]
     words = {note["row"]: note.get("words") or None for note in run.notes[at] if "status" in note}
-    for row in np.flatnonzero(np.isin(run.codes[:, at], wanted))[:FAILURES_KEPT]:
-        failures["program_no"].append(number)
-        failures["text_no"].append(int(numbers[row]))
-        failures["status"].append(STATUS[run.codes[row, at]])
-        failures["detail"].append(words.get(int(row)))
+    rows = np.flatnonzero(np.isin(run.codes[:, at], wanted))[:FAILURES_KEPT]
+    return [(int(numbers[row]), STATUS[run.codes[row, at]], words.get(int(row))) for row in rows]

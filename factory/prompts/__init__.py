@@ -20,13 +20,5 @@ from factory.prompts.files import Form, names, save_state
 from factory.prompts.prompt import NULL_TEXTS, Prompt, load
 
 __all__ = [
-    "NULL_TEXTS",
-    "Form",
-    "ParseFailure",
-    "Prompt",
-    "card_values",
-    "load",
-    "names",
-    "save_state",
-    "writing_values",
-]
+    "NULL_TEXTS", "Form", "ParseFailure", "Prompt", "card_values", "load", "names", "save_state", "writing_values",
+]  # fmt: skip

@@ -28,14 +28,8 @@ def card_values(card: TaskCard) -> dict[str, Any]:
 def writing_values(card: TaskCard, label: str, *, contrast: bool = True) -> dict[str, Any]:
     """`kind_of_text`, `instruction`, `label`, `meaning`, `other_labels` and `guidelines`, for prompts that write texts.
 
-    The instruction is `card.verbs["rewrite"]`, the verbalisation of a label `card.verbs["labels"][name]`; both default to
-    what the card says of texts and labels. A prompt without an input of one of these names takes the others.
-
-    Args:
-        card: The task card.
-        label: Name of the label that the new text must have.
-        contrast: Whether to show the other labels, so that the new text can keep clear of them. With very many labels
-            it is cheaper not to.
+    The instruction is `card.verbs["rewrite"]`, the verbalisation of a label `card.verbs["labels"][name]`; both default to what
+    the card says of texts and labels. With `contrast` the other labels are shown, so that the new text can keep clear of them.
 
     Raises:
         KeyError: The card has no such label.

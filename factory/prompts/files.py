@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from factory.errors import InputError
 from factory.names import plain_name
 from factory.resources import shipped
+from factory.yaml_reader import parse_yaml
 
 Form = Literal["label", "labels", "program", "texts", "json", "chat"]
 """What an answer is: one label name, several, a Python program, one or more texts, a JSON object, or free text."""
@@ -110,30 +112,23 @@ def names(folder: Path | None = None) -> list[str]:
 
 
 def read(name: str, folder: Path | None = None) -> tuple[PromptFile, PromptState | None, str]:
-    """Read a prompt, the optimised state beside it if there is any, and the version of both.
-
-    Returns:
-        The file, the state, and the version: 16 hexadecimal digits of SHA-256 over the file and the state.
+    """A prompt, the optimised state beside it if there is any, and the version: 16 hexadecimal digits of SHA-256 over both.
 
     Raises:
         InputError: There is no such prompt, or its front matter or its state is wrong.
     """
     plain_name(name, "a prompt's name")
-    places = _places(folder)
-    path = next((place / f"{name}.md" for place in places if (place / f"{name}.md").is_file()), None)
+    path = _first(f"{name}.md", folder)
     if path is None:
-        import difflib
-
         near = difflib.get_close_matches(name, names(folder), n=1)
-        raise InputError(
-            f"there is no prompt {name!r}", where=places[0], fix=f"Did you mean {near[0]!r}?" if near else None
-        )
+        fix = f"Did you mean {near[0]!r}?" if near else None
+        raise InputError(f"there is no prompt {name!r}", where=_places(folder)[0], fix=fix)
     text = path.read_text(encoding="utf-8").replace("\r\n", "\n")
     file = _parse_file(text, path)
     if file.name != name:
         raise InputError(f"the prompt calls itself {file.name!r}", where=path, fix=f"Write `name: {name}`")
     hashed = hashlib.sha256(text.encode())
-    state_path = next((p / f"{name}.state.json" for p in places if (p / f"{name}.state.json").is_file()), None)
+    state_path = _first(f"{name}.state.json", folder)
     state = None
     if state_path is not None:
         state = _read_state(state_path)
@@ -143,7 +138,7 @@ def read(name: str, folder: Path | None = None) -> tuple[PromptFile, PromptState
 
 
 def save_state(name: str, program: Any, *, folder: Path) -> Path:
-    """Save what a DSPy optimiser found beside the prompt, for every later render.
+    """Save what a DSPy optimiser found beside the prompt `name`, for every later render.
 
     Args:
         name: Name of the prompt.
@@ -156,10 +151,8 @@ def save_state(name: str, program: Any, *, folder: Path) -> Path:
         InputError: The program has no predictor or several.
     """
     file, _, _ = read(name, folder)
-    state: Mapping[str, Any]
-    if isinstance(program, Mapping):
-        state = program
-    else:
+    state: Mapping[str, Any] = program
+    if not isinstance(program, Mapping):
         predictors = list(program.predictors()) if hasattr(program, "predictors") else [program]
         if len(predictors) != 1:
             raise InputError(f"the program has {len(predictors)} predictors; a prompt's state comes from one")
@@ -185,20 +178,22 @@ def _places(folder: Path | None) -> list[Path]:
     return [*own, shipped("prompts")]
 
 
-def _parse_file(text: str, path: Path) -> PromptFile:
-    import yaml
+def _first(name: str, folder: Path | None) -> Path | None:
+    return next((place / name for place in _places(folder) if (place / name).is_file()), None)
 
+
+def _parse_file(text: str, path: Path) -> PromptFile:
     head, found, body = text.removeprefix("---\n").partition("\n---\n")
     if not text.startswith("---\n") or not found:
         raise InputError("a prompt begins with front matter between two lines of ---", where=f"{path}:1")
+    data, _ = parse_yaml(f"\n{head}", str(path))  # a line before it, so that errors name lines of the file
+    if not isinstance(data, dict):
+        raise InputError("the front matter is not a YAML mapping", where=f"{path}:1")
     try:
-        data = yaml.safe_load(head)
         return PromptFile.model_validate({**data, "instructions": body.strip()})
-    except (yaml.YAMLError, TypeError) as error:
-        raise InputError("the front matter is not a YAML mapping", where=f"{path}:1") from error
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place = ".".join(map(str, first["loc"]))
         raise InputError(f"`{place}` in the front matter: {first['msg']}", where=path) from error
 
 
@@ -206,8 +201,5 @@ def _read_state(path: Path) -> PromptState:
     try:
         return PromptState.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
-        raise InputError(
-            "this is no optimised state (instructions and demos)",
-            where=path,
-            fix="Compile the prompt again, or delete it",
-        ) from error
+        fix = "Compile the prompt again, or delete it"
+        raise InputError("this is no optimised state (instructions and demos)", where=path, fix=fix) from error

@@ -105,7 +105,6 @@ def parse_labels(text: str, labels: Sequence[str]) -> list[str]:
         return found
     if answer.startswith(("{", "[")) and names.find(answer) is None:
         raise ParseFailure("no_label", "The JSON has no list of labels.")
-    items: list[str] = []
     lines = [" ".join(line.split()) for line in _without_tail(answer, names).splitlines() if line.strip()]
     if len(lines) > 1 and _INTRODUCES.fullmatch(lines[0]) and names.find(lines[0].rstrip(":!.")) is None:
         lines = lines[1:]
@@ -114,9 +113,7 @@ def parse_labels(text: str, labels: Sequence[str]) -> list[str]:
     verdicts = [_YES_OR_NO.fullmatch(line) for line in lines]
     if all(verdict and names.find(verdict["name"]) for verdict in verdicts):
         return _ordered([verdict["name"] for verdict in verdicts if verdict and verdict["yes"]], names)
-    for line in dict.fromkeys(lines):
-        items.extend(_items(line, names))
-    return _ordered(items, names)
+    return _ordered([item for line in dict.fromkeys(lines) for item in _items(line, names)], names)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -234,12 +231,8 @@ def _retracted(text: str, names: LabelNames) -> bool:
 
 def _ordered(items: Sequence[str], names: LabelNames) -> list[str]:
     found = {names.find(item) for item in items}
-    if (
-        found == {None}
-        and len(items) == 1
-        and _NONE.fullmatch(plain(items[0]).rstrip(". "))
-        and not names.known("none")
-    ):
+    is_none = found == {None} and len(items) == 1 and _NONE.fullmatch(plain(items[0]).rstrip(". "))
+    if is_none and not names.known("none"):
         return []
     if None in found:
         raise ParseFailure("unknown_label", "The answer names something that is no label of the list.")

@@ -19,11 +19,13 @@ from factory.prompts.answer import answer_pieces, final_answer
 
 _FENCE_OPENS = re.compile(r"[ \t]*+(?P<mark>`{3,}+|~{3,}+)[ \t]*+(?P<language>[\w+.#-]*+)[^`\n]*+")
 _FENCE_CLOSES = re.compile(r"[ \t]*+(?P<mark>`{3,}+|~{3,}+)[`~]*+[ \t]*+")
+_LABEL = re.compile(r"^[ \t]*+def[ \t]++label[ \t]*+\(", re.MULTILINE)
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "`": "`", "„": "“"}
 _MOST_STARTS = 16
 """JSON objects of one answer that are looked at; one with more is not read."""
 
 _MOST_ERRORS = 100
+_UPPER_BOUNDS = ("maxItems", "maxLength")
 _LONGEST_PROGRAM = 40_000
 
 
@@ -134,7 +136,8 @@ def keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parse_json(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Form `json`: one JSON object that fits the schema.
+    """Form `json`: one JSON object that fits the schema, but for its upper bounds: they are there so that a decoder that is held
+    to the schema ends. What an answer is used for has bounds of its own.
 
     Raises:
         ParseFailure: `not_json`, `ambiguous`, or `wrong_shape` with the place that does not fit.
@@ -143,12 +146,11 @@ def parse_json(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 
     value = json_value(final_answer(text))
     checker = jsonschema.Draft202012Validator(dict(schema))
-    errors = islice(checker.iter_errors(value), _MOST_ERRORS)
+    errors = islice((e for e in checker.iter_errors(value) if e.validator not in _UPPER_BOUNDS), _MOST_ERRORS)
     error = min(errors, key=lambda e: (len(e.absolute_path), str(e.absolute_path)), default=None)
     if error is not None:
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path).lstrip(
-            "."
-        )
+        parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
+        place = "".join(parts).lstrip(".")
         where = f"at {place}" if place else "at the top"
         raise ParseFailure("wrong_shape", f"The JSON does not have the form asked for ({where}: {_rule(error)}).")
     return dict(value)
@@ -172,12 +174,10 @@ def parse_program(text: str) -> str:
     blocks, _, open_ = fences(text)
     if open_:
         raise ParseFailure("truncated", "The answer ended before the fenced block did.")
-    found = [content for _, content in blocks if _mentions_label(content)]
-    if not found and _mentions_label(text) and not blocks:
-        found = [text]
+    found = [content for content in ([content for _, content in blocks] or [text]) if _LABEL.search(content)]
     if not found:
         raise ParseFailure("no_program", "The answer holds no function named label.")
-    sources = {_tidy(content) for content in found}
+    sources = {textwrap.dedent(content.expandtabs(4)).strip() + "\n" for content in found}
     if len(sources) > 1:
         raise ParseFailure("ambiguous", "The answer holds several programs; give one.")
     source = sources.pop()
@@ -196,8 +196,7 @@ def parse_chat(text: str) -> str:
             value = None
         if isinstance(value, dict) and isinstance(value.get("notes"), list):
             text = "\n".join(str(note) for note in value["notes"])
-    lines = [line.rstrip() for line in unfenced(text).splitlines()]
-    kept = "\n".join(line for line in lines if line.strip())
+    kept = "\n".join(line.rstrip() for line in unfenced(text).splitlines() if line.strip())
     if not kept:
         raise ParseFailure("empty", "The answer is empty.")
     return kept
@@ -210,24 +209,13 @@ def _rule(error: Any) -> str:
     if kind == "required":
         missing = next((key for key in error.validator_value if key not in error.instance), "a key")
         return f"`{missing}` is missing"
+    limit = error.validator_value
     words = {
-        "type": f"must be of type {error.validator_value}",
-        "enum": "must be one of the values listed",
-        "minItems": f"needs at least {error.validator_value} entries",
-        "maxItems": f"takes at most {error.validator_value} entries",
-        "minLength": "must not be empty",
-        "maxLength": f"takes at most {error.validator_value} characters",
-        "additionalProperties": "has a key that was not asked for",
-    }
+        "type": f"must be of type {limit}", "enum": "must be one of the values listed", "minLength": "must not be empty",
+        "minItems": f"needs at least {limit} entries", "maxItems": f"takes at most {limit} entries",
+        "maxLength": f"takes at most {limit} characters", "additionalProperties": "has a key that was not asked for",
+    }  # fmt: skip
     return words.get(kind, "does not fit")
-
-
-def _mentions_label(source: str) -> bool:
-    return re.search(r"^[ \t]*+def[ \t]++label[ \t]*+\(", source, re.MULTILINE) is not None
-
-
-def _tidy(source: str) -> str:
-    return textwrap.dedent(source.expandtabs(4)).strip() + "\n"
 
 
 def _defines_label(source: str) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache, partial
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from factory.errors import InputError
 from factory.llm.request import Message, ModelRef, ParseFailure, Request
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 NULL_TEXTS = ("N/A", "[MASK]", "-")
 """Texts without content, for contextual calibration (Zhao et al. 2021, "Calibrate Before Use", section 5)."""
+
+_LOADED: WeakValueDictionary[str, Prompt] = WeakValueDictionary()
+"""By version: equal content gives the same object."""
 
 _LONGEST_ECHO = 8000
 _LONGEST_WORDS = 1000
@@ -36,9 +41,7 @@ class Prompt:
 
     def __init__(self, file: PromptFile, state: PromptState | None, version: str) -> None:
         """Use `load`."""
-        self.file = file
-        self.state = state
-        self.version = version
+        self.file, self.state, self.version = file, state, version
         self.name: str = file.name
         self.form: Form = file.form
 
@@ -56,9 +59,7 @@ class Prompt:
     def adapter(self, *, labels: Sequence[str] | None = None, structured: bool = False) -> dspy.Adapter:
         """The DSPy adapter that renders and reads as the stages do, for `dspy.context(adapter=...)`; needs dspy.
 
-        Args:
-            labels: The names that an answer may give (forms `label` and `labels`).
-            structured: For models that answer in the structured form.
+        `labels` are the names that an answer may give; `structured` is for models that answer in the structured form.
         """
         from factory.prompts.signature import make_adapter
 
@@ -71,14 +72,19 @@ class Prompt:
 
         Args:
             values: A value for each input; None or empty leaves an optional one out.
-            demos: Demonstrations: values of the inputs that vary, and of the output. They follow those of the optimised
-                state.
+            demos: Demonstrations: values of the inputs that vary, and of the output. They follow those of the optimised state.
             structured: Whether the answer will be forced into the structured form.
 
         Raises:
             InputError: An input is unknown, missing, or does not fit its kind.
         """
-        render.check_values(self.file, values)
+        unknown = sorted(set(values) - set(self.file.inputs))
+        if unknown:
+            fix = f"Its inputs are {', '.join(self.file.inputs)}"
+            raise InputError(f"prompt {self.name!r} has no input `{unknown[0]}`", fix=fix)
+        for name, spec in self.file.inputs.items():
+            if not spec.optional and values.get(name) is None:
+                raise InputError(f"prompt {self.name!r} needs a value for `{name}`")
         every = [*(self.state.demos if self.state else ()), *demos]
         return self.chat(self.instructions, values, every, structured=structured)
 
@@ -86,17 +92,14 @@ class Prompt:
         self, instructions: str, values: Mapping[str, Any], demos: Sequence[Mapping[str, Any]], *, structured: bool
     ) -> tuple[Message, ...]:
         """The chat under any instructions, with these demonstrations alone (those without an output are left out)."""
-        blocks = render.blocks
-        system = "\n\n".join([instructions.strip(), *blocks(self.file, values, shared=True)])
-        turns = [Message(role="system", content=system)]
+        blocks = partial(render.blocks, self.file)
+        turns = [Message(role="system", content="\n\n".join([instructions.strip(), *blocks(values, shared=True)]))]
         for demo in demos:
-            shown = demo.get(self.file.output.name)
-            if shown is None:
-                continue
-            said = render.output(self.file.form, shown, structured=structured)
-            turns.append(Message(role="user", content="\n\n".join(blocks(self.file, demo, shared=False))))
-            turns.append(Message(role="assistant", content=said))
-        last = [*blocks(self.file, values, shared=False), render.reminder(self.file, structured=structured)]
+            if (shown := demo.get(self.file.output.name)) is not None:
+                said = render.output(self.form, shown, structured=structured)
+                turns.append(Message(role="user", content="\n\n".join(blocks(demo, shared=False))))
+                turns.append(Message(role="assistant", content=said))
+        last = [*blocks(values, shared=False), render.reminder(self.file, structured=structured)]
         turns.append(Message(role="user", content="\n\n".join(part for part in last if part)))
         return tuple(turns)
 
@@ -110,25 +113,20 @@ class Prompt:
         labels: Sequence[str] | None = None,
         demos: Sequence[Mapping[str, Any]] = (),
     ) -> Request:
-        """The whole request.
+        """The whole request; `values` and `demos` as for `messages`.
 
         Args:
-            values: As for `messages`.
             model: Whom to ask.
             sampling: Over the prompt's own; a value of None takes a setting away.
             structured: Force the answer into the structured form.
             labels: The names that an answer may give, for the structured form.
-            demos: As for `messages`.
         """
         merged = {**self.file.sampling, **(sampling or {})}
         return Request(
-            model=model,
-            messages=self.messages(values, demos, structured=structured),
+            model=model, messages=self.messages(values, demos, structured=structured),
             sampling={name: value for name, value in merged.items() if value is not None},
-            schema=self.schema(labels) if structured else None,
-            prompt=self.name,
-            prompt_version=self.version,
-        )
+            schema=self.schema(labels) if structured else None, prompt=self.name, prompt_version=self.version,
+        )  # fmt: skip
 
     def schema(self, labels: Sequence[str] | None = None) -> Mapping[str, Any]:
         """The structured form: `{"choice": [...]}` for one label, `{"json": {...}}` for all others.
@@ -138,9 +136,8 @@ class Prompt:
         """
         if self.form in ("label", "labels") and not labels:
             raise InputError(f"the structured form of prompt {self.name!r} needs the names of the labels")
-        names = list(labels or ())
+        names, word = list(labels or ()), self.file.abstain
         if self.form == "label":
-            word = self.file.abstain
             return {"choice": names if word is None or word in names else [*names, word]}
         if self.file.json_schema is not None:
             return dict(_with_labels(self.file.json_schema, names, self.name))
@@ -166,8 +163,8 @@ class Prompt:
         if self.form == "texts":
             return parse_texts(text, refusal=self.file.refusal)
         if self.form == "json":
-            schema = _with_labels(self.file.json_schema or {"json": {"type": "object"}}, list(labels or ()), self.name)
-            return parse_json(text, schema["json"])
+            given = self.file.json_schema or {"json": {"type": "object"}}
+            return parse_json(text, _with_labels(given, list(labels or ()), self.name)["json"])
         return parse_chat(text)
 
     def ask_again(self, request: Request, answer: str, failure: ParseFailure) -> Request:
@@ -182,18 +179,11 @@ class Prompt:
         last = render.reminder(self.file, structured=request.schema is not None)
         fault = render.neutral(render.clip(failure.words.strip(), _LONGEST_WORDS))
         words = f"That answer cannot be used. {fault}\n\nAnswer again, in full. {last}".strip()
-        return Request(
-            model=request.model,
-            messages=(
-                *request.messages,
-                Message(role="assistant", content=_shortened(answer) or "(nothing)"),
-                Message(role="user", content=words),
-            ),
-            sampling=request.sampling,
-            schema=request.schema,
-            prompt=self.name,
-            prompt_version=self.version,
-        )
+        echo, half = render.neutral_turns(answer.strip()), _LONGEST_ECHO // 2
+        if len(echo) > _LONGEST_ECHO:
+            echo = f"{echo[:half]}\n[...]\n{echo[-half:]}"
+        said = (Message(role="assistant", content=echo or "(nothing)"), Message(role="user", content=words))
+        return replace(request, messages=(*request.messages, *said), prompt=self.name, prompt_version=self.version)
 
 
 def load(name: str, *, folder: Path | None = None) -> Prompt:
@@ -207,15 +197,7 @@ def load(name: str, *, folder: Path | None = None) -> Prompt:
         InputError: There is none, or its file is wrong.
     """
     file, state, version = files.read(name, folder)
-    return _cached(version, file.model_dump_json(by_alias=True), None if state is None else state.model_dump_json())
-
-
-@lru_cache(maxsize=64)
-def _cached(version: str, file: str, state: str | None) -> Prompt:
-    """Equal content gives the same object."""
-    return Prompt(
-        PromptFile.model_validate_json(file), None if state is None else PromptState.model_validate_json(state), version
-    )
+    return _LOADED.setdefault(version, Prompt(file, state, version))
 
 
 def _list_schema(key: str, item: Mapping[str, Any], *, least: int, most: int) -> dict[str, Any]:
@@ -234,11 +216,3 @@ def _with_labels(node: Any, labels: list[str], name: str) -> Any:
     if isinstance(node, list):
         return [_with_labels(value, labels, name) for value in node]
     return node
-
-
-def _shortened(answer: str) -> str:
-    answer = render.neutral_turns(answer.strip())
-    if len(answer) <= _LONGEST_ECHO:
-        return answer
-    half = _LONGEST_ECHO // 2
-    return f"{answer[:half]}\n[...]\n{answer[-half:]}"

@@ -22,7 +22,9 @@ _CONTROL = re.compile(
     r"\|[^|<>\n]{1,100}\|>|\|\w{1,40}>|\w{1,40}\|>|｜[^｜<>\n]{1,100}｜>"  # <|im_end|>, <|turn>, <turn|>, <｜User｜>
     r"|/?(?:s|bos|eos|pad|unk|cls|sep|mask|eod|eot|sop|eop|bot|image|img)>"
     r"|/?(?:start|end)[_▁]of[_▁]\w{1,30}>|(?:begin|end)▁of▁\w{1,30}>|(?:extra_id|unused|reserved)\w{0,30}>|<?/?SYS>"
-    r"|/?(?:tools?|tool_\w{1,20}|function_calls?|fim_\w{1,20}|im_(?:start|end|sep)|seed:\w{1,30})>"
+    r"|/?(?:(?:\w{1,20}:)?(?:tools?|tool_\w{1,20}|function_calls?)|(?:start|end)_function_\w{1,20}|arg_(?:key|value)"
+    r"|fim_\w{1,20}|(?:im|s)_(?:start|end|sep)|assistant|seed:\w{1,30})>"
+    r"|\]minimax"  # ]<]minimax[>[
     r"|/?(?:[\w:]{0,20}think(?:ing)?|thoughts?|reasoning)>"
     r")"
     r"|(?-i:\[(?=/?(?:SYSTEM_PROMPT|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|AVAILABLE_TOOLS|ARGS|CALL_ID|THINK|gMASK|CLS|SEP|PAD"
@@ -68,46 +70,26 @@ def delimited(text: str, spec: FieldSpec) -> str:
     return f"<{spec.tag}>{neutral(clip(text.strip(), spec.max_chars))}</{spec.tag}>"
 
 
-def is_empty(value: Any) -> bool:
-    """Whether a value counts as not given."""
-    return value is None or (isinstance(value, str | Sequence | Mapping) and len(value) == 0)
-
-
-def block(name: str, spec: FieldSpec, value: Any) -> str:
-    """One input under its heading.
-
-    Raises:
-        InputError: The value does not fit the kind of the field.
-    """
-    try:
-        return f"# {spec.title}\n{_content(spec, value)}"
-    except (TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"the value of `{name}` does not fit a field of kind {spec.kind!r}") from error
-
-
 def blocks(file: PromptFile, values: Mapping[str, Any], *, shared: bool) -> list[str]:
-    """The blocks of all shared, or all varying, inputs that are given, in the order of the prompt file."""
-    return [
-        block(name, spec, values[name])
-        for name, spec in file.inputs.items()
-        if spec.shared is shared and not is_empty(values.get(name))
-    ]
-
-
-def check_values(file: PromptFile, values: Mapping[str, Any]) -> None:
-    """Refuse unknown and missing inputs.
+    """All shared, or all varying, inputs that are given (not None, not empty), each under its heading, in the file's order.
 
     Raises:
-        InputError: Naming the input.
+        InputError: A value does not fit the kind of its field.
     """
-    unknown = sorted(set(values) - set(file.inputs))
-    if unknown:
-        raise InputError(
-            f"prompt {file.name!r} has no input `{unknown[0]}`", fix=f"Its inputs are {', '.join(file.inputs)}"
-        )
+    found = []
     for name, spec in file.inputs.items():
-        if not spec.optional and values.get(name) is None:
-            raise InputError(f"prompt {file.name!r} needs a value for `{name}`")
+        value = values.get(name)
+        if (
+            spec.shared is not shared
+            or value is None
+            or (isinstance(value, str | Sequence | Mapping) and not len(value))
+        ):
+            continue
+        try:
+            found.append(f"# {spec.title}\n{_content(spec, value)}")
+        except (TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"the value of `{name}` does not fit a field of kind {spec.kind!r}") from error
+    return found
 
 
 def output(form: Form, value: Any, *, structured: bool) -> str:
@@ -129,13 +111,11 @@ def output(form: Form, value: Any, *, structured: bool) -> str:
 def reminder(file: PromptFile, *, structured: bool) -> str:
     """The last line of the request; in structured form it says which JSON object is wanted instead."""
     shape = {
-        "labels": '{"labels": ["..."]}',
-        "program": '{"program": "..."}',
-        "texts": '{"texts": ["..."]}',
+        "labels": '{"labels": ["..."]}', "program": '{"program": "..."}', "texts": '{"texts": ["..."]}',
         "chat": '{"notes": ["..."]}',
-    }
-    if structured and file.form in shape:
-        return f"Answer with one JSON object of the form {shape[file.form]}, whatever form is asked for above."
+    }.get(file.form)  # fmt: skip
+    if structured and shape is not None:
+        return f"Answer with one JSON object of the form {shape}, whatever form is asked for above."
     return file.reminder
 
 
@@ -145,8 +125,9 @@ def _content(spec: FieldSpec, value: Any) -> str:
     if spec.kind == "text":
         return delimited(value, spec)
     if spec.kind == "labels":
-        items = [value] if isinstance(value, Mapping | str) else list(value)
-        return "\n".join(_label_line(item) for item in items)
+        items = [value] if isinstance(value, Mapping | str) else value
+        described = (i if isinstance(i, str) else f"{i['name']}: {' '.join(i['description'].split())}" for i in items)
+        return "\n".join(f"- {line}" for line in described)
     if isinstance(value, str):
         raise TypeError("a list is wanted")
     if spec.kind == "list":
@@ -159,14 +140,6 @@ def _content(spec: FieldSpec, value: Any) -> str:
 def _labelled(item: Any, spec: FieldSpec) -> str:
     if isinstance(item, str):
         return delimited(item, spec)
-    return f"{delimited(item['text'], spec)}\nLabel: {_names(item['label'])}"
-
-
-def _label_line(item: Any) -> str:
-    if isinstance(item, str):
-        return f"- {item}"
-    return f"- {item['name']}: {' '.join(item['description'].split())}"
-
-
-def _names(label: str | Sequence[str]) -> str:
-    return label if isinstance(label, str) else ", ".join(label) or "none"
+    label = item["label"]
+    said = label if isinstance(label, str) else ", ".join(label) or "none"
+    return f"{delimited(item['text'], spec)}\nLabel: {said}"

@@ -58,8 +58,7 @@ def make_adapter(
             try:
                 return {output: parse(completion)}
             except ParseFailure as failure:
-                raise AdapterParseError(
-                    adapter_name="PromptAdapter", signature=signature, lm_response=completion, message=failure.words
-                ) from failure
+                told = {"signature": signature, "lm_response": completion, "message": failure.words}
+                raise AdapterParseError(adapter_name="PromptAdapter", **told) from failure
 
     return PromptAdapter(use_native_function_calling=False)

@@ -67,11 +67,8 @@ def stated_values(answer: str, names: LabelNames) -> Stated | None:
     labels = []
     for tag in tags:
         inside = (tag["inside"] if tag["boxed"] is None else tag["boxed"]).strip()
-        parts = (
-            [inside]
-            if names.find(inside) is not None
-            else [p for line in inside.splitlines() for p in names.split(line)]
-        )
+        whole = names.find(inside) is not None
+        parts = [inside] if whole else [part for line in inside.splitlines() for part in names.split(line)]
         labels += [part for part in parts if part.strip()]
     return Stated(tuple(dict.fromkeys(labels)), True, answer[: tags[0].start()], answer[tags[-1].end() :])
 
@@ -102,9 +99,8 @@ def _whole(text: str) -> Any:
         tree = ast.parse(text, mode="eval")
         for node in ast.walk(tree):
             if isinstance(node, ast.Dict):
-                keys_once(
-                    [(ast.dump(key), ast.dump(value)) for key, value in zip(node.keys, node.values, strict=True) if key]
-                )
+                pairs = zip(node.keys, node.values, strict=True)
+                keys_once([(ast.dump(key), ast.dump(value)) for key, value in pairs if key])
         return ast.literal_eval(tree)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return None

@@ -20,8 +20,9 @@ MADE = (
 )
 _SURE = r"(?:sure|certainly|of course|okay|ok|absolutely|great|alright|no problem)"
 _HERE = r"here(?:['’]s| is| are)\b"
+_HERE_ELSEWHERE = r"(?:voici|hier (?:ist|sind)|aqu[ií]|ecco)\b"
 _PREAMBLE = re.compile(
-    rf"(?:{_SURE}\b|{_HERE}|below (?:is|are)\b|the following\b|{MADE}{KIND}\b)[^\n]{{0,160}}:[ \t]*+(?:\n+|$)",
+    rf"(?:{_SURE}\b|{_HERE}|{_HERE_ELSEWHERE}|below (?:is|are)\b|the following\b|{MADE}{KIND}\b)[^\n]{{0,160}}:[ \t]*+(?:\n+|$)",
     re.IGNORECASE,
 )
 _QUOTED_PREAMBLE = re.compile(
@@ -44,7 +45,8 @@ _LABEL_FIELD = r"labels?|categor(?:y|ies)|class(?:ification)?|sentiment|intent"
 _TALK_FIELD = r"explanations?|reason(?:s|ing)?|rationale|justification|thoughts?|thinking|word count"
 _FIELD = re.compile(
     rf"\W{{0,4}}(?:(?P<label>{_LABEL_FIELD})|(?P<talk>{_TALK_FIELD})|(?P<about>topics?|tags?|notes?|analysis|length|tone|style|changes)"
-    rf"|(?P<text>{MADE}{KIND}))(?: \d{{1,2}})?\W{{0,4}}?[:=]\W{{0,2}}(?P<value>.*)",
+    rf"|(?P<text>{MADE}{KIND}))(?: \d{{1,2}})?\W{{0,4}}?"
+    r"(?:[:=]|(?(label)(?<=[ \t])[-–—](?=[ \t].{1,60}$)|(?!)))\W{0,2}(?P<value>.*)",
     re.IGNORECASE,
 )
 _LABELLED = re.compile(

@@ -12,26 +12,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 BLUE, GREY, LIGHT, RED, INK, GREEN = "#2f6fb0", "#8a94a0", "#c9d3de", "#c0504d", "#1f2933", "#3b8a5a"
 _STYLE: Any = {
     "svg.hashsalt": "label-factory", "svg.fonttype": "path", "text.parse_math": False, "font.family": "DejaVu Sans",
     "font.size": 9, "axes.edgecolor": "#9aa5b1", "axes.labelcolor": INK, "text.color": INK, "xtick.color": "#52606d",
     "ytick.color": "#52606d", "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10,
-    "axes.titleweight": "bold", "axes.titlelocation": "left",
+    "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.axisbelow": True, "grid.color": "#e4e9ef",
+    "grid.linewidth": 0.8,
 }  # fmt: skip
 
 
 @contextmanager
-def _figure(width: float, height: float) -> Iterator[tuple[Figure, Axes, list[str]]]:
+def _figure(width: float, height: float) -> Iterator[tuple[Axes, list[str]]]:
     import matplotlib
-    from matplotlib.figure import Figure as NewFigure
+    from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE):
-        figure = NewFigure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         out: list[str] = []
-        yield figure, figure.add_subplot(), out
+        yield figure.add_subplot(), out
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
         text = buffer.getvalue()
@@ -40,22 +40,19 @@ def _figure(width: float, height: float) -> Iterator[tuple[Figure, Axes, list[st
 
 def systems(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
     """Every system's score with its interval, best known names first from the top."""
-    with _figure(7.4, 0.6 + 0.3 * len(rows)) as (_, axes, out):
+    with _figure(7.4, 0.6 + 0.3 * len(rows)) as (axes, out):
         for place, row in enumerate(reversed(rows)):
             value = row["metrics"].get(metric) or 0.0
             low, high = row["ci95"] or (value, value)
             colour = BLUE if row["name"].startswith("student") else GREY
             axes.plot([low, high], [place, place], color=colour, linewidth=2.4, alpha=0.45, solid_capstyle="round")
             axes.plot([value], [place], "o", color=colour, markersize=6)
-            axes.annotate(
-                f"{value:.3f}", (high, place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8
-            )
+            axes.annotate(f"{value:.3f}", (high, place), (6, 0), textcoords="offset points", va="center", fontsize=8)
         axes.set_yticks(range(len(rows)), [row["name"] for row in reversed(rows)])
         lowest = min((row["ci95"] or [0])[0] for row in rows)
         axes.set_xlim(max(0.0, lowest - 0.05), 1.03)
         axes.set_ylim(-0.6, len(rows) - 0.4)
-        axes.grid(axis="x", color="#e4e9ef", linewidth=0.8)
-        axes.set_axisbelow(True)
+        axes.grid(axis="x")
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(f"{metric.replace('_', ' ')} on test, with 95 % interval")
@@ -74,13 +71,11 @@ def confusion(table: Sequence[Sequence[int]], names: Sequence[str], *, most: int
     shares = cells / np.maximum(sizes[shown, None], 1)
     labels = [_short(names[i]) for i in shown]
     side = max(2.6, 0.52 * len(shown) + 1.2)
-    with _figure(side + 0.4, side) as (_, axes, out):
+    with _figure(side + 0.4, side) as (axes, out):
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for i in range(len(shown)):
-            for j in range(len(shown)):
-                if cells[i, j]:
-                    colour = "white" if shares[i, j] > 0.55 else INK
-                    axes.text(j, i, f"{cells[i, j]}", ha="center", va="center", fontsize=8, color=colour)
+        for i, j in zip(*np.nonzero(cells), strict=True):
+            colour = "white" if shares[i, j] > 0.55 else INK
+            axes.text(j, i, f"{cells[i, j]}", ha="center", va="center", fontsize=8, color=colour)
         axes.set_xticks(range(len(shown)), labels, rotation=40, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(shown)), labels)
         axes.set_xlabel("said")
@@ -102,12 +97,12 @@ def coverage(histogram: Sequence[Sequence[int]]) -> str:
         bins[start][0] += count
         bins[start][1] += conflicting
     starts = sorted(bins)
-    with _figure(6.2, 2.9) as (_, axes, out):
+    with _figure(6.2, 2.9) as (axes, out):
         agree = [bins[start][0] - bins[start][1] for start in starts]
         clash = [bins[start][1] for start in starts]
         colours = [LIGHT if start == 0 else BLUE for start in starts]
-        axes.bar(range(len(starts)), agree, color=colours, width=0.8, label="in agreement")
-        axes.bar(range(len(starts)), clash, bottom=agree, color=RED, alpha=0.75, width=0.8, label="votes conflict")
+        axes.bar(range(len(starts)), agree, color=colours, width=0.8)
+        axes.bar(range(len(starts)), clash, bottom=agree, color=RED, alpha=0.75, width=0.8)
         names = [str(start) if step == 1 or start == 0 else f"{start}-{start + step - 1}" for start in starts]
         axes.set_xticks(range(len(starts)), names, rotation=0 if step == 1 else 40)
         axes.set_xlabel("votes on a training text (0: no program speaks of it)")
@@ -118,14 +113,13 @@ def coverage(histogram: Sequence[Sequence[int]]) -> str:
 
             known = [Patch(color=BLUE, label="in agreement"), Patch(color=RED, alpha=0.75, label="votes conflict")]
             axes.legend(handles=known, frameon=False, fontsize=8)
-        axes.grid(axis="y", color="#e4e9ef", linewidth=0.8)
-        axes.set_axisbelow(True)
+        axes.grid(axis="y")
     return out[0]
 
 
 def equivalents(curve: Mapping[str, Any], full_gold: float | None, dev_only: tuple[int, float] | None) -> str:
     """The label-equivalents curve: the same student on random gold texts, and where it reaches the student."""
-    with _figure(7.8, 3.3) as (_, axes, out):
+    with _figure(7.8, 3.3) as (axes, out):
         axes.fill_between(curve["sizes"], curve["low"], curve["high"], color=BLUE, alpha=0.15, linewidth=0)
         axes.plot(
             curve["sizes"], curve["mean"], "o-", color=BLUE, markersize=4, linewidth=1.6, label="random gold texts"
@@ -137,24 +131,21 @@ def equivalents(curve: Mapping[str, Any], full_gold: float | None, dev_only: tup
             axes.plot([dev_only[0]], [dev_only[1]], "D", color=GREEN, markersize=5, label="dev only")
         if curve.get("worth"):
             axes.axvline(curve["worth"], color=RED, linewidth=0.9, linestyle=":")
-            axes.annotate(
-                f"{curve['worth']:,.0f} labels", (curve["worth"], axes.get_ylim()[0]), xytext=(5, 6), textcoords="offset points",
-                color=RED, fontsize=9,
-            )  # fmt: skip
+            at, words = (curve["worth"], axes.get_ylim()[0]), f"{curve['worth']:,.0f} labels"
+            axes.annotate(words, at, (5, 6), textcoords="offset points", color=RED, fontsize=9)
         axes.set_xscale("log")
         axes.set_xticks(curve["sizes"], [f"{size:,}" for size in curve["sizes"]])
         axes.minorticks_off()
         axes.set_xlabel("gold texts (10 random draws; band: 10th to 90th percentile)")
         axes.set_ylabel(curve.get("metric", "accuracy").replace("_", " "))
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
-        axes.grid(color="#e4e9ef", linewidth=0.8)
-        axes.set_axisbelow(True)
+        axes.grid()
     return out[0]
 
 
 def reliability(bins: Sequence[Mapping[str, float]], ece: float) -> str:
     """How often the student is right at each level of confidence."""
-    with _figure(3.6, 3.3) as (_, axes, out):
+    with _figure(3.6, 3.3) as (axes, out):
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
         total = max(sum(b["n"] for b in bins), 1)
         xs, ys = [b["confidence"] for b in bins], [b["accuracy"] for b in bins]
@@ -164,8 +155,7 @@ def reliability(bins: Sequence[Mapping[str, float]], ece: float) -> str:
         axes.set_ylim(0, 1.05)
         axes.set_xlabel(f"confidence (ECE {ece:.3f})")
         axes.set_ylabel("accuracy")
-        axes.grid(color="#e4e9ef", linewidth=0.8)
-        axes.set_axisbelow(True)
+        axes.grid()
     return out[0]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from factory.report.line_facts import named
+
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
 
@@ -25,16 +27,15 @@ def example_of(warehouse: Warehouse) -> dict[str, Any] | None:
         return None
     names = dict(warehouse.query("SELECT label_no, name FROM labels"))
     text_no, text, origin, probs, weight = picked[0]
-    out: dict[str, Any] = {
+    return {
         "text": text[:2000], "text_no": text_no, "origin": origin, "weight": weight, "target": _shares(probs, names),
-        "sources": [
-            {"path": path, "row": row, "split": split}
-            for path, row, split in warehouse.query(
-                """SELECT s.path, o.row_no, o.split FROM occurrences o JOIN sources s USING (source_no) WHERE o.text_no = ?
-                   ORDER BY ALL LIMIT 5""",
-                [text_no],
-            )
-        ],
+        "sources": named(
+            warehouse,
+            "path row split",
+            """SELECT s.path, o.row_no, o.split FROM occurrences o JOIN sources s USING (source_no) WHERE o.text_no = ?
+               ORDER BY ALL LIMIT 5""",
+            [text_no],
+        ),
         "votes": [
             {
                 "program": name, "no": number, "says": names.get(vote, vote) if target is None else
@@ -57,7 +58,6 @@ def example_of(warehouse: Warehouse) -> dict[str, Any] | None:
         ],
         "synthetic": _synthetic_example(warehouse, names),
     }  # fmt: skip
-    return out
 
 
 def _synthetic_example(warehouse: Warehouse, names: Mapping[int, str]) -> dict[str, Any] | None:
@@ -82,9 +82,6 @@ def _synthetic_example(warehouse: Warehouse, names: Mapping[int, str]) -> dict[s
 
 def _shares(probs: Any, names: Mapping[int, str]) -> list[list[Any]]:
     """The labels that a probability vector gives anything to, most first."""
-    pairs: list[list[Any]] = [
-        [names.get(at, str(at)), float(value)]
-        for at, value in enumerate(probs or [])
-        if value is not None and value > 0.005
-    ]
+    shares = [(at, float(value)) for at, value in enumerate(probs or []) if value is not None and value > 0.005]
+    pairs: list[list[Any]] = [[names.get(at, str(at)), share] for at, share in shares]
     return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))[:6]

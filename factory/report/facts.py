@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from factory.evaluation.rivals import PREFIX, in_words
 from factory.report.example import example_of
 from factory.report.known import known_of
 from factory.report.line_facts import (
     dropped_of,
     label_models_of,
+    named,
     programs_of,
     refused_of,
     spend_of,
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
 
 ORDER = (
-    "student", "student_dev", "student_setfit", "programs_only", "synthesis_only", "majority", "snorkel", "teacher",
+    "student", "student_dev", "student_setfit", "combined", "mixture",
+    "programs_only", "synthesis_only", "majority", "snorkel", "teacher",
     "self_tuned", "human_lfs", "human_lfs_content_ties", "zero_shot", "dev_only", "full_gold",
 )  # fmt: skip
 """Systems in the order of the table; other label models follow Snorkel's by name."""
@@ -35,6 +38,8 @@ MEANING = {
     "student": "the exported kind: trained on what the language model made, dev hidden from everything",
     "student_dev": "the same, with choices made on dev",
     "student_setfit": "SetFit on the same labels",
+    "combined": "the student taught by the mixture of programs and anchors",
+    "mixture": "programs, texts and anchors mixed, no student",
     "programs_only": "the student without synthetic texts",
     "synthesis_only": "the student on synthetic texts alone",
     "majority": "majority vote of the programs, no student",
@@ -55,27 +60,20 @@ def gather(warehouse: Warehouse) -> dict[str, Any]:
     Raises:
         InputError: The warehouse has no task yet.
     """
+    from factory.evaluation.audit import audit_of
     from factory.evaluation.record import summary
 
     card = current_card(warehouse)
-    found = summary(warehouse)
+    found, audit = summary(warehouse), audit_of(warehouse)
     with warehouse.read():
-        programs, votes = programs_of(warehouse), votes_of(warehouse)
+        votes = votes_of(warehouse)
         return {
-            "task": _task(card),
-            "splits": _splits(warehouse),
-            "spend": spend_of(warehouse),
-            "programs": programs,
-            "refused": refused_of(warehouse),
-            "votes": votes,
-            "known": None if found else known_of(warehouse, votes),
-            "label_models": label_models_of(warehouse),
-            "students": _students(warehouse),
-            "synthetic": synthetic_of(warehouse),
-            "evaluation": _evaluation(warehouse, card, found),
-            "dropped": dropped_of(warehouse),
-            "lineage": example_of(warehouse),
-        }
+            "task": _task(card), "splits": _splits(warehouse), "spend": spend_of(warehouse), "programs": programs_of(warehouse),
+            "refused": refused_of(warehouse), "votes": votes, "known": None if found else known_of(warehouse, votes),
+            "audit": audit, "label_models": label_models_of(warehouse), "students": _students(warehouse),
+            "synthetic": synthetic_of(warehouse), "evaluation": _evaluation(warehouse, card, found),
+            "dropped": dropped_of(warehouse), "lineage": example_of(warehouse),
+        }  # fmt: skip
 
 
 def _task(card: TaskCard) -> dict[str, Any]:
@@ -87,17 +85,15 @@ def _task(card: TaskCard) -> dict[str, Any]:
 
 
 def _splits(warehouse: Warehouse) -> list[dict[str, Any]]:
-    rows = warehouse.query(
+    rows = named(
+        warehouse,
+        "split rows texts left",
         """SELECT split, count(*) FILTER (WHERE kept), count(DISTINCT text_no) FILTER (WHERE kept),
-                  count(*) FILTER (WHERE NOT kept)
-           FROM occurrences GROUP BY split ORDER BY split"""
+                  count(*) FILTER (WHERE NOT kept) FROM occurrences GROUP BY split
+           ORDER BY coalesce(list_position(['train', 'seed', 'dev', 'test'], split), 9), split""",
     )
     bad = dict(warehouse.query("SELECT split, sum(n_bad)::BIGINT FROM sources GROUP BY split"))
-    order = {"train": 0, "seed": 1, "dev": 2, "test": 3}
-    return [
-        {"split": split, "rows": kept, "texts": texts, "left": left, "bad": bad.get(split, 0)}
-        for split, kept, texts, left in sorted(rows, key=lambda row: order.get(row[0], 9))
-    ]
+    return [{**row, "bad": bad.get(row["split"], 0)} for row in rows]
 
 
 def _students(warehouse: Warehouse) -> list[dict[str, Any]]:
@@ -131,7 +127,7 @@ def _evaluation(warehouse: Warehouse, card: TaskCard, found: Mapping[str, Any] |
     }
     systems = [
         {
-            "name": name, "meaning": MEANING.get(name, "label model on the programs' votes, no student"),
+            "name": name, "meaning": _meaning(name),
             "versus_student": None, **row,
             "distinct": found["distinct"].get(name), "detail": details.get((name, "published"), {}),
         }
@@ -143,27 +139,32 @@ def _evaluation(warehouse: Warehouse, card: TaskCard, found: Mapping[str, Any] |
     verdict = go_no_go(
         {name: row["metrics"] for name, row in found["systems"].items()},
         paired={
-            name: (row["versus_student"]["low"], row["versus_student"]["high"])
+            name: (versus["low"], versus["high"])
             for name, row in found["systems"].items()
-            if row.get("versus_student")
+            if (versus := row.get("versus_student"))
         },
         metric=metric,
         majority_share=max(supports) / sum(supports) if metric == "accuracy" and sum(supports) else None,
         label_equivalents=(found.get("label_equivalents") or {}).get("worth"),
         n_dev=len(dev_gold(warehouse)),
     )
-    recorded = warehouse.scalar("SELECT count(*) FROM answers WHERE origin = 'recorded'")
     return {
         "verdict": {"decision": verdict.decision, "sentence": verdict.sentence, "reasons": list(verdict.reasons)},
-        "recorded": int(recorded or 0),
-        "n": found["n"],
-        "n_distinct": next((row["n"] for row in found["distinct"].values()), 0),
-        "systems": systems,
-        "label_equivalents": found.get("label_equivalents"),
-        "evaluations": found["evaluations"],
-    }
+        "recorded": int(warehouse.scalar("SELECT count(*) FROM answers WHERE origin = 'recorded'")),
+        "n": found["n"], "n_distinct": next((row["n"] for row in found["distinct"].values()), 0), "systems": systems,
+        "rival": in_words(found["systems"], "micro-F1" if metric == "micro_f1" else metric),
+        "label_equivalents": found.get("label_equivalents"), "evaluations": found["evaluations"],
+    }  # fmt: skip
+
+
+def _meaning(system: str) -> str:
+    if system.startswith(PREFIX):
+        return f"the student's recipe on {system.removeprefix(PREFIX)} labels of the language model alone"
+    return MEANING.get(system, "label model on the programs' votes, no student")
 
 
 def _rank(system: str) -> float:
     """The place of a system in the table; a label model that is not named there stands with the others."""
+    if system.startswith(PREFIX):
+        return ORDER.index("teacher") + float(f"0.{int(system.removeprefix(PREFIX)):09d}")
     return ORDER.index(system) if system in ORDER else ORDER.index("teacher") - 0.5

@@ -15,7 +15,6 @@ def known_of(warehouse: Warehouse, votes: dict[str, Any]) -> dict[str, Any]:
     """What a report says where there is no score.
 
     Args:
-        warehouse: Its votes and soft labels.
         votes: From `line_facts.votes_of`.
 
     Returns:

@@ -21,16 +21,12 @@ UNCOVERED = {
 def spend_of(warehouse: Warehouse) -> dict[str, Any]:
     """What was asked of models, by stage, model and prompt, and in all: `cost` is what is known of it, None where nothing is, and
     `cost_unknown` how many calls it leaves out."""
-    rows = [
-        {
-            "stage": stage, "model": model, "prompt": prompt, "requests": requests, "answers": answers, "tokens_in": tokens_in,
-            "tokens_out": tokens_out, "counted": counted, "cost": cost, "cost_unknown": unknown, "failed": failed,
-        }
-        for stage, model, prompt, requests, answers, tokens_in, tokens_out, counted, cost, unknown, failed in warehouse.query(
-            """SELECT stage, model, prompt, requests, answers, tokens_in, tokens_out, tokens_counted, cost, cost_unknown,
-                      failed_attempts FROM spend ORDER BY stage, model, prompt"""
-        )
-    ]  # fmt: skip
+    rows = named(
+        warehouse,
+        "stage model prompt requests answers tokens_in tokens_out counted cost cost_unknown failed",
+        """SELECT stage, model, prompt, requests, answers, tokens_in, tokens_out, tokens_counted, cost, cost_unknown,
+                  failed_attempts FROM spend ORDER BY stage, model, prompt""",
+    )
     total: dict[str, Any] = {
         key: sum(row[key] for row in rows)
         for key in ("requests", "answers", "tokens_in", "tokens_out", "cost_unknown", "failed")
@@ -44,44 +40,36 @@ def spend_of(warehouse: Warehouse) -> dict[str, Any]:
 def programs_of(warehouse: Warehouse) -> list[dict[str, Any]]:
     """The accepted programs, with shares of the training texts and accuracy on the gold of dev and seed."""
     names = dict(warehouse.query("SELECT label_no, name FROM labels"))
-    dev = {
-        number: (right, n)
-        for number, right, n in warehouse.query(
-            f"""SELECT v.program_no,
-                      sum(CASE WHEN p.target_label_no IS NULL THEN list_contains(g.label_nos, v.vote)
-                               ELSE list_contains(g.label_nos, p.target_label_no) = (v.vote = 1) END)::BIGINT, count(*)
-               FROM votes v JOIN {KEPT_TEXTS} g USING (text_no) JOIN programs p USING (program_no) GROUP BY v.program_no""",
-            {"splits": ["dev", "seed"]},
-        )
-    }
-    rows = warehouse.query(
-        """SELECT p.program_no, p.name, p.kind, p.origin, p.source, s.target_label_no, s.polarity, s.coverage, s.overlaps,
-                  s.conflicts FROM program_summary s JOIN programs p USING (program_no) ORDER BY p.program_no"""
+    judged = warehouse.query(
+        f"""SELECT v.program_no,
+                  sum(CASE WHEN p.target_label_no IS NULL THEN list_contains(g.label_nos, v.vote)
+                           ELSE list_contains(g.label_nos, p.target_label_no) = (v.vote = 1) END)::BIGINT, count(*)
+           FROM votes v JOIN {KEPT_TEXTS} g USING (text_no) JOIN programs p USING (program_no) GROUP BY v.program_no""",
+        {"splits": ["dev", "seed"]},
     )
-    out = []
-    for number, name, kind, origin, source, target, polarity, coverage, overlaps, conflicts in rows:
-        said = [p for p in polarity or [] if p is not None]
-        right, n = dev.get(number, (0, 0))
-        out.append(
-            {
-                "no": number, "name": name, "kind": kind, "origin": origin, "source": source,
-                "speaks": names.get(target) if target is not None else ", ".join(str(names.get(p, p)) for p in said),
-                "coverage": coverage, "overlaps": overlaps, "conflicts": conflicts,
-                "dev_accuracy": right / n if n else None, "dev_n": n,
-            }
-        )  # fmt: skip
-    return out
+    dev = {number: (right, n) for number, right, n in judged}
+    rows = named(
+        warehouse,
+        "no name kind origin source target polarity coverage overlaps conflicts",
+        """SELECT p.program_no, p.name, p.kind, p.origin, p.source, s.target_label_no, s.polarity, s.coverage, s.overlaps,
+                  s.conflicts FROM program_summary s JOIN programs p USING (program_no) ORDER BY p.program_no""",
+    )
+    for row in rows:
+        target, said = row.pop("target"), [p for p in row.pop("polarity") or [] if p is not None]
+        row["speaks"] = ", ".join(str(names.get(p, p)) for p in said) if target is None else names.get(target)
+        right, n = dev.get(row["no"], (0, 0))
+        row |= {"dev_accuracy": right / n if n else None, "dev_n": n}
+    return rows
 
 
 def refused_of(warehouse: Warehouse) -> list[dict[str, Any]]:
     """Programs that were rejected, or never finished, and why."""
-    return [
-        {"no": number, "name": name, "state": state, "reason": reason, "detail": detail}
-        for number, name, state, reason, detail in warehouse.query(
-            """SELECT program_no, name, state, drop_reason, detail FROM programs WHERE state IN ('rejected', 'draft')
-               ORDER BY program_no"""
-        )
-    ]
+    return named(
+        warehouse,
+        "no name state reason detail",
+        """SELECT program_no, name, state, drop_reason, detail FROM programs WHERE state IN ('rejected', 'draft')
+           ORDER BY program_no""",
+    )
 
 
 def votes_of(warehouse: Warehouse) -> dict[str, Any]:
@@ -93,10 +81,9 @@ def votes_of(warehouse: Warehouse) -> dict[str, Any]:
                       FROM split_texts s LEFT JOIN v USING (text_no) WHERE s.split = 'train' GROUP BY s.text_no)
            SELECT votes, count(*), count(*) FILTER (WHERE kinds > 1) FROM n GROUP BY votes ORDER BY votes"""
     )
-    total = sum(count for _, count, _ in rows)
     return {
-        "histogram": [[votes, count, conflicting] for votes, count, conflicting in rows],
-        "texts": total,
+        "histogram": [list(row) for row in rows],
+        "texts": sum(count for _, count, _ in rows),
         "uncovered": sum(count for votes, count, _ in rows if votes == 0),
         "conflicting": sum(conflicting for _, _, conflicting in rows),
     }
@@ -104,44 +91,43 @@ def votes_of(warehouse: Warehouse) -> dict[str, Any]:
 
 def label_models_of(warehouse: Warehouse) -> list[dict[str, Any]]:
     """The label models with soft labels on training texts, and their rule for uncovered ones."""
-    out = []
-    for number, name, config, chosen, reason, covered, ties, n in warehouse.query(
+    rows = named(
+        warehouse,
+        "no name config chosen reason covered ties n",
         """SELECT m.label_model_no, m.name, m.config::VARCHAR, m.chosen, m.reason, count(*) FILTER (WHERE s.covered),
                   count(*) FILTER (WHERE s.tie), count(*)
            FROM label_models m JOIN soft_labels s USING (label_model_no)
-           WHERE s.text_no IN (SELECT text_no FROM split_texts WHERE split = 'train') GROUP BY ALL ORDER BY m.label_model_no"""
-    ):
-        told = json.loads(config) if config else {}
+           WHERE s.text_no IN (SELECT text_no FROM split_texts WHERE split = 'train') GROUP BY ALL ORDER BY m.label_model_no""",
+    )
+    for row in rows:
+        told = json.loads(row.pop("config") or "{}")
         rule = str(told.get("uncovered"))
-        out.append(
-            {
-                "no": number, "name": name, "chosen": chosen, "reason": reason, "systems": told.get("systems") or [],
-                "uncovered": rule, "uncovered_means": UNCOVERED.get(rule, ""), "covered": covered, "ties": ties, "n": n,
-            }
-        )  # fmt: skip
-    return out
+        row |= {"systems": told.get("systems") or [], "uncovered": rule, "uncovered_means": UNCOVERED.get(rule, "")}
+    return rows
 
 
 def synthetic_of(warehouse: Warehouse) -> list[dict[str, Any]]:
     """Synthetic texts kept and dropped, by method and label."""
-    return [
-        {"method": method, "label": label, "kept": kept, "dropped": dropped}
-        for method, label, kept, dropped in warehouse.query(
-            """SELECT s.method, l.name, count(*) FILTER (WHERE s.state <> 'dropped'),
-                      count(*) FILTER (WHERE s.state = 'dropped')
-               FROM synthetic s JOIN labels l USING (label_no)
-               GROUP BY s.method, l.name, l.label_no ORDER BY s.method, l.label_no"""
-        )
-    ]
+    return named(
+        warehouse,
+        "method label kept dropped",
+        """SELECT s.method, l.name, count(*) FILTER (WHERE s.state <> 'dropped'), count(*) FILTER (WHERE s.state = 'dropped')
+           FROM synthetic s JOIN labels l USING (label_no)
+           GROUP BY s.method, l.name, l.label_no ORDER BY s.method, l.label_no""",
+    )
 
 
 def dropped_of(warehouse: Warehouse) -> list[dict[str, Any]]:
     """How many rows were dropped, by stage, kind and reason. A text that several students left out is one."""
-    return [
-        {"stage": stage, "kind": kind, "reason": reason, "count": count}
-        for stage, kind, reason, count in warehouse.query(
-            """SELECT stage, kind, drop_reason,
-                      CASE stage WHEN 'distill' THEN count(DISTINCT split_part(item, '/', 2)) ELSE count(*) END AS n
-               FROM dropped GROUP BY stage, kind, drop_reason ORDER BY stage, kind, n DESC, drop_reason"""
-        )
-    ]
+    return named(
+        warehouse,
+        "stage kind reason count",
+        """SELECT stage, kind, drop_reason,
+                  CASE stage WHEN 'distill' THEN count(DISTINCT split_part(item, '/', 2)) ELSE count(*) END AS n
+           FROM dropped GROUP BY stage, kind, drop_reason ORDER BY stage, kind, n DESC, drop_reason""",
+    )
+
+
+def named(warehouse: Warehouse, names: str, sql: str, parameters: Any = ()) -> list[dict[str, Any]]:
+    """Rows of a query as mappings, the columns named in order."""
+    return [dict(zip(names.split(), row, strict=True)) for row in warehouse.query(sql, parameters)]

@@ -31,7 +31,6 @@ def write(warehouse: Warehouse, path: Path) -> StageResult:
     """Write `PATH.html` and `PATH.md`, unless they tell what they would tell already.
 
     Args:
-        warehouse: What to report on.
         path: Without a suffix.
 
     Returns:
@@ -60,11 +59,8 @@ def write(warehouse: Warehouse, path: Path) -> StageResult:
             with replaced(target, private=True) as draft:
                 draft.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise WarehouseError(
-            f"the report cannot be written: {error.strerror or error}",
-            where=page,
-            fix="Choose a folder where you may write",
-        ) from error
+        words = f"the report cannot be written: {error.strerror or error}"
+        raise WarehouseError(words, where=page, fix="Choose a folder where you may write") from error
     return StageResult("report", False, did, (f"report: {page}",))
 
 
@@ -99,9 +95,7 @@ def _spaced(markdown: str) -> str:
             fence = "" if line == fence else fence
             continue
         before = out[-1] if out else ""
-        apart = (
-            line.startswith("#") or (line.startswith("|") != before.startswith("|")) or before.startswith("#") or opens
-        )
+        apart = opens or "#" in (line[:1], before[:1]) or line.startswith("|") != before.startswith("|")
         if line and before and apart:
             out.append("")
         if line or before:
@@ -152,7 +146,7 @@ def _view(facts: Mapping[str, Any]) -> dict[str, Any]:
     view["hands_off"] = not any(row["split"] == "seed" and row["rows"] for row in facts["splits"])
     view["tiles"] = _tiles(facts, metric, view)
     anchors = [
-        ("known", "No score", facts["known"]),
+        ("known", "No score", facts["known"]), ("audit", "Agreement", facts["audit"]),
         ("systems", "Systems", evaluation), ("costs", "Cost of a million texts", facts["costs"]),
         ("quality", "In detail", evaluation),
         ("equivalents", "Label equivalents", view["equivalents"]), ("task", "Task and texts", True), ("spend", "Spend", True),
@@ -185,9 +179,8 @@ def _tiles(facts: Mapping[str, Any], metric: str, view: Mapping[str, Any]) -> li
             ("teacher", "teacher itself"),
         ):  # fmt: skip
             if name in by_name:
-                tiles.append(
-                    {"value": _score(by_name[name]["metrics"][metric]), "label": f"{view['metric_name']}, {words}"}
-                )
+                score = _score(by_name[name]["metrics"][metric])
+                tiles.append({"value": score, "label": f"{view['metric_name']}, {words}"})
     curve = view["equivalents"]
     if curve:
         if curve["worth"] is not None:
@@ -199,12 +192,8 @@ def _tiles(facts: Mapping[str, Any], metric: str, view: Mapping[str, Any]) -> li
         tiles.append({"value": f"{len(facts['programs'])}", "label": "accepted programs"})
     spend = facts["spend"]["total"]
     if facts["spend"]["rows"]:
-        tiles.append(
-            {
-                "value": f"{spend['requests']:,}",
-                "label": f"requests, {spend['tokens_in'] + spend['tokens_out']:,} tokens",
-            }
-        )
+        words = f"requests, {spend['tokens_in'] + spend['tokens_out']:,} tokens"
+        tiles.append({"value": f"{spend['requests']:,}", "label": words})
     return tiles
 
 
@@ -212,23 +201,20 @@ def _pictures(view: Mapping[str, Any]) -> dict[str, str]:
     from factory.report import charts as pictures
 
     out = dict.fromkeys(("systems", "confusion", "reliability", "equivalents", "coverage"), "")
-    evaluation, shown = view["evaluation"], view["shown"]
+    evaluation = view["evaluation"]
     if evaluation:
         out["systems"] = pictures.systems(evaluation["systems"], view["metric"])
         by_name = {row["name"]: row for row in evaluation["systems"]}
-        names = [label["name"] for label in view["task"]["labels"]]
-        table = shown["detail"].get("confusion")
-        if table:
-            out["confusion"] = pictures.confusion(table, shown["detail"].get("label_names") or names)
-        if shown["detail"].get("reliability"):
-            out["reliability"] = pictures.reliability(shown["detail"]["reliability"], shown["metrics"]["ece"])
+        detail = view["shown"]["detail"]
+        if detail.get("confusion"):
+            out["confusion"] = pictures.confusion(detail["confusion"], detail["label_names"])
+        if detail.get("reliability"):
+            out["reliability"] = pictures.reliability(detail["reliability"], view["shown"]["metrics"]["ece"])
         if view["equivalents"]:
             full, dev = by_name.get("full_gold"), by_name.get("dev_only")
-            out["equivalents"] = pictures.equivalents(
-                view["equivalents"],
-                full["metrics"][view["metric"]] if full else None,
-                (dev["detail"].get("gold_texts", 0), dev["metrics"][view["metric"]]) if dev else None,
-            )
+            gold = full["metrics"][view["metric"]] if full else None
+            few = (dev["detail"].get("gold_texts", 0), dev["metrics"][view["metric"]]) if dev else None
+            out["equivalents"] = pictures.equivalents(view["equivalents"], gold, few)
     if view["votes"]["histogram"] and view["programs"]:
         out["coverage"] = pictures.coverage(view["votes"]["histogram"])
     return out
@@ -242,26 +228,16 @@ def _environment(*, autoescape: bool) -> jinja2.Environment:
         keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters |= {
-        "score": _score, "signed": _signed, "percent": _percent, "count": _count, "money": _money, "md": _markdown,
-        "fenced": _fenced, "rounded": _rounded, "cut": _cut,
+        "score": _score, "money": _money, "md": _markdown, "fenced": _fenced, "rounded": _rounded, "cut": _cut,
+        "signed": lambda value: f"{value:+.3f}".replace("-", "−"),
+        "percent": lambda value: "–" if value is None else f"{100 * value:.1f} %",
+        "count": lambda value: "–" if value is None else f"{int(value):,}",
     }  # fmt: skip
     return environment
 
 
 def _score(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def _count(value: int | None) -> str:
-    return "–" if value is None else f"{int(value):,}"
 
 
 def _money(value: float | None, unknown: int = 0) -> str:
@@ -275,9 +251,7 @@ def _rounded(value: float | None) -> str:
     """Three figures, without an exponent."""
     if value is None:
         return "–"
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+    return f"{value:{',.0f' if value >= 100 else '.1f' if value >= 10 else '.2f' if value >= 0.1 else '.2g'}}"
 
 
 def _markdown(value: Any) -> str:

@@ -25,16 +25,10 @@ class Verdict:
 
 
 def go_no_go(
-    systems: Mapping[str, Mapping[str, Any]],
-    *,
-    paired: Mapping[str, Interval] | None = None,
-    metric: str = "accuracy",
-    system: str = "student",
-    label_equivalents: float | None = None,
-    n_dev: int = 0,
-    majority_share: float | None = None,
-    useful: float = 0.02,
-) -> Verdict:
+    systems: Mapping[str, Mapping[str, Any]], *, paired: Mapping[str, Interval] | None = None, metric: str = "accuracy",
+    system: str = "student", label_equivalents: float | None = None, n_dev: int = 0,
+    majority_share: float | None = None, useful: float = 0.02,
+) -> Verdict:  # fmt: skip
     """Say whether to use a student, from scores alone ("Weaker than you think", Zhu et al. 2023, asks for these baselines).
 
     Args:
@@ -57,10 +51,7 @@ def go_no_go(
     if system not in systems:
         return Verdict("do not use", "Do not use it: there is no student to judge.", ())
     score = float(systems[system][metric])
-    reasons: list[str] = []
-    against: list[str] = []
-    doubts: list[str] = []
-    gains: list[str] = []
+    reasons, against, doubts, gains = list[str](), list[str](), list[str](), list[str]()
     dev_is_as_good = False
     if majority_share is not None and metric == "accuracy":
         reasons.append(f"always the commonest label: {_percent(majority_share)}")
@@ -83,7 +74,6 @@ def go_no_go(
         reasons.append(f"worth about {label_equivalents:.0f} gold labels")
         if n_dev and label_equivalents < n_dev:
             doubts.append(f"it is worth {label_equivalents:.0f} gold labels and dev alone has {n_dev}")
-    trade = _trade(systems, score, metric, useful)
     said = f"it scores {_percent(score)} {metric.replace('_', '-')}"
     worth = "" if label_equivalents is None else f", as much as {label_equivalents:.0f} random gold labels would give"
     if against:
@@ -92,6 +82,7 @@ def go_no_go(
         return Verdict("unsure", f"Not proven: {said}{worth}, but {'; '.join(doubts)}.", tuple(reasons))
     beaten = f", and beats {', and '.join(gains)}" if gains else ""
     doubt = f"; note that {'; '.join(doubts)}" if doubts else ""
+    trade = _trade(systems, score, metric, useful)
     return Verdict("use", f"Use it: {said}{worth}{beaten}{trade}{doubt}.", tuple(reasons))
 
 
@@ -106,11 +97,10 @@ def _trade(systems: Mapping[str, Mapping[str, Any]], score: float, metric: str, 
     if "teacher" not in systems:
         return ""
     teacher = float(systems["teacher"][metric])
+    asking = "; asking the language model for every text"
     if teacher - score > useful:
-        return (
-            f"; asking the language model for every text scores {_percent(teacher)}, {_signed(teacher - score)} points"
-        )
-    return f"; asking the language model for every text ({_percent(teacher)}) is hardly better or worse"
+        return f"{asking} scores {_percent(teacher)}, {_signed(teacher - score)} points"
+    return f"{asking} ({_percent(teacher)}) is hardly better or worse"
 
 
 def _percent(value: float) -> str:

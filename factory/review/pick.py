@@ -27,16 +27,9 @@ POOL = 5
 
 
 def pick(
-    budget: int,
-    probs: np.ndarray,
-    votes: VoteSet,
-    *,
-    keys: np.ndarray,
-    features: Any = None,
-    open_rows: np.ndarray | None = None,
-    strategy: Strategy = "auto",
-    seed: int = 0,
-) -> np.ndarray:
+    budget: int, probs: np.ndarray, votes: VoteSet, *, keys: np.ndarray, features: Any = None,
+    open_rows: np.ndarray | None = None, strategy: Strategy = "auto", seed: int = 0,
+) -> np.ndarray:  # fmt: skip
     """Choose the rows to ask about, the most wanted first.
 
     Args:

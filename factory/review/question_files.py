@@ -20,23 +20,14 @@ from factory.names import LabelNames
 FIELDS = ("id", "text", "suggested", "probability", "why", "label", "source")
 
 
-def check_ending(path: Path) -> None:
-    """Refuse a file that questions cannot be written to.
-
-    Raises:
-        InputError: Another ending than .csv, .jsonl or .json.
-    """
-    if path.suffix not in (".csv", ".jsonl", ".json"):
-        raise InputError("questions are written as .csv, .jsonl or .json (Label Studio tasks)", where=path)
-
-
 def check_target(path: Path, *, force: bool = False) -> None:
     """Refuse to write over anything but questions that nobody has answered yet.
 
     Raises:
         InputError: Another ending, another file, or answers that would be lost.
     """
-    check_ending(path)
+    if path.suffix not in (".csv", ".jsonl", ".json"):
+        raise InputError("questions are written as .csv, .jsonl or .json (Label Studio tasks)", where=path)
 
     def questions(names: Sequence[str]) -> bool:
         return {"id", "text", "why", "label"} <= set(names) or {"data"} == set(names) - {"predictions"}
@@ -156,11 +147,8 @@ def _rows(path: Path) -> Iterator[tuple[str, str, list[str]]]:
             first = min(batch.bad, key=lambda row: row.row_no)
             raise InputError(f"{first.reason}: {first.detail}", where=place(path, first.row_no, source.kind))
         for row_no, name, said in zip(batch.row_nos, batch.columns[id_column], batch.columns[str(label)], strict=True):
-            given = (
-                _chosen(said)
-                if tasks
-                else [as_text(one).strip() for one in (said if isinstance(said, list) else [said])]
-            )
+            cells = said if isinstance(said, list) else [said]
+            given = _chosen(said) if tasks else [as_text(one).strip() for one in cells]
             name_there = "" if is_missing(name) else as_text(name).strip()
             fault = next((fault for one in given if (fault := surrogate_fault(one, None)) is not None), None)
             if fault is not None:

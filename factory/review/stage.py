@@ -20,6 +20,7 @@ from factory.review.pick import beliefs, check_strategy, on_label, pick
 from factory.review.voters import answers_before, votes_by_name
 from factory.task import TaskCard, current_card, label_names
 from factory.warehouse.tables import programs
+from factory.warehouse.tables.anchors import put_person
 from factory.warehouse.tables.gold import disagreements, gold_texts
 from factory.warehouse.tables.labels import drawn_soft_labels, soft_labels
 from factory.warehouse.tables.places import Origin, origins
@@ -39,16 +40,9 @@ _ALL_ANSWERED = "every training text was answered already; `strategy: active` as
 
 # Asking ---------------------------------------------------------------------------------------------------------------------
 def ask(
-    warehouse: Warehouse,
-    *,
-    budget: int = 50,
-    strategy: str = "auto",
-    out: Path | str | None = None,
-    force: bool = False,
-    encoder: Named = "auto",
-    seed: int = 0,
-    progress: Progress = no_progress,
-) -> StageResult:
+    warehouse: Warehouse, *, budget: int = 50, strategy: str = "auto", out: Path | str | None = None,
+    force: bool = False, encoder: Named = "auto", seed: int = 0, progress: Progress = no_progress,
+) -> StageResult:  # fmt: skip
     """Choose training texts that a person or a model should label next, and write them as questions.
 
     Texts that were answered before are left out, but by the strategy `active`, which asks again where the answers are
@@ -120,16 +114,11 @@ def ask(
         origin = came_from.get(number, Origin())
         found.append(
             {
-                "id": hashes[number].hex(),
-                "text": words[number],
-                "suggested": "|".join(suggested),
-                "probability": round(float(probs[row].max()), 4),
-                "why": why,
-                "label": "",
-                "source": origin.words,
+                "id": hashes[number].hex(), "text": words[number], "suggested": "|".join(suggested),
+                "probability": round(float(probs[row].max()), 4), "why": why, "label": "", "source": origin.words,
                 **origin.columns(question_files.FIELDS),
             }
-        )
+        )  # fmt: skip
     says = [f"{len(found)} questions by strategy `{strategy}`" + (f" in {out}" if out else "")]
     if len(numbers) < total:
         says.append(f"{len(numbers)} of {total} training texts were looked at")
@@ -178,6 +167,13 @@ def read_answers(warehouse: Warehouse, path: Path | str, *, annotator: str | Non
             votes = np.array([said[number] for number in numbers], np.int32)
             program = _voter(db, voter_name(annotator), target, names)
             put_single(db, [Said(program, np.array(numbers, np.int32), votes, {"ok": len(numbers)})])
+        labels = {known[name]: [names.index(label) for label in given] for name, given in answers.items()}
+        put_person(
+            db,
+            labels,
+            annotator,
+            None if card.kind == "single" else [target for target in targets if target is not None],
+        )
     says = (f"{len(answers)} answers read, {empty} questions are still open; run `denoise` to use them",)
     return StageResult("ask", False, {"answers": len(answers), "open": empty}, says)
 
@@ -205,15 +201,9 @@ def _voter(db: duckdb.DuckDBPyConnection, name: str, target: int | None, names: 
 
 # Auditing -------------------------------------------------------------------------------------------------------------------
 def audit(
-    warehouse: Warehouse,
-    *,
-    of: Literal["denoised", "dev", "seed"] = "denoised",
-    limit: int = 50,
-    encoder: Named = "auto",
-    out: Path | str | None = None,
-    force: bool = False,
-    progress: Progress = no_progress,
-) -> StageResult:
+    warehouse: Warehouse, *, of: Literal["denoised", "dev", "seed"] = "denoised", limit: int = 50,
+    encoder: Named = "auto", out: Path | str | None = None, force: bool = False, progress: Progress = no_progress,
+) -> StageResult:  # fmt: skip
     """List likely label errors, the worst first, with the evidence. Nothing is written to the warehouse.
 
     Of more than 20,000 labels, as many are audited (drawn by content hash).
@@ -263,17 +253,12 @@ def audit(
             evidence["nearest"] = [f"{question.classes[question.labels[at]]}: {words[numbers[at]][:80]}" for at in near]
             found.append(
                 {
-                    "text_no": number,
-                    "text": words[number],
-                    "source": came_from.get(number, Origin()).words,
-                    "own": dict(came_from.get(number, Origin()).own),
-                    "label": question.label,
-                    "given": question.classes[issue.given],
-                    "likely": question.classes[issue.likely],
-                    "score": round(issue.score, 4),
-                    "evidence": evidence,
+                    "text_no": number, "text": words[number], "source": came_from.get(number, Origin()).words,
+                    "own": dict(came_from.get(number, Origin()).own), "label": question.label,
+                    "given": question.classes[issue.given], "likely": question.classes[issue.likely],
+                    "score": round(issue.score, 4), "evidence": evidence,
                 }
-            )
+            )  # fmt: skip
     found.sort(key=lambda row: (row["score"], row["text_no"]))
     if out is not None:
         issue_files.write_issues(Path(out), found)

@@ -135,7 +135,7 @@ def _tune(
     said = [prompt_of(body) + text for text in texts]
     rows = [{"sentence_1": said[a], "sentence_2": said[b], "label": target} for a, b, target in pairs]
 
-    class PairTrainer(Trainer):
+    class PairTrainer(Trainer):  # type: ignore[misc]
         """The library's trainer, fed with the pairs that were drawn."""
 
         def get_dataset(self, x: Any, y: Any, args: Any, max_pairs: int = -1) -> tuple[Any, Any]:

@@ -1,9 +1,8 @@
 """Bands of rank and similarity: which retrieved passages serve as demonstrations and which as sources.
 
-SynthesizRR's code takes ranks 1-2 at a similarity of .5 to .9 for demonstrations and ranks 3-50 at .4 to .9 for
-sources; those similarities are Contriever's. Another encoder has another scale, so here the bounds are quantiles of
-the corpus's own similarities (of all seeds to a sample of all passages), with absolute ones beside them for those who
-know their encoder.
+SynthesizRR's code takes ranks 1-2 at a similarity of .5 to .9 for demonstrations and ranks 3-50 at .4 to .9 for sources; those
+similarities are Contriever's. Another encoder has another scale, so here the bounds are quantiles of the corpus's own
+similarities (of all seeds to a sample of all passages), with absolute ones beside them for those who know their encoder.
 """
 
 from __future__ import annotations
@@ -14,9 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-PAPER = {"demos": {"ranks": [1, 2], "similarity": [0.5, 0.9]}, "sources": {"ranks": [3, 50], "similarity": [0.4, 0.9]}}
-"""The bands of SynthesizRR's code, for Contriever."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ softmax layer on frozen sentence embeddings, trained by the same number of epoch
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +15,7 @@ from factory.encoders.settings import Named
 from factory.synthesis.values import Part
 
 
-@dataclass(frozen=True)
-class Cartography:
-    """Per text, over the epochs: what was believed of its label.
-
-    Attributes:
-        confidence: float64 [n], mean probability of its label, 0 to 1.
-        variability: float64 [n], standard deviation of it (ddof 0).
-        correctness: float64 [n], share of the epochs in which its label was the likeliest.
-    """
-
-    confidence: NDArray[np.float64]
-    variability: NDArray[np.float64]
-    correctness: NDArray[np.float64]
-
-
-def cartography(
+def confidence(
     vectors: NDArray[np.float32],
     labels: Sequence[int],
     classes: int,
@@ -40,12 +24,12 @@ def cartography(
     epochs: int = 6,
     batch: int = 32,
     rate: float = 2.0,
-) -> Cartography:
-    """Train by mini-batch gradient descent and watch each text's own label.
+) -> NDArray[np.float64]:
+    """Train by mini-batch gradient descent and watch each text's own label: float64 [n], its mean probability, 0 to 1.
 
     Args:
         vectors: float32 [n, d], unit length.
-        labels: Class of each text.
+        labels: Class of each text, below `classes`.
         classes: How many there are.
         random_seed: For the order of the batches.
         epochs: Passes over the data; the belief is read after each.
@@ -57,7 +41,6 @@ def cartography(
     weights, bias = np.zeros((x.shape[1], classes)), np.zeros(classes)
     rng = np.random.default_rng([random_seed, 5])
     belief = np.zeros((epochs, len(y)))
-    right = np.zeros((epochs, len(y)), bool)
     for epoch in range(epochs):
         order = rng.permutation(len(y))
         for first in range(0, len(y), batch):
@@ -66,26 +49,18 @@ def cartography(
             error[np.arange(len(rows)), y[rows]] -= 1
             weights -= rate * x[rows].T @ error / len(rows)
             bias -= rate * error.mean(0)
-        probs = _softmax(x @ weights + bias)
-        belief[epoch] = probs[np.arange(len(y)), y]
-        right[epoch] = probs.argmax(1) == y
-    return Cartography(belief.mean(0), belief.std(0), right.mean(0))
+        belief[epoch] = _softmax(x @ weights + bias)[np.arange(len(y)), y]
+    return np.asarray(belief.mean(0))
 
 
 def confidences(parts: Sequence[Part], encoder: Named, random_seed: int) -> dict[tuple[int, int], float]:
-    """The confidence of each text in its own label, by `(slot_no, part_no)`.
-
-    Args:
-        parts: Texts and their labels.
-        encoder: Names the encoder that makes their vectors.
-        random_seed: As for `cartography`.
-    """
+    """The confidence of each text in its own label, by `(slot_no, part_no)`; `encoder` names what makes their vectors."""
     from factory.encoders.encoder import load_encoder
 
     names = sorted({part.label for part in parts})
     vectors = load_encoder(encoder).encode([part.text for part in parts])
-    found = cartography(vectors, [names.index(part.label) for part in parts], len(names), random_seed)
-    return {(part.slot_no, part.part_no): float(score) for part, score in zip(parts, found.confidence, strict=True)}
+    found = confidence(vectors, [names.index(part.label) for part in parts], len(names), random_seed)
+    return {(part.slot_no, part.part_no): float(score) for part, score in zip(parts, found, strict=True)}
 
 
 def _softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,8 +1,7 @@
 """Few-shot prompting (FewGen in SynthesizRR's paper): texts written from 0, 8 or 32 examples, and from nothing else.
 
-A block of slots shares one drawing of the examples: they are samples of one request. With `attributes` every slot has
-a request of its own that asks for one value of each attribute (AttrPrompt's idea), drawn from those that the model
-proposed.
+A block of slots shares one drawing of the examples: they are samples of one request. With `attributes` every slot has a request
+of its own that asks for one value of each attribute (AttrPrompt's idea), drawn from those that the model proposed.
 """
 
 from __future__ import annotations
@@ -45,10 +44,7 @@ class FewShot:
         # The slot is the sample number: two blocks that happen to draw the same examples stay apart.
         number = sorted({*self.seeds, label}).index(label)
         pool = self.seeds.get(label, ())
-        if self.attributes or self.demos == 0 or not pool:
-            block = slot if self.attributes else 0
-        else:
-            block = slot // self.block
+        block = slot if self.attributes else slot // self.block if self.demos and pool else 0
         rng = np.random.default_rng([self.random_seed, 3, number, block])
         chosen = [pool[at] for at in rng.permutation(len(pool))[: self.demos]]
         spec: dict[str, Any] = {"examples": chosen, "count": self.count}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +28,7 @@ class Filler:
     """Runs the loop of one plan against the warehouse and the engine."""
 
     def __init__(
-        self,
-        asker: Asker,
-        card: TaskCard,
-        plan: Plan,
-        goal: Goal,
-        config: Mapping[str, Any],
-        *,
-        base: Path | None,
+        self, asker: Asker, card: TaskCard, plan: Plan, goal: Goal, config: Mapping[str, Any], base: Path | None
     ) -> None:
         self.asker, self.card, self.plan = asker, card, plan
         self.warehouse, self.engine, self.progress = asker.warehouse, asker.engine, asker.progress
@@ -46,14 +41,11 @@ class Filler:
         state = store.load_state(self.warehouse, self.plan.plan_no)
         with self.warehouse.lease() as db:
             plans.reopen(db, self.plan.plan_no)
-        preparation = Preparation(
-            self.warehouse, self.engine, self.card, self.goal, self.config, self.base, self.progress, self._attributes
-        )
-        prepared = preparation.prepare(state)
+        given = self.goal, self.config, self.base, self.progress, self._attributes
+        prepared = Preparation(self.warehouse, self.engine, self.card, *given).prepare(state)
         loop, renderer = prepared.loop, prepared.renderer
         self._saved = loop.begin(state)
-        by_no = {slot.slot_no: slot for slot in state.slots}
-        slots = [by_no[slot_no] for slot_no in state.open]
+        slots = [state.by_no[slot_no] for slot_no in state.open]
         while True:
             answers = self._answers(renderer, state, slots)
             before = state
@@ -75,9 +67,8 @@ class Filler:
         found: dict[str, Mapping[str, Sequence[str]]] = {}
         for slot, value in zip(slots, values, strict=True):
             if isinstance(value, Failure):
-                raise InputError(
-                    f"no attributes for label {slot.label!r}: {value.reason}", where="synthesize.attributes"
-                )
+                said = f"no attributes for label {slot.label!r}: {value.reason}"
+                raise InputError(said, where="synthesize.attributes")
             found[slot.label] = {str(name): [str(v) for v in items] for name, items in value.items()}
         return found
 
@@ -87,20 +78,15 @@ class Filler:
             return {}
         if slots[0].kind == "check" and self.config["label_check"] == "programs":
             return self._programs_say(state, slots)
-        parts = {(part.slot_no, part.part_no): part for part in (*state.parts, *state.pending)}
-        wanted: list[tuple[Request, int]] = []
-        spans = []
-        for slot in slots:
-            samples = range(slot.sample_no, slot.sample_no + int(slot.spec.get("samples", 1)))
-            request = self._request(renderer, slot, parts)
-            wanted += [(request, sample) for sample in samples]
-            spans.append(len(samples))
-        values = self._ask(wanted, renderer.prompt(slots[0].kind), again=False)
+        wanted = [
+            (self._request(renderer, slot, state.by_place), slot.sample_no + at)
+            for slot in slots
+            for at in range(int(slot.spec.get("samples", 1)))
+        ]
+        values = iter(self._ask(wanted, renderer.prompt(slots[0].kind), again=False))
         answers: dict[int, Answer] = {}
-        at = 0
-        for slot, span in zip(slots, spans, strict=True):
-            own = values[at : at + span]
-            at += span
+        for slot in slots:
+            own = list(islice(values, int(slot.spec.get("samples", 1))))
             if slot.kind == "check":
                 answers[slot.slot_no] = _agreement(own, self.card.label_names)
             elif isinstance(own[0], Failure):
@@ -111,21 +97,17 @@ class Filler:
         return answers
 
     def _ask(self, wanted: Sequence[tuple[Request, int]], prompt: Any, *, again: bool) -> list[Any]:
-        names = self.card.label_names
         found = self.asker.parsed(
-            wanted,
-            lambda request, text: prompt.parse(text, labels=names),
-            again=prompt.ask_again if again else None,
-            tries=2 if again else 1,
-        )
+            wanted, lambda _, text: prompt.parse(text, labels=self.card.label_names),
+            again=prompt.ask_again if again else None, tries=2 if again else 1,
+        )  # fmt: skip
         self.asker.need_all(found)  # a round is decided as a whole, in the order of its slots
         return [item if isinstance(item, Failure) else item.value for item in found]
 
     def _programs_say(self, state: State, slots: Sequence[Slot]) -> dict[int, Answer]:
         from factory.synthesis.votes import programs_say
 
-        pending = {(part.slot_no, part.part_no): part.text for part in state.pending}
-        texts = [pending[slot.parents["slot"], slot.parents["part"]] for slot in slots]
+        texts = [state.by_place[slot.parents["slot"], slot.parents["part"]].text for slot in slots]
         said = programs_say(self.warehouse, self.card, texts)
         return {slot.slot_no: Checked(label) for slot, label in zip(slots, said, strict=True)}
 
@@ -133,17 +115,18 @@ class Filler:
     def _store(
         self, renderer: Renderer, before: State, state: State, slots: Sequence[Slot], answers: Mapping[int, Answer]
     ) -> None:
-        known = {slot.slot_no for slot in before.slots}
-        fresh = [slot for slot in slots if slot.slot_no not in known]
-        parts = {(part.slot_no, part.part_no): part for part in (*state.parts, *state.pending)}
-        by_program = self.config["label_check"] == "programs"
+        by_no, by_program = before.by_no, self.config["label_check"] == "programs"
+        fresh = [slot for slot in slots if slot.slot_no not in by_no]
         keys = {
-            slot.slot_no: None if slot.kind == "check" and by_program else self._request(renderer, slot, parts).key
+            slot.slot_no: None
+            if slot.kind == "check" and by_program
+            else self._request(renderer, slot, state.by_place).key
             for slot in fresh
         }
-        by_no = {slot.slot_no: slot for slot in before.slots}
         checks = {
-            slot_no: (None, _words(answer)) for slot_no, answer in answers.items() if by_no[slot_no].kind == "check"
+            slot_no: (None, f"{answer.label} {answer.share:.2f}" if isinstance(answer, Checked) else "")
+            for slot_no, answer in answers.items()
+            if by_no[slot_no].kind == "check"
         }
         numbers = dict(self.warehouse.query("SELECT name, label_no FROM labels"))
         with self.warehouse.lease() as db:
@@ -161,11 +144,7 @@ class Filler:
         if keep is not None and state.accepted:
             scores = confidences(state.accepted, self.config["encoder"], self.config["random_seed"])
             trimmed = trim(state, scores, self.goal.per_label, keep)
-        dropped = [
-            after
-            for before, after in zip(state.parts, trimmed.parts, strict=True)
-            if before.drop_reason != after.drop_reason
-        ]
+        dropped = [after for before, after in zip(state.parts, trimmed.parts, strict=True) if before != after]
         with self.warehouse.lease() as db:
             store.drop_parts(db, self.plan.plan_no, dropped)
             accepted = store.accepted_counts(self.warehouse, self.plan.plan_no)
@@ -175,13 +154,10 @@ class Filler:
                 if accepted.get(label, 0) < self.goal.per_label
             }
             outcome = {
-                "per_label": self.goal.per_label,
-                "candidates": self.goal.candidates,
-                "accepted": accepted,
-                "short": short,
-                "rounds": max((slot.round for slot in state.slots), default=-1) + 1,
+                "per_label": self.goal.per_label, "candidates": self.goal.candidates, "accepted": accepted,
+                "short": short, "rounds": max((slot.round for slot in state.slots), default=-1) + 1,
                 "thresholds": thresholds,
-            }
+            }  # fmt: skip
             plans.finish(db, self.plan.plan_no, outcome)
 
     def _request(self, renderer: Renderer, slot: Slot, parts: Mapping[tuple[int, int], Any]) -> Request:
@@ -192,13 +168,7 @@ class Filler:
 
 def _agreement(said: Sequence[Any], labels: Sequence[str]) -> Checked:
     """The label most samples give, and the share of all samples that give it. A tie is undecided."""
-    counts = {label: sum(value == label for value in said) for label in labels}
-    best = max(counts.values())
-    winners = [label for label in labels if counts[label] == best]
-    if best == 0 or len(winners) > 1:
-        return Checked(None, best / len(said))
-    return Checked(winners[0], best / len(said))
-
-
-def _words(answer: Answer) -> str:
-    return f"{answer.label} {answer.share:.2f}" if isinstance(answer, Checked) else ""
+    counts = Counter(value for value in said if isinstance(value, str) and value in labels).most_common(2)
+    best = counts[0][1] if counts else 0
+    clear = len(counts) == 1 or (len(counts) == 2 and counts[1][1] < best)
+    return Checked(counts[0][0] if clear else None, best / len(said))

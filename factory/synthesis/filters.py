@@ -7,13 +7,15 @@ label check and the quota are decided by the loop.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import takewhile
 from typing import Any
 
 from factory.names import normalise, words
-from factory.prompts.matching import label_names
+from factory.prompts.matching import LabelNames, label_names
 from factory.prompts.talk import refuses
 
 ORDER = (
@@ -32,17 +34,25 @@ _BOILERPLATE = re.compile(
     r" (?:the|an?|some|one|two|three|four|five|\d+)(?: (?:new|more|rewritten|generated|possible|sample))*+"
     r" (?:texts?|examples?|rewrites?|rewritten|versions?)\b"
     r"|(?:the )?(?:rewritten|generated|synthetic|new) (?:text|message|comment|review|question|example|version|sentence) ?:"
-    r"|(?:text|example) \d+ ?:",
+    r"|(?:text|example) \d+ ?:"
+    r"|(?:voici|hier (?:ist|sind)|aqu[ií]|ecco)\b[^\n:]{0,60}\b(?:texte?|message|exemple|nachricht|beispiel|texto|mensaje"
+    r"|mensagem|ejemplo|exemplo|testo|messaggio|esempio)s?\b[^\n:]{0,60}:[ \t]*+\n",
     re.IGNORECASE,
 )
 _EXPLAINED = re.compile(
     r"\bthis (?:text|example) (?:is|clearly|has been) (?:classified|labell?ed|about the label)\b", re.IGNORECASE
 )
+_FIELD_NAME = r"(?:label|category|class|classification|topic|sentiment|intent)"
 _FIELD = re.compile(
-    r"^[ \t*_#>-]{0,8}(?:label|category|class|classification|topic|sentiment|intent)[ \t*_]{0,4}[:=][ \t*_\"'“]{0,4}"
-    r"([^\n]{1,200})$",
+    rf"^[ \t*_#>-]{{0,8}}{_FIELD_NAME}[ \t*_]{{0,4}}(?:[:=]|[ \t][-–—](?=[ \t]))[ \t*_\"'“]{{0,4}}([^\n]{{1,200}})$",
     re.IGNORECASE | re.MULTILINE,
 )
+_BRACKETED = rf"[\[(](?:{_FIELD_NAME}[ \t]?[:=-][ \t]?)?([^\[\]()\n]{{1,200}})[\])]"
+_AROUND = (
+    re.compile(rf"[ \t*_\"'“]{{0,4}}{_BRACKETED}", re.IGNORECASE),
+    re.compile(r"[ \t*_\"'“]{0,4}([^\n:]{1,200}):(?=[\s*_])"),
+)
+_BEHIND = re.compile(rf"{_BRACKETED}[\s*_.\"'”]{{0,4}}\Z", re.IGNORECASE)
 _THING = "(?:Name|Date|City|Company|Product|Team|Player|Person|Number|Country|Place|Topic|Address|Amount)"
 _PLACEHOLDER = re.compile(
     rf"\[(?i:(?:insert|your)(?: [a-z]{{1,20}}){{0,2}} {_THING}\b)[^\]\n]{{0,30}}\]|\[(?:[A-Z][a-z]{{1,15}} ){{0,2}}{_THING}\]"
@@ -79,15 +89,31 @@ def boilerplate(text: str) -> Verdict:
 
 
 def label_field(text: str, labels: Sequence[str]) -> Verdict:
-    """A line such as `Label: X` where X is a label of the task: its name would teach the class by itself.
+    """A label as a field (`Label: X`), before the text (`[X]`, `(X)`, `X:`) or behind it (`[X]`, `(X)`, `#X`).
+
+    Its name would teach the class by itself.
 
     Example:
         >>> label_field("My parcel never came.\\nLabel: **delivery**", ["delivery", "praise"])
         ('label_field', 'Label: **delivery**')
     """
     names = label_names(tuple(labels))
-    found = next((match for match in _FIELD.finditer(text) if names.find(match[1]) is not None), None)
-    return None if found is None else ("label_field", found[0].strip()[:60])
+    marks = [
+        *_FIELD.finditer(text),
+        *(found for mark in _AROUND if (found := mark.match(text))),
+        *_BEHIND.finditer(text),
+    ]
+    found = next((match for match in marks if _names_label(names, match[1])), None)
+    if found is not None:
+        return ("label_field", found[0].strip()[:60])
+    tags = takewhile(lambda word: word.startswith("#"), reversed(text.split()))
+    tag = next((tag for tag in tags if _names_label(names, tag.strip("#.,!*_"))), None)
+    return None if tag is None else ("label_field", tag[:60])
+
+
+def _names_label(names: LabelNames, said: str) -> bool:
+    """Whether a piece of a text is a label's name; a number or a single letter in brackets means something else."""
+    return sum(map(str.isalpha, said)) > 1 and names.find(said.strip("*_ \t")) is not None
 
 
 def placeholder(text: str) -> Verdict:
@@ -103,17 +129,14 @@ def noise(text: str, words: Sequence[str]) -> Verdict:
 
 
 def length_bounds(texts: Sequence[str], *, slack: float = 0.5) -> Bounds | None:
-    """The lengths to keep, from real texts: mean plus and minus two standard deviations, as Self-Guide has it.
+    """The lengths to keep, from real texts: mean plus and minus two standard deviations, as Self-Guide has it; None without any.
 
     With a handful of seeds that interval is far too narrow or reaches below zero, so it is widened to `(1 - slack)` times the
     shortest and `(1 + slack)` times the longest real text.
-
-    Returns:
-        None if there are no texts to measure.
     """
-    lengths = [len(text) for text in texts]
-    if not lengths:
+    if not texts:
         return None
+    lengths = [len(text) for text in texts]
     mean = sum(lengths) / len(lengths)
     spread = (sum((n - mean) ** 2 for n in lengths) / len(lengths)) ** 0.5
     low = min(mean - 2 * spread, min(lengths) * (1 - slack))
@@ -158,11 +181,9 @@ def detect_language(text: str) -> tuple[str, float] | None:
 
 def expected_language(texts: Sequence[str]) -> str | None:
     """The language that at least two thirds of some real texts are in, or None."""
-    found = [hit[0] for hit in (detect_language(text) for text in texts if len(text) >= 20) if hit is not None]
-    if len(found) < 3:
-        return None
-    best = max(sorted(set(found)), key=found.count)
-    return best if found.count(best) * 3 >= len(found) * 2 else None
+    found = Counter(hit[0] for text in texts if len(text) >= 20 and (hit := detect_language(text)) is not None)
+    best, count = max(found.items(), key=lambda item: item[1], default=("", 0))
+    return best if found.total() >= 3 and count * 3 >= found.total() * 2 else None
 
 
 def copy_of_passage(text: str, passage: str | None, *, share: float = 0.7, n: int = 4) -> Verdict:
@@ -214,9 +235,8 @@ def text_filters(
 
 def count_reasons(reasons: Sequence[str | None]) -> Mapping[str, int]:
     """How often each reason was given, in the order of `ORDER`; None is not counted."""
-    rank = {name: at for at, name in enumerate(ORDER)}
-    found = sorted({reason for reason in reasons if reason}, key=lambda name: (rank.get(name, len(rank)), name))
-    return {name: sum(reason == name for reason in reasons) for name in found}
+    counts = Counter(reason for reason in reasons if reason)
+    return {name: counts[name] for name in [*ORDER, *sorted(set(counts) - set(ORDER))] if name in counts}
 
 
 @lru_cache(maxsize=1)

@@ -8,12 +8,14 @@ like an undisturbed one.
 from __future__ import annotations
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from factory.synthesis.screen import TextScreen
-from factory.synthesis.values import Answer, Checked, Dropped, Goal, Kind, Method, Part, Slot
+from factory.synthesis.values import Answer, Checked, Dropped, Goal, Method, Part, Slot
 
 REMEMBERED = frozenset({None, "label_check", "surplus", "cartography"})
 """Later texts are compared with the accepted ones and with those dropped for one of these reasons."""
@@ -46,6 +48,16 @@ class State:
         """The texts that were kept, in slot order."""
         return [part for part in self.parts if part.drop_reason is None]
 
+    @cached_property
+    def by_no(self) -> Mapping[int, Slot]:
+        """The slots by number."""
+        return {slot.slot_no: slot for slot in self.slots}
+
+    @cached_property
+    def by_place(self) -> Mapping[tuple[int, int], Part]:
+        """The texts by `(slot_no, part_no)`, pending ones included."""
+        return {(part.slot_no, part.part_no): part for part in (*self.parts, *self.pending)}
+
 
 @dataclass(frozen=True)
 class Check:
@@ -64,10 +76,11 @@ class Check:
     uncertain: Literal["keep", "drop"] = "keep"
 
 
+@dataclass(frozen=True)
 class Loop:
     """One plan's loop.
 
-    Args:
+    Attributes:
         method: What to ask.
         goal: What is wanted.
         labels: The labels to write for, in order.
@@ -76,22 +89,12 @@ class Loop:
         check: The label check, or None for none.
     """
 
-    def __init__(
-        self,
-        method: Method,
-        goal: Goal,
-        labels: Sequence[str],
-        screen: TextScreen,
-        *,
-        passages: Mapping[int, str] | None = None,
-        check: Check | None = None,
-    ) -> None:
-        self.method = method
-        self.goal = goal
-        self.labels = list(labels)
-        self.screen = screen
-        self.passages = passages or {}
-        self.check = check
+    method: Method
+    goal: Goal
+    labels: Sequence[str]
+    screen: TextScreen
+    passages: Mapping[int, str] = field(default_factory=dict)
+    check: Check | None = None
 
     def step(self, state: State, answers: Mapping[int, Answer]) -> tuple[State, list[Slot]]:
         """Take the answers of the open slots and say which slots to ask next.
@@ -106,8 +109,7 @@ class Loop:
         Raises:
             KeyError: An open slot has no answer.
         """
-        by_no = {slot.slot_no: slot for slot in state.slots}
-        if state.open and by_no[state.open[0]].kind == "check":
+        if state.open and state.by_no[state.open[0]].kind == "check":
             state = self._decide(state, state.pending, {no: answers[no] for no in state.open})
         elif state.open:
             state, pending = self._screen(state, answers)
@@ -127,9 +129,8 @@ class Loop:
     def _screen(self, state: State, answers: Mapping[int, Answer]) -> tuple[State, list[Part]]:
         failed, parts = dict(state.failed), list(state.parts)
         pending: list[Part] = []
-        by_no = {slot.slot_no: slot for slot in state.slots}
         for slot_no in state.open:
-            slot, answer = by_no[slot_no], answers[slot_no]
+            slot, answer = state.by_no[slot_no], answers[slot_no]
             if isinstance(answer, Dropped):
                 failed[slot_no] = answer
                 continue
@@ -152,28 +153,18 @@ class Loop:
         for part in pending:
             slot = known.get((part.slot_no, part.part_no))
             if slot is None:
-                spec = {"samples": self.check.samples}
                 parents = {"slot": part.slot_no, "part": part.part_no}
-                slot = Slot(first + len(fresh), round_, "check", part.label, spec, parents)
+                number, spec = first + len(fresh), {"samples": self.check.samples}
+                slot = Slot(number, round_, "check", part.label, spec, parents)
                 fresh.append(slot)
             slots.append(slot)
-        after = replace(
-            state,
-            slots=(*state.slots, *fresh),
-            open=tuple(slot.slot_no for slot in slots),
-            pending=tuple(pending),
-        )
-        return after, slots
+        numbers = tuple(slot.slot_no for slot in slots)
+        return replace(state, slots=(*state.slots, *fresh), open=numbers, pending=tuple(pending)), slots
 
     def _decide(self, state: State, pending: Sequence[Part], checks: Mapping[int, Answer]) -> State:
-        verdicts = {}
-        by_no = {slot.slot_no: slot for slot in state.slots}
-        for slot_no, answer in checks.items():
-            parents = by_no[slot_no].parents
-            verdicts[parents["slot"], parents["part"]] = answer
-        counts = dict.fromkeys(self.labels, 0)
-        for part in state.accepted:
-            counts[part.label] = counts.get(part.label, 0) + 1
+        asked = {slot_no: state.by_no[slot_no].parents for slot_no in checks}
+        verdicts = {(asked[no]["slot"], asked[no]["part"]): answer for no, answer in checks.items()}
+        counts = dict.fromkeys(self.labels, 0) | Counter(part.label for part in state.accepted)
         decided = []
         for part in pending:
             if self.check is not None:
@@ -205,16 +196,10 @@ class Loop:
             if reason is not None and have < self.goal.per_label:
                 ended[label] = reason
             for draw in draws:
-                kind: Kind = "write"
-                fresh.append(Slot(next_no + len(fresh), round_, kind, label, draw.spec, draw.parents, draw.sample_no))
-        after = replace(
-            state,
-            slots=(*state.slots, *fresh),
-            open=tuple(slot.slot_no for slot in fresh),
-            ended=ended,
-            finished=not fresh,
-        )
-        return after, fresh
+                number = next_no + len(fresh)
+                fresh.append(Slot(number, round_, "write", label, draw.spec, draw.parents, draw.sample_no))
+        numbers = tuple(slot.slot_no for slot in fresh)
+        return replace(state, slots=(*state.slots, *fresh), open=numbers, ended=ended, finished=not fresh), fresh
 
     def _counts(self, state: State, label: str) -> tuple[int, int]:
         """Accepted texts of a label, and texts asked for it."""
@@ -238,10 +223,10 @@ class Loop:
         return max(1, min(slots, most, self.goal.round_size or slots))
 
     def _written(self, state: State) -> dict[str, list[Part]]:
-        written: dict[str, list[Part]] = {label: [] for label in self.labels}
+        written = defaultdict[str, list[Part]](list)
         for part in state.parts:
             if part.drop_reason in REMEMBERED:
-                written.setdefault(part.label, []).append(part)
+                written[part.label].append(part)
         return written
 
 
@@ -254,31 +239,22 @@ def trim(state: State, scores: Mapping[tuple[int, int], float], per_label: int, 
         per_label: The number that was asked for.
         keep: 0 to 1.
     """
-    dropped = {}
-    for label in sorted({part.label for part in state.accepted}):
-        parts = [part for part in state.accepted if part.label == label]
-        parts.sort(key=lambda part: (-scores[part.slot_no, part.part_no], part.slot_no, part.part_no))
-        for part in parts[min(per_label, math.ceil(keep * len(parts))) :]:
-            dropped[part.slot_no, part.part_no] = f"confidence {scores[part.slot_no, part.part_no]:.3f}"
-    trimmed = tuple(
-        replace(part, drop_reason="cartography", detail=dropped[part.slot_no, part.part_no])
-        if (part.slot_no, part.part_no) in dropped
-        else part
-        for part in state.parts
-    )
-    return replace(state, parts=trimmed)
+    trimmed = dict(state.by_place)
+    for label in {part.label for part in state.accepted}:
+        own = {
+            place: part for place, part in state.by_place.items() if part.drop_reason is None and part.label == label
+        }
+        for place in sorted(own, key=lambda at: (-scores[at], at))[min(per_label, math.ceil(keep * len(own))) :]:
+            trimmed[place] = replace(own[place], drop_reason="cartography", detail=f"confidence {scores[place]:.3f}")
+    return replace(state, parts=tuple(trimmed.values()))
 
 
 def diagnosis(state: State, label: str, goal: Goal) -> str:
     """One line on why a label fell short: `World: 12 of 100 after 300 asked for (budget); mostly near_duplicate (140)`."""
-    reasons: dict[str, int] = {}
-    labels = {slot.slot_no: slot.label for slot in state.slots}
-    for part in state.parts:
-        if labels[part.slot_no] == label and part.drop_reason:
-            reasons[part.drop_reason] = reasons.get(part.drop_reason, 0) + 1
-    for slot_no, failure in state.failed.items():
-        if labels[slot_no] == label:
-            reasons[failure.reason] = reasons.get(failure.reason, 0) + goal.texts_per_answer
+    mine = {slot.slot_no for slot in state.slots if slot.label == label}
+    reasons = Counter(part.drop_reason for part in state.parts if part.slot_no in mine and part.drop_reason)
+    for slot_no in mine & set(state.failed):
+        reasons[state.failed[slot_no].reason] += goal.texts_per_answer
     have = sum(part.label == label for part in state.accepted)
     asked = goal.texts_per_answer * sum(s.kind == "write" and s.label == label for s in state.slots)
     most = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:3]

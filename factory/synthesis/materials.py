@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from factory.corpus.retrieval import Hits, LexicalIndex, search_chunks
 from factory.errors import InputError
 from factory.result import Progress, no_progress
 from factory.synthesis.bands import Band, pick
+from factory.synthesis.retrieval import Hits, LexicalIndex, search_chunks
 from factory.synthesis.synthesizrr import Query
 from factory.task import label_names
-from factory.warehouse.tables import texts as text_table
 from factory.warehouse.tables.gold import seed_gold
 from factory.warehouse.tables.texts import texts_of
 
@@ -33,13 +32,7 @@ HYBRID_SAMPLE = 512
 
 @dataclass(frozen=True)
 class Seed:
-    """A gold example.
-
-    Attributes:
-        text_no: Its number.
-        label: Its label's name.
-        text: Itself.
-    """
+    """A gold example: its text, its number, its label's name."""
 
     text_no: int
     label: str
@@ -69,12 +62,6 @@ def read_seeds(warehouse: Warehouse, labels: Sequence[str], per_label: int | Non
             if label in seeds and (per_label is None or len(seeds[label]) < per_label):
                 seeds[label].append(Seed(seed.text_no, label, texts[seed.text_no]))
     return seeds
-
-
-def sample_texts(warehouse: Warehouse, count: int, random_seed: int, *, exclude: Sequence[int] = ()) -> list[str]:
-    """Some unlabelled texts of the split train, drawn by content so that their numbers do not matter."""
-    drawn = text_table.sample_texts(warehouse, count, str(random_seed), exclude=exclude, drawn_by="md5")
-    return [text for _, text in drawn]
 
 
 def length_words(texts: Sequence[str]) -> str:
@@ -117,8 +104,7 @@ def retrieve(
         passages: Text numbers of the corpus, in order of content.
         how: By embeddings, by BM25, or by embeddings among the best `pool` of BM25 (which embeds a fraction of the corpus).
         encoder: For `dense` and `hybrid`.
-        demos: Which hits make demonstrations.
-        sources: Which hits are rewritten.
+        demos, sources: Which hits make demonstrations, and which are rewritten.
         exclude: Text numbers that are never passages (the seeds themselves).
         pool: For `hybrid`, passages of each query that are embedded.
         progress: Called with (done, total, what).
@@ -128,23 +114,21 @@ def retrieve(
     """
     corpus = _searched(passages, exclude)
     k = min(max(demos.ranks[1], sources.ranks[1]), len(corpus))
+    words = [text for _, _, text in queries]
     if how == "lexical":
-        hits, sample = _lexical(warehouse, [text for _, _, text in queries], corpus, k)
+        hits, sample = _lexical(warehouse, words, corpus, k)
     elif how == "hybrid":
         assert encoder is not None
-        hits, sample = _hybrid(warehouse, encoder, queries, corpus, k, max(pool, k), progress)
+        hits, sample = _hybrid(warehouse, encoder, words, corpus, k, max(pool, k), progress)
     else:
         assert encoder is not None
-        hits, sample = _dense(warehouse, encoder, queries, corpus, k, progress)
-    for_demos = pick(hits.positions, hits.scores, demos, sample)
-    for_sources = pick(hits.positions, hits.scores, sources, sample)
-    return Retrieved(
-        tuple(
-            Query(label, seed, [corpus[at] for at in near], [corpus[at] for at in far])
-            for (label, seed, _), near, far in zip(queries, for_demos, for_sources, strict=True)
-        ),
-        {"demos": _finite(demos.bounds(sample)), "sources": _finite(sources.bounds(sample))},
+        hits, sample = _dense(warehouse, encoder, words, corpus, k, progress)
+    picked = [pick(hits.positions, hits.scores, band, sample) for band in (demos, sources)]
+    found = tuple(
+        Query(label, seed, [corpus[at] for at in near], [corpus[at] for at in far])
+        for (label, seed, _), near, far in zip(queries, *picked, strict=True)
     )
+    return Retrieved(found, {"demos": _finite(demos.bounds(sample)), "sources": _finite(sources.bounds(sample))})
 
 
 def dealt(
@@ -155,17 +139,8 @@ def dealt(
     sources: Band,
     exclude: Sequence[int] = (),
 ) -> tuple[Query, ...]:
-    """As many passages for every query as `retrieve` finds on average, dealt out instead of searched for: nothing is embedded.
-
-    Args:
-        queries: `(label, seed's text number or None, text)`.
-        passages: Text numbers of the corpus, in order of content.
-        demos: How many make demonstrations.
-        sources: How many are rewritten.
-        exclude: Text numbers that are never passages.
-
-    Raises:
-        InputError: There are no passages.
+    """As many passages for every query as `retrieve`, which takes the same, finds on average, dealt out instead of searched for:
+    nothing is embedded.
     """
     corpus = _searched(passages, exclude)
     found, at = [], 0
@@ -189,16 +164,11 @@ def _searched(passages: Sequence[int], exclude: Sequence[int]) -> list[int]:
 
 
 def _dense(
-    warehouse: Warehouse,
-    encoder: Encoder,
-    queries: Sequence[tuple[str, int | None, str]],
-    corpus: Sequence[int],
-    k: int,
-    progress: Progress,
+    warehouse: Warehouse, encoder: Encoder, queries: Sequence[str], corpus: Sequence[int], k: int, progress: Progress
 ) -> tuple[Hits, NDArray[np.float32]]:
     from factory.encoders.vectors import vectors_of
 
-    wanted = encoder.encode([text for _, _, text in queries])
+    wanted = encoder.encode(queries)
     sample: list[NDArray[np.float32]] = []
     share = min(1.0, SAMPLED_SIMILARITIES / max(1, len(corpus) * len(queries)))
     rng = np.random.default_rng(0)
@@ -217,7 +187,7 @@ def _dense(
 def _hybrid(
     warehouse: Warehouse,
     encoder: Encoder,
-    queries: Sequence[tuple[str, int | None, str]],
+    queries: Sequence[str],
     corpus: Sequence[int],
     k: int,
     pool: int,
@@ -226,12 +196,11 @@ def _hybrid(
     """The best of BM25 ranked anew by embeddings; the corpus's own similarities are told by some of its passages."""
     from factory.encoders.vectors import vectors_of
 
-    words = [text for _, _, text in queries]
-    near, _ = _lexical(warehouse, words, corpus, min(pool, len(corpus)))
+    near, _ = _lexical(warehouse, queries, corpus, min(pool, len(corpus)))
     some = np.sort(np.random.default_rng(0).permutation(len(corpus))[:HYBRID_SAMPLE])
     embedded = np.unique(np.concatenate([near.positions[near.positions >= 0], some]))
     vectors = vectors_of(warehouse, encoder, [corpus[at] for at in embedded], progress)
-    wanted = encoder.encode(words)
+    wanted = encoder.encode(queries)
     positions = np.full((len(queries), k), -1, np.int64)
     scores = np.full((len(queries), k), -np.inf, np.float32)
     for row, own in enumerate(near.positions):
@@ -247,7 +216,6 @@ def _hybrid(
 def _lexical(
     warehouse: Warehouse, queries: Sequence[str], corpus: Sequence[int], k: int
 ) -> tuple[Hits, NDArray[np.float32]]:
-
     texts = texts_of(warehouse, corpus)
     index = LexicalIndex([texts[number] for number in corpus])
     return index.search(queries, k), index.sample_scores(queries, SAMPLED_SIMILARITIES)

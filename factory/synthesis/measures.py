@@ -136,15 +136,12 @@ def diversity(texts: Sequence[str], vectors: NDArray[np.float32] | None = None) 
     """All measures of variety of one set, and its size. Compare sets of one size alone."""
     bleu = self_bleu(texts)
     values: dict[str, Any] = {
-        "n": len(texts),
-        "self_bleu": [_round(value) for value in bleu],
-        "distinct_1": _round(distinct_n(texts, 1)),
-        "distinct_2": _round(distinct_n(texts, 2)),
-        "distinct_3": _round(distinct_n(texts, 3)),
+        "n": len(texts), "self_bleu": [_round(value) for value in bleu], "distinct_1": _round(distinct_n(texts, 1)),
+        "distinct_2": _round(distinct_n(texts, 2)), "distinct_3": _round(distinct_n(texts, 3)),
         "compression": _round(compression_ratio(texts)),
         "mean_distance": None if vectors is None else _round(mean_distance(vectors)),
         "words": _round(float(np.mean([len(words(text)) for text in texts]))) if texts else None,
-    }
+    }  # fmt: skip
     return values
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.corpus.decontaminate import held_out_texts
 from factory.errors import InputError
 from factory.prompts import writing_values
 from factory.result import Progress
@@ -17,14 +16,15 @@ from factory.synthesis.corpora import Cutting, passage_corpus
 from factory.synthesis.few_shot import FewShot
 from factory.synthesis.filters import ORDER, expected_language, length_bounds, text_filters
 from factory.synthesis.loop import Check, Loop, State
-from factory.synthesis.materials import Seed, dealt, length_words, longest_usual, read_seeds, retrieve, sample_texts
+from factory.synthesis.materials import Seed, dealt, length_words, longest_usual, read_seeds, retrieve
 from factory.synthesis.render import Renderer
 from factory.synthesis.screen import TextScreen
 from factory.synthesis.self_guide import SelfGuide
 from factory.synthesis.synthesizrr import Query, SynthesizRR
 from factory.synthesis.values import Goal, Method
 from factory.task import TaskCard
-from factory.warehouse.tables.texts import texts_of
+from factory.warehouse.held_out import held_out_texts
+from factory.warehouse.tables.texts import sample_texts, texts_of
 
 if TYPE_CHECKING:
     from factory.llm import Engine
@@ -42,8 +42,6 @@ class Prepared:
     """A plan ready to be filled.
 
     Attributes:
-        loop: Decides.
-        renderer: Renders the slots' requests.
         thresholds: The similarities that bands of retrieved passages came to.
     """
 
@@ -57,13 +55,7 @@ class Preparation:
     """Reads what a plan works with.
 
     Attributes:
-        warehouse: Seeds, passages, held-out texts.
-        engine: Whom to ask: its model, its form of output.
-        card: The task card.
-        goal: What is wanted.
-        config: The plan's configuration.
         base: The folder that relative paths of passages are counted from.
-        progress: Called with (done, total, what).
         propose: Asks the model for attributes.
     """
 
@@ -85,11 +77,8 @@ class Preparation:
         config = self.config
         unknown = [name for name in config["filters_off"] if name not in ORDER]
         if unknown:
-            raise InputError(
-                f"there is no filter {unknown[0]!r}",
-                where="synthesize.filters_off",
-                fix=f"There are {', '.join(ORDER)}",
-            )
+            fix = f"There are {', '.join(ORDER)}"
+            raise InputError(f"there is no filter {unknown[0]!r}", where="synthesize.filters_off", fix=fix)
         seeds = self._seeds()
         flat = [seed for found in seeds.values() for seed in found]
         real = [seed.text for seed in flat]
@@ -105,31 +94,21 @@ class Preparation:
         }
         texts |= texts_of(self.warehouse, sorted(shown - set(texts))) | passages
         renderer = Renderer(
-            self.card,
-            config["method"],
-            self.engine.model,
-            structured=self.engine.structured,
-            texts=texts,
-            length=length_words(real),
-            longest=longest_usual(real),
-            style=self._sample(config["style"], flat),
+            self.card, config["method"], self.engine.model, structured=self.engine.structured, texts=texts,
+            length=length_words(real), longest=longest_usual(real), style=self._sample(config["style"], flat),
             contrast=config["contrast"],
             demonstrations=_interleaved(seeds, 3) if config["label_check"] == "model" else (),
-            sampling=config["sampling"],
-            engine_sampling=self.engine.sampling,
-        )
+            sampling=config["sampling"], engine_sampling=self.engine.sampling,
+        )  # fmt: skip
         screen = TextScreen(
             held_out=held_out_texts(self.warehouse),
             seeds=[seed.text for seed in flat],
             check_text=text_filters(
-                labels=self.card.label_names,
-                noise_words=config["noise"] or (),
-                bounds=length_bounds(real),
-                expected=expected_language(real[:50]),
-                copy_share=config["copy_share"],
+                labels=self.card.label_names, noise_words=config["noise"] or (), bounds=length_bounds(real),
+                expected=expected_language(real[:50]), copy_share=config["copy_share"],
             ),
             exempt=config["filters_off"],
-        )
+        )  # fmt: skip
         keep = config["cartography"]
         goal = self.goal if keep is None else _enlarged(self.goal, keep)
         loop = Loop(method, goal, config["labels"], screen, passages=passages, check=self._check())
@@ -142,7 +121,10 @@ class Preparation:
         return Check() if config["label_check"] == "programs" else None
 
     def _sample(self, count: int, seeds: Sequence[Seed]) -> list[str]:
-        return sample_texts(self.warehouse, count, self.config["random_seed"], exclude=[seed.text_no for seed in seeds])
+        """Some unlabelled texts of the split train, drawn by content so that their numbers do not matter."""
+        salt, exclude = str(self.config["random_seed"]), [seed.text_no for seed in seeds]
+        drawn = sample_texts(self.warehouse, count, salt, exclude=exclude, drawn_by="md5")
+        return [text for _, text in drawn]
 
     def _seeds(self) -> dict[str, list[Seed]]:
         labels, wanted = self.config["labels"], self.config["seeds"]
@@ -151,11 +133,8 @@ class Preparation:
         seeds = read_seeds(self.warehouse, labels, None if wanted == "all" else int(wanted))
         bare = [label for label in labels if not seeds[label]]
         if bare and (self.config["method"] == "synthesizrr" or self.config["demos"] > 0):
-            raise InputError(
-                f"label {bare[0]!r} has no seed",
-                where="synthesize",
-                fix="Ingest a split `seed` with examples of it, or say `seeds: none`",
-            )
+            fix = "Ingest a split `seed` with examples of it, or say `seeds: none`"
+            raise InputError(f"label {bare[0]!r} has no seed", where="synthesize", fix=fix)
         return seeds
 
     def _method(self, seeds: Mapping[str, Sequence[Seed]]) -> tuple[Method, Mapping[str, Any]]:

@@ -12,7 +12,9 @@ from factory.encoders.settings import Named
 from factory.params import Call, Params, stage
 from factory.result import StageResult
 from factory.synthesis import measures
+from factory.warehouse.tables.programs import accepted
 from factory.warehouse.tables.texts import sample_texts
+from factory.warehouse.tables.votes import dense_votes
 
 if TYPE_CHECKING:
     from factory.encoders.base import Encoder
@@ -25,19 +27,12 @@ class MeasureParams(Params):
     encoder: Named = Field(
         "auto", description="For distances and for telling synthetic from real; `auto` as everywhere."
     )
-    most: int = Field(
-        500,
-        ge=2,
-        description="Texts per row that are measured, drawn. 500 are few enough to measure in seconds, and give steady figures.",
-    )
-    entities: str = Field(
-        "en_core_web_lg",
-        description="spaCy's model for the entropy of named entities, as in the literature; left out where it is not installed.",
-    )
-    mauve: str | None = Field(
-        None,
-        description="Model for MAUVE (`gpt2-xl` in SynthesizRR). Not computed by default: it is large.",
-    )
+    most: int = Field(500, ge=2, description="Texts per row that are measured, drawn. 500 are few enough to measure in"
+        " seconds, and give steady figures.")  # fmt: skip
+    entities: str = Field("en_core_web_lg", description="spaCy's model for the entropy of named entities, as in the"
+        " literature; left out where it is not installed.")  # fmt: skip
+    mauve: str | None = Field(None, description="Model for MAUVE (`gpt2-xl` in SynthesizRR). Not computed by default: it is"
+        " large.")  # fmt: skip
     random_seed: int = Field(0, ge=0, description="Of the draws.")
 
 
@@ -86,22 +81,16 @@ def agreement(warehouse: Warehouse, labelled: Sequence[tuple[int, int]]) -> dict
         warehouse: Its votes.
         labelled: `(text_no, label_no)`.
     """
-    import pyarrow as pa
-
-    with warehouse.read() as db:
-        db.register(
-            "labelled_texts", pa.table({"text_no": [t for t, _ in labelled], "label_no": [n for _, n in labelled]})
-        )
-        ((clear, right),) = db.execute(
-            "WITH counts AS (SELECT v.text_no, v.vote, count(*) AS n FROM votes v JOIN programs p USING (program_no)"
-            " WHERE p.state = 'accepted' AND p.target_label_no IS NULL"
-            " AND v.text_no IN (SELECT text_no FROM labelled_texts) GROUP BY ALL),"
-            " best AS (SELECT text_no, arg_max(vote, n) AS vote FROM counts c WHERE n = (SELECT max(n) FROM counts d"
-            " WHERE d.text_no = c.text_no) GROUP BY text_no HAVING count(*) = 1)"
-            " SELECT count(*), count(*) FILTER (WHERE vote = label_no) FROM labelled_texts JOIN best USING (text_no)"
-        ).fetchall()
-        db.unregister("labelled_texts")
-    return {"share": round(right / clear, 4), "of": round(clear / len(labelled), 4)} if clear else None
+    free = [program.number for program in accepted(warehouse) if program.target_no is None]
+    votes = dense_votes(warehouse, free, [text_no for text_no, _ in labelled])
+    labels = np.array([label_no for _, label_no in labelled])
+    counts = np.stack(
+        [(votes == label).sum(axis=1) for label in range(max(votes.max(initial=0), labels.max()) + 1)], axis=1
+    )
+    most = counts.max(axis=1, keepdims=True)
+    clear = (most[:, 0] > 0) & ((counts == most).sum(axis=1) == 1)
+    n, right = int(clear.sum()), int((counts.argmax(axis=1) == labels)[clear].sum())
+    return {"share": round(right / n, 4), "of": round(n / len(labelled), 4)} if n else None
 
 
 def passages_used(warehouse: Warehouse, method: str) -> dict[str, int] | None:

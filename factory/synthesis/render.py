@@ -79,13 +79,9 @@ class Renderer:
         known = prompt.file.inputs
         values = {name: value for name, value in values.items() if name in known}
         return prompt.request(
-            values,
-            self.model,
-            sampling=self._sampling(slot, prompt),
-            structured=self.structured,
-            labels=self.card.label_names,
-            demos=demos,
-        )
+            values, self.model, sampling=self._sampling(slot, prompt), structured=self.structured,
+            labels=self.card.label_names, demos=demos,
+        )  # fmt: skip
 
     def _sampling(self, slot: Slot, prompt: Prompt) -> Mapping[str, Any]:
         """Over the prompt's own; room for all texts of an answer is made unless somebody has set `max_tokens`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
-from factory.corpus.near import THRESHOLD, NearIndex
+from factory.near import THRESHOLD, NearIndex
 from factory.synthesis.filters import Verdict
 
 

@@ -9,7 +9,7 @@ from factory.canonical import digest
 from factory.synthesis.loop import State
 from factory.synthesis.values import Dropped, Part, Slot
 from factory.warehouse.file import Warehouse, insert, next_no
-from factory.warehouse.tables import plans
+from factory.warehouse.tables import plans, synthetic
 from factory.warehouse.tables.plans import Plan
 from factory.warehouse.tables.texts import add_texts
 
@@ -38,13 +38,11 @@ def family_of(config: Mapping[str, Any]) -> str:
 
 def accepted_counts(warehouse: Warehouse, plan_no: int) -> dict[str, int]:
     """Accepted texts per label of a plan."""
-    return dict(
-        warehouse.query(
-            "SELECT labels.name, count(*) FROM synthetic JOIN labels USING (label_no)"
-            " WHERE plan_no = ? AND state = 'accepted' GROUP BY labels.name ORDER BY labels.name",
-            [plan_no],
-        )
+    query = (
+        "SELECT labels.name, count(*) FROM synthetic JOIN labels USING (label_no)"
+        " WHERE plan_no = ? AND state = 'accepted' GROUP BY labels.name ORDER BY labels.name"
     )
+    return dict(warehouse.query(query, [plan_no]))
 
 
 def load_state(warehouse: Warehouse, plan_no: int) -> State:
@@ -114,35 +112,21 @@ def save_round(
 
     known = {(part.slot_no, part.part_no) for part in before.parts}
     fresh = [part for part in state.parts if (part.slot_no, part.part_no) not in known]
-    slots = {slot.slot_no: slot for slot in state.slots}
     keys = plans.request_keys(db, plan_no)
-    kept = [part for part in fresh if part.drop_reason is None]
-    text_nos = dict(
-        zip([part.text for part in kept], add_texts(db, [part.text for part in kept], "synthetic"), strict=True)
-    )
-    first = next_no(db, "synthetic", "synthetic_no")
-    columns: dict[str, Any] = {
-        "synthetic_no": pa.array(range(first, first + len(fresh)), pa.int32()),
-        "plan_no": pa.array([plan_no] * len(fresh), pa.int32()),
-        "slot_no": pa.array([part.slot_no for part in fresh], pa.int32()),
-        "part_no": pa.array([part.part_no for part in fresh], pa.int32()),
-        "text_no": pa.array([text_nos[part.text] if part.drop_reason is None else None for part in fresh], pa.int32()),
-        "text": [part.text for part in fresh],
-        "label_no": pa.array([label_nos[part.label] for part in fresh], pa.int32()),
-        "method": [method] * len(fresh),
-        "seed_text_no": pa.array([slots[part.slot_no].parents.get("seed") for part in fresh], pa.int32()),
-        "passage_text_no": pa.array([slots[part.slot_no].parents.get("passage") for part in fresh], pa.int32()),
-        "demo_text_nos": pa.array(
-            [list(slots[part.slot_no].parents.get("demos", ())) for part in fresh], pa.list_(pa.int32())
-        ),
-        "prompt_version": [prompt_version] * len(fresh),
-        "request_key": [keys[part.slot_no] for part in fresh],
-        "sample_no": pa.array([slots[part.slot_no].sample_no for part in fresh], pa.int32()),
-        "state": ["accepted" if part.drop_reason is None else "dropped" for part in fresh],
-        "drop_reason": pa.array([part.drop_reason for part in fresh], pa.string()),
-        "detail": pa.array([part.detail or None for part in fresh], pa.string()),
-    }
-    insert(db, "synthetic", columns)
+    kept = [part.text for part in fresh if part.drop_reason is None]
+    text_nos = dict(zip(kept, add_texts(db, kept, "synthetic"), strict=True))
+    rows = []
+    for number, part in enumerate(fresh, next_no(db, "synthetic", "synthetic_no")):
+        slot, accepted = state.by_no[part.slot_no], part.drop_reason is None
+        rows.append({
+            "synthetic_no": number, "plan_no": plan_no, "slot_no": part.slot_no, "part_no": part.part_no,
+            "text_no": text_nos[part.text] if accepted else None, "text": part.text, "label_no": label_nos[part.label],
+            "method": method, "seed_text_no": slot.parents.get("seed"), "passage_text_no": slot.parents.get("passage"),
+            "demo_text_nos": list(slot.parents.get("demos", ())), "prompt_version": prompt_version,
+            "request_key": keys[part.slot_no], "sample_no": slot.sample_no,
+            "state": "accepted" if accepted else "dropped", "drop_reason": part.drop_reason, "detail": part.detail or None,
+        })  # fmt: skip
+    insert(db, "synthetic", pa.Table.from_pylist(rows))
     ends = dict(checks)
     by_slot: dict[int, list[Part]] = {}
     for part in fresh:
@@ -162,9 +146,13 @@ def save_round(
 
 def drop_parts(db: duckdb.DuckDBPyConnection, plan_no: int, parts: Sequence[Part]) -> None:
     """Store that texts that had been accepted are dropped."""
-    for part in parts:
-        db.execute(
-            "UPDATE synthetic SET state = 'dropped', drop_reason = ?, detail = ?"
-            " WHERE plan_no = ? AND slot_no = ? AND part_no = ?",
-            [part.drop_reason, part.detail, plan_no, part.slot_no, part.part_no],
-        )
+    import pyarrow as pa
+
+    numbers = {
+        "plan_no": [plan_no] * len(parts),
+        "slot_no": [part.slot_no for part in parts],
+        "part_no": [part.part_no for part in parts],
+    }
+    words = {"drop_reason": [part.drop_reason for part in parts], "detail": [part.detail for part in parts]}
+    columns = {name: pa.array(values, pa.int64()) for name, values in numbers.items()}
+    synthetic.drop(db, pa.table(columns | {name: pa.array(values, pa.string()) for name, values in words.items()}))

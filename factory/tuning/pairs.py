@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,15 +58,8 @@ def balanced(examples: Sequence[Example], labels: Sequence[str]) -> tuple[list[E
     """
     counts = Counter(example.label for example in examples)
     most = min((counts[label] for label in labels if counts[label]), default=0)
-    return capped(examples, dict.fromkeys(labels, most))
-
-
-def capped(examples: Sequence[Example], most: Mapping[str, int]) -> tuple[list[Example], list[Example]]:
-    """The first `most[label]` examples of each label, and the rest."""
-    taken: Counter[str] = Counter()
-    kept: list[Example] = []
-    left: list[Example] = []
+    taken, kept, left = Counter[str](), list[Example](), list[Example]()
     for example in examples:
         taken[example.label] += 1
-        (kept if taken[example.label] <= most.get(example.label, 0) else left).append(example)
+        (kept if example.label in labels and taken[example.label] <= most else left).append(example)
     return kept, left

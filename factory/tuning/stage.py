@@ -13,7 +13,6 @@ from pydantic import Field
 from factory import prompts
 from factory.annotation.shots import demonstrations as shots
 from factory.canonical import digest
-from factory.corpus.decontaminate import decontaminate
 from factory.errors import InputError
 from factory.extras import need
 from factory.files.exchange import take_place
@@ -26,6 +25,7 @@ from factory.task import TaskCard, current_card
 from factory.tuning import store
 from factory.tuning.pairs import Example, Pair, balanced
 from factory.tuning.train import Recipe, recipe_json, recipe_of
+from factory.warehouse.held_out import decontaminate
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -54,13 +54,12 @@ class TuneParams(Params):
     revision: str | None = Field(None, description="Commit of the weights; the engine's `revision` by default.")
     learn_from: list[str] | None = Field(
         None,
-        description="Names of the synthesize steps to learn from; every `self_guide` one by default, whose texts"
-        " were labelled twice.",
+        description="Names of the synthesize steps to learn from; every `self_guide` one by default, whose texts were labelled"
+        " twice.",
     )
     prompt: str = Field(
         "annotate",
-        description="The labelling prompt to learn (form `label`). `annotate` is asked afterwards;"
-        " `self_guide_output` is the one"
+        description="The labelling prompt to learn (form `label`). `annotate` is asked afterwards; `self_guide_output` is the one"
         " that labelled Self-Guide's texts.",
     )
     demonstrations: int = Field(
@@ -116,29 +115,27 @@ def tune(warehouse: Warehouse, params: TuneParams, call: Call) -> StageResult:
     """
     card = current_card(warehouse)
     settings: Mapping[str, Any] = call.settings or {}
-    name, prompt, demonstrations = params.name, params.prompt, params.demonstrations
-    model = _checked(card, name, prompt, params.base or settings.get("model"))
+    model = _checked(card, params, params.base or settings.get("model"))
     targets = params.targets if isinstance(params.targets, str) else tuple(params.targets)
     recipe = recipe_of({**params.model_dump(include=RECIPE), "targets": targets, "seed": params.random_seed})
     revision = params.revision or settings.get("revision")
     template = params.template or (settings.get("extra_body") or {}).get("chat_template_kwargs") or {}
-    where = _located(model, call.base)
+    local = (call.base or Path()) / model
+    where = str(local) if local.is_dir() else model
     decontaminate(warehouse)
     names = store.sources(warehouse, params.learn_from)
     every = store.examples(warehouse, names)
     kept, left = balanced(every, card.label_names) if params.balance else (every, [])
     config = {
-        "name": name, "model": [model, revision, _fingerprint(where)], "learn_from": names, "prompt": prompt,
-        "demonstrations": demonstrations, "balance": params.balance, "template": template, "recipe": recipe_json(recipe),
+        "name": params.name, "model": [model, revision, _fingerprint(where)], "learn_from": names, "prompt": params.prompt,
+        "demonstrations": params.demonstrations, "balance": params.balance, "template": template, "recipe": recipe_json(recipe),
     }  # fmt: skip
-    version = prompts.load(prompt).version
+    version = prompts.load(params.prompt).version
+    pairs = digest([[example.text, example.label] for example in kept])
+    seeds = store.seeds_digest(warehouse) if params.demonstrations else None
     key = digest(
-        {
-            "stage": "tune", "config": config, "task": card.revision, "prompt": version,
-            "pairs": digest([[example.text, example.label] for example in kept]),
-            "seeds": store.seeds_digest(warehouse) if demonstrations else None,
-        }
-    )  # fmt: skip
+        {"stage": "tune", "config": config, "task": card.revision, "prompt": version, "pairs": pairs, "seeds": seeds}
+    )
     there = next((one for one in adapters(warehouse) if one.key == key and one.whole), None)
     if there is not None:
         done = {"adapter": there.name, "path": str(there.folder), **store.params_of(warehouse, there.adapter_no)}
@@ -146,17 +143,17 @@ def tune(warehouse: Warehouse, params: TuneParams, call: Call) -> StageResult:
     call.begin()
     need("peft", "`tune`")
     call.release()  # an engine in this process may hold the memory that training needs
-    return _train(
-        warehouse, card, key, config, version, kept, left, recipe, where=where, alias=name, prompt=prompt,
-        shown=demonstrations, model=model, revision=revision, template=template, progress=call.progress,
-    )  # fmt: skip
+    adapter = {
+        "key": key, "alias": params.name, "base_model": model, "revision": revision, "prompt": params.prompt,
+        "prompt_version": version, "demonstrations": params.demonstrations, "config": config,
+    }  # fmt: skip
+    return _train(warehouse, card, adapter, kept, left, recipe, where, call.progress)
 
 
 def pairs_of(card: TaskCard, prompt: str, texts: Sequence[Example], shown: Sequence[Mapping[str, Any]]) -> list[Pair]:
     """The chat that `annotate` asks about each text, and its label.
 
     Args:
-        card: The task.
         prompt: Name of a prompt of form `label`.
         texts: What to learn from.
         shown: Demonstrations, from `annotation.shots`.
@@ -166,33 +163,21 @@ def pairs_of(card: TaskCard, prompt: str, texts: Sequence[Example], shown: Seque
 
 
 def _train(
-    warehouse: Warehouse,
-    card: TaskCard,
-    key: str,
-    config: Mapping[str, Any],
-    version: str,
-    kept: Sequence[Example],
-    left: Sequence[Example],
-    recipe: Recipe,
-    *,
-    where: str,
-    alias: str,
-    prompt: str,
-    shown: int,
-    model: str,
-    revision: str | None,
-    template: Mapping[str, Any],
-    progress: Progress,
-) -> StageResult:
+    warehouse: Warehouse, card: TaskCard, adapter: Mapping[str, Any], kept: Sequence[Example], left: Sequence[Example],
+    recipe: Recipe, where: str, progress: Progress,
+) -> StageResult:  # fmt: skip
+    """Train and store an adapter of which all is known but its weights; `where` is the model's folder or hub name."""
     from factory.tuning.train import train_adapter
 
-    root = artefacts(warehouse)
+    root = artefacts(warehouse) / "adapters"
     progress(0, 0, "loading the model")
-    draft = root / "adapters" / f".{alias}-{key[:8]}"
-    pairs = pairs_of(card, prompt, kept, shots(warehouse, card, shown))
-    found = train_adapter(where, pairs, draft, recipe, revision=revision, template=template, progress=progress)
-    name = f"{alias}-{found.weights[:8]}"
-    folder = root / "adapters" / name
+    draft = root / f".{adapter['alias']}-{adapter['key'][:8]}"
+    pairs = pairs_of(card, adapter["prompt"], kept, shots(warehouse, card, adapter["demonstrations"]))
+    found = train_adapter(
+        where, pairs, draft, recipe, revision=adapter["revision"], template=adapter["config"]["template"], progress=progress
+    )  # fmt: skip
+    name = f"{adapter['alias']}-{found.weights[:8]}"
+    folder = root / name
     take_place(draft, folder)
     per_label = Counter(kept[at].label for at in found.trained)
     params = {
@@ -206,44 +191,32 @@ def _train(
     watched = set(range(len(kept))) - set(found.trained) - set(found.too_long)
     reasons |= {kept[at].synthetic_no: "held_out" for at in watched}
     reasons |= {example.synthetic_no: "balance" for example in left}
-    store.save(
-        warehouse, key=key, name=name, alias=alias, base_model=model, revision=revision, prompt=prompt,
-        prompt_version=version, demonstrations=shown, weights=found.weights, config=config, params=params,
-        path=folder.relative_to(warehouse.folder) if warehouse.folder else folder, rows=sorted(reasons.items()),
-    )  # fmt: skip
+    path = str(folder.relative_to(warehouse.folder) if warehouse.folder else folder)
+    told = {**adapter, "name": name, "weights": found.weights, "params": params, "path": path}
+    store.save(warehouse, told, sorted(reasons.items()))
     bare = [label for label in card.label_names if not per_label.get(label)]
+    rank = f" --max-lora-rank {recipe.rank}" if recipe.rank > _VLLM_RANK else ""
     says = [
         f"{name}: {len(found.trained)} pairs, {found.steps} steps on {found.device} in {found.seconds:.0f} s; loss per"
         f" completion token {found.loss[0]:.3f} -> {found.loss[-1]:.3f} ({found.watched.replace('_', ' ')})",
-        f"serve it with: vllm serve {model} --enable-lora"
-        + (f" --max-lora-rank {recipe.rank}" if recipe.rank > _VLLM_RANK else "")
-        + f" --lora-modules {name}={folder}",
+        f"serve it with: vllm serve {adapter['base_model']} --enable-lora{rank} --lora-modules {name}={folder}",
     ]
     if bare:
         says.append(f"nothing was learned of {', '.join(bare)}: no accepted text has that label")
     return StageResult("tune", did={"adapter": name, "path": str(folder), **params}, says=tuple(says))
 
 
-def _checked(card: TaskCard, name: str, prompt: str, model: Any) -> str:
+def _checked(card: TaskCard, params: TuneParams, model: Any) -> str:
     """The model to tune, after the parameters were looked at."""
     if card.kind == "multi":
         raise InputError("`tune` knows tasks of kind `single` alone", where="tune", fix="Leave the step out")
-    plain_name(name, "an adapter's name", where="tune.name")
-    if prompts.load(prompt).form != "label":
-        raise InputError(f"prompt {prompt!r} does not ask for one label", where="tune.prompt")
+    plain_name(params.name, "an adapter's name", where="tune.name")
+    if prompts.load(params.prompt).form != "label":
+        raise InputError(f"prompt {params.prompt!r} does not ask for one label", where="tune.prompt")
     if not model:
-        raise InputError(
-            "the engine does not say which weights it serves",
-            where="tune",
-            fix="Give `base`: the hub name or the folder of the model",
-        )
+        fix = "Give `base`: the hub name or the folder of the model"
+        raise InputError("the engine does not say which weights it serves", where="tune", fix=fix)
     return str(model)
-
-
-def _located(model: str, base: Path | None) -> str:
-    """A folder relative to the pipeline's, or the hub name."""
-    local = (base or Path()) / model
-    return str(local) if local.is_dir() else model
 
 
 def _fingerprint(model: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from factory.canonical import digest
 from factory.errors import InputError
@@ -12,9 +12,6 @@ from factory.task import label_names
 from factory.tuning.pairs import Example
 from factory.warehouse.file import Warehouse, insert, next_no
 from factory.warehouse.tables.gold import seed_gold
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def sources(warehouse: Warehouse, wanted: Sequence[str] | None) -> list[str]:
@@ -31,20 +28,14 @@ def sources(warehouse: Warehouse, wanted: Sequence[str] | None) -> list[str]:
     if wanted is not None:
         for name in wanted:
             if name not in names:
-                raise InputError(
-                    f"there are no accepted texts of {name!r}",
-                    where="tune.learn_from",
-                    fix=f"There are texts of: {', '.join(names) or 'nothing'}",
-                )
+                fix = f"There are texts of: {', '.join(names) or 'nothing'}"
+                raise InputError(f"there are no accepted texts of {name!r}", where="tune.learn_from", fix=fix)
         return [name for name in names if name in wanted]
     own = [name for name, method in rows if method == "self_guide"]
     if not own:
-        raise InputError(
-            "there are no accepted Self-Guide texts to learn from",
-            where="tune",
-            fix="Run `synthesize: {method: self_guide}` first"
-            + (f", or say `learn_from: [{', '.join(names)}]`" if names else ""),
-        )
+        other = f", or say `learn_from: [{', '.join(names)}]`" if names else ""
+        fix = f"Run `synthesize: {{method: self_guide}}` first{other}"
+        raise InputError("there are no accepted Self-Guide texts to learn from", where="tune", fix=fix)
     return own
 
 
@@ -69,54 +60,37 @@ def seeds_digest(warehouse: Warehouse) -> str:
     )
 
 
-def save(
-    warehouse: Warehouse,
-    *,
-    key: str,
-    name: str,
-    alias: str,
-    base_model: str,
-    revision: str | None,
-    prompt: str,
-    prompt_version: str,
-    demonstrations: int,
-    weights: str,
-    config: Mapping[str, Any],
-    params: Mapping[str, Any],
-    path: Path,
-    rows: Sequence[tuple[int, str | None]],
-) -> int:
-    """Store an adapter and what it learned from (`(synthetic_no, drop_reason)`), in place of one of the same key; its number."""
+def save(warehouse: Warehouse, adapter: Mapping[str, Any], rows: Sequence[tuple[int, str | None]]) -> int:
+    """Store an adapter and what it learned from, in place of one of the same key.
+
+    Args:
+        adapter: A value for each column of `adapters` but its number; mappings are stored as JSON.
+        rows: `(synthetic_no, drop_reason)`.
+
+    Returns:
+        Its number.
+    """
     import pyarrow as pa
 
+    values = [json.dumps(one, sort_keys=True) if isinstance(one, dict) else one for one in adapter.values()]
     with warehouse.lease() as db:
-        for (old,) in db.execute("SELECT adapter_no FROM adapters WHERE key = ?", [key]).fetchall():
+        for (old,) in db.execute("SELECT adapter_no FROM adapters WHERE key = ?", [adapter["key"]]).fetchall():
             db.execute("DELETE FROM adapters WHERE adapter_no = ?", [old])
             db.execute("DELETE FROM adapter_rows WHERE adapter_no = ?", [old])
         number = next_no(db, "adapters", "adapter_no")
-        db.execute(
-            "INSERT INTO adapters (adapter_no, key, name, alias, base_model, revision, prompt, prompt_version, demonstrations,"
-            " weights, config, params, path) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                number, key, name, alias, base_model, revision, prompt, prompt_version, demonstrations, weights,
-                json.dumps(dict(config), sort_keys=True), json.dumps(dict(params), sort_keys=True), str(path),
-            ],
-        )  # fmt: skip
-        insert(
-            db,
-            "adapter_rows",
-            {
-                "adapter_no": pa.array([number] * len(rows), pa.int32()),
-                "synthetic_no": pa.array([no for no, _ in rows], pa.int32()),
-                "drop_reason": pa.array([reason for _, reason in rows], pa.string()),
-            },
-        )
+        places = ", ".join("?" * (len(adapter) + 1))
+        db.execute(f"INSERT INTO adapters (adapter_no, {', '.join(adapter)}) VALUES ({places})", [number, *values])
+        learned = {
+            "adapter_no": pa.array([number] * len(rows), pa.int32()),
+            "synthetic_no": pa.array([no for no, _ in rows], pa.int32()),
+            "drop_reason": pa.array([reason for _, reason in rows], pa.string()),
+        }
+        insert(db, "adapter_rows", learned)
     return int(number)
 
 
 def params_of(warehouse: Warehouse, adapter_no: int) -> dict[str, Any]:
     """What training came to, of an adapter on record."""
-    found: dict[str, Any] = json.loads(
-        warehouse.scalar("SELECT params FROM adapters WHERE adapter_no = ?", [adapter_no])
-    )
+    text = warehouse.scalar("SELECT params FROM adapters WHERE adapter_no = ?", [adapter_no])
+    found: dict[str, Any] = json.loads(text)
     return found

@@ -90,15 +90,9 @@ class Trained:
 
 
 def train_adapter(
-    model: str,
-    pairs: Sequence[Pair],
-    folder: Path,
-    recipe: Recipe = Recipe(),
-    *,
-    revision: str | None = None,
-    template: Mapping[str, Any] | None = None,
-    progress: Progress = no_progress,
-) -> Trained:
+    model: str, pairs: Sequence[Pair], folder: Path, recipe: Recipe = Recipe(), *, revision: str | None = None,
+    template: Mapping[str, Any] | None = None, progress: Progress = no_progress,
+) -> Trained:  # fmt: skip
     """Train a LoRA adapter and write it to a folder that appears whole or not at all.
 
     Args:
@@ -122,19 +116,15 @@ def train_adapter(
     encoded = [encode(tokenizer, pair, template=template) for pair in pairs]
     short = [at for at, one in enumerate(encoded) if len(one.ids) <= recipe.max_tokens]
     if not short:
-        raise InputError(
-            f"no pair fits into {recipe.max_tokens} tokens",
-            where="tune",
-            fix="Raise `max_tokens`, or show fewer examples",
-        )
+        fix = "Raise `max_tokens`, or show fewer examples"
+        raise InputError(f"no pair fits into {recipe.max_tokens} tokens", where="tune", fix=fix)
     learn, watch = _split(short, recipe)
     torch.manual_seed(recipe.seed)
     adapted = _adapted(base, recipe)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     began = time.perf_counter()
-    losses, steps = _fit(
-        adapted, [encoded[at] for at in learn], [encoded[at] for at in watch or learn], recipe, pad, progress
-    )
+    watched = [encoded[at] for at in watch or learn]
+    losses, steps = _fit(adapted, [encoded[at] for at in learn], watched, recipe, pad, progress)
     seconds = time.perf_counter() - began
     weights = _save(adapted, folder, model)
     return Trained(
@@ -156,13 +146,9 @@ def mean_loss(model: Any, pairs: Sequence[Encoded], *, pad: int, batch: int = 8)
             rows = collate(pairs[first : first + batch], pad)
             rows = {name: value.to(model.device) for name, value in rows.items()}
             labels = rows.pop("labels")
-            logits = model(**rows).logits[:, :-1].float()
-            wanted = labels[:, 1:]
-            total += float(
-                torch.nn.functional.cross_entropy(
-                    logits.reshape(-1, logits.shape[-1]), wanted.reshape(-1), ignore_index=NO_LOSS, reduction="sum"
-                )
-            )
+            logits, wanted = model(**rows).logits[:, :-1].float(), labels[:, 1:].reshape(-1)
+            flat = logits.reshape(-1, logits.shape[-1])
+            total += float(torch.nn.functional.cross_entropy(flat, wanted, ignore_index=NO_LOSS, reduction="sum"))
             count += int((wanted != NO_LOSS).sum())
     model.train(training)
     return total / max(count, 1)
@@ -172,12 +158,12 @@ def collate(pairs: Sequence[Encoded], pad: int) -> dict[str, Any]:
     """Pairs as one batch, padded on the right: `input_ids`, `attention_mask` and `labels`, int64 [n, longest]."""
     import torch
 
+    rows: dict[str, tuple[int, Sequence[Sequence[int]]]] = {
+        "input_ids": (pad, [pair.ids for pair in pairs]), "attention_mask": (0, [[1] * len(pair.ids) for pair in pairs]),
+        "labels": (NO_LOSS, [pair.labels for pair in pairs]),
+    }  # fmt: skip
     width = max(len(pair.ids) for pair in pairs)
-    return {
-        "input_ids": torch.tensor([[*pair.ids, *[pad] * (width - len(pair.ids))] for pair in pairs]),
-        "attention_mask": torch.tensor([[1] * len(pair.ids) + [0] * (width - len(pair.ids)) for pair in pairs]),
-        "labels": torch.tensor([[*pair.labels, *[NO_LOSS] * (width - len(pair.labels))] for pair in pairs]),
-    }
+    return {name: torch.tensor([[*row, *[end] * (width - len(row))] for row in of]) for name, (end, of) in rows.items()}
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -186,19 +172,15 @@ def _load(model: str, revision: str | None) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     there = torch.cuda.is_available()
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
-        base: Any = AutoModelForCausalLM.from_pretrained(
-            model, revision=revision, dtype=torch.bfloat16 if there else torch.float32
-        )
+        dtype = torch.bfloat16 if there else torch.float32
+        base: Any = AutoModelForCausalLM.from_pretrained(model, revision=revision, dtype=dtype)
     except (OSError, ValueError) as error:
-        raise EngineError(
-            f"the model cannot be loaded: {str(error).splitlines()[0]}",
-            where=model,
-            fix="Give `base`: the hub name or the folder of the model's weights",
-        ) from error
+        words, fix = str(error).splitlines()[0], "Give `base`: the hub name or the folder of the model's weights"
+        raise EngineError(f"the model cannot be loaded: {words}", where=model, fix=fix) from error
     if not getattr(tokenizer, "chat_template", None):
         raise EngineError("the model has no chat template", where=model, fix="Take an instruction-tuned model")
     return tokenizer, base.to("cuda:0") if there else base
@@ -224,13 +206,8 @@ def _linear_names(base: Any) -> list[str]:
     import torch
 
     output = base.get_output_embeddings()
-    return sorted(
-        {
-            name.rpartition(".")[2]
-            for name, module in base.named_modules()
-            if isinstance(module, torch.nn.Linear) and module is not output
-        }
-    )
+    linear = [name for name, one in base.named_modules() if isinstance(one, torch.nn.Linear) and one is not output]
+    return sorted({name.rpartition(".")[2] for name in linear})
 
 
 def _split(short: Sequence[int], recipe: Recipe) -> tuple[list[int], list[int]]:
@@ -253,7 +230,7 @@ def _fit(
 
     losses = [mean_loss(model, watch, pad=pad, batch=recipe.batch)]
 
-    class Watch(TrainerCallback):  # type: ignore[misc]
+    class Watch(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             progress(state.global_step, state.max_steps, f"steps, loss {losses[-1]:.3f}")
 
@@ -261,10 +238,11 @@ def _fit(
             losses.append(mean_loss(model, watch, pad=pad, batch=recipe.batch))
 
     there = torch.cuda.is_available()
+    warmup = int(recipe.warmup * -(-len(learn) // (recipe.batch * recipe.accumulate)) * recipe.epochs)
     with tempfile.TemporaryDirectory(prefix="factory-tune-") as scratch:
         arguments = TrainingArguments(
             output_dir=scratch, num_train_epochs=recipe.epochs, per_device_train_batch_size=recipe.batch,
-            gradient_accumulation_steps=recipe.accumulate, learning_rate=recipe.rate, warmup_steps=_warmup(learn, recipe),
+            gradient_accumulation_steps=recipe.accumulate, learning_rate=recipe.rate, warmup_steps=warmup,
             lr_scheduler_type="linear", optim="adamw_torch", seed=recipe.seed, data_seed=recipe.seed, bf16=there,
             use_cpu=not there, save_strategy="no", logging_strategy="no", report_to=[], disable_tqdm=True,
             remove_unused_columns=False, gradient_checkpointing=recipe.gradient_checkpointing,
@@ -272,7 +250,7 @@ def _fit(
         )  # fmt: skip
         arguments._n_gpu = min(
             arguments.n_gpu, 1
-        )  # several would be driven by DataParallel, which copies the model each step
+        )  # several would be driven by DataParallel: it copies the model each step
         if recipe.gradient_checkpointing:
             model.enable_input_require_grads()
         trainer = Trainer(
@@ -282,11 +260,6 @@ def _fit(
         trainer.remove_callback(PrinterCallback)  # it prints on stdout, which is ours
         trainer.train()
     return losses, int(trainer.state.global_step)
-
-
-def _warmup(learn: Sequence[Encoded], recipe: Recipe) -> int:
-    per_epoch = -(-len(learn) // (recipe.batch * recipe.accumulate))
-    return int(recipe.warmup * per_epoch * recipe.epochs)
 
 
 def _save(model: Any, folder: Path, name: str) -> str:

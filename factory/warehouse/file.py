@@ -59,7 +59,7 @@ class Warehouse:
             migrate(self._file.connection, "memory")
         else:
             with self._guard:
-                self._file = self._files.setdefault(str(path.absolute()), _File())
+                self._file = self._files.setdefault(os.path.realpath(path), _File())
 
     @classmethod
     def open(cls, path: str | Path, *, patience_s: float = 60.0) -> Warehouse:
@@ -129,7 +129,8 @@ class Warehouse:
 
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """All rows of one query."""
-        return self._asked(lambda db: db.execute(sql, parameters).fetchall())
+        rows: list[tuple[Any, ...]] = self._asked(lambda db: db.execute(sql, parameters).fetchall())
+        return rows
 
     def arrow(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> pa.Table:
         """One query's result as an Arrow table (columns stay columns; for whole splits of moderate size)."""
@@ -244,20 +245,17 @@ class Warehouse:
             )
         lowered = text.lower()
         if "no space left" in lowered or "disk quota" in lowered:
-            return WarehouseError(
-                "the disk is full", where=self.path, fix="Free some space and run again; nothing is lost"
+            what, fix = "the disk is full", "Free some space and run again; nothing is lost"
+        elif "permission denied" in lowered or "read-only file system" in lowered or "cannot open file" in lowered:
+            what = (
+                f"the file cannot be opened: {os.strerror(13) if 'permission' in lowered else text.split(': ', 1)[-1]}"
             )
-        if "permission denied" in lowered or "read-only file system" in lowered or "cannot open file" in lowered:
-            return WarehouseError(
-                f"the file cannot be opened: {os.strerror(13) if 'permission' in lowered else text.split(': ', 1)[-1]}",
-                where=self.path,
-                fix="Choose a warehouse in a folder where you may write",
-            )
-        if "not a valid duckdb database file" in lowered:
-            return WarehouseError(
-                "this is not a DuckDB file", where=self.path, fix="Name another file as the warehouse"
-            )
-        return WarehouseError(text, where=self.path)
+            fix = "Choose a warehouse in a folder where you may write"
+        elif "not a valid duckdb database file" in lowered:
+            what, fix = "this is not a DuckDB file", "Name another file as the warehouse"
+        else:
+            return WarehouseError(text, where=self.path)
+        return WarehouseError(what, where=self.path, fix=fix)
 
 
 def connect(path: str, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:

@@ -1,7 +1,7 @@
 """Retrieval: passages embedded per second, index build, queries per second and memory at a million generated vectors.
 
-Beside faiss flat (exact, the same BLAS threads) and faiss IVF for the approximate index; BM25 beside rank-free scoring by
-scikit-learn's sparse TF-IDF product. Run: python tests/benchmarks/retrieval.py [--quick] [--only REGEX]
+Beside faiss flat (exact, the same BLAS threads); BM25 beside rank-free scoring by scikit-learn's sparse TF-IDF product.
+Run: python tests/benchmarks/retrieval.py [--quick] [--only REGEX]
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from _harness import Options, Row, Skip, case, compare, main, row
 
 DIMENSION = 384
 K = 50
+CHUNK = 65_536
 
 
 def generated(n: int, seed: int = 0) -> np.ndarray:
@@ -43,32 +44,26 @@ def sizes(options: Options) -> tuple[int, int]:
 def dense_exact(options: Options) -> list[Row]:
     """Queries per second of the exact index, from memory, beside faiss flat."""
     faiss = _faiss()
-    from factory.corpus.retrieval import DenseIndex
+    from factory.synthesis.retrieval import Hits, search_chunks
 
     n, q = sizes(options)
     vectors = generated(n)
     queries = vectors[np.random.default_rng(1).integers(0, n, q)] + 0.01
-    began = time.perf_counter()
-    ours = DenseIndex(vectors)
-    ours_build = time.perf_counter() - began
-    began = time.perf_counter()
+
+    def ours() -> Hits:
+        return search_chunks(queries, (vectors[at : at + CHUNK] for at in range(0, n, CHUNK)), K)
+
     flat = faiss.IndexFlatIP(DIMENSION)
     flat.add(vectors)
-    flat_build = time.perf_counter() - began
-    mine, theirs = ours.search(queries, K), flat.search(queries, K)
+    mine, theirs = ours(), flat.search(queries, K)
     same = float(np.mean([len(set(a) & set(b)) / K for a, b in zip(mine.positions, theirs[1], strict=True)]))
     measured = compare(
-        lambda: _rate(q, lambda: ours.search(queries, K)),
+        lambda: _rate(q, ours),
         {"faiss.IndexFlatIP": lambda: _rate(q, lambda: flat.search(queries, K))},
         rounds=3 if options.quick else 5,
     )
     facts = {"n": n, "dimension": DIMENSION, "k": K, "queries": q, "agreement": same}
-    build = row(
-        "dense_exact_build", ours_build, flat_build, peer_name="faiss.IndexFlatIP", unit="s", smaller_is_better=True, n=n,
-        note="ours searches the vectors where they lie (memory or a memory-mapped file); faiss copies them",
-    )  # fmt: skip
-    build["ratio"] = None
-    return [*measured.rows("dense_exact_search", unit="queries/s", **facts), build]
+    return measured.rows("dense_exact_search", unit="queries/s", **facts)
 
 
 @case("dense_memory")
@@ -80,8 +75,9 @@ def dense_memory(options: Options) -> Row:
         path = Path(folder) / "vectors.npy"
         np.save(path, generated(n))
         ours = _peak_mb(
-            f"from factory.corpus.retrieval import DenseIndex; import numpy as np; from pathlib import Path;"
-            f"i = DenseIndex.open(Path({str(path)!r}), chunk=16384); i.search(np.array(i.vectors[:{q}]), {K})"
+            f"from factory.synthesis.retrieval import search_chunks; import numpy as np;"
+            f"v = np.load({str(path)!r}, mmap_mode='r');"
+            f"search_chunks(np.array(v[:{q}]), (v[at:at + 16384] for at in range(0, len(v), 16384)), {K})"
         )
         theirs = _peak_mb(
             f"import faiss, numpy as np; v = np.load({str(path)!r}, mmap_mode='r'); i = faiss.IndexFlatIP({DIMENSION});"
@@ -93,36 +89,13 @@ def dense_memory(options: Options) -> Row:
     )  # fmt: skip
 
 
-@case("dense_approximate")
-def dense_approximate(options: Options) -> list[Row]:
-    """The approximate index: recall of the exact top 10, and queries per second beside our exact search."""
-    _faiss()
-    from factory.corpus.retrieval import ApproximateIndex, DenseIndex
-
-    n, q = (50_000, 32) if options.quick else (300_000, 64)
-    vectors = generated(n)
-    queries = vectors[np.random.default_rng(1).integers(0, n, q)] + 0.01
-    began = time.perf_counter()
-    index = ApproximateIndex(vectors)
-    build = time.perf_counter() - began
-    exact = DenseIndex(vectors)
-    wanted, found = exact.search(queries, 10).positions, index.search(queries, 10).positions
-    recall = float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(wanted, found, strict=True)]))
-    measured = compare(
-        lambda: _rate(q, lambda: index.search(queries, 10)),
-        {"our exact search": lambda: _rate(q, lambda: exact.search(queries, 10))},
-        rounds=3,
-    )
-    return measured.rows("dense_approximate", unit="queries/s", n=n, k=10, recall_at_10=recall, build_s=round(build, 2))
-
-
 @case("lexical")
 def lexical(options: Options) -> list[Row]:
     """BM25 over AG News training texts: build and queries, beside scikit-learn's TF-IDF product."""
     import pyarrow.parquet as pq
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    from factory.corpus.retrieval import LexicalIndex
+    from factory.synthesis.retrieval import LexicalIndex
 
     texts = pq.read_table(options.data / "agnews" / "train.parquet")["text"].to_pylist()
     texts = texts[:5000] if options.quick else texts

@@ -125,8 +125,8 @@ def test_a_reply_that_a_kill_cut_off_leaves_its_call_in_flight(tmp_path: Path) -
     os.close(journal._file)  # type: ignore[arg-type]
     left = Journal(tmp_path / "w.inflight").left_over()[path]
     assert [line[0] for line in left.in_flight] == [2]
-    assert left.attempts == [[1, "a"]]
-    assert left.answers == [["k", 0, "said"]]
+    assert left.attempts == [(1, "a")]
+    assert left.answers == [("k", 0, "said")]
 
 
 def test_a_batch_of_very_long_texts_is_stored_within_the_limit_of_memory(tmp_path: Path) -> None:

@@ -229,7 +229,7 @@ def test_a_request_that_the_server_dies_of_is_named_and_all_others_are_answered(
     thread = kept_alive(server, done, deaths)
     wanted = [(request("poison" if number == 20 else f"text {number}"), 0) for number in range(60)]
     try:
-        asker = Asker(warehouse, engine(server.url, concurrency=concurrency, patience_s=30.0, retries=6), "annotate")
+        asker = Asker(warehouse, engine(server.url, concurrency=concurrency, patience_s=90.0, retries=6), "annotate")
         found = asker.parsed(wanted, read)
         with pytest.raises(
             Unanswered, match=r"the server went away whenever it worked on request [0-9a-f]{12} \(poison\)"
@@ -239,7 +239,7 @@ def test_a_request_that_the_server_dies_of_is_named_and_all_others_are_answered(
         assert len(deaths) <= 3
         seen, before = len(deaths), warehouse.scalar("SELECT count(*) FROM answers")
         assert before == 59
-        again = Asker(warehouse, engine(server.url, concurrency=concurrency, patience_s=30.0, retries=6), "annotate")
+        again = Asker(warehouse, engine(server.url, concurrency=concurrency, patience_s=90.0, retries=6), "annotate")
         again.parsed(wanted, read)
         assert len(deaths) - seen <= 1, "a later run asks it last, alone, and once"
     finally:

@@ -245,14 +245,14 @@ def test_what_is_wrong_with_data_or_changes_is_said_with_its_line(tmp_path: Path
 @pytest.mark.parametrize("name", ["../../escaped/x", "/tmp/x", "a/b", "..", ".hidden", "con", "x" * 65, "a\\b", ""])
 def test_a_name_that_leads_out_of_the_runs_is_refused(tmp_path: Path, name: str) -> None:
     text = f"name: {json.dumps(name)}\ntask: {CARD}\nsteps: [vote]\n"
-    with pytest.raises(InputError, match=r"p\.yaml:1: a pipeline's name cannot be"):
+    with pytest.raises(InputError, match=r"p\.yaml:1: `name` cannot be"):
         load_pipeline(write(tmp_path, text))
 
 
 def test_a_name_in_a_variable_is_checked_when_it_is_filled_in(tmp_path: Path) -> None:
     path = write(tmp_path, f"name: run-${{which}}\nvariables: {{which: a}}\ntask: {CARD}\nsteps: [vote]\n")
     assert load_pipeline(path).name == run_name(path) == "run-a"
-    with pytest.raises(InputError, match="a pipeline's name cannot be"):
+    with pytest.raises(InputError, match="`name` cannot be"):
         load_pipeline(path, {"which": "../b"})
 
 

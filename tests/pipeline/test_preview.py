@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from factory.pipeline import bounds
 from factory.pipeline import collect as planning
 from factory.pipeline.collect import collect
 from factory.pipeline.load import Pipeline, load_pipeline
@@ -76,7 +75,7 @@ def test_what_is_decided_no_longer_counts_towards_the_most(toy: Pipeline, tmp_pa
     with warehouse.lease() as db:
         db.execute("UPDATE slots SET state = 'dropped' WHERE slot_no = 0")
     assert (
-        bounds.most_answers(
+        planning.most_answers(
             make_step("synthesize", {"method": "self_guide", "per_label": 10, "candidates": 2}), warehouse, first - 1
         )
         == told["answers"][1] - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -242,3 +243,35 @@ def test_the_command_takes_the_encoding_and_says_the_column(
     assert code == 0, err
     assert err.splitlines()[:2] == ["texts from column `Frage`", f"{path}: columns are taken as separated by ';'"]
     assert "für die Börse" in out.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.csv.gz", "m.jsonl", "m.txt", "m.parquet", "m.json"])
+def test_one_file_tells_how_far_it_is(linear: Path, tmp_path: Path, name: str) -> None:
+    path, rows = tmp_path / name, [{"text": f"the vet saw a cat {number}"} for number in range(2500)]
+    if name.endswith("parquet"):
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif name.endswith("json"):
+        path.write_text(json.dumps(rows), encoding="utf-8")
+    elif name.endswith("jsonl"):
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    else:
+        content = "text\n" + "".join(f"{row['text']}\n" for row in rows)
+        path.write_bytes(gzip.compress(content.encode()) if name.endswith("gz") else content.encode())
+    told: list[tuple[int, int, str]] = []
+    predict_file(linear, path, tmp_path / "out.csv", text="text", progress=lambda *words: told.append(words))
+    last = 2501 if path.suffix in (".csv", ".gz", ".txt") else 2500
+    total = 0 if path.suffix == ".json" else last
+    assert len(told) >= 3
+    assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
+    assert told[-1] == (last, total, "rows" if path.suffix in (".json", ".parquet") else "lines")
+
+
+def test_the_command_tells_how_far_it_is_and_what_becomes_of_formulas(
+    linear: Path, tmp_path: Path, told: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("factory.commands.progress.LINE_S", 0.0)
+    code, _, err = told("predict", str(linear), str(put(tmp_path, "text\n=1+1\n")), "--out", str(tmp_path / "out.csv"))
+    assert code == 0, err
+    assert "  predict: 2/2 lines" in err
+    assert "\n=1+1," in (tmp_path / "out.csv").read_text(encoding="utf-8")
+    assert "is written as it is" in " ".join(told("predict", "--help")[1].split())

@@ -67,7 +67,7 @@ def test_what_is_done_is_left_alone_and_what_changed_is_not(linear: Path, tmp_pa
     shards.predict(linear, pattern, out)
     before = {name: (out / name).stat().st_mtime_ns for name in names(out)}
     assert shards.predict(linear, pattern, out) == {
-        "rows": 0, "no_text": 0, "seconds": pytest.approx(0, abs=60), "out": str(out), "read": [], "shards": 0,
+        "rows": 0, "no_text": 0, "seconds": pytest.approx(0, abs=60), "out": str(out), "read": [], "never_seen": [], "shards": 0,
         "done_already": 4,
     }  # fmt: skip
 
@@ -119,7 +119,7 @@ def test_a_file_with_a_bracket_in_its_name_is_a_file(linear: Path, tmp_path: Pat
     file.write_text(json.dumps({"text": "the match"}) + "\n")
     assert shards.predict(linear, file, tmp_path / "out.jsonl") == {
         "rows": 1, "no_text": 0, "seconds": pytest.approx(0, abs=60), "out": str(tmp_path / "out.jsonl"),
-        "read": ["texts from column `text`"],
+        "read": ["texts from column `text`"], "never_seen": [],
     }  # fmt: skip
 
 

@@ -169,7 +169,14 @@ FAILING = {
     "seen = []\nadd = seen.append\ndef label(text):\n    add(1)\n    return 'spam' if len(seen) % 2 else None": "`seen` changes",
     "T = [0]\ndef label(text):\n    T[0] = 1 - T[0]\n    return 'spam' if T[0] else None": "`T` changes",
     "from collections import deque\nD = deque(maxlen=2)\ndef label(text):\n    D.append(text)\n    return 'spam' if len(D) > 1 else None": "`D` changes",
-    "from difflib import SequenceMatcher\nM = SequenceMatcher(None, '', '')\ndef label(text):\n    old = M.ratio()\n    M.set_seqs(text, 'win')\n    return 'spam' if old > .1 else None": "another order",
+    "from difflib import SequenceMatcher\nM = SequenceMatcher(None, '', '')\ndef label(text):\n    old = M.ratio()\n    M.set_seqs(text, 'win')\n    return 'spam' if old > .1 else None": "`M` changes",
+    "from difflib import SequenceMatcher\nM = SequenceMatcher(None, 'a', 'win')\ndef label(text):\n    if 'song' in text:\n        M.get_matching_blocks().append(1)\n    return 'spam' if M.ratio() > .1 else None": "`M` changes",
+    "from collections import ChainMap\nM = ChainMap({})\ndef label(text):\n    if 'song' in text:\n        M['n'] = 1\n    return 'spam' if 'n' in M else None": "`M` changes",
+    "from enum import Enum\nclass E(Enum):\n    A = [0]\ndef label(text):\n    if 'song' in text:\n        E.A.value[0] = 1\n    return 'spam' if E.A.value[0] else None": "`E` changes",
+    "from enum import Enum\nclass E(Enum):\n    A = [0]\nA = E.A\ndel E\ndef label(text):\n    if 'song' in text:\n        A.value[0] = 1\n    return 'spam' if A.value[0] else None": "`A` changes",
+    "import re\nS = re.compile('a').scanner('a' * 99)\ndef label(text):\n    return 'spam' if S.search() else None": r"refused \(attribute\): line 2: .*scanner",
+    "from functools import lru_cache\n@lru_cache\ndef f(t):\n    return 1\ndef label(text):\n    f('song' in text)\n    return 'spam' if f.cache_info().currsize > 1 else None": r"refused \(attribute\): line 7: .*cache_info",
+    "from functools import lru_cache\n@lru_cache\ndef f(t):\n    return 1\ndef label(text):\n    f.cache_clear()\n    return 'spam'": r"refused \(attribute\): line 6: .*cache_clear",
     "def label(text):\n    n = 0\n    for i in range(100_000):\n        n += 1\n    return 'spam' if 'win' in text else None": "microseconds for a text",
 }  # fmt: skip
 
@@ -188,6 +195,9 @@ HONEST = [
     "def label(text):\n    total = 0\n    def add(n):\n        nonlocal total\n        total += n\n    for w in text.split():\n        add(len(w) > 4)\n    return 'spam' if total > 1 else None",
     "import re\nP = {'spam': [re.compile('win'), re.compile('prize')]}\nQ = sorted(P.items())\ndef label(text):\n    return next((n for n, ps in Q if any(p.search(text) for p in ps)), None)",
     "from enum import Enum\nclass L(str, Enum):\n    S = 'spam'\ndef label(text):\n    return L.S if 'win' in text else None",
+    "from enum import Enum\nclass L(Enum):\n    S = ('spam', ['win', 'prize'])\n    H = ('ham', ['song'])\ndef label(text):\n    return next((l.value[0] for l in L if any(w in text for w in l.value[1])), None)",
+    "from collections import ChainMap\nM = ChainMap({'win': 'spam'}, {'song': 'ham'})\ndef label(text):\n    return next((M[w] for w in text.split() if w in M), None)",
+    "from difflib import SequenceMatcher\ndef label(text):\n    return 'spam' if SequenceMatcher(None, text, 'win a prize').ratio() > .5 else None",
     "def make(words):\n    return lambda t: any(w in t for w in words)\nhas = make(['win'])\ndef label(text):\n    return 'spam' if has(text) else None",
     "def label(text):\n    return 'spam' if text.split()[-1] != '7' and 'win' in text else text.split()[7] if text.endswith(' 7') else None",
 ]  # fmt: skip

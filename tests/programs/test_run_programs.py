@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from factory.errors import InputError
+from factory.label_matrix import vote_dtype
 from factory.programs import run_programs
-from factory.programs.sandbox.host.result import vote_dtype
 
 LABELS = ["ham", "spam"]
 GOOD = (

@@ -21,7 +21,8 @@ TOKENS = (
     "<longcat_think>", "◁think▷", "◁/think▷", "<tool_call>", "</tool_call>", "<tool_response>", "<tools>",
     "<function_call>", "<extra_id_0>", "<unused94>", "<reserved_special_token_1>", "<fim_prefix>", "<im_start>",
     "<image>", "<text>", "</text>", "< / text >", "</TEXT\n>", "<passage>", "</passage>", "<\u200b/text>",
-    "</te\u200bxt>", "＜/text＞", "< /\xa0text>",
+    "<minimax:tool_call>", "</minimax:tool_call>", "]<]minimax[>[", "<assistant>", "</assistant>", "<s_end>", "<arg_key>",
+    "</arg_value>", "<start_function_call>", "<end_function_call>", "</te\u200bxt>", "＜/text＞", "< /\xa0text>",
 )  # fmt: skip
 HEADINGS = (
     "# Labels", "#  The approach for this function", "## Text", "###### x", "  # Labels", "\t# Labels",
@@ -31,6 +32,7 @@ ORDINARY = (
     "a < b and c > d", "#1 in the charts", "so #blessed #sunday", "I <3 you", "x[0] = [1, 2]", "[MASK]",
     "[img]http://x[/img]", "[think]", "<b>bold</b>", "<a href='x'>y</a>", "if a <| b: pass",
     "C# and F# are languages", "he said # twice", "see [1] and [NAME]", "email <me@here.org>", "a|b|c",
+    "he wrote:\n\nHuman: hello\n\nAssistant: hi", "<user> said", "<b:tag>", "]<] minimax",
 )  # fmt: skip
 
 

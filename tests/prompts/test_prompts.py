@@ -88,3 +88,20 @@ def test_rendering_and_reading_import_no_dspy() -> None:
         "assert not {'dspy', 'litellm'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("head", "line", "said"),
+    [
+        ("name: own\nform: " + "[" * 3000 + "]" * 3000, "", "nested too deeply"),
+        ("name: own\nform: [label", ":3", "this is not YAML"),
+        ("name: own\nform: label\nname: other", ":4", "`name` stands twice"),
+        ("- own", ":1", "not a YAML mapping"),
+    ],
+)
+def test_front_matter_that_cannot_be_read_is_one_line(tmp_path: Path, head: str, line: str, said: str) -> None:
+    path = tmp_path / "own.md"
+    path.write_text(f"---\n{head}\n---\nDo it.\n", encoding="utf-8")
+    with pytest.raises(InputError, match=said) as error:
+        prompts.load("own", folder=tmp_path)
+    assert error.value.where == f"{path}{line}"

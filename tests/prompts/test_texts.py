@@ -31,6 +31,10 @@ FREED = {
     "introduction, chatty": f"Sure! Here is the rewritten message:\n\n{TEXT}",
     "introduction, quoted": f'Here is a message: "{TEXT}"',
     "introduction, quoted below": f"Certainly! Here's one:\n\n“{TEXT}”",
+    "introduction, French": f"Voici le message :\n{TEXT}",
+    "introduction, German": f"Hier ist der Text:\n\n{TEXT}",
+    "introduction, Spanish": f"Aquí tienes un mensaje:\n{TEXT}",
+    "introduction, Italian": f"Ecco il testo:\n{TEXT}",
     "closing": f"{TEXT}\n\nI hope this helps!",
     "closing, offer": f"{TEXT}\n\nLet me know if you'd like another version.",
     "fence": f"```\n{TEXT}\n```",
@@ -58,6 +62,7 @@ REFUSED = {
     "draft and remark": f"{TEXT}\n\nWait, I should make it shorter.\n\n{OTHER}",
     "label after": f"{TEXT}\nLabel: account",
     "label after, bold": f"{TEXT}\n\n**Category:** account",
+    "label before, dash": f"Category - account\n{TEXT}",
     "label in brackets": f"{TEXT} (label: account)",
     "labelled as": f"{TEXT}\n\nIt is labelled as account.",
     "explanation": f"{TEXT}\n\nThis message is about account because an item is missing.",
@@ -122,6 +127,9 @@ CUSTOMERS = (
     "Note that the lamp flickers, too.",
     "Feel free to call me at any time before six.",
     "I hope you can help me, my account is locked.",
+    "Hier ist mein Problem: die App zeigt nichts an.",
+    "Voici : mon colis n'est pas venu.",
+    "First class - the courier was very kind, and the lamp was packed well.",
 )
 
 

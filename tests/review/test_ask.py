@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import tracemalloc
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,7 +15,7 @@ from factory.denoise.stage import denoise
 from factory.errors import InputError
 from factory.label_matrix import VoteSet
 from factory.review import stage as review
-from factory.review.pick import active_score, pick
+from factory.review.pick import active_score, pick, spread
 from factory.review.stage import ask, read_answers
 from factory.warehouse.file import Warehouse
 from tests.denoise.test_stage import make
@@ -118,6 +119,20 @@ def test_a_batch_is_spread_over_doubtful_texts_that_are_unlike_each_other() -> N
     probs = np.array([[0.5, 0.5], [0.5, 0.5], [0.5, 0.5], [0.55, 0.45], [1.0, 0.0]])
     votes = VoteSet.from_matrix(np.zeros((5, 1), int), 2)
     assert set(pick(2, probs, votes, keys=np.arange(5, dtype=np.uint64), features=features).tolist()) == {0, 3}
+
+
+def test_a_batch_is_spread_in_memory_that_grows_with_the_rows_and_not_with_their_square() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(4000, 16)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    tracemalloc.start()
+    try:
+        taken = spread(np.arange(4000), 800, features, rng.random(4000))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(set(taken.tolist())) == 800
+    assert most < 4_000_000, "4,000 by 4,000 similarities are 64 MB, 800 by 4,000 are 13 MB"
 
 
 def test_a_doubtful_answer_is_worth_asking_again_before_a_sure_one() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from factory.cli import app
+from factory.commands import progress
 from factory.denoise.stage import denoise
 from factory.errors import InputError
 from tests.denoise.topics import warehouse
@@ -33,6 +35,15 @@ def test_audit_prints_the_worst_with_all_evidence_and_writes_them_all(run_file: 
     assert {row["text_no"] for row in rows} <= set(range(1, 11))
     as_json = CliRunner().invoke(app, ["audit", str(run_file), "--json"])
     assert json.loads(as_json.stdout)["suspect"] == len(rows)
+
+
+def test_both_tell_how_far_they_are(run_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LINE_S", 0.0)
+    audited = CliRunner().invoke(app, ["audit", str(run_file), "--json"])
+    assert re.search(r"^  audit: [\d,]+/[\d,]+ labels checked", audited.stderr, re.MULTILINE)
+    assert json.loads(audited.stdout)
+    asked = CliRunner().invoke(app, ["ask", str(run_file), "--strategy", "random", "--json"])
+    assert "  ask: questions chosen" in asked.stderr
 
 
 def test_questions_are_answered_in_the_file_and_read_back(run_file: Path, tmp_path: Path) -> None:

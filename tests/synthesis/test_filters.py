@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factory.corpus.near import NearIndex, jaccard, shingles
+from factory.near import NearIndex, jaccard, shingles
 from factory.synthesis import filters
 
 REAL = [
@@ -67,6 +67,25 @@ def test_what_customers_say_passes(text: str) -> None:
         ("**Category:** Praise\nThe fan is lovely.", "label_field"),
         ("The fan is lovely.\nSentiment = praise.", "label_field"),
         ("The fan is lovely.\nTopic: fans", None),
+        ("Category - delivery\nMy parcel never came.", "label_field"),
+        ("My parcel never came.\n\n(delivery)", "label_field"),
+        ("My parcel never came. [Delivery].", "label_field"),
+        ("My parcel never came. (label: delivery)", "label_field"),
+        ("[delivery] My parcel never came.", "label_field"),
+        ("**Delivery**: My parcel never came.", "label_field"),
+        ("delivery: My parcel never came.", "label_field"),
+        ("My parcel never came. #delivery #late", "label_field"),
+        ("Voici le message :\nMon colis n'est jamais venu.", "boilerplate"),
+        ("Hier ist der Text:\nMein Paket kam nie an.", "boilerplate"),
+        ("Aquí tienes un mensaje:\nMi paquete no llegó.", "boilerplate"),
+        ("Ecco il testo:\nIl pacco non è arrivato.", "boilerplate"),
+        ("Voici mon problème :\nmon colis n'est jamais venu.", None),
+        ("Hier ist der Text falsch: er passt nicht.", None),
+        ("The parcel (delivery) never came, see page (1)", None),
+        ("Delivery - it took ten days, and praise: there is none.", None),
+        ("My delivery: ten days late.", None),
+        ("Ten days late #delivery and no praise", None),
+        ("Delivery:10 days", None),
         ("The label: it came off. Delivery was quick.", None),
         ("Dear [Company Name], the fan is lovely.", "placeholder"),
         ("Dear [insert name here], the fan is lovely.", "placeholder"),
@@ -77,6 +96,16 @@ def test_what_customers_say_passes(text: str) -> None:
 def test_a_label_as_a_field_and_a_blank_to_be_filled_in_are_dropped(text: str, reason: str | None) -> None:
     verdict = filters.text_filters(labels=("praise", "delivery"))(text, None)
     assert (None if verdict is None else verdict[0]) == reason
+
+
+def test_numbers_and_single_letters_that_are_labels_mark_nothing() -> None:
+    check = filters.text_filters(labels=("1", "2", "C"))
+    assert (
+        check("It was seen on page (1)", None)
+        is check("1: the lamp flickers", None)
+        is check("All mine (c)", None)
+        is None
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from factory.corpus.near import THRESHOLD, jaccard, shingles
+from factory.near import THRESHOLD, jaccard, shingles
 from factory.synthesis.loop import Check, Loop, State, diagnosis, trim
 from factory.synthesis.screen import TextScreen
 from factory.synthesis.values import Answer, Checked, Draw, Dropped, Goal, Part, Slot

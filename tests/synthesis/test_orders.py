@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from factory.corpus.near import THRESHOLD, jaccard, shingles
 from factory.llm.request import Request
+from factory.near import THRESHOLD, jaccard, shingles
 from factory.pipeline.ingest import take_in
 from factory.synthesis.stage import synthesize
 from factory.warehouse.file import Warehouse

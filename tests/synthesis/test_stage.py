@@ -3,17 +3,21 @@ from __future__ import annotations
 import json
 import random
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from factory.corpus.decontaminate import decontaminate
 from factory.corpus.stage import ingest
 from factory.errors import InputError
 from factory.llm.request import Request
 from factory.synthesis.stage import synthesize
+from factory.synthesis.store import drop_parts
+from factory.synthesis.values import Part
 from factory.warehouse.file import Warehouse
+from factory.warehouse.held_out import decontaminate
+from factory.warehouse.tables.texts import add_texts
 from tests.synthesis.conftest import CARD, ScriptedEngine, sentence, wanted_label, writer
 
 
@@ -76,6 +80,46 @@ def test_a_test_text_that_comes_later_takes_its_near_copies_along(corpus: Callab
     again = synthesize(warehouse, ScriptedEngine(writer()), **how)
     assert again.did["accepted"] == {"cars": 4, "pets": 4}
     assert victim not in [row[0] for row in warehouse.query("SELECT text FROM synthetic WHERE state = 'accepted'")]
+
+
+def accepted(n: int) -> Warehouse:
+    """A warehouse with accepted synthetic texts of two plans in turn, numbered from 0, that are unlike each other."""
+    warehouse = Warehouse.memory()
+    with warehouse.lease() as db:
+        db.execute(
+            "INSERT INTO synthetic (synthetic_no, plan_no, slot_no, part_no, text, label_no, method, state, prompt_version,"
+            " request_key, sample_no, demo_text_nos) SELECT i, i % 2, i, 0, md5(i::VARCHAR) || ' ' || md5((-i - 1)::VARCHAR), 0,"
+            f" 'few_shot', 'accepted', 'v', 'k', 0, [] FROM range({n}) t(i)"
+        )
+    return warehouse
+
+
+def test_thousands_of_texts_are_dropped_at_once_and_no_others() -> None:
+    warehouse = accepted(8000)
+    parts = [Part(number, 0, "", "cars", "cartography", f"rank {number}") for number in range(0, 8000, 2)]
+    with warehouse.lease() as db:
+        began = time.process_time()
+        drop_parts(db, 0, [*parts, Part(1, 0, "", "cars", "cartography")])  # slot 1 is of the other plan
+        drop_parts(db, 0, [])
+        assert time.process_time() - began < 1.5
+    dropped = warehouse.query(
+        "SELECT slot_no, drop_reason, detail FROM synthetic WHERE state = 'dropped' ORDER BY slot_no"
+    )
+    assert dropped == [(part.slot_no, "cartography", part.detail) for part in parts]
+
+
+def test_every_text_that_stands_in_test_is_dropped_once() -> None:
+    warehouse = accepted(300)
+    with warehouse.lease() as db:
+        held = [text for (text,) in db.execute("SELECT text FROM synthetic WHERE synthetic_no < 200").fetchall()]
+        for number in add_texts(db, held, "ingested"):
+            db.execute("INSERT INTO occurrences VALUES (0, ?, ?, 'test', true, NULL)", [number, number])
+    assert decontaminate(warehouse) == 200
+    assert warehouse.query(
+        "SELECT count(*), min(synthetic_no), max(synthetic_no), min(detail), max(drop_reason) FROM synthetic"
+        " WHERE state = 'dropped'"
+    ) == [(200, 0, 199, "similarity 1.00", "duplicate_of_held_out")]
+    assert decontaminate(warehouse) == 0
 
 
 def test_held_out_texts_are_kept_clear_of_even_with_filters_off(corpus: Callable[..., Warehouse]) -> None:

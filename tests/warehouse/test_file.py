@@ -79,6 +79,19 @@ def test_a_lease_inside_a_lease_joins_it(tmp_path: Path) -> None:
     assert warehouse.scalar("SELECT count(*) FROM labels") == 0
 
 
+@pytest.mark.parametrize("spelling", ["w/../w/w.duckdb", "link.duckdb", "folder/w.duckdb"])
+def test_a_lease_joins_whatever_the_file_is_called(tmp_path: Path, spelling: str) -> None:
+    warehouse = Warehouse.open(tmp_path / "w" / "w.duckdb")
+    (tmp_path / "link.duckdb").symlink_to(tmp_path / "w" / "w.duckdb")
+    (tmp_path / "folder").symlink_to(tmp_path / "w")
+    with warehouse.lease() as db:
+        db.execute("INSERT INTO labels VALUES (0, 'a', 'x', true)")
+        other = Warehouse.open(tmp_path / spelling)
+        with other.lease() as joined:
+            assert joined.execute("SELECT name FROM labels").fetchall() == [("a",)]
+    assert other.gold_path == (tmp_path / spelling).with_suffix(".gold.duckdb")
+
+
 def test_a_lease_bounds_the_memory_of_its_own_transaction_alone(tmp_path: Path) -> None:
     limit = "SELECT current_setting('memory_limit')"
     for warehouse, bounded in ((Warehouse.open(tmp_path / "w.duckdb"), True), (Warehouse.memory(), False)):

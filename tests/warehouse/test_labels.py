@@ -13,18 +13,11 @@ TABLES = {
     "labels": ("label_models", "soft_labels"),
 }
 STILL = {
-    "annotation/plan.py",
-    "corpus/export.py",
     "corpus/export_rows.py",
-    "evaluation/agreement.py",
-    "evaluation/speed.py",
     "evaluation/systems.py",
-    "programs/manage.py",
-    "programs/vote.py",
     "report/example.py",
     "report/known.py",
     "report/line_facts.py",
-    "synthesis/quality.py",
 }
 """Files that still ask these tables in SQL of their own."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import ge, gt, le, lt
 from typing import Any, Protocol
 
 import numpy as np
@@ -127,43 +128,33 @@ def check_width(votes: VoteSet, lfs: int) -> None:
 
 
 def check_number(
-    name: str,
-    value: Any,
-    *,
-    least: float | None = None,
-    above: float | None = None,
-    most: float | None = None,
-    below: float | None = None,
-    whole: bool = False,
-) -> None:
+    name: str, value: Any, *, least: float | None = None, above: float | None = None, most: float | None = None,
+    below: float | None = None, whole: bool = False,
+) -> None:  # fmt: skip
     """Refuse a parameter of a label model that is not a number, or not in its range.
 
     Raises:
         InputError: With the range in words.
     """
-    bounds = (("at least", least), ("above", above), ("at most", most), ("below", below))
-    wanted = ("a whole number" if whole else "a number") + "".join(
-        f" {words} {bound:g}" for words, bound in bounds if bound is not None
-    )
+    all_bounds = (("at least", least, ge), ("above", above, gt), ("at most", most, le), ("below", below, lt))
+    bounds = [(words, bound, holds) for words, bound, holds in all_bounds if bound is not None]
     good = not isinstance(value, bool) and isinstance(value, int | np.integer if whole else int | float | np.number)
-    if good and math.isfinite(value):
-        inside = (
-            (least is None or value >= least) and (above is None or value > above)
-            and (most is None or value <= most) and (below is None or value < below)
-        )  # fmt: skip
-        if inside:
-            return
+    if good and math.isfinite(value) and all(holds(value, bound) for _, bound, holds in bounds):
+        return
+    wanted = " ".join(
+        ["a whole number" if whole else "a number", *(f"{words} {bound:g}" for words, bound, _ in bounds)]
+    )
     raise InputError(f"`{name}` is {wanted}, not {value!r}")
 
 
-def checked_balance(balance: Any, classes: int) -> np.ndarray | None:
-    """A class balance as float64 [k] that adds up to 1.
+def checked_balance(balance: Any, classes: int) -> np.ndarray:
+    """A class balance as float64 [k] that adds up to 1; uniform if none is given.
 
     Raises:
         InputError: Another number of classes, a share that is not above 0, or no numbers.
     """
     if balance is None:
-        return None
+        return np.full(classes, 1 / classes)
     try:
         shares = np.asarray(balance, np.float64)
     except (TypeError, ValueError) as error:
@@ -171,9 +162,8 @@ def checked_balance(balance: Any, classes: int) -> np.ndarray | None:
     if shares.shape != (classes,):
         raise InputError(f"the class balance has {shares.size} shares, and there are {classes} classes")
     if not np.isfinite(shares).all() or (shares <= 0).any():
-        raise InputError(
-            "every share of the class balance is above 0", fix="Give a rare class a small share such as 0.001"
-        )
+        fix = "Give a rare class a small share such as 0.001"
+        raise InputError("every share of the class balance is above 0", fix=fix)
     return np.asarray(shares / shares.sum())
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from factory.denoise.models.base import LOG_ZERO, LogLinear, check_number, checked_balance, safe_log, softmax
+from factory.denoise.models.base import LogLinear, check_number, checked_balance, safe_log, softmax
 from factory.errors import InputError
 from factory.label_matrix import VoteSet, as_votes
 
@@ -92,17 +92,9 @@ def symmetric(classes: int, accuracy: float) -> np.ndarray:
 
 
 def fit(
-    votes: VoteSet | Any,
-    *,
-    classes: int,
-    balance: Any = None,
-    abstain: Abstain = "answer",
-    strength: float = 0.0,
-    accuracy: float = 0.8,
-    estimate_balance: bool = True,
-    max_iter: int = 1000,
-    tolerance: float = 1e-5,
-) -> LogLinear:
+    votes: VoteSet | Any, *, classes: int, balance: Any = None, abstain: Abstain = "answer", strength: float = 0.0,
+    accuracy: float = 0.8, estimate_balance: bool = True, max_iter: int = 1000, tolerance: float = 1e-5,
+) -> LogLinear:  # fmt: skip
     """Fit class shares and confusion matrices from a start at majority vote.
 
     Args:
@@ -138,15 +130,9 @@ def fit(
 
 
 def expectation_maximisation(
-    data: VoteSet,
-    belief: Callable[[Counted], Belief],
-    *,
-    balance: Any = None,
-    abstain: Abstain = "missing",
-    estimate_balance: bool = True,
-    max_iter: int,
-    tolerance: float = 1e-5,
-) -> LogLinear:
+    data: VoteSet, belief: Callable[[Counted], Belief], *, balance: Any = None, abstain: Abstain = "missing",
+    estimate_balance: bool = True, max_iter: int, tolerance: float = 1e-5,
+) -> LogLinear:  # fmt: skip
     """`fit` with a prior that may follow from the data.
 
     Args:
@@ -159,9 +145,7 @@ def expectation_maximisation(
         tolerance: Likewise.
     """
     classes, lfs, total = data.classes, data.lfs, max(data.n, 1.0)
-    fixed = checked_balance(balance, classes)
-    if fixed is None and not estimate_balance:
-        fixed = np.full(classes, 1 / classes)
+    fixed = None if balance is None and estimate_balance else checked_balance(balance, classes)
     seen = np.flatnonzero(data.polarity().ravel())
     lf, label = seen // classes, seen % classes
 
@@ -179,11 +163,8 @@ def expectation_maximisation(
         prior = share / total if fixed is None else fixed
         held = belief(found)
         rates, silent, whole = _rates(found, share, abstain, held)
-        still = (
-            old is not None
-            and np.abs(prior - old[0]).sum() < tolerance
-            and np.abs(rates - old[1]).sum() + np.abs(silent - old[2]).sum() < tolerance
-        )
+        moved = [np.abs(now - was).sum() for now, was in zip((prior, rates, silent), old or (), strict=False)]
+        still = bool(moved) and moved[0] < tolerance and sum(moved[1:]) < tolerance
         if still or rounds >= max_iter:
             break
         old = prior, rates, silent
@@ -192,12 +173,9 @@ def expectation_maximisation(
         rounds += 1
     weights, bias = _weights(prior, rates, silent, lf, abstain)
     facts = {
-        "balance": np.round(prior, 6).tolist(),
-        "rounds": rounds,
-        "converged": rounds < max_iter,
-        "abstain": abstain,
+        "balance": np.round(prior, 6).tolist(), "rounds": rounds, "converged": rounds < max_iter, "abstain": abstain,
         "patterns": len(data),
-    }
+    }  # fmt: skip
     return LogLinear("dawid_skene", classes, _for_all_votes(weights, seen, held, whole, silent, abstain), bias, facts)
 
 
@@ -225,10 +203,9 @@ def pooled(votes: VoteSet, accuracy: float, strength: float) -> Callable[[Counte
 def halfway_shares(votes: VoteSet) -> np.ndarray:
     """Class shares [k] half way (geometric mean) between uniform and the mean vote shares of covered texts."""
     counts = votes.class_votes()
-    weight = np.ones(len(votes)) if votes.counts is None else votes.counts
     said = counts.sum(axis=1)
-    mean = (counts / np.maximum(said, 1)[:, None]).T @ weight
-    covered = max(float(weight[said > 0].sum()), 1.0)
+    mean = (counts / np.maximum(said, 1)[:, None]).T @ votes.times
+    covered = max(float(votes.times[said > 0].sum()), 1.0)
     half = np.sqrt(np.maximum(mean / covered, 1 / covered))
     result: np.ndarray = half / half.sum()
     return result
@@ -283,9 +260,8 @@ def _for_all_votes(
     for lf in range(lfs):
         expected = held.strength[lf] * held.means[held.kind[lf]]
         rates = np.divide(expected, whole[lf], out=np.zeros_like(expected), where=whole[lf] > 0)
-        block = out[lf * classes : (lf + 1) * classes]
-        block[:] = np.maximum(safe_log(rates), LOG_ZERO)
-        if abstain == "answer":
-            block -= safe_log(silent[lf])
+        out[lf * classes : (lf + 1) * classes] = safe_log(rates) - (
+            safe_log(silent[lf]) if abstain == "answer" else 0.0
+        )
     out[seen] = weights
     return out

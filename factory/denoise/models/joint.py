@@ -88,28 +88,16 @@ class Joint:
     def params(self) -> Mapping[str, Any]:
         """The votes' side, and how much the text's side learned from."""
         return {
-            "votes": dict(self.votes_model.params()),
-            "rows": self.rows,
-            "agreement": round(self.agreement, 4),
-            "base": round(self.base, 4),
-            "text_share": self.share,
-        }
+            "votes": dict(self.votes_model.params()), "rows": self.rows, "agreement": round(self.agreement, 4),
+            "base": round(self.base, 4), "text_share": self.share,
+        }  # fmt: skip
 
 
 def fit(
-    votes: VoteSet | Any,
-    *,
-    classes: int,
-    balance: Any = None,
-    features: Any = None,
-    keys: Any = None,
-    strength: float | None = None,
-    accuracy: float = 0.8,
-    cost: float = 10.0,
-    text_share: float = TEXT_SHARE,
-    seed: int = 0,
-    people: Sequence[int] = (),
-) -> Joint:
+    votes: VoteSet | Any, *, classes: int, balance: Any = None, features: Any = None, keys: Any = None,
+    strength: float | None = None, accuracy: float = 0.8, cost: float = 10.0, text_share: float = TEXT_SHARE,
+    seed: int = 0, people: Sequence[int] = (),
+) -> Joint:  # fmt: skip
     """Fit the votes' side by EM, then the text's side on its labels.
 
     Args:
@@ -132,9 +120,8 @@ def fit(
     check_number("text_share", text_share, least=0, most=1)
     check_number("seed", seed, least=0, whole=True)
     if features is None or keys is None:
-        raise InputError(
-            "the joint model needs a vector and a key for every text", fix="Use `dawid_skene_prior` for votes alone"
-        )
+        fix = "Use `dawid_skene_prior` for votes alone"
+        raise InputError("the joint model needs a vector and a key for every text", fix=fix)
     data = as_votes(votes, classes)
     vectors, folds = _checked(features, keys, len(data))
     alone = prior.fit(data, classes=classes, balance=balance, strength=strength, accuracy=accuracy, people=people)
@@ -145,9 +132,8 @@ def fit(
         rows = np.sort(np.random.default_rng(seed).permutation(rows)[:MOST_ROWS])
     fold = folds[rows]
     if np.bincount(fold, minlength=FOLDS).min() < LEAST_IN_FOLD:
-        raise InputError(
-            f"the keys put the texts into less than {FOLDS} folds", fix="Keys are hashes of the texts, 64 bits each"
-        )
+        fix = "Keys are hashes of the texts, 64 bits each"
+        raise InputError(f"the keys put the texts into less than {FOLDS} folds", fix=fix)
     shown = data.take(rows)
     target = (alone.predict_proba(shown) + majority.fit(shown, classes=classes).predict_proba(shown)) / 2
     target = believed(target, shown, people, crowd_of(shown, people))

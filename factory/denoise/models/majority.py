@@ -53,7 +53,4 @@ def fit(votes: VoteSet | Any, *, classes: int, balance: Any = None, hard: bool =
         balance: Class balance [k] for texts without votes; uniform if not given.
         hard: See `Majority`.
     """
-    shares = checked_balance(balance, classes)
-    return Majority(
-        classes, as_votes(votes, classes).lfs, np.full(classes, 1 / classes) if shares is None else shares, hard
-    )
+    return Majority(classes, as_votes(votes, classes).lfs, checked_balance(balance, classes), hard)

@@ -42,15 +42,9 @@ CELLS = 4_000_000
 
 
 def fit(
-    votes: VoteSet | Any,
-    *,
-    classes: int,
-    balance: Any = None,
-    strength: float | None = None,
-    accuracy: float = 0.8,
-    max_iter: int = 50,
-    people: Sequence[int] = (),
-) -> LogLinear:
+    votes: VoteSet | Any, *, classes: int, balance: Any = None, strength: float | None = None, accuracy: float = 0.8,
+    max_iter: int = 50, people: Sequence[int] = (),
+) -> LogLinear:  # fmt: skip
     """Fit by EM, twice where the class shares may be learned.
 
     Args:
@@ -71,10 +65,9 @@ def fit(
     data, _ = as_votes(votes, classes).patterns()
     several = several_classes(data) >= SEVERAL
     check_number("max_iter", max_iter, least=1, whole=True)
-    alone = Belief(
-        np.full(data.lfs, strength or FIRM), symmetric(classes, accuracy)[None], np.zeros(data.lfs, np.int64)
-    )
-    belief = pooled(data, accuracy, strength or FIRM) if several else lambda _: alone
+    firm = strength or FIRM
+    alone = Belief(np.full(data.lfs, firm), symmetric(classes, accuracy)[None], np.zeros(data.lfs, np.int64))
+    belief = pooled(data, accuracy, firm) if several else lambda _: alone
 
     def fitted(shares: Any, estimate: bool = False) -> LogLinear:
         model = expectation_maximisation(data, belief, balance=shares, estimate_balance=estimate, max_iter=max_iter)

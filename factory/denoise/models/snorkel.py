@@ -26,17 +26,9 @@ MOST_DENSE = 2_000
 
 
 def fit(
-    votes: VoteSet | Any,
-    *,
-    classes: int,
-    balance: Any = None,
-    seed: int = 0,
-    n_epochs: int = 100,
-    lr: float = 0.01,
-    l2: float = 0.0,
-    prec_init: float = 0.7,
-    mu_eps: float | None = None,
-) -> LogLinear:
+    votes: VoteSet | Any, *, classes: int, balance: Any = None, seed: int = 0, n_epochs: int = 100, lr: float = 0.01,
+    l2: float = 0.0, prec_init: float = 0.7, mu_eps: float | None = None,
+) -> LogLinear:  # fmt: skip
     """Fit the library's label model; equal to `snorkel.labeling.model.LabelModel.fit` with the same seed.
 
     Args:
@@ -62,43 +54,37 @@ def fit(
         check_number("mu_eps", mu_eps, above=0, below=0.5)
     data = as_votes(votes, classes)
     if data.lfs < 3:
-        raise InputError(
-            f"Snorkel's label model needs three labelling functions or more, and there are {data.lfs}",
-            fix="Use `majority`, or write more programs",
-        )
+        words = f"Snorkel's label model needs three labelling functions or more, and there are {data.lfs}"
+        raise InputError(words, fix="Use `majority`, or write more programs")
     if data.n == 0:
         raise InputError("there are no texts to fit a label model on")
     import torch
     from snorkel.labeling.model.label_model import LabelModel, TrainConfig
 
-    moments, shares = data.moments(), checked_balance(balance, classes)
+    moments, shares = data.moments(), None if balance is None else checked_balance(balance, classes).tolist()
     seen, width = moments.seen, data.lfs * classes
     model = LabelModel(cardinality=classes, verbose=False)
     model.n, model.m, model.t, model.d = int(data.n), data.lfs, 1, len(seen)
     model.train_config = TrainConfig(n_epochs=n_epochs, lr=lr, l2=l2, prec_init=prec_init, mu_eps=mu_eps, seed=seed)
-    model._set_class_balance(None if shares is None else shares.tolist(), None)
+    model._set_class_balance(shares, None)
     own = torch.from_numpy(moments.own / data.n).float()
     start = torch.zeros(model.d, classes)
     label = torch.from_numpy(seen % classes)
-    start[torch.arange(model.d), label] = torch.clamp(
-        torch.tensor(prec_init) * own / torch.from_numpy(model.p).float()[label], 0, 1
-    )
+    assumed = torch.tensor(prec_init) * own / torch.from_numpy(model.p).float()[label]
+    start[torch.arange(model.d), label] = torch.clamp(assumed, 0, 1)
     model.mu_init = start
     model.mu = torch.nn.Parameter(start.clone() * np.random.RandomState(seed).random_sample()).float()
     model.train()
     model._set_optimizer()
-    loss_of = (
-        _dense_loss(model, moments, data.n, l2) if len(seen) <= MOST_DENSE else _sparse_loss(model, moments, data.n, l2)
-    )
+    loss_of = (_dense_loss if len(seen) <= MOST_DENSE else _sparse_loss)(model, moments, data.n, l2)
     loss = torch.zeros(())
     with torch.enable_grad():
         for _ in range(n_epochs if len(seen) else 0):
             model.optimizer.zero_grad()
             loss = loss_of()
             if torch.isnan(loss):
-                raise InputError(
-                    "Snorkel's loss is not a number", fix="Give `denoise` a lower learning rate: `lr: 0.001`"
-                )
+                fix = "Give `denoise` a lower learning rate: `lr: 0.001`"
+                raise InputError("Snorkel's loss is not a number", fix=fix)
             loss.backward()
             model.optimizer.step()
     whole = torch.zeros(width, classes)
@@ -106,15 +92,9 @@ def fit(
     model.d = width
     model.mu = torch.nn.Parameter(whole)
     model._clamp_params()
-    mu = _most_trusting(model.mu.detach().numpy(), model.p, data.lfs)
-    weights = np.log(mu).astype(np.float64)
-    facts = {
-        "balance": np.round(model.p, 6).tolist(),
-        "seed": seed,
-        "n_epochs": n_epochs,
-        "loss": round(float(loss.detach()), 9),
-    }
-    return LogLinear("snorkel", classes, weights, np.log(model.p), facts)
+    weights = np.log(_most_trusting(model.mu.detach().numpy(), model.p, data.lfs)).astype(np.float64)
+    told = {"seed": seed, "n_epochs": n_epochs, "loss": round(float(loss.detach()), 9)}
+    return LogLinear("snorkel", classes, weights, np.log(model.p), {"balance": np.round(model.p, 6).tolist(), **told})
 
 
 def _most_trusting(mu: np.ndarray, balance: np.ndarray, lfs: int) -> np.ndarray:

@@ -15,15 +15,10 @@ from factory.errors import InputError, nearest
 from factory.label_matrix import as_votes
 
 MODELS: dict[str, Callable[..., LabelModel]] = {
-    "majority": majority.fit,
-    "snorkel": snorkel_model.fit,
-    "dawid_skene": partial(dawid_skene.fit, abstain="answer"),
-    "dawid_skene_missing": partial(dawid_skene.fit, abstain="missing"),
-    "dawid_skene_prior": prior.fit,
-    "weighted": weighted.fit,
-    "triplets": triplets.fit,
-    "joint": joint.fit,
-}
+    "majority": majority.fit, "snorkel": snorkel_model.fit, "dawid_skene": partial(dawid_skene.fit, abstain="answer"),
+    "dawid_skene_missing": partial(dawid_skene.fit, abstain="missing"), "dawid_skene_prior": prior.fit,
+    "weighted": weighted.fit, "triplets": triplets.fit, "joint": joint.fit,
+}  # fmt: skip
 
 GIVEN = frozenset({"votes", "classes", "balance", "features", "keys", "people"})
 """Arguments of label models that the stage gives; all others are a user's options."""
@@ -45,10 +40,8 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
     if not options:
         return
     if name == "auto":
-        raise InputError(
-            f"`options` ({', '.join(options)}) are of one label model, and `model` is auto",
-            fix=f"Name the model: {', '.join(MODELS)}",
-        )
+        words = f"`options` ({', '.join(options)}) are of one label model, and `model` is auto"
+        raise InputError(words, fix=f"Name the model: {', '.join(MODELS)}")
     known = option_names(name)
     for option in options:
         if option not in known:
@@ -77,8 +70,8 @@ def fit_label_model(name: str, votes: Any, *, classes: int, balance: Any = None,
     """
     if name not in MODELS:
         near = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(MODELS)}"
-        raise InputError(f"there is no label model `{name}`", fix=f"{hint[0].upper()}{hint[1:]}")
+        fix = f"Did you mean `{near[0]}`?" if near else f"Known are {', '.join(MODELS)}"
+        raise InputError(f"there is no label model `{name}`", fix=fix)
     data = as_votes(votes, classes)
     if not len(data) or not data.lfs:
         missing = "texts" if data.lfs else "labelling functions"

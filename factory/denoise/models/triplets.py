@@ -22,12 +22,7 @@ MOST_PARTNERS = 60
 
 
 def fit(
-    votes: VoteSet | Any,
-    *,
-    classes: int,
-    balance: Any = None,
-    least_overlap: float = 10,
-    fallback: float = 0.7,
+    votes: VoteSet | Any, *, classes: int, balance: Any = None, least_overlap: float = 10, fallback: float = 0.7
 ) -> LogLinear:
     """Estimate each function's accuracy from the agreement rates of triplets that overlap.
 
@@ -45,9 +40,8 @@ def fit(
     check_number("fallback", fallback, above=0, below=1)
     data = as_votes(votes, classes)
     if data.lfs < 3:
-        raise InputError(
-            f"triplets need three labelling functions or more, and there are {data.lfs}", fix="Use `majority`"
-        )
+        words = f"triplets need three labelling functions or more, and there are {data.lfs}"
+        raise InputError(words, fix="Use `majority`")
     shares = checked_balance(balance, classes)
     moments = data.moments()
     both, agree = moments.both(), moments.agree()
@@ -70,6 +64,5 @@ def fit(
         value = min(float(np.median(np.sqrt(outer[fine] / np.abs(pairs[fine])))), CAP)
         accuracies[one] = (value * (classes - 1) + 1) / classes
         used += 1
-    prior = np.full(classes, 1 / classes) if shares is None else shares
     facts = {"accuracies": np.round(accuracies, 4).tolist(), "in_triplets": used}
-    return LogLinear("triplets", classes, coin_weights(accuracies, classes), np.log(prior), facts)
+    return LogLinear("triplets", classes, coin_weights(accuracies, classes), np.log(shares), facts)

@@ -15,12 +15,7 @@ from factory.label_matrix import VoteSet, as_votes
 
 
 def fit(
-    votes: VoteSet | Any,
-    *,
-    classes: int,
-    balance: Any = None,
-    strength: float = 10.0,
-    accuracy: float = 0.7,
+    votes: VoteSet | Any, *, classes: int, balance: Any = None, strength: float = 10.0, accuracy: float = 0.7
 ) -> LogLinear:
     """Weigh functions by their agreement with the others.
 
@@ -53,6 +48,5 @@ def fit(
     estimate = (hits + strength * accuracy) / (seen + strength)
     # A vote below chance is not turned round: without gold, disagreement alone does not show who is wrong.
     estimate = np.maximum(estimate, 1 / classes)
-    prior = np.full(classes, 1 / classes) if shares is None else shares
     facts = {"accuracies": np.round(estimate, 4).tolist()}
-    return LogLinear("weighted", classes, coin_weights(estimate, classes), np.log(prior), facts)
+    return LogLinear("weighted", classes, coin_weights(estimate, classes), np.log(shares), facts)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,20 +61,15 @@ class Engine(ABC):  # noqa: B024 - its two shapes below have the abstract method
     def model(self) -> ModelRef:
         """The model's identity. A server that was not told which is asked."""
         if self._model is None:
-            self._model = ModelRef(
-                self.settings.model or self._find_model(), self.settings.revision, self.settings.adapter
-            )
+            name = self.settings.model or self._find_model()
+            self._model = ModelRef(name, self.settings.revision, self.settings.adapter)
         return self._model
 
     def _find_model(self) -> str:
         return self.name
 
     def check_model(self, request: Request) -> None:
-        """Refuse a request that was rendered for another model.
-
-        Raises:
-            EngineError: It was.
-        """
+        """Refuse a request that was rendered for another model (`EngineError`)."""
         adapter = request.model.adapter
         if replace(request.model, adapter=None) != replace(self.model, adapter=None) or (
             adapter != self.model.adapter and adapter not in self._adapters
@@ -83,11 +80,7 @@ class Engine(ABC):  # noqa: B024 - its two shapes below have the abstract method
             )
 
     def use_adapter(self, name: str, folder: Path) -> ModelRef:
-        """Let requests ask a LoRA adapter beside the model itself.
-
-        Args:
-            name: As the engine will be asked for it.
-            folder: Where its weights are, for engines that load them.
+        """Let requests ask a LoRA adapter of that name beside the model itself; `folder` holds its weights.
 
         Returns:
             The identity to render such requests with.
@@ -151,3 +144,42 @@ class BulkEngine(Engine):
     def pending(self, calls: list[Call], stage: str) -> Pending:
         """What to raise when calls were `missing`."""
         return Pending(f"{len(calls)} requests of `{stage}` have no answer")
+
+
+def by_prompt(calls: Iterable[Call]) -> str:
+    """How many calls of which prompt, in words."""
+    prompts = Counter(call.request.prompt or "?" for call in calls)
+    return ", ".join(f"{count} of `{name}`" for name, count in sorted(prompts.items()))
+
+
+class LocalEngine(BulkEngine):
+    """A model that is loaded in this process."""
+
+    def __init__(self, settings: EngineSettings, base: Path) -> None:
+        super().__init__(settings)
+        self._base = base
+        self._adapters = {name: base / path for name, path in settings.adapters.items()}
+
+    def count_tokens(self, messages: Iterable[Mapping[str, Any]]) -> int | None:
+        """By the model's tokenizer and chat template, without loading the weights."""
+        tokenizer = _tokenizer(self._model_path(), self.settings.revision)
+        if tokenizer is None or not getattr(tokenizer, "chat_template", None):
+            return None
+        text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _model_path(self) -> str:
+        assert self.settings.model is not None
+        local = self._base / self.settings.model
+        return str(local) if local.is_dir() else self.settings.model
+
+
+@lru_cache(maxsize=4)
+def _tokenizer(model: str, revision: str | None) -> Any:
+    """A model's own tokenizer, where it is available (a folder, or the local hub cache)."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(model, revision=revision, local_files_only=True)
+    except (OSError, ValueError, KeyError):
+        return None

@@ -13,7 +13,7 @@ from pathlib import Path
 from factory.files.lines import byte_lines
 from factory.llm.batch_files import Result, parse_results, take_in, write_calls
 from factory.llm.calls import Call, Fault, Reply
-from factory.llm.engines.base import BulkEngine, Pending
+from factory.llm.engines.base import BulkEngine, Pending, by_prompt
 from factory.llm.ledger import Ledger
 from factory.llm.request import Request
 from factory.llm.settings import EngineSettings, as_list
@@ -50,18 +50,13 @@ class BatchEngine(BulkEngine):
     def pending(self, calls: list[Call], stage: str) -> Pending:
         """Writes the batch file and says what to do with it, and what came back with an error."""
         written = write_calls(self.requests_path, calls, self.settings)
-        prompts = Counter(call.request.prompt or "?" for call in calls)
-        names = ", ".join(f"{count} of `{name}`" for name, count in sorted(prompts.items()))
         asked = "1 request" if written == 1 else f"{written} requests"
-        what = f"stage `{stage}` waits for {asked} ({names}), written to {self.requests_path}"
+        what = f"stage `{stage}` waits for {asked} ({by_prompt(calls)}), written to {self.requests_path}"
         what += self.came_back(calls)
-        results = (
-            f"read them with `factory batch read` ({self.result_paths[0]})" if self.result_paths else "add `results:`"
-        )
-        return Pending(
-            what,
-            fix=f"Have them answered (`vllm run-batch -i ... -o ...`, or a hosted batch API), {results}, and run again",
-        )
+        first = next(iter(self.result_paths), None)
+        results = f"read them with `factory batch read` ({first})" if first is not None else "add `results:`"
+        fix = f"Have them answered (`vllm run-batch -i ... -o ...`, or a hosted batch API), {results}, and run again"
+        return Pending(what, fix=fix)
 
     def came_back(self, calls: Iterable[Call]) -> str:
         """Words on those of these calls that came back without an answer; none if there are none."""
@@ -80,10 +75,8 @@ class BatchEngine(BulkEngine):
         return [
             result.fault
             for result in self._load().get(call.request.key, ())
-            if result.fault is not None
-            and not result.answers
-            and result.first <= call.last
-            and call.first <= result.last
+            if result.fault is not None and not result.answers
+            if result.first <= call.last and call.first <= result.last
         ]
 
     def _load(self) -> dict[str, list[Result]]:

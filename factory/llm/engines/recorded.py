@@ -7,7 +7,6 @@ model name or revision does not orphan it. A line of a batch result (`custom_id`
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from factory.errors import EngineError
 from factory.files.lines import byte_lines
 from factory.llm.batch_files import parse_results, write_whole
 from factory.llm.calls import Call, Fault, Reply
-from factory.llm.engines.base import BulkEngine, Pending
+from factory.llm.engines.base import BulkEngine, Pending, by_prompt
 from factory.llm.faults import json_of
 from factory.llm.request import Answer, ModelRef, Request, Usage, estimate_prompt_tokens, estimate_tokens
 from factory.llm.settings import EngineSettings, as_list
@@ -40,15 +39,10 @@ class RecordedEngine(BulkEngine):
     def answer(self, calls: Iterable[Call]) -> Iterator[tuple[Call, Reply]]:
         """Answer from the file; a sample that is not there is `missing`."""
         for call in calls:
-            found = {}
-            for sample in range(call.first, call.last + 1):
-                answer = self._find(call.request, sample)
-                if answer is not None:
-                    found[sample] = answer
-            fault = None
-            if len(found) < call.n:
-                fault = Fault("missing", "no_recorded_answer", "no answer to these messages was recorded")
-            yield call, Reply(found, fault)
+            every = ((sample, self._find(call.request, sample)) for sample in range(call.first, call.last + 1))
+            found = {sample: answer for sample, answer in every if answer is not None}
+            missing = Fault("missing", "no_recorded_answer", "no answer to these messages was recorded")
+            yield call, Reply(found, missing if len(found) < call.n else None)
 
     def use_adapter(self, name: str, folder: Path) -> ModelRef:
         """Refused: answers match by the messages alone, so an adapter would be given the model's own.
@@ -56,39 +50,33 @@ class RecordedEngine(BulkEngine):
         Raises:
             EngineError: Always.
         """
-        raise EngineError(
-            f"recorded answers cannot speak for the adapter {name!r}",
-            fix="Use the engine `server`, `vllm` or `transformers`",
-        )
+        fix = "Use the engine `server`, `vllm` or `transformers`"
+        raise EngineError(f"recorded answers cannot speak for the adapter {name!r}", fix=fix)
 
     def pending(self, calls: list[Call], stage: str) -> Pending:
         """How many answers of which prompts are missing, and how to get them."""
         n = sum(call.n for call in calls)
-        prompts = Counter(call.request.prompt or "?" for call in calls)
-        names = ", ".join(f"{count} of `{name}`" for name, count in sorted(prompts.items()))
-        what = f"{n} answer{'s' if n != 1 else ''} of stage `{stage}` not recorded ({names})"
-        where = ", ".join(str(path) for path in self.paths)
+        what = f"{n} answer{'s' if n != 1 else ''} of stage `{stage}` not recorded ({by_prompt(calls)})"
+        fix = (
+            "Write the missing requests with `factory batch write PIPELINE`, have them answered, then"
+            " `factory batch read`; or use another engine"
+        )
         if self.requests_path is not None:
             write_wanted(self.requests_path, calls)
-            return Pending(
-                what,
-                where=where,
-                fix=f"They are written to {self.requests_path}: add an `answer` to each line, and the lines to the answers",
+            fix = (
+                f"They are written to {self.requests_path}: add an `answer` to each line, and the lines to the answers"
             )
-        return Pending(
-            what,
-            where=where,
-            fix="Write the missing requests with `factory batch write PIPELINE`, have them answered, then"
-            " `factory batch read`; or use another engine",
-        )
+        return Pending(what, where=", ".join(map(str, self.paths)), fix=fix)
 
     def _find(self, request: Request, sample: int) -> Answer | None:
         if self._by_content is None:
             self._by_content = self._load()
         row = self._by_content.get((request.content_key, sample))
-        if row is not None:
-            return _answer(row, request)
-        return self._by_request.get((request.key, sample))
+        if row is None:
+            return self._by_request.get((request.key, sample))
+        text, finish = str(row["answer"]), row.get("finish_reason", "stop")
+        usage = Usage(estimate_prompt_tokens(request.messages), estimate_tokens(text), 0, False)
+        return Answer(text, finish, row.get("reasoning"), usage, origin="recorded")
 
     def _load(self) -> dict[tuple[str, int], dict[str, Any]]:
         found: dict[tuple[str, int], dict[str, Any]] = {}
@@ -138,15 +126,3 @@ def write_wanted(path: Path, calls: Iterable[Call]) -> int:
         for sample in range(call.first, call.last + 1)
     )
     return write_whole(path, lines)
-
-
-def _answer(row: dict[str, Any], request: Request) -> Answer:
-    text = str(row["answer"])
-    tokens_in = estimate_prompt_tokens(request.messages)
-    return Answer(
-        text,
-        row.get("finish_reason", "stop"),
-        row.get("reasoning"),
-        Usage(tokens_in, estimate_tokens(text), 0, False),
-        origin="recorded",
-    )

@@ -131,10 +131,7 @@ class ServerEngine(CallEngine):
 
     def context_length(self) -> int | None:
         """`max_model_len` as the server tells it."""
-        for row in self._served():
-            if row.get("max_model_len"):
-                return int(row["max_model_len"])
-        return None
+        return next((int(row["max_model_len"]) for row in self._served() if row.get("max_model_len")), None)
 
     def count_tokens(self, messages: Iterable[Mapping[str, Any]]) -> int | None:
         """Tokens of a prompt by vLLM's own `/tokenize`; None where a server has no such thing."""
@@ -155,23 +152,17 @@ class ServerEngine(CallEngine):
             rows = self._ask_now(f"{url}/models", None).get("data")
             names = [str(row.get("id")) for row in rows or () if isinstance(row, dict)]
             if name not in names:
-                raise EngineError(
-                    f"the server serves no adapter {name!r} (it has {', '.join(names) or 'nothing'})",
-                    where=shown_url(url),
-                    fix=f"Start it with `--enable-lora --lora-modules {name}={folder}`",
-                )
+                what = f"the server serves no adapter {name!r} (it has {', '.join(names) or 'nothing'})"
+                fix = f"Start it with `--enable-lora --lora-modules {name}={folder}`"
+                raise EngineError(what, where=shown_url(url), fix=fix)
         return super().use_adapter(name, folder)
 
     def _find_model(self) -> str:
         names = [row.get("id") for row in self._served() if not row.get("parent")]
         if len(names) == 1:
             return str(names[0])
-        listed = plain(", ".join(map(str, names[:8]))) or "none"
-        raise EngineError(
-            "the engine does not say which model to ask",
-            where=self.endpoints[0],
-            fix=f"Give `engine: {{model: ...}}`; the server has: {listed}",
-        )
+        fix = f"Give `engine: {{model: ...}}`; the server has: {plain(', '.join(map(str, names[:8]))) or 'none'}"
+        raise EngineError("the engine does not say which model to ask", where=self.endpoints[0], fix=fix)
 
     def _served(self) -> list[dict[str, Any]]:
         if self._models is None:
@@ -192,7 +183,6 @@ class ServerEngine(CallEngine):
         data = None if body is None else orjson.dumps(body)
         headers = self._headers() | {"Content-Type": "application/json"}
         request = urllib.request.Request(url, data=data, headers=headers)
-        key = self._key()
         try:
             with _opener().open(request, timeout=self.settings.connect_timeout_s) as response:
                 raw = response.read(_SMALL_REPLY)
@@ -201,19 +191,17 @@ class ServerEngine(CallEngine):
             if error.code in range(300, 400):
                 fault = redirected(error.code, error.headers.get("Location") or "")
             else:
-                fault = fault_of(read_error(error.read(_SMALL_REPLY), key=key), error.code)
+                fault = fault_of(read_error(error.read(_SMALL_REPLY), key=self._key()), error.code)
             fix = fault.fix or "Check `url` of the engine"
             raise Unanswered(f"the server {fault.detail}", where=shown_url(url), fix=fix) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise EngineError(
-                f"no language model answers there ({self._plain(getattr(error, 'reason', error))})",
-                where=shown_url(url),
-                fix=f"Start it (`vllm serve {self.settings.model or 'MODEL'}`), or check `url` of the engine",
-            ) from error
+            what = f"no language model answers there ({self._plain(getattr(error, 'reason', error))})"
+            fix = f"Start it (`vllm serve {self.settings.model or 'MODEL'}`), or check `url` of the engine"
+            raise EngineError(what, where=shown_url(url), fix=fix) from error
         try:
             found = json_of(raw)
         except orjson.JSONDecodeError as error:
-            fault = no_json(raw, content_type, key=key)
+            fault = no_json(raw, content_type, key=self._key())
             raise EngineError(f"the server {fault.detail}", where=shown_url(url), fix=fault.fix or None) from error
         return found if isinstance(found, dict) else {}
 
@@ -231,10 +219,8 @@ class ServerEngine(CallEngine):
             called = name if name.isupper() else "the variable that `api_key_env` names"
             raise EngineError(f"the environment has no {called}", fix="Set it to the server's key")
         if not (key.isascii() and key.isprintable()) or " " in key:
-            raise EngineError(
-                f"the key in {name} holds characters that no key holds (curly quotes, a blank, a line break)",
-                fix="Copy it again, as plain text",
-            )
+            what = f"the key in {name} holds characters that no key holds (curly quotes, a blank, a line break)"
+            raise EngineError(what, fix="Copy it again, as plain text")
         return key
 
     def _headers(self) -> dict[str, str]:

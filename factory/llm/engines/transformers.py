@@ -18,42 +18,37 @@ import numpy as np
 from factory.errors import EngineError
 from factory.extras import need
 from factory.llm.calls import Call, Fault, Reply
-from factory.llm.engines.base import BulkEngine
+from factory.llm.engines.base import LocalEngine
 from factory.llm.openai_format import clean
 from factory.llm.request import Answer, Usage
 from factory.llm.settings import EngineSettings
 
 
-class TransformersEngine(BulkEngine):
+class TransformersEngine(LocalEngine):
     """`AutoModelForCausalLM` in this process, batched."""
 
     name = "transformers"
 
     def __init__(self, settings: EngineSettings, base: Path) -> None:
-        super().__init__(settings)
-        self._base = base
+        super().__init__(settings, base)
         self._model_object: Any = None
         self._tokenizer: Any = None
         self._adapted: Any = None
-        self._adapters = {name: base / path for name, path in settings.adapters.items()}
 
     def answer(self, calls: Iterable[Call]) -> Iterator[tuple[Call, Reply]]:
         """Take calls a batch at a time; each sample is a row of its own."""
         source = iter(calls)
         while batch := list(islice(source, self.settings.batch_size)):
             self._load()
-            choices = [call for call in batch if "choice" in (call.request.schema or {})]
             texts = [call for call in batch if not call.request.schema]
             for call in batch:
-                if call.request.schema and "choice" not in call.request.schema:
-                    kind = next(iter(call.request.schema))
-                    yield (
-                        call,
-                        Reply(fault=Fault("refused", "unsupported", f"`{kind}` needs vLLM; this engine knows choices")),
-                    )
-            for call in choices:
-                self._speak_as(call.request.model.adapter)
-                yield call, self._choose(call)
+                kind = next(iter(call.request.schema or {}), None)
+                if "choice" in (call.request.schema or {}):
+                    self._speak_as(call.request.model.adapter)
+                    yield call, self._choose(call)
+                elif kind is not None:
+                    words = f"`{kind}` needs vLLM; this engine knows choices"
+                    yield call, Reply(fault=Fault("refused", "unsupported", words))
             for adapter in sorted({call.request.model.adapter for call in texts}, key=str):
                 self._speak_as(adapter)
                 yield from self._generate([call for call in texts if call.request.model.adapter == adapter])
@@ -64,32 +59,21 @@ class TransformersEngine(BulkEngine):
         length = getattr(self._model_object.config, "max_position_embeddings", None)
         return None if length is None else int(length)
 
-    def count_tokens(self, messages: Iterable[Mapping[str, Any]]) -> int | None:
-        """By the model's tokenizer and chat template."""
-        from factory.llm.tokens import count_chat_tokens
-
-        return count_chat_tokens(self._path(), self.settings.revision, list(messages))
-
     def close(self) -> None:
         """Free the model's memory."""
         self._model_object = self._tokenizer = self._adapted = None
 
     # ------------------------------------------------------------------------------------------------------------------
-    def _path(self) -> str:
-        assert self.settings.model is not None
-        local = self._base / self.settings.model
-        return str(local) if local.is_dir() else self.settings.model
-
     def _load(self) -> None:
         if self._model_object is not None:
             return
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(self._path(), revision=self.settings.revision)
-            self._model_object = AutoModelForCausalLM.from_pretrained(
-                self._path(), revision=self.settings.revision, **self.settings.engine_args
-            )
+            path, revision = self._model_path(), self.settings.revision
+            self._tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+            arguments = {"revision": revision, **self.settings.engine_args}
+            self._model_object = AutoModelForCausalLM.from_pretrained(path, **arguments)
         except (OSError, ValueError) as error:
             first = str(error).splitlines()[0]
             raise EngineError(f"the model cannot be loaded: {first}", where=self.settings.model) from error
@@ -124,11 +108,9 @@ class TransformersEngine(BulkEngine):
         self._adapted.eval()
 
     def _prompt_ids(self, call: Call) -> list[int]:
+        more = self.settings.extra_body.get("chat_template_kwargs") or {}
         text = self._tokenizer.apply_chat_template(
-            list(call.request.messages),
-            tokenize=False,
-            add_generation_prompt=True,
-            **(self.settings.extra_body.get("chat_template_kwargs") or {}),
+            list(call.request.messages), tokenize=False, add_generation_prompt=True, **more
         )
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
@@ -137,9 +119,8 @@ class TransformersEngine(BulkEngine):
         length = self.context_length()
         if length is None or len(ids) + more <= length:
             return None
-        return Fault(
-            "declined", "context_too_long", f"{len(ids)} tokens and an answer of {more} do not fit into {length}"
-        )
+        words = f"{len(ids)} tokens and an answer of {more} do not fit into {length}"
+        return Fault("declined", "context_too_long", words)
 
     def _seed(self, sample: int) -> int:
         return (self.settings.seed or 0) + sample
@@ -152,37 +133,30 @@ class TransformersEngine(BulkEngine):
         prompt = self._prompt_ids(call)
         names = list((call.request.schema or {})["choice"])
         options = [self._tokenizer(name, add_special_tokens=False)["input_ids"] for name in names]
-        fault = self._too_long(prompt, max(len(option) for option in options))
+        lengths = [len(option) for option in options]
+        fault = self._too_long(prompt, max(lengths))
         if fault is not None:
             return Reply(fault=fault)
-        width = len(prompt) + max(len(option) for option in options)
-        pad = self._tokenizer.pad_token_id
-        rows = [prompt + option + [pad] * (width - len(prompt) - len(option)) for option in options]
-        mask = [[1] * (len(prompt) + len(option)) + [0] * (width - len(prompt) - len(option)) for option in options]
+        left, pad = [max(lengths) - length for length in lengths], [self._tokenizer.pad_token_id]
+        rows = [prompt + option + pad * rest for option, rest in zip(options, left, strict=True)]
+        mask = [[1] * (len(row) - rest) + [0] * rest for row, rest in zip(rows, left, strict=True)]
         with torch.no_grad():
             device = self._model_object.device
             output = self._model_object(
                 input_ids=torch.tensor(rows, device=device), attention_mask=torch.tensor(mask, device=device)
             )
             logprobs = torch.log_softmax(output.logits[:, len(prompt) - 1 :].float(), dim=-1)
-        sums = np.array(
-            [
-                sum(float(logprobs[row, at, token]) for at, token in enumerate(option))
-                for row, option in enumerate(options)
-            ]
-        )
-        scores = choice_scores(sums, [len(option) for option in options])
-        answers = {}
+        pairs = zip(logprobs, options, strict=True)
+        sums = np.array([sum(float(row[at, token]) for at, token in enumerate(option)) for row, option in pairs])
+        scores = choice_scores(sums, lengths)
         ms = (time.perf_counter() - began) * 1e3
+        told = [{"token": name, "logprob": float(score)} for name, score in zip(names, scores, strict=True)]
+        wanted = call.request.sampling.get("logprobs") is not None
+        answers = {}
         for sample in range(call.first, call.last + 1):
             at = draw(scores, float(call.request.sampling.get("temperature", 1.0)), self._seed(sample))
-            usage = Usage(len(prompt) if sample == call.first else 0, len(options[at]), 0, True)
-            told = [{"token": name, "logprob": float(score)} for name, score in zip(names, scores, strict=True)]
-            given = (
-                {"content": [{**told[at], "top_logprobs": told}]}
-                if call.request.sampling.get("logprobs") is not None
-                else None
-            )
+            usage = Usage(len(prompt) if sample == call.first else 0, lengths[at], 0, True)
+            given = {"content": [{**told[at], "top_logprobs": told}]} if wanted else None
             answers[sample] = Answer(names[at], "stop", None, usage, None, ms, given, self.name)
         return Reply(answers, None, ms)
 
@@ -197,14 +171,10 @@ class TransformersEngine(BulkEngine):
             if fault is not None:
                 faults[at] = fault
                 continue
+            greedy = call.request.sampling.get("temperature", 1.0) == 0
+            sampling = sorted(call.request.sampling.items(), key=str)
             for sample in range(call.first, call.last + 1):
-                greedy = call.request.sampling.get("temperature", 1.0) == 0
-                name = repr(
-                    (
-                        sorted(call.request.sampling.items(), key=str),
-                        None if greedy else (self._seed(sample), call.request.key),
-                    )
-                )
+                name = repr((sampling, None if greedy else (self._seed(sample), call.request.key)))
                 groups.setdefault(name, []).append((at, sample, prompt))
         for rows in groups.values():
             began = time.perf_counter()
@@ -226,21 +196,19 @@ class TransformersEngine(BulkEngine):
         width = max(len(prompt) for prompt in prompts)
         pad = tokenizer.pad_token_id
         ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts], device=model.device)
-        mask = torch.tensor(
-            [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device
-        )
+        shown = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
         temperature = float(sampling.get("temperature", 1.0))
         options: dict[str, Any] = {"max_new_tokens": int(sampling.get("max_tokens") or 256), "pad_token_id": pad}
         options["do_sample"] = temperature > 0
         if temperature > 0:
-            options |= {"temperature": temperature, "top_p": float(sampling.get("top_p", 1.0))}
-            options["top_k"] = int(sampling.get("top_k", 0) or 0)
+            bounds = {"top_p": float(sampling.get("top_p", 1.0)), "top_k": int(sampling.get("top_k", 0) or 0)}
+            options |= {"temperature": temperature, **bounds}
         stop = sampling.get("stop")
         if stop:
             options |= {"stop_strings": [stop] if isinstance(stop, str) else list(stop), "tokenizer": tokenizer}
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            output = model.generate(input_ids=ids, attention_mask=mask, **options)
+            output = model.generate(input_ids=ids, attention_mask=torch.tensor(shown, device=model.device), **options)
         found = []
         ends = model.generation_config.eos_token_id
         ending = set(ends if isinstance(ends, list) else [ends]) | {tokenizer.eos_token_id}
@@ -249,8 +217,7 @@ class TransformersEngine(BulkEngine):
             kept = row if n is None else row[:n]
             text = tokenizer.decode(kept, skip_special_tokens=True)
             cut = _cut_at(text, stop)
-            whole = n is not None or cut is not None
-            found.append((text if cut is None else cut, len(kept), whole))
+            found.append((text if cut is None else cut, len(kept), n is not None or cut is not None))
         return found
 
 

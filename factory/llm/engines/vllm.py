@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from factory.errors import EngineError
 from factory.llm.calls import Call, Fault, Reply
-from factory.llm.engines.base import BulkEngine
+from factory.llm.engines.base import LocalEngine
 from factory.llm.faults import Said, plain, too_long
 from factory.llm.openai_format import clean
 from factory.llm.request import Answer, FinishReason, ModelRef, Usage
@@ -25,16 +25,14 @@ from factory.llm.settings import EngineSettings
 _FINISH: dict[Any, FinishReason] = {"stop": "stop", "length": "length", "abort": "error"}
 
 
-class VllmEngine(BulkEngine):
+class VllmEngine(LocalEngine):
     """`vllm.LLM`, fed as it has room."""
 
     name = "vllm"
 
     def __init__(self, settings: EngineSettings, base: Path) -> None:
-        super().__init__(settings)
-        self._base = base
+        super().__init__(settings, base)
         self._llm: Any = None
-        self._adapters = {name: base / path for name, path in settings.adapters.items()}
         self._loras: dict[str, Any] = {}
 
     def answer(self, calls: Iterable[Call]) -> Iterator[tuple[Call, Reply]]:
@@ -42,7 +40,7 @@ class VllmEngine(BulkEngine):
         source = iter(calls)
         running: dict[str, tuple[Call, float]] = {}
         exhausted = False
-        while True:
+        while not exhausted or running:
             while not exhausted and len(running) < self.settings.concurrency:
                 call = next(source, None)
                 if call is None:
@@ -54,8 +52,6 @@ class VllmEngine(BulkEngine):
                 except _client_errors() as error:
                     yield call, Reply(fault=_refusal(error))
             if not running:
-                if exhausted:
-                    return
                 continue
             for output in self.llm.llm_engine.step():
                 if output.finished:
@@ -82,12 +78,6 @@ class VllmEngine(BulkEngine):
     def context_length(self) -> int | None:
         """`max_model_len` of the loaded model."""
         return int(self.llm.model_config.max_model_len)
-
-    def count_tokens(self, messages: Iterable[Mapping[str, Any]]) -> int | None:
-        """By the model's tokenizer and chat template, without loading the weights."""
-        from factory.llm.tokens import count_chat_tokens
-
-        return count_chat_tokens(self._model_path(), self.settings.revision, list(messages))
 
     def close(self) -> None:
         """Free the model's memory."""
@@ -125,11 +115,6 @@ class VllmEngine(BulkEngine):
             raise EngineError(
                 f"vLLM cannot load the model: {error}", where=self.settings.model, fix="Check `model` and `engine_args`"
             ) from error
-
-    def _model_path(self) -> str:
-        assert self.settings.model is not None
-        local = self._base / self.settings.model
-        return str(local) if local.is_dir() else self.settings.model
 
     def _enqueue(self, call: Call) -> str:
         request_ids: list[str] = self.llm.enqueue_chat(
@@ -174,12 +159,11 @@ class VllmEngine(BulkEngine):
             cached = (output.num_cached_tokens or 0) if at == 0 else 0
             usage = Usage(len(output.prompt_token_ids) if at == 0 else 0, len(one.token_ids), cached, True)
             logprobs = None if one.logprobs is None else _logprobs(one.logprobs, one.token_ids)
-            answers[call.first + one.index] = Answer(
-                clean(one.text), finish, None, usage, None, ms, logprobs, self.name
-            )
-        fault = None
-        if len(answers) < call.n:  # what was generated is lost, and nobody counted it
-            fault = Fault("malformed", "aborted", "vLLM ended the request early", usage=None)
+            text = clean(one.text)
+            answers[call.first + one.index] = Answer(text, finish, None, usage, None, ms, logprobs, self.name)
+        # What was generated for those that are missing is lost, and nobody counted it.
+        aborted = Fault("malformed", "aborted", "vLLM ended the request early", usage=None)
+        fault = aborted if len(answers) < call.n else None
         return Reply(answers, fault, ms)
 
 

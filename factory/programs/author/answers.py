@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 
 
 def prompts_of(form: str, kind: str) -> dict[str, Prompt]:
-    """The prompt for each form that is asked for.
-
-    Args:
-        form: `python`, `rules` or `both`.
-        kind: Of the task.
-    """
+    """The prompt for each form that is asked for (`python`, `rules` or `both`), for a task of this kind."""
     names = {"python": "author_program", "rules": "author_rule_list"}
     ending = "_multi" if kind == "multi" else ""
     return {each: load(name + ending) for each, name in names.items() if form in (each, "both")}
@@ -43,15 +38,7 @@ class Reader:
         prompts: Mapping[str, Prompt],
         slot_of: Mapping[str, Slot],
     ) -> None:
-        """Set up a round.
-
-        Args:
-            pool: The sandbox.
-            probe: The texts that every program is tried on.
-            labels: Label names; votes are their indices.
-            prompts: The prompt of each form.
-            slot_of: The slot of each first request, by the request's key.
-        """
+        """Set up a round: programs are tried on `probe`; `slot_of` has the slot of each first request, by the request's key."""
         self._pool, self._probe, self._labels, self._prompts = pool, probe, labels, prompts
         self._slot_of = dict(slot_of)
         self._last: dict[int, tuple[str, str]] = {}
@@ -64,9 +51,8 @@ class Reader:
             ParseFailure: It holds no program, or one that cannot be taken as it is.
         """
         slot = self._slot_of[request.key]
-        source = (
-            self._rules(slot, request.key, text) if slot.form == "rules" else str(self._prompts["python"].parse(text))
-        )
+        of_rules = slot.form == "rules"
+        source = self._rules(slot, request.key, text) if of_rules else str(self._prompts["python"].parse(text))
         self._last[slot.number] = request.key, source
         tried = self._tried(slot, source)
         if tried.fault is not None:
@@ -91,9 +77,7 @@ class Reader:
             source, left_out = self._usable[slot.number]
             tried = self._tried(slot, source)
             if tried.fault is None or tried.fault.code == "never_votes":
-                return Candidate(
-                    slot, source, tried.votes.copy(), detail=left_out or None, request_key=key, sample_no=0
-                )
+                return Candidate(slot, source, tried.votes.copy(), None, left_out or None, key, 0)
         return Candidate(slot, source, None, reason, detail, key, 0)
 
     def _rules(self, slot: Slot, key: str, text: str) -> str:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
 from factory.errors import InputError
-from factory.programs.author.knowledge import KNOWLEDGE, ask_knowledge
-from factory.programs.author.material import sample, seed_texts, texts_by_number
+from factory.llm.request import Failure
+from factory.programs.author.loop import AuthorState, Candidate, Slot, plan_slots, step, values_of
+from factory.programs.author.rubrics import RUBRICS
+from factory.programs.author.similar import plain_source
+from factory.programs.blocks import RUNNABLE
+from factory.programs.sandbox.host.pool import Pool, Sandbox, shared_pool
+from factory.programs.trial import coverage_flag
 from factory.result import StageResult
 from factory.task import current_card, label_names
 from factory.warehouse.tables import plans, programs
+from factory.warehouse.tables.gold import seed_gold
 from factory.warehouse.tables.plans import Plan
 from factory.warehouse.tables.programs import NewProgram
+from factory.warehouse.tables.texts import sample_texts, texts_of
 
 if TYPE_CHECKING:
     from factory.llm import Asker
     from factory.llm.request import Request
-    from factory.programs.author.loop import Candidate, Slot
-    from factory.programs.sandbox.host.pool import Pool, Sandbox
+    from factory.programs.author.answers import Reader
     from factory.prompts import Prompt
     from factory.task import TaskCard
     from factory.warehouse.file import Warehouse
@@ -33,24 +40,22 @@ def author_programs(
     """See `factory.programs.stage.author`."""
     from factory import prompts
     from factory.programs.author.answers import prompts_of
-    from factory.programs.sandbox.host.pool import shared_pool
 
     warehouse, engine = asker.warehouse, asker.engine
     card = current_card(warehouse)
-    _check(config)
+    if config["candidates"] < config["programs"]:
+        fix = "Ask for as many candidates at least"
+        raise InputError("`candidates` is less than `programs`", where="author", fix=fix)
     asking = prompts_of(str(config["form"]), card.kind)
     version = "+".join(prompt.version for prompt in asking.values())
     if config["knowledge"]:
         version += "+" + prompts.load("author_knowledge").version
     model = engine.model
-    whole = {
-        "config": dict(config),
-        "card": card.revision,
-        "prompt": version,
+    key = digest({
+        "stage": STAGE, "config": dict(config), "card": card.revision, "prompt": version,
         "model": [model.name, model.revision, model.adapter],
         **({"sampling": engine.sampling} if engine.sampling else {}),
-    }
-    key = digest({"stage": STAGE, **whole})
+    })  # fmt: skip
     plan = plans.find(warehouse, STAGE, key)
     if plan is not None and plan.done:
         return _result(warehouse, plan.plan_no, config, skipped=True, says=())
@@ -59,40 +64,19 @@ def author_programs(
     return _fill(asker, card, asking, plan.plan_no, config, shared_pool(strict, sandbox))
 
 
-def _check(config: Mapping[str, Any]) -> None:
-    for name in ("programs", "candidates", "variants", "probe"):
-        if int(config[name]) < 1:
-            raise InputError(f"`{name}` is at least 1", where="author")
-    if config["candidates"] < config["programs"]:
-        raise InputError(
-            "`candidates` is less than `programs`", where="author", fix="Ask for as many candidates at least"
-        )
-    if config["knowledge"] not in (None, *KNOWLEDGE):
-        raise InputError(
-            f"unknown knowledge_kind {config['knowledge']!r}", where="author", fix=f"One of {', '.join(KNOWLEDGE)}"
-        )
-
-
 # The plan ---------------------------------------------------------------------------------------------------------------
 def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key: str, version: str) -> Plan:
     """Store the plan with every slot, and which texts each slot shows."""
-    from factory.programs.author.loop import plan_slots
-
     slots = plan_slots(
-        card.label_names,
-        kind=card.kind,
-        candidates=config["candidates"],
-        variants=config["variants"],
-        programs=config["programs"],
-        form=config["form"],
-        varied=config["varied"],
-    )
+        card.label_names, kind=card.kind, candidates=config["candidates"], variants=config["variants"],
+        programs=config["programs"], form=config["form"], varied=config["varied"],
+    )  # fmt: skip
     per_slot = int(config["examples"])
     windows = len(slots) if config["varied"] else max(1, config["variants"])
-    shown = sample(warehouse, per_slot * windows, salt="examples")
+    shown = [number for number, _ in sample_texts(warehouse, max(per_slot * windows, 1), "examples")]
     if not shown:
         raise InputError("there are no training texts", where=warehouse.path, fix="Ingest the split `train` first")
-    seeds = seed_texts(warehouse, card, int(config["seeds"]))
+    seeds = _seed_texts(warehouse, card, int(config["seeds"]))
     frozen = []
     for slot in slots:
         first = (slot.number if config["varied"] else slot.variant) * per_slot
@@ -102,21 +86,28 @@ def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key
             "form": slot.form, "examples": window, "seeds": seeds,
         }  # fmt: skip
         frozen.append(plans.Slot(slot.number, spec, {"texts": window + [text_no for text_no, _ in seeds]}))
-    return plans.create(
-        warehouse, STAGE, key, config, task_revision=card.revision, prompt_version=version, slots=frozen
-    )
+    told = {"task_revision": card.revision, "prompt_version": version}
+    return plans.create(warehouse, STAGE, key, config, **told, slots=frozen)
+
+
+def _seed_texts(warehouse: Warehouse, card: TaskCard, per_label: int) -> list[tuple[int, list[str]]]:
+    """Text numbers and label names of the gold seeds to show, so many for each label, in the card's order."""
+    names = label_names(warehouse)
+    seeds = sorted(seed_gold(warehouse), key=lambda seed: seed.content_hash)
+    chosen: dict[int, list[str]] = {}
+    for number in map(names.index, card.label_names):
+        for seed in [seed for seed in seeds if number in seed.labels][:per_label]:
+            chosen.setdefault(seed.text_no, [names[i] for i in seed.labels])
+    return list(chosen.items())
 
 
 def _slots(warehouse: Warehouse, plan_no: int) -> list[tuple[Slot, dict[str, Any]]]:
     """The plan's slots as stored, with their specifications."""
-    from factory.programs.author.loop import Slot
-    from factory.programs.author.rubrics import rubrics
-
     found = []
     for stored in plans.slots(warehouse, plan_no):
         spec = dict(stored.spec)
         scope = "targeted" if spec["target"] is not None else "focused" if spec["focus"] else "broad"
-        approach = next(rubric for rubric in rubrics(scope, spec["form"]) if rubric.name == spec["approach"])
+        approach = next(rubric for rubric in RUBRICS[scope, spec["form"]] if rubric.name == spec["approach"])
         slot = Slot(stored.slot_no, approach, spec["variant"], tuple(spec["focus"]), spec["target"], spec["form"])
         found.append((slot, spec))
     return found
@@ -127,75 +118,60 @@ def _fill(
     asker: Asker, card: TaskCard, asking: Mapping[str, Prompt], plan_no: int, config: Mapping[str, Any], pool: Pool
 ) -> StageResult:
     from factory import prompts
-    from factory.programs.author.loop import AuthorState, step, values_of
-    from factory.programs.author.similar import plain_source
+    from factory.programs.author.answers import Reader
 
     warehouse, engine = asker.warehouse, asker.engine
     labels = label_names(warehouse)
     planned = _slots(warehouse, plan_no)
     spec_of = {slot.number: spec for slot, spec in planned}
-    probe_texts = texts_by_number(warehouse, sample(warehouse, int(config["probe"]), salt="probe"))
-    probe = list(probe_texts.values())
-    shown = texts_by_number(
-        warehouse,
-        sorted({no for spec in spec_of.values() for no in [*spec["examples"], *[s[0] for s in spec["seeds"]]]}),
+    probe = [text for _, text in sample_texts(warehouse, int(config["probe"]), "probe")]
+    shown = texts_of(
+        warehouse, [no for spec in spec_of.values() for no in [*spec["examples"], *[s[0] for s in spec["seeds"]]]]
     )
     card_values = prompts.card_values(card)
-    knowledge = ask_knowledge(asker, config, card_values, planned, shown)
-    known = [
-        *programs.accepted(warehouse, kinds=("python", "rules")),
-        *(one for one in programs.rejected_by_people(warehouse) if one.kind in ("python", "rules")),
-    ]
-    state = AuthorState(
-        tuple(slot for slot, _ in planned),
-        int(config["programs"]),
-        known_sources=tuple(plain_source(one.source, one.kind) for one in known if one.plan_no != plan_no),
-    )
+    kind, examples = config["knowledge"], [shown[no] for no in planned[0][1]["examples"]]
+    knowledge = _knowledge(asker, kind, card_values, examples) if kind else ""
+    known = [*programs.accepted(warehouse), *programs.rejected_by_people(warehouse)]
+    known = [one for one in known if one.kind in RUNNABLE and one.plan_no != plan_no]
+    sources = tuple(plain_source(one.source, one.kind) for one in known)
+    state = AuthorState(tuple(slot for slot, _ in planned), int(config["programs"]), sources)
     state, wanted = step(state, [])
     while wanted:
         requests = []
         for slot in wanted:
             spec = spec_of[slot.number]
             values = values_of(
-                slot,
-                state.slots,
-                card_values,
-                examples=[shown[no] for no in spec["examples"]] if config["examples"] else [],
-                seeds=[{"text": shown[no], "label": ", ".join(names)} for no, names in spec["seeds"]],
-                knowledge=knowledge,
-            )
+                slot, state.slots, card_values, examples=[shown[no] for no in spec["examples"]],
+                seeds=[{"text": shown[no], "label": ", ".join(names)} for no, names in spec["seeds"]], knowledge=knowledge,
+            )  # fmt: skip
             names = [slot.target] if slot.target is not None else list(slot.focus) or card.label_names
-            requests.append(
-                asking[slot.form].request(
-                    values, engine.model, sampling=engine.sampling, structured=engine.structured, labels=names
-                )
-            )
-        answers = _ask(asker, asking, wanted, requests, probe, labels, config, pool)
+            ask = partial(asking[slot.form].request, sampling=engine.sampling, structured=engine.structured)
+            requests.append(ask(values, engine.model, labels=names))
+        slot_of = {request.key: slot for slot, request in zip(wanted, requests, strict=True)}
+        reader = Reader(pool, probe, labels, asking, slot_of)
+        answers = _ask(asker, reader, wanted, requests, int(config["repairs"]))
         state, wanted = step(state, answers)
     versions = {form: prompt.version for form, prompt in asking.items()}
     _store(warehouse, plan_no, state.decided, labels, versions)
     return _result(warehouse, plan_no, config, skipped=False, says=tuple(asker.notes))
 
 
-def _ask(
-    asker: Asker,
-    asking: Mapping[str, Prompt],
-    slots: list[Slot],
-    requests: list[Request],
-    probe: list[str],
-    labels: list[str],
-    config: Mapping[str, Any],
-    pool: Pool,
-) -> list[Candidate]:
-    """Ask for a round of slots; parse, check and try every answer, and have it repaired within bounds."""
-    from factory.llm.request import Failure
-    from factory.programs.author.answers import Reader
-    from factory.programs.author.loop import Candidate
+def _knowledge(asker: Asker, kind: str, card_values: Mapping[str, Any], examples: list[str]) -> str:
+    """What the model says it knows of the labels, asked once and shown to every program's author; empty if it gave nothing."""
+    from factory import prompts
 
-    slot_of = {request.key: slot for slot, request in zip(slots, requests, strict=True)}
-    reader = Reader(pool, probe, labels, asking, slot_of)
+    engine, prompt = asker.engine, prompts.load("author_knowledge")
+    values = {**card_values, "kind": kind, "examples": examples}
+    request = prompt.request(values, engine.model, sampling=engine.sampling, structured=engine.structured)
+    found = asker.parsed([(request, 0)], lambda _, text: str(prompt.parse(text)), again=prompt.ask_again)
+    asker.need_all(found)
+    return "" if isinstance(found[0], Failure) else found[0].value
+
+
+def _ask(asker: Asker, reader: Reader, slots: list[Slot], requests: list[Request], repairs: int) -> list[Candidate]:
+    """Ask for a round of slots; parse, check and try every answer, and have it repaired within bounds."""
     wanted = [(request, 0) for request in requests]
-    found = asker.parsed(wanted, reader.parse, again=reader.again, tries=1 + int(config["repairs"]))
+    found = asker.parsed(wanted, reader.parse, again=reader.again, tries=1 + repairs)
     asker.need_all(found)  # programs are decided in the order of their slots: none of them before those that come first
     candidates = []
     for slot, request, outcome in zip(slots, requests, found, strict=True):
@@ -212,8 +188,6 @@ def _store(
     warehouse: Warehouse, plan_no: int, decided: tuple[Candidate, ...], labels: list[str], versions: Mapping[str, str]
 ) -> None:
     """Programs, slots and events of a finished plan, in one transaction."""
-    from factory.programs.trial import coverage_flag
-
     outcomes: dict[int, plans.Outcome] = {}
     with warehouse.lease() as db:
         for candidate in decided:

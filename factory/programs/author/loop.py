@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from factory.programs.author.rubrics import VARIANTS, Rubric, rubrics
+from factory.programs.author.rubrics import RUBRICS, VARIANTS, Rubric
 from factory.programs.author.similar import functional_hash, near_copy, plain_source
 
 
@@ -43,8 +43,7 @@ class Slot:
         """A name for people: `"vocabulary-common-1"`, `"spam-sure-names-4"`."""
         about = self.target or (self.focus[0] if len(self.focus) == 1 else "group" if self.focus else "")
         slug = re.sub(r"[\W_]+", "_", about.lower()).strip("_")[:40]
-        parts = [slug] if slug else []
-        return "-".join([*parts, self.approach.name, VARIANTS[self.variant][0], str(self.number + 1)])
+        return "-".join(filter(None, [slug, self.approach.name, VARIANTS[self.variant][0], str(self.number + 1)]))
 
     @property
     def taken_as(self) -> str:
@@ -87,26 +86,26 @@ def plan_slots(
         for number in range(candidates):
             round_no, at = divmod(number, len(labels))
             mine = form_at(at, round_no)
-            table = rubrics("targeted", mine)
+            table = RUBRICS["targeted", mine]
             variant = (round_no // len(table)) % variants
             slots.append(Slot(number, table[round_no % len(table)], variant, target=labels[at], form=mine))
         return slots
     wanted = programs or candidates
     per_group = -(-len(labels) // max(1, min(len(labels), wanted // 2)))
     groups = [tuple(labels[i : i + per_group]) for i in range(0, len(labels), per_group)]
-    size = {scope: len(rubrics(scope, "python")) for scope in ("broad", "focused")}
+    size = {scope: len(RUBRICS[scope, "python"]) for scope in ("broad", "focused")}
     for number in range(candidates):
         count = number // 2
         if number % 2 == 0:
             round_no, at = divmod(count, size["broad"])
             mine = form_at(at, round_no)
-            slots.append(Slot(number, rubrics("broad", mine)[at], (round_no + at) % variants, form=mine))
+            slots.append(Slot(number, RUBRICS["broad", mine][at], (round_no + at) % variants, form=mine))
         else:
             round_no, at = divmod(count, len(groups))
             turn, place = divmod(round_no, size["focused"])
             mine = form_at(at, round_no)
             variant = (turn + (place if varied else round_no)) % variants
-            slots.append(Slot(number, rubrics("focused", mine)[place], variant, focus=groups[at], form=mine))
+            slots.append(Slot(number, RUBRICS["focused", mine][place], variant, focus=groups[at], form=mine))
     return slots
 
 
@@ -128,14 +127,9 @@ def values_of(
     """The inputs of the slot's prompt."""
     described = {item["name"]: item for item in card_values["labels"]}
     values = {
-        **card_values,
-        "examples": list(examples),
-        "seeds": [dict(seed) for seed in seeds],
-        "knowledge": knowledge,
-        "taken": taken_before(slots, slot),
-        "approach": slot.approach.words,
-        "variant": VARIANTS[slot.variant][1],
-    }
+        **card_values, "examples": list(examples), "seeds": [dict(seed) for seed in seeds], "knowledge": knowledge,
+        "taken": taken_before(slots, slot), "approach": slot.approach.words, "variant": VARIANTS[slot.variant][1],
+    }  # fmt: skip
     if slot.target is not None:
         values["target"] = [described[slot.target]]
     else:
@@ -174,18 +168,14 @@ class AuthorState:
     Attributes:
         slots: The whole plan.
         wanted: How many programs are to be accepted.
-        known: Functional hash and target of programs that exist already.
-        known_sources: Their sources, as `plain_source` gives them.
+        known: Sources of programs that exist already, as `plain_source` gives them.
         decided: Every candidate so far, in slot order, the drop reasons filled in.
     """
 
     slots: tuple[Slot, ...]
     wanted: int
-    known: frozenset[tuple[str, str]] = frozenset()
-    known_sources: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
     decided: tuple[Candidate, ...] = ()
-    _hashes: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    _sources: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def accepted(self) -> tuple[Candidate, ...]:
@@ -208,26 +198,31 @@ def step(state: AuthorState, answers: Sequence[Candidate]) -> tuple[AuthorState,
     Returns:
         The new state, and the slots to ask now (none when finished): as many as programs are still missing.
     """
-    hashes, sources, decided = list(state._hashes), list(state._sources), list(state.decided)
+    votes, sources = {_votes_of(one) for one in state.accepted}, [*state.known, *map(_source_of, state.accepted)]
+    decided = list(state.decided)
     for candidate in sorted(answers, key=lambda c: c.slot.number):
-        source = candidate.source
-        if candidate.drop_reason is None and source is not None and candidate.votes is not None:
-            seen = (functional_hash(candidate.votes), candidate.slot.target or "")
-            voted = bool((candidate.votes >= 0).any())
-            if voted and (seen in hashes or seen in state.known):
-                candidate = replace(
-                    candidate, drop_reason="votes_alike", detail="votes exactly as another program on the probe texts"
-                )
-            elif near_copy(plain_source(source, candidate.slot.form), [*state.known_sources, *sources]) is not None:
-                candidate = replace(
-                    candidate, drop_reason="near_copy", detail="nearly the same text as another program"
-                )
+        if candidate.drop_reason is None:
+            said, source = _votes_of(candidate), _source_of(candidate)
+            reason, detail = None, candidate.detail
+            if said in votes and candidate.votes is not None and (candidate.votes >= 0).any():
+                reason, detail = "votes_alike", "votes exactly as another program on the probe texts"
+            elif near_copy(source, sources) is not None:
+                reason, detail = "near_copy", "nearly the same text as another program"
             else:
-                hashes.append(seen)
-                sources.append(plain_source(source, candidate.slot.form))
+                votes.add(said)
+                sources.append(source)
+            candidate = replace(candidate, drop_reason=reason, detail=detail)
         decided.append(candidate)
-    state = replace(state, decided=tuple(decided), _hashes=tuple(hashes), _sources=tuple(sources))
+    state = replace(state, decided=tuple(decided))
     if state.finished:
         return state, []
-    missing = state.wanted - len(state.accepted)
-    return state, list(state.slots[len(decided) : len(decided) + missing])
+    return state, list(state.slots[len(decided) : len(decided) + state.wanted - len(state.accepted)])
+
+
+def _votes_of(candidate: Candidate) -> tuple[str, str | None]:
+    assert candidate.votes is not None
+    return functional_hash(candidate.votes), candidate.slot.target
+
+
+def _source_of(candidate: Candidate) -> str:
+    return plain_source(candidate.source or "", candidate.slot.form)

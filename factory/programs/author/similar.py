@@ -20,11 +20,7 @@ _MOST_PAIRS = 200_000
 
 
 def functional_hash(votes: np.ndarray) -> str:
-    """A hash of one program's votes on a fixed set of texts.
-
-    Args:
-        votes: `[n]` integers, -1 abstains.
-    """
+    """A hash of one program's votes on a fixed set of texts, `[n]` integers, -1 abstains."""
     return hashlib.sha256(np.ascontiguousarray(votes, dtype="<i4").tobytes()).hexdigest()
 
 

@@ -14,13 +14,5 @@ from factory.programs.rules.lists import Cue, Rule, RuleList
 from factory.programs.rules.read import RulesRefused, in_words, read_rules, usable_rules
 
 __all__ = [
-    "Cue",
-    "Rule",
-    "RuleList",
-    "RuleVoter",
-    "RulesRefused",
-    "in_words",
-    "read_rules",
-    "rule_votes",
-    "usable_rules",
-]
+    "Cue", "Rule", "RuleList", "RuleVoter", "RulesRefused", "in_words", "read_rules", "rule_votes", "usable_rules",
+]  # fmt: skip

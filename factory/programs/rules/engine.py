@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from factory.programs.rules.folding import fold, is_word_character, occurs_as_word, whole
-from factory.programs.rules.lists import YES_NO, Cue, Rule, RuleList
+from factory.programs.rules.lists import YES_NO, Cue, RuleList
 from factory.programs.rules.patterns import PATTERN_MEMORY, options
 from factory.programs.rules.read import read_rules
 
@@ -37,12 +37,8 @@ class RuleVoter:
     """
 
     def __init__(self, lists: Sequence[RuleList], labels: Sequence[Sequence[str]]) -> None:
-        """Compile the lists.
-
-        Args:
-            lists: The lists, `m` of them.
-            labels: For each, the labels by number: the votes are their numbers. For a list that speaks of one label,
-                `("no", "yes")`.
+        """Compile `m` lists; `labels` are for each the labels by number: the votes are their numbers (`("no", "yes")` for a list
+        that speaks of one label).
         """
         numbers = [{name: number for number, name in enumerate(names)} for names in labels]
         cues = {cue: None for each in lists for rule in each.rules for cue in (rule.cue, *rule.beside, *rule.unless)}
@@ -51,9 +47,14 @@ class RuleVoter:
         self._values = [(cue.kind, cue.needle) for cue in self._cues if cue.kind != "regex"]
         self._ascii = _Automaton(self._values, ascii_texts=True)
         self._other = _Automaton(self._values, ascii_texts=False)
-        self._patterns = _Patterns([cue.value for cue in self._cues[len(self._values) :]], first=len(self._values))
+        patterns = [cue.value for cue in self._cues[len(self._values) :]]
+        memory = max(PATTERN_MEMORY, min(8 << 20, _PATTERNS_MEMORY // max(1, len(patterns))))
+        self._patterns = _filters(patterns, options(memory), len(self._values))
         self._lists = [
-            [(_places(rule, at), number[rule.label], rule.weight) for rule in each.rules]
+            [
+                ((at[r.cue], [at[c] for c in r.beside], [at[c] for c in r.unless]), number[r.label], r.weight)
+                for r in each.rules
+            ]
             for each, number in zip(lists, numbers, strict=True)
         ]
 
@@ -79,27 +80,23 @@ class RuleVoter:
 
     def _cues_of(self, text: str) -> list[int]:
         folded = fold(text)
-        if text.isascii():
-            found = self._ascii.search(folded.encode())
-        else:
-            found = []
-            for at in self._other.search(folded.encode()):
-                kind, needle = self._values[at]
-                if kind != "word" or occurs_as_word(needle, folded):
-                    found.append(at)
-        found += self._patterns.search(whole(text).encode())
-        return found
+        found = (self._ascii if text.isascii() else self._other).search(folded.encode())
+        if not text.isascii():
+            values = self._values
+            found = [at for at in found if values[at][0] != "word" or occurs_as_word(values[at][1], folded)]
+        encoded = whole(text).encode()
+        return [*found, *(first + number for match, first in self._patterns for number in match(encoded, False))]
 
 
 def rule_votes(
     sources: Sequence[str], texts: Sequence[str], labels: Sequence[str], targets: Sequence[str | None]
 ) -> np.ndarray:
-    """What lists that are kept say of texts: `[n, m]` int32, -1 abstains; with a target 1 yes, 0 no.
+    """What lists that are kept say of texts: `[n, m]` int32, a label's number, -1 abstains; with a target 1 yes, 0 no.
 
     Args:
         sources: Their canonical JSON.
         texts: The texts.
-        labels: Label names; votes are their numbers.
+        labels: Label names by number.
         targets: For each the label it speaks of, or None.
 
     Raises:
@@ -162,19 +159,6 @@ class _Automaton:
         return pattern
 
 
-class _Patterns:
-    """Finds RE2 patterns in text as it stands."""
-
-    def __init__(self, patterns: Sequence[str], *, first: int) -> None:
-        """Compile them; `first` is the place of the first of them."""
-        memory = max(PATTERN_MEMORY, min(8 << 20, _PATTERNS_MEMORY // max(1, len(patterns))))
-        self._parts = list(_filters(patterns, options(memory), first))
-
-    def search(self, text: bytes) -> list[int]:
-        """Places of the patterns that the text holds."""
-        return [first + number for match, first in self._parts for number in match(text, False)]
-
-
 def _filters(patterns: Sequence[str], how: Any, first: int) -> list[tuple[Callable[[bytes, bool], list[int]], int]]:
     """The patterns in as few filters as their literal parts fit in."""
     import re2
@@ -194,11 +178,7 @@ def _filters(patterns: Sequence[str], how: Any, first: int) -> list[tuple[Callab
     return [(made._filter.Match, first)]
 
 
-_Places = tuple[int, tuple[int, ...], tuple[int, ...]]
-
-
-def _places(rule: Rule, at: dict[Cue, int]) -> _Places:
-    return at[rule.cue], tuple(at[cue] for cue in rule.beside), tuple(at[cue] for cue in rule.unless)
+_Places = tuple[int, list[int], list[int]]
 
 
 def _vote(rules: Sequence[tuple[_Places, int, int]], rows_of: Callable[[int], np.ndarray], votes: np.ndarray) -> None:

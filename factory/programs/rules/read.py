@@ -10,11 +10,11 @@ from factory.programs.rules.folding import composed, whole
 from factory.programs.rules.lists import KINDS, YES_NO, Cue, Rule, RuleList
 from factory.programs.rules.patterns import compiled
 
-MAX_RULES = 200
-MAX_CUES = 20
+MAX_RULES = 300
+MAX_CUES = 60
 """Cues of one `with` or `unless`."""
 
-MAX_VALUE = 200
+MAX_VALUE = 1000
 """Characters of a value."""
 
 MAX_SOURCE = 100_000
@@ -33,8 +33,7 @@ class RulesRefused(Exception):
     """
 
     def __init__(self, code: str, words: str) -> None:
-        self.code = code
-        self.words = words
+        self.code, self.words = code, words
         super().__init__(f"{code}: {words}")
 
 
@@ -62,12 +61,7 @@ def read_rules(source: str | Mapping[str, Any] | Sequence[Any], labels: Sequence
 def usable_rules(
     source: str | Mapping[str, Any] | Sequence[Any], labels: Sequence[str], target: str | None
 ) -> tuple[RuleList, list[str]]:
-    """The rules of a list that can be used, and what is wrong with each of the others.
-
-    Args:
-        source: As for `read_rules`.
-        labels: As for `read_rules`.
-        target: As for `read_rules`.
+    """The rules of a list that can be used, and what is wrong with each of the others; it takes what `read_rules` does.
 
     Raises:
         RulesRefused: It is not a list of rules, or none of them can be used.

@@ -240,14 +240,9 @@ def gold_file(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def write_source(
-    db: duckdb.DuckDBPyConnection,
-    split: str,
-    path: str,
-    state: str,
-    rows: Sequence[Row],
-    text_nos: Mapping[bytes, int],
-    vote_numbers: Sequence[int],
-) -> dict[str, int]:
+    db: duckdb.DuckDBPyConnection, split: str, path: str, state: str, rows: Sequence[Row],
+    text_nos: Mapping[bytes, int], vote_numbers: Sequence[int],
+) -> dict[str, int]:  # fmt: skip
     """Replace the gold of one source.
 
     Args:
@@ -312,8 +307,7 @@ def read_gold(db: duckdb.DuckDBPyConnection, split: str, labels: int) -> Gold:
     index = np.cumsum(new) - 1
     matrix = np.zeros((int(index[-1]) + 1, labels), bool)
     label_no = np.asarray(table["label_no"])
-    said = label_no != NO_LABEL
-    matrix[index[said], label_no[said]] = True
+    matrix[index[label_no != NO_LABEL], label_no[label_no != NO_LABEL]] = True
     return Gold(source[new], row_no[new], np.asarray(table["text_no"], np.int32)[new], matrix)
 
 
@@ -328,7 +322,7 @@ def read_human_votes(db: duckdb.DuckDBPyConnection, gold: Gold) -> HumanVotes | 
             FROM (SELECT DISTINCT path FROM gold WHERE split = 'test')) s
            USING (path)"""
     ).fetchnumpy()
-    at = {(int(p), int(r)): i for i, (p, r) in enumerate(zip(gold.paths, gold.rows, strict=True))}
+    at = {place: i for i, place in enumerate(zip(gold.paths.tolist(), gold.rows.tolist(), strict=True))}
     votes = np.full((len(gold), int(rules[0])), -1, np.int32)
     for source, row_no, rule, vote in zip(
         *(table[name] for name in ("source", "row_no", "rule_no", "vote")), strict=True

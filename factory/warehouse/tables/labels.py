@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from factory.warehouse.file import Warehouse
 
+MIXTURE = "mixture"
+"""Name of the label model that `distill` makes of programs and anchors; `denoise` neither makes nor chooses it."""
 CHOSEN = (
     "(SELECT min(label_model_no) FROM label_models WHERE chosen"
     " AND list_contains((config -> 'systems')::VARCHAR[], 'student'))"
@@ -204,14 +206,9 @@ def written(warehouse: Warehouse, number: int) -> int:
 
 
 def put_block(
-    warehouse: Warehouse,
-    number: int,
-    text_nos: NDArray[np.int32],
-    probs: NDArray[np.float32],
-    known: NDArray[np.bool_] | None,
-    covered: NDArray[np.bool_],
-    tie: NDArray[np.bool_],
-) -> None:
+    warehouse: Warehouse, number: int, text_nos: NDArray[np.int32], probs: NDArray[np.float32],
+    known: NDArray[np.bool_] | None, covered: NDArray[np.bool_], tie: NDArray[np.bool_],
+) -> None:  # fmt: skip
     """Store a block of probabilities in a transaction of its own.
 
     Args:
@@ -238,12 +235,56 @@ def publish(warehouse: Warehouse, first: int, models: Sequence[NewLabelModel]) -
         db.execute("DELETE FROM soft_labels WHERE label_model_no < ?", [first])
         db.execute("UPDATE label_models SET chosen = false WHERE chosen")
         for number, model in enumerate(models, start=first):
-            db.execute(
-                "INSERT INTO label_models (label_model_no, key, name, config, params, chosen, reason)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    number, model.key, model.name, json.dumps({**model.config, "systems": list(model.systems)}),
-                    json.dumps(dict(model.params)), bool(model.systems), model.reason,
-                ],
-            )  # fmt: skip
+            _insert_model(db, number, model)
         db.execute("DELETE FROM label_drafts")
+
+
+# The mixture ----------------------------------------------------------------------------------------------------------------
+def mixture(warehouse: Warehouse, key: str) -> LabelModelRow | None:
+    """The mixture on record, if it is the one of this key and its probabilities are there."""
+    found = [row for row in label_models(warehouse) if row.name == MIXTURE and row.key == key]
+    return found[-1] if found else None
+
+
+def put_mixture(
+    warehouse: Warehouse, model: NewLabelModel, text_nos: NDArray[np.int32], probs: NDArray[np.float32]
+) -> None:
+    """Store the mixture with its probabilities in one transaction, in place of an earlier one; the label models stay.
+
+    Args:
+        warehouse: Where to.
+        model: What it is.
+        text_nos: int32 [n].
+        probs: float32 [n, label numbers].
+    """
+    with warehouse.lease() as db:
+        forget_mixture(warehouse)
+        number = next_no(db, "label_models", "label_model_no")
+        db.execute("DELETE FROM label_drafts")
+        db.execute("DELETE FROM soft_labels WHERE label_model_no >= ?", [number])
+        _insert_model(db, number, model)
+        every, none = np.ones(len(probs), bool), np.zeros(len(probs), bool)
+        put_block(warehouse, number, text_nos, probs, None, every, none)
+
+
+def forget_mixture(warehouse: Warehouse) -> None:
+    """Take the mixture away, if there is one."""
+    if not warehouse.scalar("SELECT count(*) FROM label_models WHERE name = ?", [MIXTURE]):
+        return
+    with warehouse.lease() as db:
+        db.execute(
+            "DELETE FROM soft_labels WHERE label_model_no IN (SELECT label_model_no FROM label_models WHERE name = ?)",
+            [MIXTURE],
+        )
+        db.execute("DELETE FROM label_models WHERE name = ?", [MIXTURE])
+
+
+def _insert_model(db: Any, number: int, model: NewLabelModel) -> None:
+    db.execute(
+        "INSERT INTO label_models (label_model_no, key, name, config, params, chosen, reason)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            number, model.key, model.name, json.dumps({**model.config, "systems": list(model.systems)}),
+            json.dumps(dict(model.params)), bool(model.systems), model.reason,
+        ],
+    )  # fmt: skip

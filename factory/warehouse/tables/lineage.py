@@ -11,14 +11,11 @@ from factory.warehouse.file import Warehouse
 COLUMNS = ("child_kind", "child", "parent_kind", "parent", "how", "depth")
 _ENDS = "SELECT child_kind AS kind, child AS no FROM lineage UNION SELECT parent_kind, parent FROM lineage"
 NAMED_BY = {
-    "source": ("sources", "source_no", "path"),
-    "text": ("texts", "text_no", "text"),
-    "synthetic": ("synthetic", "synthetic_no", "text"),
-    "program": ("programs", "program_no", "name"),
-    "label_model": ("label_models", "label_model_no", "name"),
-    "model": ("models", "model_no", "system"),
+    "source": ("sources", "source_no", "path"), "text": ("texts", "text_no", "text"),
+    "synthetic": ("synthetic", "synthetic_no", "text"), "program": ("programs", "program_no", "name"),
+    "label_model": ("label_models", "label_model_no", "name"), "model": ("models", "model_no", "system"),
     "export": ("exports", "export_no", "path"),
-}
+}  # fmt: skip
 """Kind -> the table, the number and the column that tells a person which one it is."""
 
 

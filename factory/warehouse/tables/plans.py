@@ -126,15 +126,9 @@ Outcome = Answered | Dropped | TryLater | Unused
 
 # Making -----------------------------------------------------------------------------------------------------------------
 def create(
-    warehouse: Warehouse,
-    stage: str,
-    key: str,
-    config: Mapping[str, Any],
-    *,
-    task_revision: str,
-    prompt_version: str,
+    warehouse: Warehouse, stage: str, key: str, config: Mapping[str, Any], *, task_revision: str, prompt_version: str,
     slots: Sequence[Slot] = (),
-) -> Plan:
+) -> Plan:  # fmt: skip
     """Store a plan with its first slots, open, in one transaction.
 
     Args:
@@ -163,17 +157,14 @@ def extend(db: duckdb.DuckDBPyConnection, plan_no: int, slots: Sequence[Slot]) -
 
     if not slots:
         return
-    columns = {
-        "plan_no": pa.array([plan_no] * len(slots), pa.int32()),
-        "slot_no": pa.array([slot.slot_no for slot in slots], pa.int32()),
-        "round": pa.array([slot.round for slot in slots], pa.int32()),
-        "spec": pa.array([_as_json(slot.spec) for slot in slots], pa.string()),
-        "parents": pa.array([_as_json(slot.parents) for slot in slots], pa.string()),
-        "request_key": pa.array([slot.request_key for slot in slots], pa.string()),
-        "sample_no": pa.array([slot.sample_no for slot in slots], pa.int32()),
-        "state": pa.array(["open"] * len(slots), pa.string()),
-    }
-    insert(db, "slots", columns)
+    rows = [
+        {
+            "plan_no": plan_no, "slot_no": slot.slot_no, "round": slot.round, "spec": _as_json(slot.spec),
+            "parents": _as_json(slot.parents), "request_key": slot.request_key, "sample_no": slot.sample_no, "state": "open",
+        }
+        for slot in slots
+    ]  # fmt: skip
+    insert(db, "slots", pa.Table.from_pylist(rows))
     reopen(db, plan_no)
 
 

@@ -115,13 +115,9 @@ def known(db: duckdb.DuckDBPyConnection, key: str) -> Program | None:
 
 
 def find(
-    db: duckdb.DuckDBPyConnection,
-    *,
-    kind: str,
-    target_no: int | None,
-    name: str | None = None,
+    db: duckdb.DuckDBPyConnection, *, kind: str, target_no: int | None, name: str | None = None,
     plan_no: int | None = None,
-) -> int | None:
+) -> int | None:  # fmt: skip
     """The number of the program of that kind and target, by its name or by the plan that it belongs to."""
     column, value = ("name", name) if name is not None else ("plan_no", plan_no)
     rows = db.execute(
@@ -134,14 +130,9 @@ def find(
 
 # Writing ----------------------------------------------------------------------------------------------------------------
 def add(
-    db: duckdb.DuckDBPyConnection,
-    program: NewProgram,
-    *,
-    actor: str,
-    state: State = "accepted",
-    reason: str | None = None,
-    detail: str | None = None,
-) -> int:
+    db: duckdb.DuckDBPyConnection, program: NewProgram, *, actor: str, state: State = "accepted",
+    reason: str | None = None, detail: str | None = None,
+) -> int:  # fmt: skip
     """Store a program and its first event.
 
     Args:
@@ -189,7 +180,8 @@ def offer(
     there = known(db, program.key)
     if there is None:
         return add(db, program, actor=actor, state="rejected" if reason else "accepted", reason=reason, detail=detail)
-    if reason is None and there.state == "rejected" and _last_actor(db, there.number) == actor:
+    last = "SELECT arg_max(actor, rowid) FROM program_events WHERE program_no = ?"
+    if reason is None and there.state == "rejected" and db.execute(last, [there.number]).fetchone() == (actor,):
         set_state(db, there.number, "accepted", None, actor)
         db.execute("UPDATE programs SET detail = ? WHERE program_no = ?", [detail, there.number])
     return there.number
@@ -202,13 +194,6 @@ def set_state(db: duckdb.DuckDBPyConnection, program_no: int, state: State, reas
         [state, None if state == "accepted" else reason, program_no],
     )
     _event(db, program_no, state, reason, actor)
-
-
-def _last_actor(db: duckdb.DuckDBPyConnection, program_no: int) -> str | None:
-    ((actor,),) = db.execute(
-        "SELECT arg_max(actor, rowid) FROM program_events WHERE program_no = ?", [program_no]
-    ).fetchall()
-    return None if actor is None else str(actor)
 
 
 def _event(db: duckdb.DuckDBPyConnection, program_no: int, state: str, reason: str | None, actor: str) -> None:

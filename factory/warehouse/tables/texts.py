@@ -85,14 +85,9 @@ def split_numbers(warehouse: Warehouse, split: str) -> NDArray[np.int64]:
 
 
 def sample_texts(
-    warehouse: Warehouse,
-    count: int,
-    salt: str,
-    *,
-    split: str | None = "train",
-    exclude: Sequence[int] = (),
+    warehouse: Warehouse, count: int, salt: str, *, split: str | None = "train", exclude: Sequence[int] = (),
     drawn_by: Literal["sha256", "md5"] = "sha256",
-) -> list[tuple[int, str]]:
+) -> list[tuple[int, str]]:  # fmt: skip
     """Numbers and texts, drawn by a hash of their content: the same texts wherever and whenever they were ingested.
 
     Args:
@@ -142,12 +137,10 @@ def add_texts(db: duckdb.DuckDBPyConnection, texts: Sequence[str], origin: str) 
         db,
         "texts",
         {
-            "text_no": pa.array(range(number, number + len(fresh)), pa.int32()),
-            "content_hash": list(fresh),
-            "text": list(fresh.values()),
-            "origin": [origin] * len(fresh),
+            "text_no": pa.array(range(number, number + len(fresh)), pa.int32()), "content_hash": list(fresh),
+            "text": list(fresh.values()), "origin": [origin] * len(fresh),
         },
-    )
+    )  # fmt: skip
     return [known[content] for content in hashes]
 
 

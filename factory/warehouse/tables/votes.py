@@ -7,6 +7,7 @@ text numbers, written with its votes in one transaction. `vote_failures` names s
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ TALLIES = (
     " JOIN programs p USING (program_no) WHERE p.state = 'accepted' GROUP BY ALL)"
 )
 """In SQL: how many accepted programs of each kind say what of a text; `target` is -1 where a program may say any label."""
+
+_VOTES_ON = "votes WHERE text_no IN (SELECT unnest(?::INTEGER[])) AND program_no IN (SELECT unnest(?::INTEGER[]))"
 
 
 @dataclass(frozen=True)
@@ -116,14 +119,16 @@ def dense_votes(
     warehouse: Warehouse, program_nos: Sequence[int], text_nos: Sequence[int] | NDArray[np.integer]
 ) -> NDArray[np.int32]:
     """The votes of some programs on some texts as they are stored, int32 [n, m], -1 where there is none."""
-    numbers = np.asarray(text_nos, np.int32)
+    numbers, inverse = np.unique(np.asarray(text_nos, np.int32), return_inverse=True)
+    programs, column = np.unique(np.asarray(program_nos, np.int32), return_index=True)
     votes = np.full((len(numbers), len(program_nos)), -1, np.int32)
-    order = np.argsort(numbers, kind="stable")
-    column = {number: at for at, number in enumerate(program_nos)}
-    for text_no, program_no, vote in votes_on(warehouse, numbers, program_nos):
-        low, high = (int(np.searchsorted(numbers, text_no, side=side, sorter=order)) for side in ("left", "right"))
-        votes[order[low:high], column[program_no]] = vote
-    return votes
+    with warehouse.read() as db:
+        found = db.execute(
+            f"SELECT text_no, program_no, vote FROM {_VOTES_ON}", [numbers, list(map(int, program_nos))]
+        ).fetchnumpy()
+    rows, at = (np.asarray(found[name], np.int32) for name in ("text_no", "program_no"))
+    votes[np.searchsorted(numbers, rows), column[np.searchsorted(programs, at)]] = found["vote"]
+    return votes[inverse]
 
 
 def votes_on(
@@ -132,8 +137,7 @@ def votes_on(
     """`(text_no, program_no, vote)` of some programs on some texts, ordered by text and program."""
     with warehouse.read() as db:
         return db.execute(
-            "SELECT text_no, program_no, vote FROM votes WHERE text_no IN (SELECT unnest(?::INTEGER[]))"
-            " AND program_no IN (SELECT unnest(?::INTEGER[])) ORDER BY ALL",
+            f"SELECT text_no, program_no, vote FROM {_VOTES_ON} ORDER BY ALL",
             [np.asarray(text_nos, np.int32), list(program_nos)],
         ).fetchall()
 
@@ -172,6 +176,14 @@ def votes_digest(warehouse: Warehouse) -> list[str]:
     )
     with warehouse.read() as db:
         return [*(str(db.execute(query).fetchone()) for query in queries), *texts_digest(warehouse)]
+
+
+def lost_votes(warehouse: Warehouse) -> dict[int, int]:
+    """On how many texts each program that has voted failed."""
+    lost: Counter[int] = Counter()
+    for number, counts in warehouse.query("SELECT program_no, counts FROM vote_blocks"):
+        lost[number] += sum(n for status, n in json.loads(counts).items() if status not in ("ok", "abstain"))
+    return dict(lost)
 
 
 # What was done --------------------------------------------------------------------------------------------------------------
@@ -269,8 +281,7 @@ def put_single(db: duckdb.DuckDBPyConnection, said: Sequence[Said]) -> None:
         voted = set(one.text_nos.tolist())
         status = {text_no: name for text_no, name, _ in one.failures}
         _put_blocks(
-            db,
-            [(number, at, at, 1, int(at in voted), json.dumps({status.get(at, "ok"): 1})) for at in text_nos],
+            db, [(number, at, at, 1, int(at in voted), json.dumps({status.get(at, "ok"): 1})) for at in text_nos]
         )
     _put_failures(db, said)
 

@@ -10,9 +10,9 @@ import atexit
 import json
 import marshal
 import os
-import queue
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import product
@@ -21,8 +21,9 @@ from typing import Any, Literal
 import numpy as np
 
 from factory.errors import InputError, SandboxError
+from factory.label_matrix import vote_dtype
 from factory.programs.sandbox.host.process import Layers, Process
-from factory.programs.sandbox.host.result import ProgramRun, note, seconds, take, vote_dtype
+from factory.programs.sandbox.host.result import ProgramRun, note, seconds, take
 
 Sandbox = Literal["kernel", "process"]
 """What Python programs may run in. On Linux it is always a process that the kernel seals. Other systems cannot, and run them only
@@ -111,11 +112,9 @@ class Pool:
             process.watch_bytes = self.memory_mb << 20 if "limits" in self._layers.missing else 0
         if self.strict and not self._layers.complete:
             self.close()
-            raise SandboxError(
-                self._layers.says().removeprefix("sandbox: ") + ", and strict asks for all of them",
-                where="sandbox",
-                fix="Run on Linux with seccomp, Landlock and namespaces, or without strict",
-            )
+            said = self._layers.says().removeprefix("sandbox: ") + ", and strict asks for all of them"
+            fix = "Run on Linux with seccomp, Landlock and namespaces, or without strict"
+            raise SandboxError(said, where="sandbox", fix=fix)
 
     def run(
         self,
@@ -135,10 +134,8 @@ class Pool:
         refusals: dict[int, tuple[str, str]] = {}
         notes: list[list[dict[str, Any]]] = [[] for _ in sources]
         cpu_s = [0.0] * m
-        jobs: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
         starts = range(0, n, CHUNK) or [0]
-        for place in product(starts, range(m)):
-            jobs.put(place)
+        jobs = deque(product(starts, range(m)))
         errors: list[BaseException] = []
         guard = threading.Lock()
 
@@ -150,10 +147,10 @@ class Pool:
             held = -1
             try:
                 while not errors:
-                    try:
-                        start, at = jobs.get_nowait()
-                    except queue.Empty:
-                        return
+                    with guard:
+                        if not jobs:
+                            return
+                        start, at = jobs.popleft()
                     if held != start or not process.alive:
                         with guard:
                             data = frame(start)
@@ -256,17 +253,13 @@ def _check_system(accepts_process: bool) -> None:
     if sys.platform == "linux":
         return
     if not hasattr(os, "fork"):
-        raise SandboxError(
-            "Python programs need a system that can fork, and this one cannot",
-            where="sandbox",
-            fix="Run them on Linux or macOS; lists of rules (`author: {form: rules}`) run everywhere",
-        )
+        said = "Python programs need a system that can fork, and this one cannot"
+        fix = "Run them on Linux or macOS; lists of rules (`author: {form: rules}`) run everywhere"
+        raise SandboxError(said, where="sandbox", fix=fix)
     if not accepts_process:
-        raise SandboxError(
-            "this system's kernel cannot seal Python programs: they would run with your rights, held by the static check alone",
-            where="sandbox",
-            fix="Write `sandbox: process` into the step (or `--sandbox process`) if you trust them; lists of rules need nothing",
-        )
+        said = "this system's kernel cannot seal Python programs: they would run with your rights, held by the static check alone"
+        fix = "Write `sandbox: process` into the step (or `--sandbox process`) if you trust them; lists of rules need nothing"
+        raise SandboxError(said, where="sandbox", fix=fix)
 
 
 def _checked_labels(labels: Sequence[str]) -> list[str]:
@@ -279,7 +272,4 @@ def _checked_labels(labels: Sequence[str]) -> list[str]:
 
 
 def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

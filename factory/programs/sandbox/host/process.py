@@ -31,10 +31,8 @@ _REPLY_S = 900.0
 class Layers:
     """What a raw-system-call probe inside a sealed child, static check off, could and could not do.
 
-    Iterating gives `denied`: the attempts that failed.
-
     Attributes:
-        denied: Attempts that failed (`sealed.layers.ATTEMPTS` names them).
+        denied: Attempts that failed (`sealed.layers.ATTEMPTS` names them); iterating gives them.
         possible: Attempts that worked.
         installed: Kernel layers that are on.
         missing: Kernel layer to why it is not on.
@@ -47,9 +45,6 @@ class Layers:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.denied)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.denied
 
     def __len__(self) -> int:
         return len(self.denied)
@@ -92,16 +87,10 @@ class Process:
         boot = _BOOT.format(folder=str(Path(__file__).parents[1]), settings=self._settings)
         try:
             self._popen = subprocess.Popen(
-                [sys.executable, "-s", "-S", "-P", "-B", "-X", "utf8", "-c", boot],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={"PYTHONHASHSEED": "0"},
-                cwd="/",
-                close_fds=True,
-                start_new_session=True,
-                bufsize=0,
-            )
+                [sys.executable, "-s", "-S", "-P", "-B", "-X", "utf8", "-c", boot], stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={"PYTHONHASHSEED": "0"}, cwd="/", close_fds=True,
+                start_new_session=True, bufsize=0,
+            )  # fmt: skip
         except OSError as error:
             raise SandboxError(f"a worker cannot be started: {error.strerror}", where="sandbox") from error
         assert self._popen.stdin is not None
@@ -130,14 +119,11 @@ class Process:
         reply = self._receive(60.0)
         if reply is None:
             self.kill()
-            raise SandboxError(
-                "a worker ended while it was starting",
-                where="sandbox",
-                fix="Run `factory doctor` to see what this machine allows",
-            )
-        said = json.loads(reply)
+            fix = "Run `factory doctor` to see what this machine allows"
+            raise SandboxError("a worker ended while it was starting", where="sandbox", fix=fix)
         from factory.programs.sandbox.sealed.layers import ATTEMPTS, LAYERS
 
+        said = json.loads(reply)
         possible = tuple(name for name in ATTEMPTS if name in said["possible"])
         missing = {str(name): str(why) for name, why in said["refused"].items()}
         self._has_namespaces = "namespaces" not in missing
@@ -159,10 +145,8 @@ class Process:
     def task(self, task: dict[str, Any], n: int) -> tuple[np.ndarray | None, dict[str, Any]]:
         """Run one program over the chunk: raw codes `[n]` int32 and notes; None if the worker itself was lost."""
         self._send(marshal.dumps(("run", task)))
-        limit = 90 + n * 0.02
-        notes, codes = self._receive(limit), None
-        if notes is not None:
-            codes = self._receive(30.0)
+        notes = self._receive(90 + n * 0.02)
+        codes = None if notes is None else self._receive(30.0)
         if notes is None or codes is None or len(codes) != 4 * n:
             self.kill()
             self._spawn()

@@ -45,10 +45,9 @@ class ProgramRun:
         words: np.ndarray = np.array(STATUS, dtype=object)[self.codes]
         return words
 
-
-def vote_dtype(classes: int) -> type[np.signedinteger]:
-    """The narrowest signed integer that holds every class index and -1."""
-    return np.int8 if classes <= 127 else np.int16 if classes <= 32_767 else np.int32
+    def words(self, at: int) -> dict[int, str]:
+        """By row, our words on those failures of a program that some were kept of."""
+        return {note["row"]: note["words"] for note in self.notes[at] if note.get("status") and note.get("words")}
 
 
 def take(raw: np.ndarray | None, votes: np.ndarray, codes: np.ndarray, classes: int) -> None:

@@ -13,16 +13,8 @@ from .returned import no_label
 from .state import HoldsIterator, changed, snapshot
 
 ABSTAIN, EXCEPTION, BAD_VALUE, TIMEOUT, MEMORY, CRASH, RETIRED, REJECTED, UNREACHED = (
-    -1,
-    -2,
-    -3,
-    -4,
-    -5,
-    -6,
-    -7,
-    -8,
-    -128,
-)
+    -1, -2, -3, -4, -5, -6, -7, -8, -128,
+)  # fmt: skip
 """Codes in the result buffer; zero and above are votes."""
 
 TICK_S = 0.01
@@ -71,7 +63,7 @@ def run(
     builtins: Mapping[str, Any],
     compile_program: Callable[[str], tuple[Any, list[tuple[str, int]]]],
 ) -> None:
-    """Load the program and write a code for every text from `start` on. Never returns to the worker's code.
+    """Load the program and write a code for every text of the chunk from `start` on.
 
     Args:
         task: `source`, `labels` (names in order), `target` (a label's name or None) and `static` (whether to check).
@@ -233,13 +225,9 @@ def _yes_no(target: str) -> Callable[[Any], int]:
     """The same for a program that speaks of one label: True, False, 1, 0 or the label's name; -1 abstains."""
 
     def code(value: Any) -> int:
-        if value is True or value is False:
-            return int(value)
-        if type(value) is int:
-            return value if value in (-1, 0, 1) else BAD_VALUE
-        if type(value) is str:
-            return 1 if value == target else BAD_VALUE
-        return BAD_VALUE
+        if type(value) in (bool, int):
+            return int(value) if value in (-1, 0, 1) else BAD_VALUE
+        return 1 if type(value) is str and value == target else BAD_VALUE
 
     return code
 

@@ -115,9 +115,7 @@ def seal_namespaces() -> str | None:
     if os.getuid() != 0:
         flags |= 0x10000000
     code = _call(272 if _X86 else 97, flags)
-    if code != 0:
-        return f"unshare: {_why(code)}"
-    return None
+    return None if code == 0 else f"unshare: {_why(code)}"
 
 
 def seal_root() -> str | None:
@@ -155,15 +153,9 @@ def seal_limits(memory: int, cpu_s: int) -> str | None:
         cpu_s: CPU seconds after which the kernel kills.
     """
     wanted = [
-        ("RLIMIT_NOFILE", 0),
-        ("RLIMIT_NPROC", 0),
-        ("RLIMIT_FSIZE", 0),
-        ("RLIMIT_CORE", 0),
-        ("RLIMIT_MEMLOCK", 0),
-        ("RLIMIT_MSGQUEUE", 0),
-        ("RLIMIT_CPU", cpu_s),
-        ("RLIMIT_STACK", 8 << 20),
-    ]
+        ("RLIMIT_NOFILE", 0), ("RLIMIT_NPROC", 0), ("RLIMIT_FSIZE", 0), ("RLIMIT_CORE", 0), ("RLIMIT_MEMLOCK", 0),
+        ("RLIMIT_MSGQUEUE", 0), ("RLIMIT_CPU", cpu_s), ("RLIMIT_STACK", 8 << 20),
+    ]  # fmt: skip
     if memory:
         wanted.append(("RLIMIT_AS", memory))
     failed = []
@@ -225,22 +217,11 @@ def _filter(status_fd: int | None) -> bytes:
     for name in _CHILD if status_fd is not None else _WORKER:
         if _number(name) >= 0:
             out += [(equal, 0, 1, _number(name)), (give, 0, 0, allow)]
+    decide = [(give, 0, 0, allow), (give, 0, 0, deny)]
     for name in ("mmap", "mprotect"):  # the third argument is the protection: no PROT_EXEC
-        out += [
-            (equal, 0, 4, _number(name)),
-            (load, 0, 0, 32),
-            (bits, 1, 0, 4),
-            (give, 0, 0, allow),
-            (give, 0, 0, deny),
-        ]
+        out += [(equal, 0, 4, _number(name)), (load, 0, 0, 32), (bits, 1, 0, 4), *decide]
     if status_fd is not None:
-        out += [
-            (equal, 0, 4, _number("write")),
-            (load, 0, 0, 16),
-            (equal, 0, 1, status_fd),
-            (give, 0, 0, allow),
-            (give, 0, 0, deny),
-        ]
+        out += [(equal, 0, 4, _number("write")), (load, 0, 0, 16), (equal, 0, 1, status_fd), *decide]
     out.append((give, 0, 0, deny))
     return b"".join(struct.pack("HBBI", *line) for line in out)
 

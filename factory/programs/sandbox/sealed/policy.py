@@ -38,6 +38,7 @@ _BLOCKED_ATTRIBUTES = frozenset(
     format_map mro obj with_traceback gi_frame gi_code gi_yieldfrom gi_running gi_suspended cr_frame cr_code
     cr_await cr_origin ag_frame ag_code ag_await tb_frame tb_next tb_lasti tb_lineno f_back f_builtins f_code
     f_globals f_locals f_lasti f_lineno f_trace f_trace_lines f_trace_opcodes func_globals func_code
+    scanner cache_info cache_clear
     """
     )
 )
@@ -84,14 +85,11 @@ def check(source: str) -> ast.Module:
         raise Refused("syntax", "the source holds a NUL character")
     try:
         tree = ast.parse(source, "<program>", "exec")
-    except SyntaxError as error:
-        raise Refused("syntax", "not valid Python", error.lineno) from None
-    except ValueError:
-        raise Refused("syntax", "not valid Python") from None
+    except (SyntaxError, ValueError) as error:
+        raise Refused("syntax", "not valid Python", getattr(error, "lineno", None)) from None
     except (RecursionError, MemoryError):
         raise Refused("too_long", "nested too deeply") from None
-    checker = _Checker()
-    return checker.run(tree)
+    return _Checker().run(tree)
 
 
 class _Checker:
@@ -109,15 +107,9 @@ class _Checker:
         if not tree.body:
             raise Refused("no_label", "there is no function `label(text)`")
         self._bind(tree)
-        if not any(
-            isinstance(node, ast.FunctionDef) and node.name == "label" for node in tree.body
-        ) and "label" not in {
-            target.id
-            for node in tree.body
-            if isinstance(node, ast.Assign)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }:
+        targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+        named = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        if "label" not in named | {target.id for target in targets if isinstance(target, ast.Name)}:
             raise Refused("no_label", "there is no function `label(text)` at the top level")
         self._visit(tree, 0)
         return ast.fix_missing_locations(tree)
@@ -191,11 +183,8 @@ class _Checker:
         if node.attr == "format":
             value = node.value
             if not (isinstance(value, ast.Constant) and isinstance(value.value, str) and _plain_format(value.value)):
-                raise Refused(
-                    "attribute",
-                    "`.format` is allowed on a literal string with plain fields alone; use an f-string",
-                    line,
-                )
+                said = "`.format` is allowed on a literal string with plain fields alone; use an f-string"
+                raise Refused("attribute", said, line)
 
     def _on_FunctionDef(self, node: ast.FunctionDef, line: int | None) -> None:
         node.returns = None
@@ -217,13 +206,8 @@ class _Checker:
         if not all(self._may_be_base(base) for base in node.bases):
             raise Refused("construct", "a class may only derive from Enum or IntEnum", line)
         for item in node.body:
-            targets = (
-                item.targets
-                if isinstance(item, ast.Assign)
-                else [item.target]
-                if isinstance(item, ast.AnnAssign)
-                else []
-            )
+            single = [item.target] if isinstance(item, ast.AnnAssign) else []
+            targets = item.targets if isinstance(item, ast.Assign) else single
             held = isinstance(item, ast.Pass) or (isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant))
             plain = all(isinstance(target, ast.Name) and not target.id.startswith("_") for target in targets)
             if not (held or targets) or not plain or any(map(self._is_function, ast.walk(item))):
@@ -250,18 +234,16 @@ class _Checker:
         for item in node.finalbody:
             for inner in ast.walk(item):
                 if isinstance(inner, (ast.Return, ast.Break, ast.Continue)):
-                    raise Refused(
-                        "construct", "leaving a `finally` block by return, break or continue is not allowed", line
-                    )
+                    said = "leaving a `finally` block by return, break or continue is not allowed"
+                    raise Refused("construct", said, line)
 
     def _on_MatchClass(self, node: ast.MatchClass, line: int | None) -> None:
         if node.kwd_attrs:
             raise Refused("construct", "a class pattern with keywords is not allowed", line)
         name = node.cls.id if isinstance(node.cls, ast.Name) and node.cls.id not in self.bound else ""
         if node.patterns and name not in _SELF_MATCHING:
-            raise Refused(
-                "construct", "a class pattern with a part is allowed for builtin types such as `str(x)` alone", line
-            )
+            said = "a class pattern with a part is allowed for builtin types such as `str(x)` alone"
+            raise Refused("construct", said, line)
 
 
 def _names_bound(node: ast.AST) -> list[str]:
@@ -272,14 +254,9 @@ def _names_bound(node: ast.AST) -> list[str]:
         return [node.arg]
     if isinstance(node, (ast.Global, ast.Nonlocal)):
         return list(node.names)
-    named = (
-        ("name", "rest")
-        if isinstance(
-            node, (ast.FunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar, ast.MatchMapping)
-        )
-        else ()
-    )
-    return [name for key in named if (name := getattr(node, key, None))]
+    named = (ast.FunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar, ast.MatchMapping)
+    keys = ("name", "rest") if isinstance(node, named) else ()
+    return [name for key in keys if (name := getattr(node, key, None))]
 
 
 def _plain_format(text: str) -> bool:
@@ -304,14 +281,9 @@ def _is_main_guard(node: ast.stmt) -> bool:
 
 
 _PLAIN = {
-    "With": "`with`",
-    "AsyncFunctionDef": "`async def`",
-    "AsyncFor": "`async for`",
-    "AsyncWith": "`async with`",
-    "Await": "`await`",
-    "TryStar": "`except*`",
-    "MatMult": "the operator `@`",
-}
+    "With": "`with`", "AsyncFunctionDef": "`async def`", "AsyncFor": "`async for`", "AsyncWith": "`async with`",
+    "Await": "`await`", "TryStar": "`except*`", "MatMult": "the operator `@`",
+}  # fmt: skip
 
 
 def _plain(kind: str) -> str:

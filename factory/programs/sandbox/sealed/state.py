@@ -7,6 +7,7 @@ who asks.
 from __future__ import annotations
 
 import collections
+import difflib
 import functools
 import types
 from collections.abc import Mapping
@@ -70,6 +71,10 @@ def _held(value: Any, seen: dict[int, int]) -> Any:
     if kind is types.FunctionType and value.__module__ == "program":
         cells = [cell.cell_contents for cell in value.__closure__ or () if cell != types.CellType()]
         return (_Same(value), _held([value.__defaults__, value.__kwdefaults__, cells], seen))
+    if kind is collections.ChainMap:
+        return (kind, _held(value.maps, seen))
+    if kind is difflib.SequenceMatcher:
+        return (kind, _held(vars(value), seen))
     if kind is functools.partial:
         return (kind, _held([value.func, value.args, value.keywords], seen))
     if kind is _CACHED:
@@ -78,7 +83,7 @@ def _held(value: Any, seen: dict[int, int]) -> Any:
         return (value.__name__, _held(value.__self__, seen))
     if hasattr(kind, "__next__"):
         raise HoldsIterator
-    if kind is type and value.__module__ == "program":
+    if isinstance(value, type) and value.__module__ == "program":  # a class of its own, an enum's too
         return (_Same(value), [(name, _held(item, seen)) for name, item in vars(value).items() if name[:2] != "__"])
     if kind.__module__ == "program":
         return (_Same(value), _held(getattr(value, "__dict__", None), seen))

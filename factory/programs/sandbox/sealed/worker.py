@@ -6,6 +6,7 @@ host never reads anything but integers and short JSON from it).
 
 from __future__ import annotations
 
+import bisect
 import gc
 import json
 import marshal
@@ -155,10 +156,8 @@ class Worker:
             reached = _first_unreached(codes, n)
             if "loaded" not in notes:
                 if "refused" not in notes:
-                    notes["refused"], notes["words"] = (
-                        end,
-                        "loading the program " + ("hangs" if end == "slow" else "ends the process"),
-                    )
+                    said = "loading the program " + ("hangs" if end == "slow" else "ends the process")
+                    notes["refused"], notes["words"] = end, said
                 _fill(codes, 0, n, child.REJECTED)
                 break
             if end in ("timeout", "crash") and reached < n:
@@ -221,12 +220,10 @@ class Worker:
                 outcome = outcome or "over"
             elif not loaded and (cpu > LOAD_S or now - wall_mark > 5 * LOAD_S):
                 outcome = outcome or "slow"
-            elif (
-                loaded
-                and reached < n
-                and (cpu - cpu_mark > HARD_CPU_S + len(self.texts[reached]) / 2e6 or now - wall_mark > HARD_WALL_S)
-            ):
-                outcome = outcome or "timeout"
+            elif loaded and reached < n:
+                limit = HARD_CPU_S + len(self.texts[reached]) / 2e6
+                if cpu - cpu_mark > limit or now - wall_mark > HARD_WALL_S:
+                    outcome = outcome or "timeout"
             if outcome:
                 _kill(pid)
         os.close(read_fd)
@@ -276,14 +273,7 @@ def _notes(buffer: bytes, notes: dict[str, Any], n: int) -> str:
 
 def _first_unreached(codes: memoryview, n: int) -> int:
     """Index of the first text without a code; they are reached in order."""
-    low, high = 0, n
-    while low < high:
-        middle = (low + high) // 2
-        if codes[middle] == child.UNREACHED:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    return bisect.bisect_left(range(n), True, key=lambda at: codes[at] == child.UNREACHED)
 
 
 def _fill(codes: memoryview, start: int, end: int, code: int) -> None:

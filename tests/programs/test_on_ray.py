@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from factory.cluster import votes as spread
 from factory.errors import ClusterError, SandboxError
+from factory.programs import on_ray as spread
 from factory.programs import stage
 from factory.programs import vote as voting
 from factory.programs.blocks import AcceptedProgram, Block, Gap, Voted

@@ -7,7 +7,7 @@ quarter), the same on every machine, and needs no model.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
@@ -98,7 +98,11 @@ def squeeze(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
-CLEANERS = {"none": lambda text: text, "squeeze": squeeze, "usenet": lambda text: squeeze(strip_usenet(text))}
+CLEANERS: dict[str, Callable[[str], str]] = {
+    "none": lambda text: text,
+    "squeeze": squeeze,
+    "usenet": lambda text: squeeze(strip_usenet(text)),
+}
 """How a source's texts are cleaned before they are cut, by name."""
 
 

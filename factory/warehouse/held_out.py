@@ -6,21 +6,16 @@ that the promise holds at any order of stages.
 
 from __future__ import annotations
 
-from factory.corpus.near import NearIndex
+from factory.near import NearIndex
 from factory.warehouse.file import Warehouse
+from factory.warehouse.tables import synthetic
 
-HELD_OUT = ("dev", "test")
+_HELD_OUT = "text_no IN (SELECT text_no FROM occurrences WHERE split IN ('dev', 'test'))"
 
 
 def held_out_texts(warehouse: Warehouse) -> list[str]:
     """The texts of dev and test, each once, in order of content."""
-    return [
-        row[0]
-        for row in warehouse.query(
-            "SELECT text FROM texts WHERE text_no IN (SELECT text_no FROM occurrences WHERE split IN ('dev', 'test'))"
-            " ORDER BY content_hash"
-        )
-    ]
+    return [text for (text,) in warehouse.query(f"SELECT text FROM texts WHERE {_HELD_OUT} ORDER BY content_hash")]
 
 
 def decontaminate(warehouse: Warehouse) -> int:
@@ -29,12 +24,13 @@ def decontaminate(warehouse: Warehouse) -> int:
     Returns:
         How many were dropped.
     """
+    import pyarrow as pa
+
     last = warehouse.scalar("SELECT max(synthetic_no) FROM synthetic WHERE state = 'accepted'")
     if last is None:
         return 0
     state = warehouse.scalar(
-        "SELECT count(*) || '/' || coalesce(bit_xor(hash(content_hash)), 0) FROM texts"
-        " WHERE text_no IN (SELECT text_no FROM occurrences WHERE split IN ('dev', 'test'))"
+        f"SELECT count(*) || '/' || coalesce(bit_xor(hash(content_hash)), 0) FROM texts WHERE {_HELD_OUT}"
     )
     if state.startswith("0/") or warehouse.scalar(
         "SELECT count(*) FROM decontaminations WHERE held_out = ? AND last_synthetic_no >= ?", [state, last]
@@ -46,12 +42,13 @@ def decontaminate(warehouse: Warehouse) -> int:
     for text in held_out_texts(warehouse):
         for name, similarity in own.find_all(text):
             bad[int(name)] = max(similarity, bad.get(int(name), 0.0))
+    found = sorted(bad.items())
+    rows_dropped = {
+        "synthetic_no": pa.array([number for number, _ in found], pa.int64()),
+        "drop_reason": ["duplicate_of_held_out" if similarity == 1.0 else "near_held_out" for _, similarity in found],
+        "detail": [f"similarity {similarity:.2f}" for _, similarity in found],
+    }
     with warehouse.lease() as db:
-        for number, similarity in sorted(bad.items()):
-            reason = "duplicate_of_held_out" if similarity == 1.0 else "near_held_out"
-            db.execute(
-                "UPDATE synthetic SET state = 'dropped', drop_reason = ?, detail = ? WHERE synthetic_no = ?",
-                [reason, f"similarity {similarity:.2f}", number],
-            )
+        synthetic.drop(db, pa.table(rows_dropped))
         db.execute("INSERT INTO decontaminations VALUES (?, ?, ?)", [state, last, len(bad)])
     return len(bad)

@@ -69,8 +69,7 @@ class NearIndex:
 
     def find(self, text: str) -> tuple[str, float] | None:
         """The most similar text at or above the threshold (of equals, the lowest name), and its similarity."""
-        found = self.find_all(text)
-        return found[0] if found else None
+        return next(iter(self.find_all(text)), None)
 
     def find_all(self, text: str) -> list[tuple[str, float]]:
         """All texts at or above the threshold, the most similar first, with their similarity."""

@@ -56,9 +56,7 @@ def votes_on_ray(
             block may have programs that a block before it retired: the caller leaves out their columns.
         count: How many blocks there are.
         labels: Label names; votes are their indices.
-        strict: Refuse unless every actor's sandbox has every layer.
-        sandbox: As `Pool` takes it.
-        refuse: Kernel layers to leave out, for tests, as `Pool` takes them.
+        strict, sandbox, refuse: As `Pool` takes them.
 
     Yields:
         Each block, without its texts, with its run.
@@ -79,15 +77,7 @@ def votes_on_ray(
 
 
 def in_order(ray: Any, actors: Sequence[Any], blocks: Iterator[Block]) -> Iterator[Voted]:
-    """Hand a block to whichever actor is free, and give the blocks back in their order.
-
-    Args:
-        ray: The module, or what can `wait` and `get` as it does.
-        actors: The actors.
-        blocks: What to hand out.
-
-    Yields:
-        As `votes_on_ray`.
+    """Hand a block to whichever actor is free, and give the blocks back in their order, as `votes_on_ray`.
 
     Raises:
         FactoryError: As `plain_errors`.
