@@ -108,7 +108,7 @@ def _cut(model: Any, dimension: int) -> None:
     from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 
     before = int(model.get_embedding_dimension() or 0)
-    first = torch.eye(before)[:dimension].contiguous()
+    first = torch.eye(dimension, before)
     keep = Dense(before, dimension, bias=False, activation_function=torch.nn.Identity(), init_weight=first)
     for module in (keep, Normalize()):
         model.append(module.to(model.device))
