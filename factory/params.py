@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
+from typing_extensions import is_typeddict
 
 from factory.errors import InputError
 from factory.result import Progress, StageResult, no_progress
@@ -199,7 +200,7 @@ def type_words(annotation: Any) -> str:
         return " or ".join(dict.fromkeys(type_words(one) for one in inner))
     if origin in (list, tuple):
         return f"list of {type_words(inner[0])}"
-    if origin is dict:
+    if origin is dict or is_typeddict(annotation):
         return "mapping"
     words = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "dict": "mapping"}
     name = getattr(annotation, "__name__", str(annotation))

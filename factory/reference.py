@@ -40,6 +40,8 @@ EXIT_CODES = {
 """Those that no error has."""
 VARIABLES = {
     "LABEL_FACTORY_ENCODER": "the sentence encoder that `encoder: auto` means: a folder or a hub name",
+    "LABEL_FACTORY_MODELS": "a folder of prepared models that `encoder: auto` may choose from (`tests/prepare_models.py`)",
+    "LABEL_FACTORY_CACHE": "where graphs of encoders for ONNX Runtime are kept; `~/.cache/label-factory` by default",
     "LABEL_FACTORY_PROMPTS": "a folder of prompt files that are taken before the shipped ones of the same name",
     "RAY_ADDRESS": "the Ray cluster that `vote: {ray: true}` and `predict --ray` use; this machine without it",
 }
@@ -47,7 +49,17 @@ VARIABLES = {
 
 def reference() -> str:
     """The whole page."""
-    parts = [HEAD, *_commands(), *_pipeline(), *_steps(), *_engines(), *_members(), *_warehouse(), *_outside()]
+    parts = [
+        HEAD,
+        *_commands(),
+        *_pipeline(),
+        *_steps(),
+        *_engines(),
+        *_encoders(),
+        *_members(),
+        *_warehouse(),
+        *_outside(),
+    ]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -121,6 +133,31 @@ def _pipeline() -> Iterator[str]:
     yield "### A source of texts\n"
     yield "What stands for `train`, `seed`, `dev`, `test` and `reference`: a path, a mapping of these keys, or a list of such.\n"
     yield from _fields(SourceSpec)
+
+
+def _encoders() -> Iterator[str]:
+    from factory.encoders.auto import BUDGET_S, KNOWN, PUBLISHED
+    from factory.encoders.settings import HOW, EncoderSettings
+
+    yield "## Encoders\n"
+    yield f"`encoder:` is {HOW}. Its keys: {', '.join(f'`{key}`' for key in EncoderSettings.__annotations__)}."
+    yield (
+        "Prompt (for classification), window and dimension are the model's own unless they are named; they are part of a vector's"
+        " key in the warehouse, and an export carries them. On a CPU a graph for ONNX Runtime is made of a model once, in int8"
+        " where its vectors stay near those of fp32; `precision: fp32` asks for the exact ones.\n"
+    )
+    yield f"`auto` takes the strongest of these on the disk whose texts are encoded within {BUDGET_S / 60:.0f} minutes:\n"
+    rows = [
+        (f"`{name}`", f"{one.points:+.1f}", f"{one.tokens_per_s:,.0f}", one.languages, one.source)
+        for name, one in KNOWN.items()
+    ]
+    yield from _table(("encoder", "points", "tokens/s of a core", "languages", "where the figures are from"), rows)
+    yield (
+        "With a model hub any encoder can be named. Three with a permissive licence, and the accuracy on the 12 English"
+        " classification sets of MTEB that their authors publish (not measured here):\n"
+    )
+    told = [(f"`{name}`", size, licence, f"{points}") for name, (licence, size, points) in PUBLISHED.items()]
+    yield from _table(("hub name", "parameters", "licence", "published"), told)
 
 
 def _steps() -> Iterator[str]:

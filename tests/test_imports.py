@@ -55,7 +55,7 @@ HEAVY: Mapping[str, tuple[str, ...]] = {
     "matplotlib": ("report",),
     "cleanlab": ("review",),
     "datasets": ("files", "corpus", "students"),
-    "onnxruntime": ("predict", "export"),
+    "onnxruntime": ("predict", "export", "encoders"),
 }
 """Package -> where in `factory` it may be imported. Always inside a function."""
 POSIX = frozenset({"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty"})

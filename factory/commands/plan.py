@@ -96,6 +96,9 @@ def _show_compute(compute: Mapping[str, Any]) -> None:
     table(["step", "to compute", "time"], rows)
     if compute["measured"]:
         tell(f"Measured: {compute['measured']}. Steps without a time were not estimated.")
+    if compute["encoders"]:
+        takes = ", ".join(f"{one['name']} {duration(one['seconds'])}" for one in compute["encoders"])
+        tell(f"Encoders on the disk, what each would take for all texts here, the first as `encoder: auto`: {takes}.")
     if compute["quicker"]:
         quick = compute["quicker"]
         tell(f"Quicker, for a first look: {quick['how']}: {_times(quick['seconds'])} in their place.")

@@ -14,6 +14,7 @@ from factory.denoise.models.table import MODELS, check_options
 from factory.denoise.problems import Features, problems_of, voters_of
 from factory.denoise.solve import Solved, solve
 from factory.denoise.write import Filling, covered_texts, plan_models, store
+from factory.encoders.settings import Named
 from factory.errors import InputError, nearest
 from factory.params import Call, Params, stage
 from factory.result import Progress, StageResult
@@ -24,7 +25,7 @@ from factory.warehouse.tables.texts import Texts, hashes_of, labelled_texts
 from factory.warehouse.tables.votes import votes_digest
 
 if TYPE_CHECKING:
-    from factory.encoders.encoder import Encoder
+    from factory.encoders.base import Encoder
     from factory.warehouse.file import Warehouse
 
 UNSURE = 0.1
@@ -57,13 +58,14 @@ class DenoiseParams(Params):
     use_dev: bool = Field(
         False, description="Also choose on dev gold, for the system `student_dev`. Off, since there may be none."
     )
-    encoder: str | None = Field(
+    encoder: Named | None = Field(
         "auto",
         description="Where the vectors of texts come from that the joint model looks at (`single` tasks); none: only votes."
-        " `auto` takes the packaged encoder: the vectors are needed by the student anyway.",
+        " `auto` is what `distill: {encoder: auto}` takes: the vectors are needed by the student anyway.",
     )
     encode_at_most: int = Field(
-        50_000, ge=0, description="No vectors are made for more texts than this: a quarter of an hour's work on a small machine."
+        20_000, ge=0, description="No vectors are made for more texts than this: label models then look at votes alone, and a"
+        " student needs the vectors of a share.",
     )  # fmt: skip
     seed: int = Field(0, ge=0, description="Of the models that draw.")
     options: dict[str, Any] | None = Field(
@@ -97,7 +99,7 @@ def denoise(warehouse: Warehouse, params: DenoiseParams, call: Call) -> StageRes
     filling = Filling(uncovered, _default_number(card, names, params.default_label, uncovered))
     shares = _balance_shares(card, names, params.balance)
     wanted = None if params.encoder == "none" else params.encoder
-    looking = _encoder(card, model, wanted)
+    looking = _encoder(warehouse, card, model, wanted)
     config = {
         **params.model_dump(exclude={"default_label"}), "default": filling.default, "balance": shares, "encoder": wanted,
         "encoder_key": None if looking is None else looking.key, "options": options, "kind": card.kind,
@@ -189,13 +191,13 @@ def _balance_shares(
     return {name: float(share) for name, share in balance.items()}
 
 
-def _encoder(card: TaskCard, model: str, name: str | None) -> Encoder | None:
+def _encoder(warehouse: Warehouse, card: TaskCard, model: str, name: Named | None) -> Encoder | None:
     """Whose vectors the joint model looks at, if it may be fitted."""
     if name is None or card.kind != "single" or model not in ("auto", "joint"):
         return None
     from factory.encoders.encoder import load_encoder
 
-    return load_encoder(name)
+    return load_encoder(name, warehouse)
 
 
 def _features(
@@ -208,7 +210,7 @@ def _features(
             )
             raise InputError(words, fix="Raise `encode_at_most`, or use `dawid_skene_prior`")
         return None
-    from factory.encoders.encoder import vectors_of
+    from factory.encoders.vectors import vectors_of
 
     numbers = texts.numbers.tolist()
     hashes = hashes_of(warehouse, numbers)

@@ -14,7 +14,7 @@ import numpy as np
 
 from factory.distill import read as reading
 from factory.distill.curate import Curated, Rules
-from factory.encoders.encoder import Encoder
+from factory.encoders.base import Encoder
 from factory.logistic import folds_of, loss_of
 from factory.result import Progress
 from factory.students.base import student_class

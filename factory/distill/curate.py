@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+NOT_DRAWN = "not drawn"
+"""Why a labelled text is left that a student does not need."""
+
+
 @dataclass(frozen=True)
 class Candidates:
     """Texts of one origin that might enter.
@@ -162,6 +166,62 @@ def curate(
         scale = np.divide(totals.sum() / k, totals, out=np.zeros(k), where=totals > 0)
         mass = mass * (matrix @ scale)
     return Curated(np.asarray(text_nos, np.int64), origins, matrix, mass, reasons, unseen)
+
+
+def drawn(rows: Curated, most: int, keys: NDArray[np.uint64], *, multi: bool = False) -> Curated:
+    """Keep at most so many texts of the corpus: a share of each label, drawn by the texts' own numbers.
+
+    A label keeps all of its texts up to half of an equal part, so that rare ones are not lost; what a drawn text stands for
+    is put into its weight. Labels are the likeliest ones, in a multi task the rarest that holds of a text.
+
+    Args:
+        rows: From `curate`.
+        most: Texts of the corpus that are kept.
+        keys: uint64 [n], fixed for each text, so that the draw depends on no order; the lowest are drawn.
+        multi: Whether the task is multi.
+
+    Returns:
+        The same rows; those that were not drawn are dropped with that reason.
+    """
+    own = np.flatnonzero(rows.kept & (np.array(rows.origins) == "corpus"))
+    if len(own) <= most:
+        return rows
+    strata = _strata(rows.probs[own], multi)
+    sizes = np.bincount(strata)
+    takes = _takes(sizes, most)
+    weights, reasons = rows.weights.copy(), list(rows.reasons)
+    for stratum in np.flatnonzero(sizes):
+        mine = own[strata == stratum]
+        order = mine[np.lexsort((rows.text_nos[mine], keys[mine]))]
+        kept, left = order[: takes[stratum]], order[takes[stratum] :]
+        weights[kept] *= len(mine) / max(len(kept), 1)
+        weights[left] = 0.0
+        for row in left.tolist():
+            reasons[row] = NOT_DRAWN
+    weights[own] *= most / len(own)
+    return replace(rows, weights=weights, reasons=reasons)
+
+
+def _strata(probs: NDArray[np.float64], multi: bool) -> NDArray[np.int64]:
+    """The label that a text is drawn for; in a multi task one more for texts without any."""
+    known = np.nan_to_num(probs)
+    if not multi:
+        return np.asarray(known.argmax(axis=1), np.int64)
+    holds = known >= 0.5
+    common = np.where(holds, holds.sum(axis=0), len(known) + 1)
+    return np.asarray(np.where(holds.any(axis=1), common.argmin(axis=1), probs.shape[1]), np.int64)
+
+
+def _takes(sizes: NDArray[np.integer[Any]], most: int) -> NDArray[np.int64]:
+    """How many of each stratum: all up to half of an equal part, and of what is above that the same share."""
+    floor = np.minimum(sizes, most // (2 * max(int((sizes > 0).sum()), 1)))
+    above = sizes - floor
+    rest = most - int(floor.sum())
+    exact = above * (rest / max(int(above.sum()), 1))
+    takes = np.floor(exact).astype(np.int64)
+    order = np.argsort(-(exact - takes), kind="stable")
+    takes[order[: rest - int(takes.sum())]] += 1
+    return np.asarray(floor + takes, np.int64)
 
 
 def unseen_labels(probs: NDArray[np.float64], multi: bool) -> tuple[int, ...]:

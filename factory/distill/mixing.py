@@ -12,7 +12,7 @@ from factory.denoise.decide import tie_keys
 from factory.denoise.problems import problems_of, voters_of
 from factory.distill.mixture.members import Material
 from factory.distill.mixture.mix import LEAST_ANCHORS, folds_by_key, mix
-from factory.encoders.encoder import vectors_of
+from factory.encoders.vectors import vectors_of
 from factory.students.base import fit_student, student_class
 from factory.task import current_card, label_names
 from factory.warehouse.tables import labels

@@ -11,12 +11,14 @@ from pydantic import Field, field_validator
 
 from factory.canonical import digest
 from factory.distill import read as reading
-from factory.distill.curate import Curated, Rules
+from factory.distill.curate import NOT_DRAWN, Curated, Rules
 from factory.distill.mixing import mixture_of
 from factory.distill.self_training import SelfTraining
 from factory.distill.system import COMBINED, Plan
 from factory.distill.write import forget, path_of, store, write_folder
-from factory.encoders.encoder import Encoder, load_encoder
+from factory.encoders.base import Encoder
+from factory.encoders.encoder import load_encoder
+from factory.encoders.settings import HOW, Named
 from factory.errors import InputError, nearest
 from factory.extras import need
 from factory.params import Call, Params, stage
@@ -46,13 +48,19 @@ class DistillParams(Params):
         " agreement with held-out labels for the others. `hybrid` learns from words and from sentence vectors together."
         " One that stands on a sentence encoder becomes `linear` where there is none, and it is said.",
     )
-    encoder: str = Field("auto", description="The sentence encoder: a name or folder; `auto`: the packaged one.")
+    encoder: Named = Field("auto", description=f"The sentence encoder: {HOW}.")
+    encode_at_most: int = Field(
+        20_000,
+        ge=1,
+        description="A student that reads vectors learns from at most so many labelled texts of the corpus, a share of each label"
+        " drawn by content; only those are encoded. More texts hardly help it, and take hours on a small machine.",
+    )
     try_students: list[str] = Field(
         ["hybrid", "embedding", "linear"],
         min_length=1,
         description="Kinds that `auto` tries: those that train in seconds once texts are encoded.",
     )
-    try_encoders: list[str] = Field(
+    try_encoders: list[Named] = Field(
         [], description="Further encoders that `auto` tries; none by default, since each encodes every text."
     )
     systems: list[
@@ -147,7 +155,7 @@ def distill(warehouse: Warehouse, params: DistillParams, call: Call) -> StageRes
     card = current_card(warehouse)
     classes = reading.classes_of(warehouse, card)
     says: list[str] = []
-    found = load_encoder(params.encoder)
+    found = load_encoder(params.encoder, warehouse)
     names = list(params.try_students) if student == "auto" else [student]
     if student == "auto" and options:
         raise InputError("`options` belong to one student", fix="Name it instead of `auto`")
@@ -156,8 +164,6 @@ def distill(warehouse: Warehouse, params: DistillParams, call: Call) -> StageRes
     if found.folder is None and standing:
         says.append(f"{found.says}. The student is `linear` instead of `{student}`")
         names, options = ["linear"], None
-    elif standing or "student_setfit" in systems:
-        says += [each.says for each in encoders]
     rules = Rules(
         "drop", params.confidence, params.confidence_weight, params.drop_ties, params.synthetic_weight, params.synthetic_cap,
         params.synthetic_agreement, params.seed_weight, params.balanced, params.unknown,
@@ -167,7 +173,7 @@ def distill(warehouse: Warehouse, params: DistillParams, call: Call) -> StageRes
     ]
     plan = Plan(
         warehouse, classes, found, candidates, dict(options or {}), dict(params.setfit or {}), rules,
-        params.synthetic_smoothing, _self_training(params.self_training, classes.multi),
+        params.synthetic_smoothing, _self_training(params.self_training, classes.multi), params.encode_at_most,
     )  # fmt: skip
     for name in names:
         make_config(name, options)
@@ -207,6 +213,8 @@ def distill(warehouse: Warehouse, params: DistillParams, call: Call) -> StageRes
         )
     if not trained:
         return StageResult("distill", True, {"systems": kept}, ())
+    if found.folder is not None and (standing or "student_setfit" in systems):
+        says = [*(each.says for each in encoders), *says]
     return StageResult("distill", False, {"systems": [*kept, *trained], "trained": trained}, tuple(says))
 
 
@@ -248,6 +256,7 @@ def _train(plan: Plan, system: str, wanted: dict[str, Any], key: str, progress: 
         "multi": plan.classes.multi,
         "encoder": encoder.name if stands else None,
         "encoder_key": encoder.key if stands else None,
+        "encoder_settings": dict(encoder.settings) if stands else None,
         "chosen": dict(student.chosen),
         "label_model": label_model.name if label_model is not None and plan.uses(system)[0] else None,
         "rows": rows.counts(),
@@ -262,6 +271,7 @@ def _train(plan: Plan, system: str, wanted: dict[str, Any], key: str, progress: 
     return {
         "student": kind,
         "rows": int(rows.kept.sum()),
+        "not_drawn": rows.counts().get(f"dropped: {NOT_DRAWN}", 0),
         "label_model": params["label_model"],
         "chosen": params["chosen"],
         "never_seen": never_seen,
@@ -326,6 +336,11 @@ def _self_training(options: dict[str, Any] | None, multi: bool) -> SelfTraining 
 def _lines(system: str, facts: dict[str, Any]) -> list[str]:
     source = f" on the labels of {facts['label_model']}" if facts["label_model"] else ""
     said = [f"{system}: {facts['student']} trained on {facts['rows']} texts{source}"]
+    if facts["not_drawn"]:
+        said.append(
+            f"{system}: a share of each label was drawn, and {facts['not_drawn']:,} further labelled texts were not encoded"
+            " (`distill: {encode_at_most: ...}` takes more)"
+        )
     if facts["never_seen"]:
         said.append(f"warning: {system}: {unseen_words(facts['never_seen'])}")
     return said

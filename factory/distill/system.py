@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from factory.denoise.decide import tie_keys
 from factory.distill import read as reading
-from factory.distill.curate import Candidates, Curated, Rules, as_json, curate, one_hot
+from factory.distill.curate import Candidates, Curated, Rules, as_json, curate, drawn, one_hot
 from factory.distill.self_training import Pseudo, SelfTraining, self_train
-from factory.encoders.encoder import Encoder
+from factory.encoders.base import Encoder
 from factory.errors import InputError
 from factory.result import Progress
 from factory.students.base import Student, TextsAndVectors, fit_student, student_class
 from factory.students.stored import inputs_of, texts_of
 from factory.warehouse.tables.gold import gold_digest
+from factory.warehouse.tables.texts import hashes_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,6 +50,7 @@ class Plan:
         rules: Curation.
         smoothing: Of labels of synthetic texts.
         self_training: How, or None.
+        encode_at_most: Texts of the corpus that a student learns from which reads vectors, or tunes a body.
         mixture: Of programs and anchors, which `combined` learns from, or None.
     """
 
@@ -60,6 +63,7 @@ class Plan:
     rules: Rules
     smoothing: float
     self_training: SelfTraining | None
+    encode_at_most: int = 20_000
     mixture: reading.LabelModelRow | None = None
 
     @cached_property
@@ -100,6 +104,11 @@ class Plan:
     def candidates_of(self, system: str) -> Sequence[tuple[str, Encoder]]:
         """The kinds of student that a system may be, with their encoders."""
         return [("setfit", self.encoder)] if system == "student_setfit" else self.candidates
+
+    def encodes(self, system: str) -> bool:
+        """Whether a student of this system has its texts encoded, which takes time."""
+        classes = [student_class(kind) for kind, _ in self.candidates_of(system)]
+        return any(cls.takes != "texts" or cls.slow for cls in classes)
 
     def uses(self, system: str) -> tuple[bool, bool]:
         """Whether the system learns from programs and from synthetic texts, where these exist."""
@@ -153,6 +162,7 @@ class Plan:
             "labels": [list(self.classes.names), list(self.classes.numbers), self.classes.multi],
             "rules": as_json(self.rules),
             "smoothing": self.smoothing,
+            "encode_at_most": self.encode_at_most if programs and self.encodes(system) else None,
             "self_training": None if self.self_training is None or not programs else vars(self.self_training),
             "soft_labels": soft,
             "synthetic": self.synthetic if synthetic else None,
@@ -189,7 +199,15 @@ class Plan:
             groups += [made] if made is not None else []
             if label_model is not None and rules.synthetic_agreement > 0 and programs:
                 votes = reading.votes_on_synthetic(self.warehouse, label_model, self.classes)
-        return curate(groups, rules, multi=self.classes.multi, votes_on_synthetic=votes, barred=barred)
+        rows = curate(groups, rules, multi=self.classes.multi, votes_on_synthetic=votes, barred=barred)
+        if not self.encodes(system) or int(rows.kept.sum()) <= self.encode_at_most:
+            return rows
+        return drawn(rows, self.encode_at_most, self.keys(rows.text_nos), multi=self.classes.multi)
+
+    def keys(self, text_nos: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """What texts are drawn by: numbers from their contents."""
+        hashes = hashes_of(self.warehouse, text_nos)
+        return tie_keys(hashes[number] for number in text_nos.tolist())
 
     def inputs(self, kind: str, encoder: Encoder, text_nos: Any, progress: Progress) -> Any:
         """Vectors for a student that takes them, texts, or both."""
@@ -237,6 +255,8 @@ class Plan:
         given, left = np.flatnonzero(rows.kept), np.flatnonzero(_unlabelled(rows))
         if not len(left) or not len(given):
             return rows, []
+        if len(left) > self.encode_at_most:
+            left = np.sort(left[np.argsort(self.keys(rows.text_nos[left]), kind="stable")[: self.encode_at_most]])
         labelled = self.inputs(kind, encoder, rows.text_nos[given], progress)
         unlabelled = self.inputs(kind, encoder, rows.text_nos[left], progress)
         targets, weights = rows.probs[given], rows.weights[given]

@@ -8,7 +8,7 @@ most `MOST_WINDOWS` of them; a text's vector is the mean of its windows' unit ve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 MOST_WINDOWS = 32
 """Windows of a text that count; with 256 tokens each, some 6,000 words."""
+
+TOKENS_PER_THREAD = 512
+"""Tokens in a batch for each thread: long texts go in small batches, short ones in large ones. What a layer computes of more
+would leave the processor's cache, which halves the speed (measured from 256 to 4,096)."""
 
 Windows = list[list[int]]
 """One text: the token ids of each of its windows, special tokens included."""
@@ -72,6 +76,54 @@ def shares(texts: Sequence[Windows]) -> NDArray[np.float32]:
             out[row, column] = len(ids)
             column += 1
     return out
+
+
+def feed_of(texts: Sequence[Windows], pad: int) -> dict[str, NDArray[Any]]:
+    """What a graph is given for texts that were cut into windows: `input_ids` and `attention_mask` [w, t], `windows` [n, w]."""
+    rows = [ids for windows in texts for ids in windows]
+    ids = np.full((len(rows), max(4, *map(len, rows))), pad, np.int64)
+    mask = np.zeros_like(ids)
+    for row, known in enumerate(rows):
+        ids[row, : len(known)] = known
+        mask[row, : len(known)] = 1
+    return {"input_ids": ids, "attention_mask": mask, "windows": shares(texts)}
+
+
+def open_session(graph: bytes | str, threads: int = 0) -> Any:
+    """A graph, or the path of one, in onnxruntime, which says nothing but errors; 0 threads: as many as it chooses."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def batches(sizes: Sequence[tuple[int, int]], tokens: int) -> Iterator[list[int]]:
+    """Texts that go through a graph together: alike in length, and not too many tokens.
+
+    Args:
+        sizes: Windows of each text, and tokens of its longest one.
+        tokens: In a batch, padding included; a text alone may have more.
+
+    Yields:
+        Row numbers; each once.
+
+    Example:
+        >>> list(batches([(1, 8), (1, 30), (1, 8), (4, 32)], tokens=64))
+        [[0, 2], [1], [3]]
+    """
+    part: list[int] = []
+    rows = 0
+    for index in sorted(range(len(sizes)), key=lambda index: (sizes[index][1], sizes[index][0], index)):
+        windows, longest = sizes[index]
+        if part and (rows + windows) * longest > tokens:
+            yield part
+            part, rows = [], 0
+        part.append(index)
+        rows += windows
+    if part:
+        yield part
 
 
 def join(vectors: NDArray[np.floating[Any]], texts: Sequence[Windows]) -> NDArray[np.float32]:

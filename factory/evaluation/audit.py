@@ -97,7 +97,7 @@ def audit_of(warehouse: Warehouse) -> dict[str, Any] | None:
 
 def _said(warehouse: Warehouse, text_nos: NDArray[np.int32], shape: LabelSpace) -> dict[str, list[frozenset[int]]]:
     """What each system says of some training texts, by its name."""
-    from factory.encoders.encoder import vectors_of
+    from factory.encoders.vectors import vectors_of
     from factory.students.base import TextsAndVectors
     from factory.students.stored import texts_of
 

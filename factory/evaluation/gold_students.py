@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import duckdb
     from numpy.typing import NDArray
 
-    from factory.encoders.encoder import Encoder
+    from factory.encoders.base import Encoder
     from factory.students.stored import StoredModel
     from factory.warehouse.file import Warehouse
     from factory.warehouse.tables.gold import Gold

@@ -16,7 +16,7 @@ from factory.warehouse.tables.labels import label_models, soft_labels
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from factory.encoders.encoder import Encoder
+    from factory.encoders.base import Encoder
     from factory.warehouse.file import Warehouse
 
 TEACHER, SELF_TUNED = "teacher", "self_tuned"

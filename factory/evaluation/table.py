@@ -26,7 +26,7 @@ from factory.warehouse.tables.texts import split_hashes
 if TYPE_CHECKING:
     import duckdb
 
-    from factory.encoders.encoder import Encoder
+    from factory.encoders.base import Encoder
     from factory.warehouse.file import Warehouse
     from factory.warehouse.tables.gold import HumanVotes
 

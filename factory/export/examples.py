@@ -20,7 +20,8 @@ tokenizer.enable_padding(pad_id=facts["pad_id"], pad_to_multiple_of=8)
 session = onnxruntime.InferenceSession("model_int8.onnx")  # or model.onnx for fp32
 
 texts = ["a first text", "another one"]
-cut = [[e, *e.overflowing[: <most>]] for e in tokenizer.encode_batch(texts)]  # a long text has several windows
+read = [facts["prompt"] + text for text in texts]
+cut = [[e, *e.overflowing[: <most>]] for e in tokenizer.encode_batch(read)]  # a long text has several windows
 ids = np.array([window.ids for windows in cut for window in windows], np.int64)
 mask = np.array([window.attention_mask for windows in cut for window in windows], np.int64)
 owner = np.repeat(np.arange(len(cut)), [len(windows) for windows in cut])

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factory.encoders.encoder import load_sentence_transformer
+from factory.encoders.torch_model import load_sentence_transformer
 from factory.encoders.windows import window_tokenizer, windows_of
 from factory.errors import ExportError
 from factory.logistic import probabilities
 from factory.predict.load import load_export
 from factory.predict.predictors import GraphPredictor
 from factory.result import Progress, no_progress
-from factory.students.base import Student
+from factory.students.base import Student, TextsAndVectors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +33,7 @@ MOST_ALONE = 24
 
 
 def check_parity(
-    student: Student, folder: Path, kind: str, texts: Sequence[str], window: int | None = None,
+    student: Student, folder: Path, kind: str, texts: Sequence[str], inference: Mapping[str, Any],
     progress: Progress = no_progress,
 ) -> dict[str, Any]:  # fmt: skip
     """Compare what was written with the student it came from.
@@ -43,7 +43,8 @@ def check_parity(
         folder: The export.
         kind: `transformer`, `hybrid`, `static` or `linear`.
         texts: What to compare on.
-        window: Tokens that sentence-transformers reads of a text: longer ones are not compared with it.
+        inference: What stands in `inference.json`: sentence-transformers reads `max_length` tokens, so longer texts are not
+            compared with it.
 
     Returns:
         `{"texts", "fp32_max_difference_below", "alone_max_difference_below", "int8_label_agreement", ...}`, rounded so that
@@ -52,22 +53,28 @@ def check_parity(
     Raises:
         ExportError: They disagree.
     """
-    wanted = student.predict_proba(list(texts))
+    trained = student.predict_proba(list(texts))
+    wanted = exact_answers(student, texts, trained)
     clear = _clear(wanted, student.multi)
     found: dict[str, Any] = {"texts": len(texts), "alone_max_difference_below": ALONE_TOLERANCE}
     ways = _ways(folder, kind, student.multi)
     for number, (name, answer) in enumerate(ways.items()):
         progress(number, len(ways), "ways of reading the export compared with the student")
         compared = np.ones(len(texts), bool)
-        if name == "sentence_transformers" and window is not None:
-            tokenizer = window_tokenizer((folder / "tokenizer.json").read_text(encoding="utf-8"), window)
-            compared = np.array([len(windows) == 1 for windows in windows_of(tokenizer, texts)])
+        if name == "sentence_transformers":
+            tokens = (folder / "tokenizer.json").read_text(encoding="utf-8")
+            cut = windows_of(
+                window_tokenizer(tokens, inference["max_length"]), [inference["prompt"] + t for t in texts]
+            )
+            compared = np.array([len(windows) == 1 for windows in cut])
         probs = answer([text for text, fits in zip(texts, compared, strict=True) if fits])
         difference = float(np.abs(probs - wanted[compared]).max())
         if name == "int8":
             same = _labels(probs, student.multi) == _labels(wanted, student.multi)
             found["int8_max_difference"] = round(difference, 2)
             found["int8_label_agreement"] = round(float(same.mean()), 3)
+            if trained is not wanted:
+                found["int8_max_difference_to_evaluate"] = round(float(np.abs(probs - trained).max()), 3)
             if not np.isfinite(probs).all() or (clear.any() and same[clear].mean() < 0.98):
                 cases = f"{int((~same[clear]).sum())} of {int(clear.sum())} clear cases"
                 raise ExportError(f"the int8 graph decides otherwise than the student in {cases}", where=folder)
@@ -80,6 +87,14 @@ def check_parity(
             _check_alone(answer, name, texts, folder)
     progress(len(ways), len(ways), "ways of reading the export compared with the student")
     return found
+
+
+def exact_answers(student: Student, texts: Sequence[str], trained: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a student answers without int8, as graphs in fp32 and sentence-transformers must; `trained` where it has none."""
+    encoder = student.encoder
+    if encoder is None or not encoder.calibrated:
+        return trained
+    return student.predict_proba(TextsAndVectors(list(texts), encoder.exact.encode(list(texts))))
 
 
 def dependence(answer: Answer, texts: Sequence[str]) -> float:
@@ -129,6 +144,12 @@ def _together(folder: Path, precision: str) -> Answer:
     predictor = load_export(folder, precision=precision).predictor
     assert isinstance(predictor, GraphPredictor)
     return lambda texts: predictor(texts, tokens=1 << 40)[0]
+
+
+def _one_window(folder: Path, texts: Sequence[str], inference: Mapping[str, Any]) -> NDArray[np.bool_]:
+    tokenizer = window_tokenizer((folder / "tokenizer.json").read_text(encoding="utf-8"), inference["max_length"])
+    said = [inference["prompt"] + text for text in texts]
+    return np.array([len(windows) == 1 for windows in windows_of(tokenizer, said)])
 
 
 def _clear(probs: NDArray[np.float32], multi: bool) -> NDArray[np.bool_]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from factory.export.spec import ExportSpec
     from factory.warehouse.file import Warehouse
 
-VERSION = 3
+VERSION = 4
 """Raised when the same student would give another export."""
 CALIBRATED = "student_dev"
 """The system whose temperature, label sets and thresholds come from gold of dev."""
@@ -102,8 +102,12 @@ def _spec(warehouse: Warehouse, model: StoredModel, card: TaskCard) -> ExportSpe
     if model.params["label_model"]:
         facts["label model"] = model.params["label_model"]
     facts["student"] = {"kind": model.student, **model.params["chosen"]}
-    if model.encoder:
-        facts["encoder"] = model.encoder
+    encoder = encoder_of(model)
+    if encoder is not None:
+        facts["encoder"] = (
+            f"{encoder.name}; its weights are in this folder, so that none are fetched, under its own licence"
+        )
+        facts |= {"put before each text": encoder.prompt} if encoder.prompt else {}
     for verb, asked, requests, tokens_in, tokens_out in warehouse.query(
         "SELECT stage, model, sum(requests), sum(tokens_in), sum(tokens_out) FROM spend GROUP BY ALL ORDER BY ALL"
     ):

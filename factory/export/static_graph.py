@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factory.predict.predictors import open_graph
+from factory.encoders.windows import open_session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,7 +96,7 @@ def answer_by_graph(folder: Path) -> Callable[[Sequence[str]], NDArray[np.float3
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_truncation(facts["max_length"])
     tokenizer.enable_padding()
-    session = open_graph((folder / "model.onnx").read_bytes())
+    session = open_session((folder / "model.onnx").read_bytes())
 
     def answer(texts: Sequence[str]) -> NDArray[np.float32]:
         cut = tokenizer.encode_batch(list(texts), add_special_tokens=False)

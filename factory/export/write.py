@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from factory.encoders.encoder import Encoder, load_sentence_transformer
-from factory.encoders.windows import window_tokenizer, windows_of
+from factory.encoders.base import Encoder
+from factory.encoders.int8 import write_int8
+from factory.encoders.onnx_model import CALIBRATION
+from factory.encoders.torch_model import prompt_of
+from factory.encoders.windows import feed_of, window_tokenizer, windows_of
 from factory.errors import ExportError
 from factory.export.card import model_card
-from factory.export.int8 import write_int8
 from factory.export.onnx_graph import write_graph
 from factory.export.parity import check_parity
 from factory.export.spec import ExportSpec, requirements_of
@@ -24,7 +26,6 @@ from factory.export.static_graph import write_static_graph
 from factory.files.exchange import take_place
 from factory.files.manifest import write_manifest
 from factory.logistic import Head
-from factory.predict.predictors import feed_of
 from factory.predict.scope import save_scope
 from factory.result import Progress, no_progress
 from factory.students.base import Student, write_json
@@ -75,7 +76,7 @@ def write_export(
         save_scope(spec.scope, draft)
         facts = {"kind": kind, "system": spec.system, "labels": list(spec.labels)}
         write_manifest(draft, {**facts, "parity": {}})
-        parity = check_parity(student, draft, kind, texts, inference.get("max_length"), progress)
+        parity = check_parity(student, draft, kind, texts, inference, progress)
         (draft / "README.md").write_text(model_card(spec, kind, parity, inference), encoding="utf-8")
         manifest = write_manifest(draft, {**facts, "parity": parity})
         take_place(draft, out)
@@ -103,7 +104,7 @@ def _write_model(
         if encoder is None or encoder.folder is None:
             words = "the student stands on an encoder that cannot be exported"
             raise ExportError(words, fix="Use the student `linear`")
-        body = load_sentence_transformer(encoder.folder)
+        body = encoder.body()
     body = body.to("cpu").eval()
     head: Head = student.head  # type: ignore[attr-defined]
     tables = (student.grams, student.idf) if isinstance(student, HybridStudent) else (None, None)
@@ -111,8 +112,11 @@ def _write_model(
     write_graph(body, head, folder / "model.onnx", grams=tables[0], idf=tables[1])
     progress(1, 3, PARTS)
     facts = {"max_length": int(body.max_seq_length or 512), "pad_id": int(body.tokenizer.pad_token_id or 0)}
+    prompt = prompt_of(body)
     cutter = window_tokenizer(body.tokenizer.backend_tokenizer, facts["max_length"])
-    feeds = [feed_of([windows], facts["pad_id"]) for windows in windows_of(cutter, texts)]
+    frozen = encoder is not None and encoder.calibrated and not hasattr(student, "body")
+    fitted = CALIBRATION if frozen else texts  # the int8 of a frozen encoder is that of its vectors
+    feeds = [feed_of([windows], facts["pad_id"]) for windows in windows_of(cutter, [prompt + t for t in fitted])]
     write_int8(folder / "model.onnx", folder / "model_int8.onnx", feeds)
     progress(2, 3, PARTS)
     if isinstance(student, HybridStudent):
@@ -122,7 +126,7 @@ def _write_model(
     else:
         _write_sentence_transformer(body, head, folder)
     progress(3, 3, PARTS)
-    return "hybrid" if isinstance(student, HybridStudent) else "transformer", facts
+    return "hybrid" if isinstance(student, HybridStudent) else "transformer", {**facts, "prompt": prompt}
 
 
 def _write_sentence_transformer(body: Any, head: Head, folder: Path) -> None:
@@ -139,6 +143,7 @@ def _write_sentence_transformer(body: Any, head: Head, folder: Path) -> None:
     with torch.no_grad():
         dense.linear.weight.copy_(torch.from_numpy(head.weight))
         dense.linear.bias.copy_(torch.from_numpy(head.bias))
-    whole = SentenceTransformer(modules=[*modules, dense], device="cpu")
+    prompts = {"prompts": body.prompts, "default_prompt_name": body.default_prompt_name}
+    whole = SentenceTransformer(modules=[*modules, dense], device="cpu", **prompts)
     whole.max_seq_length = body.max_seq_length
     whole.save(str(folder), safe_serialization=True, create_model_card=False)

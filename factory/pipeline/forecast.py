@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from factory.encoders.encoder import Encoder
+    from factory.encoders.base import Encoder
+    from factory.encoders.settings import Named
     from factory.pipeline.load import Pipeline
     from factory.pipeline.steps import Step
     from factory.warehouse.file import Warehouse
@@ -47,11 +48,12 @@ def forecast(pipeline: Pipeline, steps: Sequence[Step], warehouse: Warehouse) ->
 
     Returns:
         `{"steps": [{"step", "what", "seconds": [low, high] or None}], "measured": words or None, "quicker": {"how", "seconds"} or
-        None}`.
+        None, "encoders": [{"name", "seconds"}]}`, the last what each encoder on the disk would take, where there are several.
     """
     found = _Forecast(pipeline, warehouse)
     work = [found.of(step) for step in steps]
-    return {"steps": work, "measured": found.measured, "quicker": found.quicker(steps)}
+    quicker = found.quicker(steps)
+    return {"steps": work, "measured": found.measured, "quicker": quicker, "encoders": found.encoders()}
 
 
 class _Forecast:
@@ -84,6 +86,18 @@ class _Forecast:
         low, high = (TOKENS / TOKENS_AT_ONCE / rate + systems * each * self.train for each in FIT_S)
         return {"how": "denoise: {model: snorkel} and distill: {student: static}", "seconds": [low, high]}
 
+    def encoders(self) -> list[dict[str, Any]]:
+        """What each encoder on the disk would take for the texts that students need, the one that `auto` takes first."""
+        from factory.encoders import auto
+        from factory.encoders.encoder import on_this_machine
+        from factory.encoders.onnx_model import has_accelerator
+
+        there = on_this_machine()
+        if len(there) < 2 or not self.train:
+            return []
+        found = auto.candidates(there, auto.texts_in(self.warehouse), auto.cores_here(has_accelerator()))
+        return [{"name": one.name, "seconds": round(one.seconds, 1)} for one in found]
+
     # ------------------------------------------------------------------------------------------------------------------
     def _vote(self, _: Mapping[str, Any]) -> dict[str, Any]:
         votes = self.programs * self.train
@@ -94,25 +108,29 @@ class _Forecast:
         looks = not self.multi and params["model"] in ("auto", "joint") and params["encoder"] not in (None, "none")
         if not looks or self.train > params["encode_at_most"]:
             return _work("denoise", "label models on the votes")
-        seconds, words = self._embed(str(params["encoder"]), self.train)
+        seconds, words = self._embed(params["encoder"], self.train)
         return _work("denoise", f"label models on the votes and the texts{words}", *seconds)
 
     def _distill(self, params: Mapping[str, Any]) -> dict[str, Any]:
         from factory.students.base import student_class
 
         kinds = params["try_students"] if params["student"] == "auto" else [params["student"]]
-        rows = self.train + self.synthetic
+        encoded = any(student_class(kind).takes != "texts" or student_class(kind).slow for kind in kinds)
+        learned = min(self.train, params["encode_at_most"]) if encoded else self.train
+        rows = learned + self.synthetic
         systems = len(params["systems"])
         low, high = (systems * len(kinds) * rows * each for each in FIT_S)
         words = ""
         if any(student_class(kind).stands_on_encoder for kind in kinds):
-            more, words = self._embed(str(params["encoder"]), rows + self.held)
+            more, words = self._embed(params["encoder"], rows + self.held)
             low, high = low + more[0], high + more[1]
         seen = sum(systems * _tuned_on(kind, params["options"], rows) for kind in kinds)
         seen += _tuned_on("setfit", params["setfit"], rows) * ("student_setfit" in params["systems"])
         if seen:
-            passes = TUNING * seen / self._rate(str(params["encoder"]))
+            passes = TUNING * seen / self._rate(params["encoder"])
             low, high = low + 0.5 * passes, high + 2 * passes
+        if learned < self.train:
+            words = f" (drawn of {self.train + self.synthetic:,}){words}"
         return _work("distill", f"up to {systems} students on up to {rows:,} texts{words}", low, high)
 
     def _as_before(self, verb: str) -> dict[str, Any]:
@@ -123,11 +141,11 @@ class _Forecast:
         )
         return _work(verb, "as last time" if rows else "", *([float(rows[0][0])] * 2 if rows else []))
 
-    def _embed(self, name: str, texts: int) -> tuple[tuple[float, float], str]:
+    def _embed(self, named: Named, texts: int) -> tuple[tuple[float, float], str]:
         """Seconds to embed so many texts, less what is embedded already, and the words for it."""
         from factory.encoders.encoder import load_encoder
 
-        encoder = load_encoder(name)
+        encoder = load_encoder(named, self.warehouse)
         there = self._embedded.setdefault(encoder.key, self._count("vectors WHERE encoder_key = ?", [encoder.key]))
         missing = max(0, texts - there)
         if not missing:
@@ -135,15 +153,15 @@ class _Forecast:
         self._embedded[encoder.key] = there + missing
         if missing < FEW or encoder.folder is None:
             return (1.0, 20.0), f", {missing:,} texts to embed"
-        rate = self._rate(name)
+        rate = self._rate(named)
         self._embedding_s += missing / rate
         return (0.8 * missing / rate, 1.5 * missing / rate), f", {missing:,} texts to embed"
 
-    def _rate(self, name: str) -> float:
+    def _rate(self, named: Named) -> float:
         """Texts per second, measured once."""
         from factory.encoders.encoder import load_encoder
 
-        encoder = load_encoder(name)
+        encoder = load_encoder(named, self.warehouse)
         if encoder.key not in self._rates:
             rows = self.warehouse.query(
                 "SELECT text FROM texts WHERE text_no IN (SELECT text_no FROM split_texts WHERE split = 'train')"

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factory.encoders.windows import Windows, shares, window_tokenizer, windows_of
+from factory.encoders.windows import TOKENS_PER_THREAD, batches, feed_of, open_session, window_tokenizer, windows_of
 from factory.logistic import probabilities
 from factory.students.pooling import static_answers
 from factory.students.terms import terms_of
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 KINDS = {"F32": np.float32, "F16": np.float16, "F64": np.float64, "I64": np.int64, "I32": np.int32, "I8": np.int8}
 """Names that safetensors gives to kinds of numbers."""
-TOKENS_PER_THREAD = 512
-"""Tokens in a batch for each thread: long texts go in small batches, short ones in large ones. What a layer computes of more
-would leave the processor's cache, which halves the speed (measured from 256 to 4,096)."""
 
 
 def make_predictor(
@@ -57,14 +54,15 @@ class GraphPredictor:
     """An ONNX graph with its tokenizer. A text's answer does not depend on the texts beside it."""
 
     def __init__(self, graph: bytes, tokens: str, facts: Mapping[str, Any], threads: int) -> None:
-        self._session = open_graph(graph, threads)
+        self._session = open_session(graph, threads)
         self._tokenizer = window_tokenizer(tokens, facts["max_length"])
+        self._prompt = str(facts.get("prompt", ""))
         self._pad, self._labels = int(facts["pad_id"]), len(facts["labels"])
         self._tokens = TOKENS_PER_THREAD * (threads or os.cpu_count() or 1)
 
     def __call__(self, texts: Sequence[str], *, tokens: int | None = None) -> Answers:
         """Answer texts, in batches of at most so many tokens."""
-        cut = windows_of(self._tokenizer, texts)
+        cut = windows_of(self._tokenizer, [self._prompt + text for text in texts])
         probs = np.zeros((len(cut), self._labels), np.float32)
         vectors: NDArray[np.float32] | None = None
         sizes = [(len(windows), max(map(len, windows))) for windows in cut]
@@ -75,54 +73,6 @@ class GraphPredictor:
             vectors[part] = some
         assert vectors is not None
         return probs, vectors
-
-
-def open_graph(graph: bytes, threads: int = 0) -> Any:
-    """A graph in onnxruntime, which says nothing but errors; 0 threads: as many as it chooses."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-
-def feed_of(texts: Sequence[Windows], pad: int) -> dict[str, NDArray[Any]]:
-    """What a graph is given for texts that were cut into windows: `input_ids` and `attention_mask` [w, t], `windows` [n, w]."""
-    rows = [ids for windows in texts for ids in windows]
-    ids = np.full((len(rows), max(4, *map(len, rows))), pad, np.int64)
-    mask = np.zeros_like(ids)
-    for row, known in enumerate(rows):
-        ids[row, : len(known)] = known
-        mask[row, : len(known)] = 1
-    return {"input_ids": ids, "attention_mask": mask, "windows": shares(texts)}
-
-
-def batches(sizes: Sequence[tuple[int, int]], tokens: int) -> Iterator[list[int]]:
-    """Texts that go through a graph together: alike in length, and not too many tokens.
-
-    Args:
-        sizes: Windows of each text, and tokens of its longest one.
-        tokens: In a batch, padding included; a text alone may have more.
-
-    Yields:
-        Row numbers; each once.
-
-    Example:
-        >>> list(batches([(1, 8), (1, 30), (1, 8), (4, 32)], tokens=64))
-        [[0, 2], [1], [3]]
-    """
-    part: list[int] = []
-    rows = 0
-    for index in sorted(range(len(sizes)), key=lambda index: (sizes[index][1], sizes[index][0], index)):
-        windows, longest = sizes[index]
-        if part and (rows + windows) * longest > tokens:
-            yield part
-            part, rows = [], 0
-        part.append(index)
-        rows += windows
-    if part:
-        yield part
 
 
 def _linear(read: Callable[[str], bytes], facts: Mapping[str, Any]) -> Predictor:

@@ -11,6 +11,7 @@ import numpy as np
 from factory.denoise.decide import decide, tie_keys
 from factory.denoise.people import voter_name
 from factory.denoise.problems import voters_of
+from factory.encoders.settings import Named
 from factory.errors import InputError
 from factory.result import Progress, StageResult, no_progress
 from factory.review import issue_files, question_files
@@ -40,7 +41,7 @@ _ALL_ANSWERED = "every training text was answered already; `strategy: active` as
 # Asking ---------------------------------------------------------------------------------------------------------------------
 def ask(
     warehouse: Warehouse, *, budget: int = 50, strategy: str = "auto", out: Path | str | None = None,
-    force: bool = False, encoder: str = "auto", seed: int = 0, progress: Progress = no_progress,
+    force: bool = False, encoder: Named = "auto", seed: int = 0, progress: Progress = no_progress,
 ) -> StageResult:  # fmt: skip
     """Choose training texts that a person or a model should label next, and write them as questions.
 
@@ -60,7 +61,8 @@ def ask(
     Raises:
         InputError: Nothing was denoised yet, or a parameter that cannot be used.
     """
-    from factory.encoders.encoder import load_encoder, vectors_of
+    from factory.encoders.encoder import load_encoder
+    from factory.encoders.vectors import vectors_of
 
     check_strategy(strategy)
     if out is not None:
@@ -85,7 +87,7 @@ def ask(
     votes = everything.take(texts.rows(numbers))
     vectors = None
     if strategy != "random":
-        vectors = vectors_of(warehouse, load_encoder(encoder), numbers, progress)
+        vectors = vectors_of(warehouse, load_encoder(encoder, warehouse), numbers, progress)
     hashes = hashes_of(warehouse, numbers)
     keys = tie_keys(hashes[int(number)] for number in numbers)
     heard = votes if single or not again else on_label(votes, [voter.target for voter in voters], doubtful)
@@ -200,7 +202,7 @@ def _voter(db: duckdb.DuckDBPyConnection, name: str, target: int | None, names: 
 # Auditing -------------------------------------------------------------------------------------------------------------------
 def audit(
     warehouse: Warehouse, *, of: Literal["denoised", "dev", "seed"] = "denoised", limit: int = 50,
-    encoder: str = "auto", out: Path | str | None = None, force: bool = False, progress: Progress = no_progress,
+    encoder: Named = "auto", out: Path | str | None = None, force: bool = False, progress: Progress = no_progress,
 ) -> StageResult:  # fmt: skip
     """List likely label errors, the worst first, with the evidence. Nothing is written to the warehouse.
 
@@ -224,7 +226,8 @@ def audit(
     Raises:
         InputError: No such labels, or another ending than .csv or .jsonl.
     """
-    from factory.encoders.encoder import load_encoder, vectors_of
+    from factory.encoders.encoder import load_encoder
+    from factory.encoders.vectors import vectors_of
 
     if out is not None:
         issue_files.check_target(Path(out), force=force)
@@ -234,7 +237,7 @@ def audit(
         hint = "Run `denoise` first" if of == "denoised" else f"Give `ingest` a split `{of}` with labels"
         raise InputError(f"there are no labels of `{of}` to audit", fix=hint)
     numbers = sorted(given)
-    vectors = vectors_of(warehouse, load_encoder(encoder), numbers, progress)
+    vectors = vectors_of(warehouse, load_encoder(encoder, warehouse), numbers, progress)
     words, votes = texts_of(warehouse, numbers), votes_by_name(warehouse, names, numbers, voters_of(warehouse))
     soft = soft_labels(warehouse, text_nos=numbers)
     said = dict(zip(soft.text_nos.tolist(), soft.probs, strict=True))

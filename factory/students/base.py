@@ -19,7 +19,7 @@ from factory.result import Progress, no_progress
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from factory.encoders.encoder import Encoder
+    from factory.encoders.base import Encoder
 
     Inputs: TypeAlias = "Sequence[str] | NDArray[np.float32] | TextsAndVectors"
     Trial: TypeAlias = tuple[Mapping[str, Any], float]
@@ -83,12 +83,10 @@ class TrainingSet:
     unlabelled: Sequence[str] = ()
     progress: Progress = no_progress
 
-    @property
-    def folder(self) -> Path:
-        """The folder of the sentence encoder."""
-        folder = None if self.encoder is None else self.encoder.folder
-        assert folder is not None, "`Student.fit` looked"
-        return folder
+    def body(self) -> Any:
+        """A fresh body of the sentence encoder, to be tuned."""
+        assert self.encoder is not None, "`Student.fit` looked"
+        return self.encoder.body()
 
 
 class Student(ABC):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from factory.encoders.encoder import Encoder
+from factory.encoders.base import Encoder
 from factory.logistic import Head
 from factory.students.base import Student, TrainingSet
 from factory.students.heads import learn_head

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from factory.encoders.encoder import encode_with, load_sentence_transformer
+from factory.encoders.torch_model import encode_with, prompt_of
 from factory.errors import InputError
 from factory.logistic import Head, fit_logistic, loss_of
 from factory.students.base import TrainingSet
@@ -88,7 +88,7 @@ class FinetuneStudent(TunedStudent):
             raise InputError("consistency training needs unlabelled texts", fix="Set `consistency` to 0")
         if config.soup < 1 or config.epochs < 1 or not 0 <= config.held_out < 1:
             raise InputError("`soup` and `epochs` are 1 or more, and `held_out` lies in [0, 1)")
-        body = load_sentence_transformer(lesson.folder)
+        body = lesson.body()
         held = _held_out(len(lesson.texts), config)
         learn = ~held if held.any() else np.ones(len(held), bool)
         vectors = encode_with(body, lesson.texts, progress=lesson.progress)
@@ -263,11 +263,13 @@ def reader(body: Any) -> Callable[[Sequence[str]], Any]:
     if backend is None:
         raise InputError("the encoder has no fast tokenizer, which tuning needs", fix="Use the student `embedding`")
     cutter = window_tokenizer(backend, int(body.max_seq_length or 512))
-    pad = int(body.tokenizer.pad_token_id or 0)
+    pad, prompt = int(body.tokenizer.pad_token_id or 0), prompt_of(body)
     device = next(body.parameters()).device
 
     def read(texts: Sequence[str]) -> Any:
-        cut: list[Windows] = [windows[:MOST_TRAINING_WINDOWS] for windows in windows_of(cutter, texts)]
+        cut: list[Windows] = [
+            windows[:MOST_TRAINING_WINDOWS] for windows in windows_of(cutter, [prompt + text for text in texts])
+        ]
         flat = [ids for windows in cut for ids in windows]
         ids = np.full((len(flat), max(1, *map(len, flat))), pad, np.int64)
         mask = np.zeros_like(ids)

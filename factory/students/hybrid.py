@@ -10,7 +10,6 @@ human rules by 5.7 (SMS) and 6.4 (TREC). On each it agrees more with held-out la
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from factory.encoders.encoder import Encoder
+from factory.encoders.base import Encoder
 from factory.errors import InputError
 from factory.logistic import Features, Head, probabilities
 from factory.students.base import Student, TrainingSet
@@ -83,8 +82,10 @@ class HybridStudent(Student):
         return student
 
     def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text without special tokens, cut as the encoder cuts them."""
-        encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        """Token ids of each text without special tokens, the encoder's prompt before it, cut as the encoder cuts them."""
+        assert self.encoder is not None
+        said = [self.encoder.prompt + text for text in texts]
+        encoded = self._tokenizer.encode_batch_fast(said, add_special_tokens=False)
         return [encoding.ids[: self.max_tokens] for encoding in encoded]
 
     def _answer(self, texts: Sequence[str], vectors: NDArray[np.float32] | None) -> NDArray[np.float32]:
@@ -129,6 +130,4 @@ def tokenizer_of(encoder: Encoder) -> tuple[Any, int]:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    config = folder / "sentence_bert_config.json"
-    window = json.loads(config.read_text(encoding="utf-8")).get("max_seq_length") if config.is_file() else None
-    return tokenizer, int(window or 512) - 2
+    return tokenizer, encoder.length - 2

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from factory.encoders.encoder import Encoder
+from factory.encoders.base import Encoder
 from factory.errors import InputError
 from factory.logistic import Features, Head
 from factory.students.base import Student, TrainingSet, write_json

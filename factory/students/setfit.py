@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from factory.encoders.encoder import encode_with, load_sentence_transformer
+from factory.encoders.torch_model import encode_with, prompt_of
 from factory.logistic import fit_logistic
 from factory.result import Progress
 from factory.students.base import TrainingSet
@@ -57,7 +57,7 @@ class SetFitStudent(TunedStudent):
     @classmethod
     def train(cls, lesson: TrainingSet, config: SetFitConfig) -> SetFitStudent:
         texts, targets, weights = lesson.texts, lesson.targets, lesson.weights
-        body = load_sentence_transformer(lesson.folder)
+        body = lesson.body()
         surest = surest_rows(targets, weights, config.per_label, lesson.multi, config.seed)
         pairs = draw_pairs(targets[surest], config.iterations, lesson.multi, config.seed)[
             : config.max_steps * config.batch_size
@@ -132,7 +132,8 @@ def _tune(
     from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
     setfit_logging.set_verbosity_error()
-    rows = [{"sentence_1": texts[a], "sentence_2": texts[b], "label": target} for a, b, target in pairs]
+    said = [prompt_of(body) + text for text in texts]
+    rows = [{"sentence_1": said[a], "sentence_2": said[b], "label": target} for a, b, target in pairs]
 
     class PairTrainer(Trainer):  # type: ignore[misc]
         """The library's trainer, fed with the pairs that were drawn."""

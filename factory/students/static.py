@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from factory.encoders.encoder import Encoder, load_sentence_transformer
+from factory.encoders.base import Encoder
 from factory.logistic import Features, probabilities
 from factory.result import Progress, no_progress
 from factory.students.base import Student, TextsAndVectors, TrainingSet
@@ -75,7 +75,7 @@ class StaticStudent(Student):
     @classmethod
     def train(cls, lesson: TrainingSet, config: StaticConfig) -> StaticStudent:
         assert lesson.encoder is not None
-        vectors, tokenizer = token_vectors(str(lesson.folder), lesson.encoder.key, lesson.progress)
+        vectors, tokenizer = token_vectors(lesson.encoder, lesson.progress)
         student = cls({}, tokenizer, config, lesson.multi)
         ids = student.token_ids(lesson.texts)
         table = reduce_and_weigh(vectors, ids, config.dimension, config.rarity).astype(np.float16)
@@ -128,22 +128,21 @@ class StaticStudent(Student):
 _TOKENS: dict[str, tuple[NDArray[np.float32], str]] = {}
 
 
-def token_vectors(folder: str, key: str, progress: Progress = no_progress) -> tuple[NDArray[np.float32], str]:
+def token_vectors(encoder: Encoder, progress: Progress = no_progress) -> tuple[NDArray[np.float32], str]:
     """The encoder's vector of every token of its vocabulary on its own, and its tokenizer as JSON; once per process.
 
     Args:
-        folder: Of the sentence-transformers model.
-        key: Of the encoder, so that a changed folder is not taken for the old one.
+        encoder: One with a sentence-transformers model; its prompt, which stands before texts, takes no part.
         progress: Called with (done, total, what).
 
     Returns:
         float32 [vocabulary, d], and the tokenizer.
     """
-    if key in _TOKENS:
-        return _TOKENS[key]
+    if encoder.key in _TOKENS:
+        return _TOKENS[encoder.key]
     import torch
 
-    model = load_sentence_transformer(Path(folder))
+    model = encoder.body()
     tokenizer = model.tokenizer
     transformer, pooling = model[0].auto_model, model[1].pooling_mode
     size = len(tokenizer)
@@ -163,8 +162,8 @@ def token_vectors(folder: str, key: str, progress: Progress = no_progress) -> tu
             out[start : start + len(tokens)] = torch.nn.functional.normalize(vector, dim=1).cpu().numpy()
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     backend["truncation"] = backend["padding"] = None
-    _TOKENS[key] = out, json.dumps(backend, ensure_ascii=False, sort_keys=True)
-    return _TOKENS[key]
+    _TOKENS[encoder.key] = out, json.dumps(backend, ensure_ascii=False, sort_keys=True)
+    return _TOKENS[encoder.key]
 
 
 def reduce_and_weigh(

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factory.encoders.encoder import Encoder, load_encoder, vectors_of
+from factory.encoders.base import Encoder
+from factory.encoders.encoder import load_encoder
+from factory.encoders.vectors import vectors_of
 from factory.errors import InputError
 from factory.result import Progress, no_progress
 from factory.students.base import Student, TextsAndVectors, student_class
@@ -114,7 +116,7 @@ def encoder_of(model: StoredModel) -> Encoder | None:
     """
     if model.encoder is None:
         return None
-    encoder = load_encoder(model.encoder)
+    encoder = load_encoder(model.params.get("encoder_settings") or model.encoder)
     if encoder.key != model.params["encoder_key"]:
         raise InputError(
             f"the encoder {model.encoder!r} is another one than the student was trained on", fix="Distill again"

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from factory.encoders.encoder import Encoder, encode_with, load_sentence_transformer
+from factory.encoders.base import Encoder
+from factory.encoders.torch_model import encode_with, load_sentence_transformer
 from factory.errors import InputError
 from factory.logistic import Head
 from factory.students.base import Student, TextsAndVectors

@@ -12,7 +12,7 @@ from factory.logistic import probabilities
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from factory.encoders.encoder import Encoder
+    from factory.encoders.base import Encoder
 
 SCALE = 20.0
 """Cosines are multiplied by this before the softmax, as contrastive encoders are trained."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from factory.encoders.settings import Named
 from factory.synthesis.values import Part
 
 
@@ -52,12 +53,12 @@ def confidence(
     return np.asarray(belief.mean(0))
 
 
-def confidences(parts: Sequence[Part], encoder: str, random_seed: int) -> dict[tuple[int, int], float]:
+def confidences(parts: Sequence[Part], encoder: Named, random_seed: int) -> dict[tuple[int, int], float]:
     """The confidence of each text in its own label, by `(slot_no, part_no)`; `encoder` names what makes their vectors."""
     from factory.encoders.encoder import load_encoder
 
     names = sorted({part.label for part in parts})
-    vectors = load_encoder(encoder).encode([part.text for part in parts])
+    vectors = load_encoder(encoder).exact.encode([part.text for part in parts])
     found = confidence(vectors, [names.index(part.label) for part in parts], len(names), random_seed)
     return {(part.slot_no, part.part_no): float(score) for part, score in zip(parts, found, strict=True)}
 

@@ -20,7 +20,7 @@ from factory.warehouse.tables.texts import texts_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from factory.encoders.encoder import Encoder
+    from factory.encoders.base import Encoder
     from factory.warehouse.file import Warehouse
 
 CHUNK = 65_536
@@ -166,7 +166,7 @@ def _searched(passages: Sequence[int], exclude: Sequence[int]) -> list[int]:
 def _dense(
     warehouse: Warehouse, encoder: Encoder, queries: Sequence[str], corpus: Sequence[int], k: int, progress: Progress
 ) -> tuple[Hits, NDArray[np.float32]]:
-    from factory.encoders.encoder import vectors_of
+    from factory.encoders.vectors import vectors_of
 
     wanted = encoder.encode(queries)
     sample: list[NDArray[np.float32]] = []
@@ -194,7 +194,7 @@ def _hybrid(
     progress: Progress,
 ) -> tuple[Hits, NDArray[np.float32]]:
     """The best of BM25 ranked anew by embeddings; the corpus's own similarities are told by some of its passages."""
-    from factory.encoders.encoder import vectors_of
+    from factory.encoders.vectors import vectors_of
 
     near, _ = _lexical(warehouse, queries, corpus, min(pool, len(corpus)))
     some = np.sort(np.random.default_rng(0).permutation(len(corpus))[:HYBRID_SAMPLE])

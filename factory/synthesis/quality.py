@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
+from factory.encoders.settings import Named
 from factory.params import Call, Params, stage
 from factory.result import StageResult
 from factory.synthesis import measures
@@ -16,14 +17,16 @@ from factory.warehouse.tables.texts import sample_texts
 from factory.warehouse.tables.votes import dense_votes
 
 if TYPE_CHECKING:
-    from factory.encoders.encoder import Encoder
+    from factory.encoders.base import Encoder
     from factory.warehouse.file import Warehouse
 
 
 class MeasureParams(Params):
     """The parameters of `measure`."""
 
-    encoder: str = Field("auto", description="For distances and for telling synthetic from real; `auto` as everywhere.")
+    encoder: Named = Field(
+        "auto", description="For distances and for telling synthetic from real; `auto` as everywhere."
+    )
     most: int = Field(500, ge=2, description="Texts per row that are measured, drawn. 500 are few enough to measure in"
         " seconds, and give steady figures.")  # fmt: skip
     entities: str = Field("en_core_web_lg", description="spaCy's model for the entropy of named entities, as in the"
@@ -44,13 +47,14 @@ def measure(warehouse: Warehouse, params: MeasureParams, call: Call) -> StageRes
         `did["rows"]`: method, label (None: all), n, self_bleu 1 to 5, distinct_1 to 3, compression, mean_distance, words,
         auroc_real, passages_used, program_agreement, entity_entropy, mauve.
     """
-    from factory.encoders.encoder import load_encoder, vectors_of
+    from factory.encoders.encoder import load_encoder
+    from factory.encoders.vectors import vectors_of
 
     call.begin()
     most, random_seed = params.most, params.random_seed
     texts = _texts(warehouse)
     real = _real(warehouse, most, random_seed)
-    found = load_encoder(params.encoder)
+    found = load_encoder(params.encoder, warehouse)
     rows: list[dict[str, Any]] = []
     groups = _groups(texts)
     for done, ((method, label), members) in enumerate(groups.items()):
@@ -109,7 +113,7 @@ def _fidelity(
     mauve: str | None,
     random_seed: int,
 ) -> dict[str, Any]:
-    from factory.encoders.encoder import vectors_of
+    from factory.encoders.vectors import vectors_of
 
     apart = measures.separability(vectors_of(warehouse, encoder, list(real)), vectors, random_seed=random_seed)
     told: dict[str, Any] = {"auroc_real": None if np.isnan(apart) else round(apart, 4)}

@@ -136,7 +136,9 @@ def embedding(options: Options) -> Row:
     """Passages embedded per second by the packaged MiniLM into the warehouse, beside sentence-transformers' own loop."""
     import pyarrow.parquet as pq
 
-    from factory.encoders.encoder import load_encoder, load_sentence_transformer, vectors_of
+    from factory.encoders.encoder import load_encoder
+    from factory.encoders.torch_model import load_sentence_transformer
+    from factory.encoders.vectors import vectors_of
     from factory.warehouse.file import Warehouse
     from factory.warehouse.tables.texts import add_texts
 

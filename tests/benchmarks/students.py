@@ -65,7 +65,7 @@ def _rate(predict: Any, texts: list[str], rounds: int) -> list[float]:
 def _throughput(name: str, folder: str, options: Options) -> Rows:
     import torch
 
-    from factory.encoders.encoder import load_sentence_transformer
+    from factory.encoders.torch_model import load_sentence_transformer
     from factory.predict.load import load_export
 
     threads = 1

@@ -98,7 +98,7 @@ def _human(name: str, options: Options, *, test: bool = True) -> Weak:
 def _recorded(name: str, options: Options, *, test: bool = True) -> Weak:
     """The recorded programs of a ready pipeline, with the label models that its `denoise` fitted."""
     from factory.distill import read as reading
-    from factory.encoders.encoder import vectors_of
+    from factory.encoders.vectors import vectors_of
     from factory.students.stored import texts_of
     from factory.task import current_card
     from factory.warehouse.file import Warehouse

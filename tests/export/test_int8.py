@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from factory.encoders.int8 import WEIGHT_MOST, quantised, write_int8
 from factory.errors import ExportError
-from factory.export.int8 import WEIGHT_MOST, quantised, write_int8
 from factory.export.parity import ALONE_TOLERANCE, _check_alone, dependence
 from factory.predict.load import load_export
 from factory.predict.predictors import GraphPredictor

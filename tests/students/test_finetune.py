@@ -14,6 +14,7 @@ from factory.export.write import write_export
 from factory.predict.load import load_export
 from factory.students import fit_student
 from factory.students.finetune import FinetuneStudent, changed
+from tests.models import write_tiny
 from tests.topics import SUBJECTS, sentences
 
 torch = pytest.importorskip("torch")
@@ -23,34 +24,7 @@ QUICK = {"epochs": 1, "max_steps": 2, "batch_size": 8}
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random transformer of two narrow layers that reads 32 tokens, as a sentence-transformers folder."""
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-
-    root = tmp_path_factory.mktemp("tiny")
-    words = sorted({word for text in sentences(1, 300)[0] for word in text.lower().replace(",", " ,").split()})
-    vocabulary = {word: at for at, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
-        model_max_length=32,
-    )  # fmt: skip
-    fast.save_pretrained(str(root / "raw"))
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=40,
-    )  # fmt: skip
-    BertModel(config).save_pretrained(str(root / "raw"))
-    transformer = Transformer(str(root / "raw"), max_seq_length=32)
-    SentenceTransformer(modules=[transformer, Pooling(32, "mean")], device="cpu").save(str(root / "encoder"))
-    return root / "encoder"
+    return write_tiny(tmp_path_factory.mktemp("tiny"), sentences(1, 300)[0])
 
 
 def test_generalized_cross_entropy_tends_to_cross_entropy_and_bounds_the_loss_of_a_wrong_label() -> None:
