@@ -30,6 +30,14 @@ and may be read twice. A line (it is one line in the file):
 
 `run` with `engine: {kind: batch, model: NAME, requests: FILE, results: FILE}` writes everything that can be asked now, of all
 stages, into one file and ends with exit code 4. The model's name is part of each request, so it is needed whoever answers.
+
+With `engine: {kind: batch, url: URL, model: NAME}`, without `requests`, `run` hands the file itself to an OpenAI-compatible batch
+service (`/files`, `/batches`) and waits until it is done; `wait: false` ends with exit code 4 instead, and running it again goes
+on. Each step submits its own requests, in as many batches as the service's limits ask for (50,000 requests, 200 MB). A batch is
+in the table `batches` before anything is sent: after a kill, or Ctrl-C, the next run takes it up, and nothing is submitted twice.
+A line with an error stays open for the next run, as with any engine; what an expired batch did not come to is submitted anew.
+`--budget` holds before submission. Hosted batches mostly cost half: give the halved figures as `price`, as no table is asked. All
+of this is tested against a local service of the documented form.
 """
 SHARED = ("--set", "--folder", "--json")
 """Options that are described once."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 STAGE = "annotate"
 _CHUNK = 20_000
-_WHOLE = frozenset({"batch", "recorded"})
+_WHOLE = frozenset({"batch", "hosted", "recorded"})
 
 
 class AnnotateParams(Params):

@@ -69,17 +69,22 @@ def byte_lines(path: Path) -> Iterator[Iterator[tuple[int, bytes]]]:
     Raises:
         InputError: No such file, not readable, a damaged archive, a line of more than 64 MiB.
     """
-
-    def lines(stream: io.BufferedReader) -> Iterator[tuple[int, bytes]]:
-        number = 0
-        while line := stream.readline(_MOST_BYTES):
-            number += 1
-            if len(line) == _MOST_BYTES and not line.endswith(b"\n"):
-                raise InputError("this line is longer than 64 MiB", where=f"{path}:{number}")
-            yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-
     with _bytes_of(path) as stream:
-        yield lines(stream)
+        yield numbered_lines(stream, path)
+
+
+def numbered_lines(stream: IO[bytes], where: Path | str) -> Iterator[tuple[int, bytes]]:
+    """The same of a stream that is open; `where` is its name.
+
+    Raises:
+        InputError: A line of more than 64 MiB.
+    """
+    number = 0
+    while line := stream.readline(_MOST_BYTES):
+        number += 1
+        if len(line) == _MOST_BYTES and not line.endswith(b"\n"):
+            raise InputError("this line is longer than 64 MiB", where=f"{where}:{number}")
+        yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
 
 
 def need_file(path: Path) -> None:

@@ -60,7 +60,7 @@ class Attempts:
             reserved = self.budget.reserve(call, self.ledger.price, answer_bound(call, self.engine))
             if reserved is None:
                 return None
-        return Attempt(call, self.ledger.started(call), reserved)
+        return Attempt(call, self.ledger.started(call, noted=not self.engine.keeps_calls), reserved)
 
     def close(self, attempt: Attempt, reply: Reply, outcome: str, in_flight: int) -> list[int]:
         """Put on the books what came, pass the answers on, and free what was set aside.
@@ -75,10 +75,12 @@ class Attempts:
             The samples that have no answer.
         """
         call, fault = attempt.call, reply.fault
-        answers: dict[AnswerKey, Answer] = {}
-        bill = Bill(None, None)
+        answers: dict[AnswerKey, Answer]
+        bill: Bill
         if reply.on_record or (fault is not None and fault.kind == "missing" and not reply.answers):
             self.ledger.journal.stored([attempt.number])
+            priced, bill = self.ledger.priced(call, reply)
+            answers = {(call.request.key, sample): answer for sample, answer in priced.answers.items()}
         else:
             if fault is None or reply.answers:
                 outcome = "answered" if fault is None or fault.kind == "missing" else "partial"

@@ -32,6 +32,10 @@ from factory.warehouse.file import Warehouse
 
 _ID = re.compile(r"^([0-9a-f]{64}):(\d{1,10})-(\d{1,10})$")
 _CHUNK = 2000
+_NOT_RUN = {"batch_expired", "batch_cancelled"}
+"""Codes of lines that the service never came to: nothing was asked of the model."""
+
+ENDPOINT = "/v1/chat/completions"
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,17 @@ class Result:
 # Out --------------------------------------------------------------------------------------------------------------------
 def write_calls(path: Path, calls: Iterable[Call], settings: EngineSettings) -> int:
     """Write a batch file, whole or not at all; calls of one name once, `settings` as for a server. Returns lines written."""
-    frame = {"method": "POST", "url": "/v1/chat/completions"}
     named = {call.custom_id: call for call in calls}
-    lines = ({"custom_id": name, **frame, "body": body_of(call, settings)} for name, call in named.items())
-    return write_whole(path, lines)
+    return write_whole(path, (line_of(call, settings) for call in named.values()))
+
+
+def line_of(call: Call, settings: EngineSettings) -> dict[str, Any]:
+    """The line of a batch file that asks for a call.
+
+    Raises:
+        Unsupported: As `body_of`.
+    """
+    return {"custom_id": call.custom_id, "method": "POST", "url": ENDPOINT, "body": body_of(call, settings)}
 
 
 def write_recorded(warehouse: Warehouse, path: Path, *, prompts: Sequence[str] = ()) -> dict[str, int]:
@@ -145,6 +156,8 @@ def _result(key: str, first: int, last: int, number: int, row: Mapping[str, Any]
     if not choices and (row.get("error") or not came or status >= 400):
         said = read_error({"error": row.get("error") or body or "no response came"})
         fault = fault_of(said, said.status or (status if status >= 400 else 400))
+        if said.codes & _NOT_RUN:
+            fault = replace(fault, kind="missing", reason="batch_ended")
         return Result(key, first, last, number, {}, replace(fault, detail=said.words or fault.detail))
     call = Call(Request(ModelRef(""), ()), first, last)
     reply = reply_of(call, body, origin="batch", status=status or 200)
@@ -179,6 +192,20 @@ def take_in(ledger: Ledger, found: Iterable[tuple[Request, Result]]) -> dict[str
     return dict(counts)
 
 
+def matched(
+    warehouse: Warehouse, lines: Iterable[tuple[int, bytes]], where: str
+) -> Iterator[tuple[list[Result], list[tuple[Request, Result]]]]:
+    """Lines of results as `parse_results` has them, a chunk at a time: all of them, and those to requests of the warehouse.
+
+    Raises:
+        InputError: As `parse_results`.
+    """
+    found = parse_results(lines, where)
+    while chunk := list(islice(found, _CHUNK)):
+        asked = stored_requests(warehouse, [result.request_key for result in chunk])
+        yield chunk, [(asked[r.request_key], r) for r in chunk if r.request_key in asked]
+
+
 def read_results(warehouse: Warehouse, results: Path, *, settings: EngineSettings | None = None) -> dict[str, Any]:
     """Store the answers of a results file: in any order, partial, with errors in between, twice without harm.
 
@@ -198,17 +225,14 @@ def read_results(warehouse: Warehouse, results: Path, *, settings: EngineSetting
     counts: Counter[str] = Counter(lines=0, stored=0, known=0, partial=0, failed=0, unknown=0)
     reasons: Counter[str] = Counter()
     with byte_lines(results) as rows:
-        found = parse_results(rows, str(results))
-        while chunk := list(islice(found, _CHUNK)):
-            asked = stored_requests(warehouse, [result.request_key for result in chunk])
+        for chunk, known in matched(warehouse, rows, str(results)):
             if ledger is None:
-                model = next(iter(asked.values())).model.name if asked else ""
+                model = known[0][0].model.name if known else ""
                 price = None if settings is None else price_of(settings, model)
                 ledger = Ledger(warehouse, stage="batch", engine="batch", price=price)
-            known = [(asked[r.request_key], r) for r in chunk if r.request_key in asked]
             counts.update(take_in(ledger, known))
             counts["lines"] += len(chunk)
-            counts["unknown"] += sum(r.last - r.first + 1 for r in chunk if r.request_key not in asked)
+            counts["unknown"] += sum(r.last - r.first + 1 for r in chunk) - sum(r.last - r.first + 1 for _, r in known)
             reasons.update(r.fault.detail for _, r in known if r.fault is not None and not r.answers)
             ledger.flush()
     if ledger is not None:

@@ -60,7 +60,7 @@ class Asker:
         stage: Stored with each request.
         budget: Kept before it is passed.
         progress: Called about once a second with samples done and in all.
-        notes: What a person should be told of the asking, once: a price that was taken from our table.
+        notes: What a person should be told of the asking, once: a price that was taken from our table, a batch that expired.
     """
 
     warehouse: Warehouse
@@ -113,6 +113,7 @@ class Asker:
         intake = Intake(chain((first,), rest), ledger, engine, known)
         attempts = Attempts(ledger, engine, self.budget, told)
         try:
+            engine.resume(ledger, self.progress)
             if isinstance(engine, CallEngine):
                 in_a_loop(engine, intake, attempts, self.progress)
             elif isinstance(engine, BulkEngine):
@@ -120,6 +121,8 @@ class Asker:
         finally:
             ledger.close()
             self._note_price(model, attempts.answered)
+            self.notes += engine.says
+            engine.says.clear()
         return Sent(intake.n_known, attempts.answered, attempts.failed)
 
     def parsed(

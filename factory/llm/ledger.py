@@ -136,10 +136,11 @@ class Ledger:
         return {key: self._exits[key] for key in keys if key in self._exits}
 
     # While sending ---------------------------------------------------------------------------------------------------
-    def started(self, call: Call) -> int:
+    def started(self, call: Call, *, noted: bool = True) -> int:
         """Note in the journal that a call goes out now. Returns the attempt's number: nanoseconds since 1970, made unique."""
         self._last_number = number = max(time.time_ns(), self._last_number + 1)
-        self.journal.note(number, call.request.key, call.first, call.last, self.engine)
+        if noted:
+            self.journal.note(number, call.request.key, call.first, call.last, self.engine)
         return number
 
     def add(
@@ -158,14 +159,9 @@ class Ledger:
         Returns:
             The answers, with their cost, and what all of it cost.
         """
-        key, price, batch = call.request.key, self.price, self._batch
-        answers = dict(reply.answers)
-        if price is not None:
-            share = in_flight * call.n
-            answers = {n: replace(a, cost=cost_of(price, a.usage, a.latency_ms, share)) for n, a in answers.items()}
-            reply = replace(reply, answers=answers)
-        said = [rows.answer_row(key, sample, answer) for sample, answer in answers.items()]
-        bill = rows.bill_of(reply, price, free=self.free)
+        key, batch = call.request.key, self._batch
+        reply, bill = self.priced(call, reply, in_flight)
+        said = [rows.answer_row(key, sample, answer) for sample, answer in reply.answers.items()]
         started_us = time.time_ns() // 1000 if from_file else number // 1000
         attempt = rows.attempt_row(number, call, reply, outcome, self.engine, bill, started_us)
         request = None if key in batch.requests else rows.request_row(call.request, self.stage)
@@ -180,7 +176,15 @@ class Ledger:
             batch.requests[key] = request
         if outcome != "answered":
             self._in_parts.add(_short(key))
-        return {(key, sample): answer for sample, answer in answers.items()}, bill
+        return {(key, sample): answer for sample, answer in reply.answers.items()}, bill
+
+    def priced(self, call: Call, reply: Reply, in_flight: int = 1) -> tuple[Reply, Bill]:
+        """A reply whose answers say what each of them cost, and what all of it cost; arguments as of `add`."""
+        if (price := self.price) is not None:
+            share = in_flight * call.n
+            costs = {n: cost_of(price, a.usage, a.latency_ms, share) for n, a in reply.answers.items()}
+            reply = replace(reply, answers={n: replace(a, cost=costs[n]) for n, a in reply.answers.items()})
+        return reply, rows.bill_of(reply, price, free=self.free)
 
     def went_away(self, numbers: Iterable[int]) -> None:
         """A server went away while it worked on these attempts: the next `store` says so of them."""

@@ -39,12 +39,13 @@ class EngineSettings(BaseModel):
 
     Attributes:
         kind: `server`, `vllm`, `batch`, `recorded` or `transformers`.
-        url: server: the base URL (`http://127.0.0.1:8000/v1`), or several of them that serve the same model.
+        url: server: the base URL (`http://127.0.0.1:8000/v1`), or several of them that serve the same model. batch, without
+            `requests`: the one of an OpenAI-compatible batch service.
         model: Hub name, local path or served name. A server that serves one model need not be told.
         revision: Commit of the weights.
         adapter: Name of a LoRA adapter: as the server knows it, or a key of `adapters`.
         adapters: vllm, transformers: name of each LoRA adapter -> its folder.
-        api_key_env: server: the name of the environment variable that holds the key. The key itself never stands in a file.
+        api_key_env: server, batch: the name of the environment variable that holds the key, which itself never stands in a file.
         structured: Whether the stages ask for structured output (a choice, a JSON schema) rather than for text.
         structured_style: `vllm` sends choices and regexes as `structured_outputs`; `openai` knows JSON schemas alone.
         sampling: Laid over each prompt's own sampling: `{temperature: 0.7, max_tokens: 256}`; a null takes a setting away.
@@ -66,9 +67,13 @@ class EngineSettings(BaseModel):
             them again in the next run, or `fail` them for good and go on without them.
         requests: batch, recorded: where the batch file of what is missing is written.
         results: batch: the results file, or several; read again at each run.
+        wait: batch with `url`: whether a run waits until its batches are done. If not, it ends with exit code 4 once they are
+            submitted, and running it again goes on.
+        poll_s: batch with `url`: seconds between two looks at the batches.
+        completion_window: batch with `url`: the time that the service may take, as it calls it.
         engine_args: vllm: arguments of `vllm.LLM`. transformers: arguments of `from_pretrained`.
         batch_size: transformers: requests per forward pass.
-        price: The price, if the table has none for this model.
+        price: The price, if the table has none for this model; as it is for batches, which mostly cost half.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -96,6 +101,9 @@ class EngineSettings(BaseModel):
     missing: Literal["stop", "fail"] = "stop"
     requests: str | None = None
     results: str | list[str] | None = None
+    wait: bool = True
+    poll_s: float = Field(default=30.0, gt=0)
+    completion_window: str = "24h"
     engine_args: dict[str, Any] = Field(default_factory=dict)
     batch_size: int = Field(default=16, ge=1)
     price: Price | None = None
@@ -119,7 +127,7 @@ class EngineSettings(BaseModel):
             "recorded": ("answers",),
             "vllm": ("model",),
             "transformers": ("model",),
-            "batch": ("model", "requests"),
+            "batch": ("model",) if self.hosted else ("model", "requests"),
         }[self.kind]
         lacking = [f"`{name}`" for name in needed if not getattr(self, name)]
         if lacking:
@@ -127,6 +135,10 @@ class EngineSettings(BaseModel):
         for url in self.urls:
             if not _URL.fullmatch(url):
                 raise ValueError(f"`url` is http://HOST:PORT/v1 or https://HOST/v1 (given: {url!r})")
+        if self.hosted and (len(self.urls) > 1 or self.results):
+            raise ValueError(
+                "a batch service has one `url`, and brings its results itself: `results` goes with `requests`"
+            )
         for name in ("seed", "n"):
             if name in self.sampling:
                 raise ValueError(
@@ -135,6 +147,11 @@ class EngineSettings(BaseModel):
         if self.kind in ("vllm", "transformers") and self.adapter is not None and self.adapter not in self.adapters:
             raise ValueError("`adapter` is a key of `adapters`")
         return self
+
+    @property
+    def hosted(self) -> bool:
+        """Whether batches are handed to a service instead of being written to a file."""
+        return self.kind == "batch" and bool(self.url) and not self.requests
 
     @property
     def answer_bound(self) -> int | None:

@@ -50,7 +50,8 @@ def write_all(pipeline: Pipeline, warehouse: Warehouse, context: Context, first:
         What the first step said, which has written its own requests, or what to say of all of them.
     """
     engine = context.engine()
-    assert isinstance(engine, BatchEngine)
+    if not isinstance(engine, BatchEngine):
+        return first  # a hosted batch holds what one step asks
     found = collect(pipeline, warehouse, context.folder).missing
     if len(found) < 2:
         return first
@@ -76,7 +77,7 @@ def check_pipeline_engine(pipeline: Pipeline) -> dict[str, Any]:
     context = Context(pipeline.card, Path.cwd(), pipeline.base, pipeline.engine)
     try:
         engine = context.engine()
-        if engine.name in {"recorded", "batch"}:
+        if engine.name in {"recorded", "batch", "hosted"}:
             checks = _checks_of_files(engine.name, _all_missing(pipeline))
             return {"ok": all(check["ok"] for check in checks), "checks": checks}
 
@@ -105,9 +106,9 @@ def _checks_of_files(kind: str, found: Collector) -> list[dict[str, Any]]:
         n = sum(call.n for call in calls)
         names = ", ".join(sorted({call.request.prompt for call in calls}))
         detail = f"{n} answers are not recorded ({names}): `factory batch write` writes their requests"
-        if kind == "batch":
-            detail = f"{n} answers to come by file ({names}): nothing can be tried before"
-        checks.append({"kind": stage, "ok": kind == "batch", "detail": detail})
+        if kind != "recorded":
+            detail = f"{n} answers to come by {'batch' if kind == 'hosted' else 'file'} ({names}): nothing can be tried before"
+        checks.append({"kind": stage, "ok": kind != "recorded", "detail": detail})
     checks = checks or [
         {"kind": kind, "ok": True, "detail": "every request that can be rendered now has its recorded answer"}
     ]

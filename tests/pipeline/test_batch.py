@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from batch_service import BatchService
+
+from factory.warehouse.file import Warehouse
 
 Told = Callable[..., tuple[int, str, str]]
 CARD = "{name: toy, text: a line, labels: [{name: ham, description: fine}, {name: spam, description: not fine}]}"
@@ -71,3 +74,24 @@ def test_what_came_back_with_an_error_is_told_stays_open_and_is_written_again(to
         assert last.count("This request expired") == last.count("Insufficient Balance") == 1
         again = [json.loads(line)["custom_id"] for line in (toy / "requests.jsonl").read_text().splitlines()]
         assert sorted(again) == sorted(line["custom_id"] for line in asked)
+
+
+def test_a_hosted_batch_is_submitted_by_a_run_alone_and_fetched_by_the_next(toy: Path, told: Told) -> None:
+    with BatchService(polls=0) as service:
+        engine = f"engine: {{kind: batch, url: '{service.url}', model: m, wait: false, poll_s: 0.01}}"
+        lines = PIPELINE.splitlines()
+        lines[2] = engine
+        (toy / "toy.yaml").write_text("\n".join(lines) + "\n")
+        assert told("plan", "toy.yaml", "--folder", "run")[0] == 0
+        assert told("engine", "check", "toy.yaml")[0] == 0
+        assert not service.keys_seen, "neither a plan nor a check asks anybody"
+        code, _, err = told("run", "toy.yaml", "--folder", "run")
+        assert code == 4
+        assert "are submitted as batch_0. Run again later" in err.splitlines()[-1]
+        assert told("plan", "toy.yaml", "--folder", "run")[0] == 0
+        assert service.calls["poll"] == 0
+        told("run", "toy.yaml", "--folder", "run")
+        n = len(service.answered)
+        assert n > 0
+        assert Warehouse.open(toy / "run" / "toy.duckdb").scalar("SELECT count(DISTINCT request_key) FROM answers") == n
+        assert set(service.submitted.values()) == {1}

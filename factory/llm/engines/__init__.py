@@ -13,10 +13,11 @@ ENGINES: dict[str, str] = {
     "server": "factory.llm.engines.server:ServerEngine",
     "vllm": "factory.llm.engines.vllm:VllmEngine",
     "batch": "factory.llm.engines.batch:BatchEngine",
+    "hosted": "factory.llm.engines.hosted:HostedEngine",
     "recorded": "factory.llm.engines.recorded:RecordedEngine",
     "transformers": "factory.llm.engines.transformers:TransformersEngine",
 }
-"""Kind -> where its class is; the class takes `(settings, base)`."""
+"""Kind -> where its class is; the class takes `(settings, base)`. `hosted` is a `batch` that is handed to a service."""
 
 __all__ = ["ENGINES", "BulkEngine", "Call", "CallEngine", "Engine", "Fault", "Pending", "Reply", "make_engine"]
 
@@ -28,6 +29,6 @@ def make_engine(settings: EngineSettings, *, base: Path | None = None) -> Engine
         settings: From the pipeline's `engine:`.
         base: The folder that relative paths in the settings are relative to; the working folder by default.
     """
-    module, _, name = ENGINES[settings.kind].partition(":")
+    module, _, name = ENGINES["hosted" if settings.hosted else settings.kind].partition(":")
     engine: Engine = getattr(importlib.import_module(module), name)(settings, base or Path())
     return engine

@@ -14,6 +14,7 @@ from factory.errors import EngineError
 from factory.llm.calls import Call, Reply
 from factory.llm.request import ModelRef, Request
 from factory.llm.settings import EngineSettings
+from factory.result import Progress
 
 if TYPE_CHECKING:
     from factory.llm.ledger import Ledger
@@ -34,6 +35,7 @@ class Engine(ABC):  # noqa: B024 - its two shapes below have the abstract method
         name: The kind; stored as the origin of answers.
         structured: Whether stages should ask for structured output.
         sampling: To be laid over each prompt's own sampling.
+        says: What a person should be told of it, once.
     """
 
     name: str = ""
@@ -47,6 +49,9 @@ class Engine(ABC):  # noqa: B024 - its two shapes below have the abstract method
     billed = True
     """Whether asking it is paid for; a recording is not, and counts towards no budget."""
 
+    keeps_calls = False
+    """Whether what it was handed goes on when this process ends, as a hosted batch does."""
+
     told_price = False
     """Whether it was told that its price is from our table."""
 
@@ -56,6 +61,7 @@ class Engine(ABC):  # noqa: B024 - its two shapes below have the abstract method
         self.sampling: dict[str, Any] = dict(settings.sampling)
         self._model: ModelRef | None = None
         self._adapters: dict[str, Path] = {}
+        self.says: list[str] = []
 
     @property
     def model(self) -> ModelRef:
@@ -98,6 +104,13 @@ class Engine(ABC):  # noqa: B024 - its two shapes below have the abstract method
     def count_tokens(self, messages: Iterable[Mapping[str, Any]]) -> int | None:
         """Tokens of a prompt by the model's own tokenizer, or None where that is not available."""
         return None
+
+    def resume(self, ledger: Ledger, progress: Progress) -> None:  # noqa: B027 - most engines are left with nothing
+        """Take up what earlier runs handed to the engine, before anything is looked up; both serve until the asking ends.
+
+        Raises:
+            Pending, Unanswered: It is not done yet, or went wrong as a whole.
+        """
 
     def arrived(self, requests: Sequence[Request], ledger: Ledger) -> None:  # noqa: B027 - most engines are asked
         """Store what came for these requests by other ways than `call` and `answer`, before they are looked up."""

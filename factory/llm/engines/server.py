@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import http.client
-import math
-import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import orjson
 
-from factory.errors import EngineError, Unanswered
+from factory.errors import EngineError
 from factory.llm.calls import Call, Fault, Reply
 from factory.llm.engines.base import CallEngine
+from factory.llm.engines.wire import SMALL_REPLY, Wire, retry_after, shown_url
 from factory.llm.faults import fault_of, json_of, no_json, plain, read_error, redirected
 from factory.llm.openai_format import Unsupported, body_of, reply_of
 from factory.llm.request import ModelRef, Usage, estimate_prompt_tokens
@@ -27,8 +23,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 _LARGEST_REPLY = 1 << 28
-_SMALL_REPLY = 1 << 22
-"""No reply of more bytes is read: the smaller for a single short answer, the larger for many long ones with logprobs."""
+"""No reply of more bytes is read, however many and long its answers."""
 
 _KEEP_ALIVE_S = 4
 """An idle connection is not used again after this: uvicorn, and so vLLM, closes it after 5 s, perhaps just as we send."""
@@ -46,6 +41,7 @@ class ServerEngine(CallEngine):
     def __init__(self, settings: EngineSettings, base: Path) -> None:
         super().__init__(settings)
         self._session: aiohttp.ClientSession | None = None
+        self._wire = Wire(settings)
         self._chat = tuple(f"{url}/chat/completions" for url in settings.urls)
         self._models: dict[str, Any] | None = None
 
@@ -63,7 +59,7 @@ class ServerEngine(CallEngine):
             timeout=timeout,
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers=self._headers() | {"Content-Type": "application/json"},
+            headers=self._wire.headers() | {"Content-Type": "application/json"},
             read_bufsize=1 << 18,
         )
 
@@ -89,7 +85,7 @@ class ServerEngine(CallEngine):
         try:
             async with self._session.post(url, data=data, allow_redirects=False) as response:
                 status, headers = response.status, response.headers
-                most = reply_bound(call) if status == 200 else _SMALL_REPLY
+                most = reply_bound(call) if status == 200 else SMALL_REPLY
                 async for part in response.content.iter_any():
                     raw += part
                     if len(raw) > most:
@@ -104,13 +100,13 @@ class ServerEngine(CallEngine):
             words = f"answered {status} with more than {most >> 20} MB"
             fault = Fault("refused", "reply_too_large", words, status, usage=None if status == 200 else Usage(0, 0))
         except aiohttp.ClientConnectorError as error:
-            fault = Fault("transport", "unreachable", self._plain(error))
+            fault = Fault("transport", "unreachable", self._wire.plain(error))
         except aiohttp.ClientPayloadError as error:
-            fault = Fault("transport", "cut_off", self._plain(error), status, usage=_cut_usage(call, raw))
+            fault = Fault("transport", "cut_off", self._wire.plain(error), status, usage=_cut_usage(call, raw))
         except (aiohttp.ClientError, OSError) as error:
-            fault = Fault("transport", "connection_lost", self._plain(error), status)
+            fault = Fault("transport", "connection_lost", self._wire.plain(error), status)
         except ValueError as error:  # a header that cannot be, a URL that is none
-            fault = Fault("fatal", "not_sent", self._plain(error), fix="Check `url` and the key")
+            fault = Fault("fatal", "not_sent", self._wire.plain(error), fix="Check `url` and the key")
         else:
             ms = (time.perf_counter() - began) * 1e3
             return self._read(call, status, bytes(raw), headers, ms)
@@ -138,7 +134,7 @@ class ServerEngine(CallEngine):
         url = self.settings.urls[0].removesuffix("/v1") + "/tokenize"
         body = {"model": self.model.adapter or self.model.name, "messages": list(messages)}
         try:
-            return int(self._ask_now(url, body)["count"])
+            return int(self._wire.ask(url, body)["count"])
         except (EngineError, KeyError, TypeError, ValueError):
             return None
 
@@ -149,7 +145,7 @@ class ServerEngine(CallEngine):
             EngineError: It serves none of that name.
         """
         for url in self.settings.urls:
-            rows = self._ask_now(f"{url}/models", None).get("data")
+            rows = self._wire.ask(f"{url}/models", None).get("data")
             names = [str(row.get("id")) for row in rows or () if isinstance(row, dict)]
             if name not in names:
                 what = f"the server serves no adapter {name!r} (it has {', '.join(names) or 'nothing'})"
@@ -166,71 +162,14 @@ class ServerEngine(CallEngine):
 
     def _served(self) -> list[dict[str, Any]]:
         if self._models is None:
-            self._models = self._ask_now(f"{self.settings.urls[0]}/models", None)
+            self._models = self._wire.ask(f"{self.settings.urls[0]}/models", None)
         rows = self._models.get("data")
         return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-
-    def _ask_now(self, url: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
-        """One small synchronous call outside of the dispatcher (models, tokenize).
-
-        Raises:
-            Unanswered: The server refuses.
-            EngineError: Nothing answers there, or nothing that is JSON.
-        """
-        import urllib.error
-        import urllib.request
-
-        data = None if body is None else orjson.dumps(body)
-        headers = self._headers() | {"Content-Type": "application/json"}
-        request = urllib.request.Request(url, data=data, headers=headers)
-        try:
-            with _opener().open(request, timeout=self.settings.connect_timeout_s) as response:
-                raw = response.read(_SMALL_REPLY)
-                content_type = str(response.headers.get("Content-Type", ""))
-        except urllib.error.HTTPError as error:
-            if error.code in range(300, 400):
-                fault = redirected(error.code, error.headers.get("Location") or "")
-            else:
-                fault = fault_of(read_error(error.read(_SMALL_REPLY), key=self._key()), error.code)
-            fix = fault.fix or "Check `url` of the engine"
-            raise Unanswered(f"the server {fault.detail}", where=shown_url(url), fix=fix) from error
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            what = f"no language model answers there ({self._plain(getattr(error, 'reason', error))})"
-            fix = f"Start it (`vllm serve {self.settings.model or 'MODEL'}`), or check `url` of the engine"
-            raise EngineError(what, where=shown_url(url), fix=fix) from error
-        try:
-            found = json_of(raw)
-        except orjson.JSONDecodeError as error:
-            fault = no_json(raw, content_type, key=self._key())
-            raise EngineError(f"the server {fault.detail}", where=shown_url(url), fix=fault.fix or None) from error
-        return found if isinstance(found, dict) else {}
-
-    def _key(self) -> str | None:
-        """The key, without blanks and line ends around it.
-
-        Raises:
-            EngineError: There is none, or it holds what no key holds. It is not shown.
-        """
-        name = self.settings.api_key_env
-        if name is None:
-            return None
-        key = os.environ.get(name, "").strip().strip("\"'").strip()
-        if not key:
-            called = name if name.isupper() else "the variable that `api_key_env` names"
-            raise EngineError(f"the environment has no {called}", fix="Set it to the server's key")
-        if not (key.isascii() and key.isprintable()) or " " in key:
-            what = f"the key in {name} holds characters that no key holds (curly quotes, a blank, a line break)"
-            raise EngineError(what, fix="Copy it again, as plain text")
-        return key
-
-    def _headers(self) -> dict[str, str]:
-        key = self._key()
-        return {} if key is None else {"Authorization": f"Bearer {key}"}
 
     def _read(self, call: Call, status: int, raw: bytes, headers: Mapping[str, str], ms: float) -> Reply:
         if 300 <= status < 400:
             return Reply({}, redirected(status, headers.get("Location", "")), ms, status)
-        key = self._key()
+        key = self._wire.key()
         if not 200 <= status < 300:
             fault = fault_of(read_error(raw, key=key), status, wait_s=retry_after(headers))
             return Reply({}, fault, ms, status)
@@ -243,52 +182,20 @@ class ServerEngine(CallEngine):
             return Reply({}, fault, ms, status)
         return reply_of(call, body, origin=self.name, latency_ms=ms, key=key)
 
-    def _plain(self, error: BaseException) -> str:
-        key = os.environ.get(self.settings.api_key_env or "", "").strip()
-        return plain(error, key=key or None) or type(error).__name__
-
-
-def shown_url(url: str) -> str:
-    """A URL without the name, the password and the query that may stand in it."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
 
 def reply_bound(call: Call) -> int:
     """The most bytes of a reply to a call: four megabytes, or what its answers can come to with their logprobs."""
+    return min(max(SMALL_REPLY, answers_bound(call)), _LARGEST_REPLY)
+
+
+def answers_bound(call: Call) -> int:
+    """The most bytes that the answers to a call can come to, with their logprobs."""
     logprobs = call.request.sampling.get("top_logprobs") or call.request.sampling.get("logprobs") or 0
     bytes_per_token = 64 + 200 * (1 + int(logprobs)) * bool(logprobs)
-    return min(max(_SMALL_REPLY, call.n * (call.request.max_tokens or 4096) * bytes_per_token), _LARGEST_REPLY)
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server asks us to wait: `retry-after-ms`, or `Retry-After` as seconds or as a date."""
-    try:
-        if "retry-after-ms" in headers:
-            ms = float(headers["retry-after-ms"])
-            return max(ms / 1e3, 0.0) if math.isfinite(ms) else None
-        text = headers.get("Retry-After")
-        if text is None:
-            return None
-        if text.strip().replace(".", "", 1).isdigit():
-            return float(text)
-        return max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
-    except (ValueError, TypeError, OverflowError):
-        return None
+    return call.n * (call.request.max_tokens or 4096) * bytes_per_token
 
 
 def _cut_usage(call: Call, raw: bytes | bytearray) -> Usage:
     """What a reply cost that broke off or cannot be read: the prompt, and what had come of the answers."""
     most = call.n * (call.request.max_tokens or len(raw))
     return Usage(estimate_prompt_tokens(call.request.messages), min(len(raw) // 4, most), 0, False)
-
-
-def _opener() -> Any:
-    """Opens URLs, and follows no redirect: `urllib` would take the key along to another host."""
-    import urllib.request
-
-    class NoRedirect(urllib.request.HTTPRedirectHandler):
-        def redirect_request(self, *_: Any) -> None:
-            return None
-
-    return urllib.request.build_opener(NoRedirect)
