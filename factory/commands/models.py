@@ -36,6 +36,7 @@ def export_model(
     system: Annotated[
         str, Option(help="Which system: student, student_dev, combined, glass_box, ..., or auto.")
     ] = "student",
+    sandbox: Sandboxed = "kernel",
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -43,7 +44,7 @@ def export_model(
     from factory.export import stage
 
     with held_warehouse(where, folder) as warehouse, shown_alone("export") as progress:
-        result = stage.export(warehouse, out.absolute(), system=system, progress=progress)
+        result = stage.export(warehouse, out.absolute(), system=system, sandbox=sandbox, progress=progress)
     give({"export": str(out), **result.did}, as_json, lambda: say(*(result.says or (f"{out} holds this already",))))
 
 

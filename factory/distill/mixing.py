@@ -115,7 +115,7 @@ def mixture_of(
         labels.MIXTURE,
         (),
         told,
-        {"uncovered": "drop", "encoder": encoder.name},
+        {"uncovered": "drop", "encoder": encoder.name, "glass_box": path_of(key)},
         {**facts, "retired": retired},
     )
     labels.put_mixture(warehouse, model, texts.numbers, wide)

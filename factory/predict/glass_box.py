@@ -16,11 +16,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from factory.denoise.calibrate import temper
+from factory.errors import InputError
 from factory.logistic import probabilities
 from factory.predict.predictors import LinearPredictor, read_safetensors
 from factory.programs.blocks import AcceptedProgram, run_accepted
@@ -158,6 +160,18 @@ class GlassBox:
         self.programs = [Program(**program) for program in self.facts["programs"]]
         self.parts = [_part(number, told, read) for number, told in enumerate(self.facts["parts"])]
         self._read = read
+
+    @classmethod
+    def at(cls, folder: Path) -> GlassBox:
+        """The glass box in a folder of `distill`.
+
+        Raises:
+            InputError: Files of it are gone.
+        """
+        try:
+            return cls(lambda name: (folder / name).read_bytes())
+        except OSError as error:
+            raise InputError("the glass box's files are gone", where=folder, fix="Run `distill` again") from error
 
     @cached_property
     def sources(self) -> list[AcceptedProgram]:

@@ -28,18 +28,29 @@ LOST = ("exception", "bad value", "timeout", "memory", "crash", "retired", "reje
 class GlassPredictor:
     """Runs the programs, encodes the texts, and mixes what the members say."""
 
-    def __init__(
-        self, read: Callable[[str], bytes], facts: Mapping[str, Any], *, threads: int = 0, sandbox: Sandbox = "kernel"
-    ) -> None:
-        self.box, self._sandbox = GlassBox(read), sandbox
-        encoder = facts["encoder"]
-        self._encoder: Encoder | GraphModel = HashingEncoder("")
-        if encoder["kind"] != HASHING:
-            graph, tokens = read("encoder/model.onnx"), read("encoder/tokenizer.json").decode("utf-8")
-            settings = {name: encoder[name] for name in ("pad", "prompt", "length")}
-            self._encoder = GraphModel(graph, tokens, threads=threads, **settings)
+    def __init__(self, box: GlassBox, encoder: Encoder | GraphModel, sandbox: Sandbox = "kernel") -> None:
+        """A box at work.
+
+        Args:
+            box: The box.
+            encoder: The one that its members were fitted with.
+            sandbox: As `factory.predict.load.load_export` takes it.
+        """
+        self.box, self._encoder, self._sandbox = box, encoder, sandbox
         self._lost: Counter[str] = Counter()
         self._layers = ""
+
+    @classmethod
+    def of_export(
+        cls, read: Callable[[str], bytes], facts: Mapping[str, Any], threads: int, sandbox: Sandbox
+    ) -> GlassPredictor:
+        """From an export's checked files and its `inference.json`."""
+        told = facts["encoder"]
+        if told["kind"] == HASHING:
+            return cls(GlassBox(read), HashingEncoder(""), sandbox)
+        graph, tokens = read("encoder/model.onnx"), read("encoder/tokenizer.json").decode("utf-8")
+        settings = {name: told[name] for name in ("pad", "prompt", "length")}
+        return cls(GlassBox(read), GraphModel(graph, tokens, threads=threads, **settings), sandbox)
 
     @cached_property
     def _explainer(self) -> Explainer:

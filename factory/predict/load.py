@@ -54,7 +54,7 @@ def load_export(
         facts = json.loads(checked(folder, manifest, "inference.json"))
         read = partial(checked, folder, manifest)
         if facts["kind"] == GLASS_BOX:
-            predictor: Predictor = GlassPredictor(read, facts, threads=threads, sandbox=sandbox)
+            predictor: Predictor = GlassPredictor.of_export(read, facts, threads, sandbox)
         else:
             predictor = make_predictor(read, facts, graph=GRAPHS[precision], threads=threads)
         return Exported(folder, manifest, facts, predictor)

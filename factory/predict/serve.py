@@ -56,7 +56,7 @@ class Question(BaseModel):
     scope: float | None = Field(
         None, gt=0, lt=1, description="Share of texts like those of training that may be called out of scope."
     )
-    why: bool = Field(False, description="Whether to give the reasons for each answer; for a glass box.")
+    why: bool = Field(False, description="Reasons for each answer, as `?why=1` asks for too; for a glass box.")
     probabilities: bool = Field(True, description="Whether to send the probability of every label.")
 
 
@@ -121,13 +121,14 @@ def make_app(
     async def predict(request: Request) -> dict[str, Any]:
         """Label texts: one result per text, in order."""
         question = _question(await request.body(), request.headers.get("content-type", ""))
-        asked = Asked(question.abstain_below, question.target_precision, question.sets, question.scope, question.why)
+        why = question.why or request.query_params.get("why", "").lower() in ("1", "true")
+        asked = Asked(question.abstain_below, question.target_precision, question.sets, question.scope, why)
         try:
             judge = Judge(model, asked)
         except InputError as error:
             raise HTTPException(422, str(error)) from error
         try:
-            probs, *behind = await _while_there(turns[question.why].ask(question.texts), request)
+            probs, *behind = await _while_there(turns[why].ask(question.texts), request)
         except TooManyWaitError as error:
             raise HTTPException(503, "too many requests wait already", headers={"Retry-After": "1"}) from error
         counts["requests"] += 1
