@@ -123,6 +123,7 @@ def mixture_of(
     says = (
         f"mixture: agrees with {found.agreement['mixture']:.0%} of {len(anchors)} anchors that it has not seen;"
         f" weights: {members}",
+        *_of_compact(estimate),
         *(f"program {name!r} is retired from the mixture: {reason}" for name, reason in retired.items()),
     )
     return labels.mixture(warehouse, key), says
@@ -141,6 +142,16 @@ def _teacher(kind: str, inputs: Any, options: Mapping[str, Any], encoder: Encode
         return Fitted(student, lambda some: student.predict_proba(take(some)))
 
     return teach
+
+
+def _of_compact(estimate: Mapping[str, float]) -> tuple[str, ...]:
+    """That the student which the mixture teaches agrees less often than it does."""
+    if not estimate or estimate["ahead"] <= 0:
+        return ()
+    return (
+        f"the student that the mixture teaches agrees with {estimate['agreement']:.0%} of these anchors, less often than"
+        f" the mixture by {100 * estimate['ahead']:.1f} points (standard error {100 * estimate['error']:.1f})",
+    )
 
 
 def _why_not(multi: bool, anchors: int) -> tuple[str, ...]:

@@ -22,7 +22,6 @@ from factory.evaluation.systems import (
 )
 from factory.result import Progress
 from factory.warehouse.tables.gold import read_gold, read_human_votes
-from factory.warehouse.tables.labels import MIXTURE
 from factory.warehouse.tables.texts import split_hashes
 
 if TYPE_CHECKING:
@@ -62,9 +61,7 @@ def score_all(
     systems = student_systems(warehouse, hashes, shape, inputs_of, progress)
     for name, said in label_model_systems(warehouse, gold.texts, hashes, shape).items():
         systems.setdefault(name, said)
-    if glass_box := glass_box_system(warehouse, gold.texts, hashes, shape, inputs_of):
-        systems.pop(MIXTURE, None)  # the same members, which are taken home under that name
-        systems |= glass_box
+    systems |= glass_box_system(warehouse, gold.texts, hashes, shape, inputs_of)
     systems |= teacher_systems(warehouse, gold.texts, shape)
     systems |= zero_shot_system(warehouse, hashes, shape, inputs_of)
     human = None if shape.multi else read_human_votes(db, gold)

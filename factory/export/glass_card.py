@@ -9,7 +9,7 @@ import numpy as np
 
 from factory.export.card import in_words, label_line, plain
 from factory.export.spec import ExportSpec
-from factory.predict.glass_box import TABLES, GlassBox
+from factory.predict.glass_box import GlassBox
 
 _MEMBERS = {
     "anchored": "a label model of the programs' votes, by EM over all texts in which anchors count",
@@ -91,10 +91,9 @@ def _row(box: GlassBox, at: int) -> str:
         if at not in part.columns:
             continue
         column = list(part.columns).index(at)
-        whole = sum(part.weights[name] for name in TABLES) or 1.0
-        added = sum(part.weights[name] / whole * part.votes[name][column] for name in TABLES)
         for place, label in enumerate(part.classes):
-            odds = np.exp(added[place, place] - np.delete(added[place], place).mean())
+            added = part.added(column, place)
+            odds = np.exp(added[place] - np.delete(added, place).mean())
             told[label if part.label is None else f"{label} ({part.label})"] = float(odds)
     votes = ", ".join(f"{plain(label)} x{odds:.2g}" for label, odds in told.items() if odds >= 1.05)
     return f"| {plain(program.name)} | {program.kind} | {votes or 'next to nothing'} |"

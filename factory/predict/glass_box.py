@@ -109,6 +109,11 @@ class Part:
             found[name] = probabilities(logits + vectors @ self.pull.T if by_text else logits, False)
         return found | {name: student(texts, vectors) for name, student in self.students.items()}
 
+    def added(self, column: int, vote: int) -> Floats:
+        """What a program's vote adds to the log-odds of each class, [k]: the weighted mean of the members that read votes."""
+        whole = sum(self.weights[name] for name in self.votes) or 1.0
+        return np.asarray(sum(self.weights[name] / whole * table[column, vote] for name, table in self.votes.items()))
+
     def answer(self, said: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """The mixture of what members say, float32 [n, k]."""
         mixed = sum(self.weights[name] * given.astype(np.float64) for name, given in said.items())

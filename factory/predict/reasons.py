@@ -108,7 +108,8 @@ class Explainer:
         for column in np.flatnonzero(votes >= 0).tolist():
             vote = int(votes[column])
             against = other if vote == best else best
-            odds = float(np.exp(_added(part, column, vote, vote) - _added(part, column, vote, against)))
+            added = part.added(column, vote)
+            odds = float(np.exp(added[vote] - added[against]))
             name = self.box.programs[part.columns[column]].name
             row = {"program": name, "says": _class(part, vote), **words[column], "odds": float(f"{odds:.3g}")}
             programs.append((vote == best, row))
@@ -126,13 +127,6 @@ class Explainer:
 
 def _class(part: Part, place: int) -> str:
     return part.classes[place] if part.label is None else f"{'' if place else 'not '}{part.label}"
-
-
-def _added(part: Part, column: int, vote: int, of: int) -> float:
-    """What a vote adds to the log-odds of a class: the mean over the members that read votes, by their weights."""
-    weights = {name: part.weights[name] for name in part.votes}
-    total = sum(weights.values()) or 1.0
-    return sum(weight * float(part.votes[name][column, vote, of]) for name, weight in weights.items()) / total
 
 
 def _text_share(part: Part, votes: NDArray[Any], vector: NDArray[Any], best: int, other: int) -> float:
@@ -170,7 +164,7 @@ def _sentence(each: dict[str, dict[str, Any]]) -> str:
 def _one_answer(told: dict[str, Any]) -> str:
     pro = [row for row in told["programs"] if row["says"] == told["answer"]]
     contra = [row for row in told["programs"] if row["says"] != told["answer"]]
-    said = [f"{told['answer']} ({told['probability']:.0%}) rather than {told['instead']}."]
+    said = [f"{told['answer']} ({_sure(told['probability'])}) rather than {told['instead']}."]
     if pro:
         said.append(f"{_count(pro)} say{'s' * (len(pro) == 1)} so: {_named(pro, NAMED_FOR)}.")
     if contra:
@@ -180,11 +174,15 @@ def _one_answer(told: dict[str, Any]) -> str:
         said.append("No program fired.")
     text = told["text"]
     words = f", mostly for {', '.join(map(repr, text['words'][:3]))}" if text.get("words") else ""
-    said.append(f"The text by itself reads as {text['says']} ({text['probability']:.0%}){words}.")
+    said.append(f"The text by itself reads as {text['says']} ({_sure(text['probability'])}){words}.")
     source = "programs" if told["programs"] else "what is usual where no program speaks"
     shares = told["shares"]
     said.append(f"Of the answer {shares['programs']:.0%} comes from {source} and {shares['text']:.0%} from the text.")
     return " ".join(said)
+
+
+def _sure(probability: float) -> str:
+    return "over 99%" if probability > 0.99 else f"{probability:.0%}"
 
 
 def _count(rows: Sequence[dict[str, Any]]) -> str:
@@ -196,6 +194,7 @@ def _named(rows: Sequence[dict[str, Any]], most: int, *, says: bool = False) -> 
     for row in rows[:most]:
         label = f" says {row['says']}" if says else ""
         on = f" on {', '.join(map(repr, row['on'][:3]))}" if row.get("on") else ""
-        told.append(f"{row['program']}{label}{on} (odds x{row['odds']:g})")
+        about = f" ({row['about']})" if row.get("about") else ""
+        told.append(f"{row['program']}{about}{label}{on}, odds x{row['odds']:g}")
     more = len(rows) - most
     return "; ".join(told) + (f"; and {more} more" if more > 0 else "")

@@ -39,7 +39,7 @@ MEANING = {
     "student_dev": "the same, with choices made on dev",
     "student_setfit": "SetFit on the same labels",
     "combined": "the student taught by the mixture of programs and anchors",
-    "glass_box": "programs, texts and anchors mixed, no student of their own: what answers with its reasons",
+    "glass_box": "the mixture as it is taken home, with its reasons; on texts outside of training the two are one",
     "mixture": "programs, texts and anchors mixed, no student",
     "programs_only": "the student without synthetic texts",
     "synthesis_only": "the student on synthetic texts alone",
