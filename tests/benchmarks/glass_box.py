@@ -2,9 +2,10 @@
 
     python tests/benchmarks/glass_box.py --only trec
 
-On TREC and emotion, with programs from the recorded answers of the ready pipelines and MiniLM as the encoder (`embedding`). Throughput does not
-depend on who gave the anchors, so labels of 200 training texts stand in for them; no score is read. Ours is the glass box, its
-peers are the student that the same mixture taught, exported and asked in int8, the box with reasons, and its programs alone.
+On TREC and emotion, with programs from the recorded answers of the ready pipelines, MiniLM as the encoder and the student
+`embedding`. Throughput does not depend on who gave the anchors, so labels of 200 training texts stand in for them; no score is
+read. Ours is the glass box, its peers are the student that the same mixture taught, exported and asked in int8, the box with
+reasons, and its programs alone.
 """
 
 from __future__ import annotations
