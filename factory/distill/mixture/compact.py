@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from factory.distill.mixture.mix import Mixed
 
 MOST_TAUGHT = 2000
-"""Texts that a student learns from in each part, evenly spaced: five fits of a `hybrid` then take a minute or so. More would make the student a
-little better, so that the comparison leans towards the mixture."""
+"""Texts that a student learns from in each part, evenly spaced, so that five fits of a `hybrid` take a minute or so. More would
+make the student a little better, so the comparison leans towards the mixture."""
 
 
 def compact_agreement(material: Material, folds: NDArray[np.int64], mixed: Mixed, teach: Teach) -> dict[str, float]:
