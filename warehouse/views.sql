@@ -33,7 +33,9 @@ CREATE OR REPLACE VIEW lineage AS
               FROM soft_labels s JOIN votes v USING (text_no) LEFT JOIN programs p USING (program_no)
               LEFT JOIN labels l ON l.label_no = v.vote LEFT JOIN labels t ON t.label_no = p.target_label_no
     UNION ALL SELECT 'model', model_no::VARCHAR, 'text', text_no::VARCHAR, origin || ' weight ' || weight FROM model_rows WHERE weight > 0
-    UNION ALL SELECT 'export', export_no::VARCHAR, 'model', model_no::VARCHAR, kind FROM exports WHERE model_no IS NOT NULL;
+    UNION ALL SELECT 'export', export_no::VARCHAR, 'model', model_no::VARCHAR, kind FROM exports WHERE model_no IS NOT NULL
+    UNION ALL SELECT 'export', export_no::VARCHAR, 'label_model', manifest ->> '$.label_model_no', kind FROM exports
+              WHERE manifest ->> '$.label_model_no' IS NOT NULL;
 
 -- FROM ancestors('model', '1') and FROM descendants('request', 'ab12...'): the whole walk, either way.
 CREATE OR REPLACE MACRO ancestors(of_kind, of_no) AS TABLE

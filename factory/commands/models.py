@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from typer import Argument, Option
@@ -14,6 +14,12 @@ from factory.commands.terminal import say, tell
 
 export = group("Write a student, or the labelled data, into a folder.")
 Exported = Annotated[Path, Argument(help="An exported model's folder.")]
+Sandboxed = Annotated[
+    Literal["kernel", "process"],
+    Option(
+        help="What Python programs of a glass box run in off Linux, where no kernel seals them: process, if you trust them."
+    ),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,15 +33,18 @@ def add_to(app: typer.Typer) -> None:
 def export_model(
     where: Where,
     out: Annotated[Path, Argument(help="The folder to write.")],
-    system: Annotated[str, Option(help="Which student: student, student_dev, ...")] = "student",
+    system: Annotated[
+        str, Option(help="Which system: student, student_dev, combined, glass_box, ..., or auto.")
+    ] = "student",
+    sandbox: Sandboxed = "kernel",
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Export a student: safetensors, ONNX fp32 and int8, tokenizer, labels in order, model card; no pickle."""
+    """Export a student (safetensors, ONNX fp32 and int8, tokenizer, labels, model card; no pickle), or the glass box."""
     from factory.export import stage
 
     with held_warehouse(where, folder) as warehouse, shown_alone("export") as progress:
-        result = stage.export(warehouse, out.absolute(), system=system, progress=progress)
+        result = stage.export(warehouse, out.absolute(), system=system, sandbox=sandbox, progress=progress)
     give({"export": str(out), **result.did}, as_json, lambda: say(*(result.says or (f"{out} holds this already",))))
 
 
@@ -102,6 +111,15 @@ def predict(
             " e.g. 0.05."
         ),
     ] = None,
+    why: Annotated[
+        bool,
+        Option(
+            "--why",
+            help="Columns `why` and `reasons`: which programs fired, on which words, with what weight, and what the text itself"
+            " says. For a glass box.",
+        ),
+    ] = False,
+    sandbox: Sandboxed = "kernel",
     ray: Annotated[
         bool, Option("--ray", help="Label many files on Ray: the cluster in RAY_ADDRESS, or this machine's processors.")
     ] = False,
@@ -122,7 +140,7 @@ def predict(
         done = shards.predict(
             model, file, out, text=text, format=format_, encoding=encoding, delimiter=delimiter, force=force,
             precision=precision, abstain_below=abstain_below, target_precision=target_precision, sets=sets, scope=scope,
-            ray=ray, progress=progress,
+            why=why, sandbox=sandbox, ray=ray, progress=progress,
         )  # fmt: skip
     say(*done["read"])
     if done["never_seen"]:
@@ -149,11 +167,12 @@ def serve(
     host: Annotated[str, Option(help="Address to bind to.")] = "127.0.0.1",
     port: Annotated[int, Option(help="Port to bind to.")] = 8080,
     precision: Annotated[str, Option(help="fp32 or int8.")] = "int8",
+    sandbox: Sandboxed = "kernel",
 ) -> None:
     """Serve an exported model over HTTP, with batching, /health and /docs."""
     from factory.predict import serve as serving
 
-    serving.serve(model, host=host, port=port, precision=precision, told=say)
+    serving.serve(model, host=host, port=port, precision=precision, sandbox=sandbox, told=say)
 
 
 def report(

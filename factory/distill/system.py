@@ -105,6 +105,12 @@ class Plan:
         """The kinds of student that a system may be, with their encoders."""
         return [("setfit", self.encoder)] if system == "student_setfit" else self.candidates
 
+    def taught_by_mixture(self) -> tuple[str, Encoder, dict[str, Any]]:
+        """The first kind that `combined` may be, its encoder and its options."""
+        kind, encoder = self.candidates_of(COMBINED)[0]
+        c = student_class(kind).strength_for_programs if "c" not in self.options else None
+        return kind, encoder, dict(self.options) if c is None else {**self.options, "c": c}
+
     def encodes(self, system: str) -> bool:
         """Whether a student of this system has its texts encoded, which takes time."""
         classes = [student_class(kind) for kind, _ in self.candidates_of(system)]

@@ -53,6 +53,11 @@ class Encoder:
         return None
 
     @property
+    def graph_folder(self) -> Path | None:
+        """The folder of the graph that gives its vectors (`model.onnx`, `tokenizer.json`, `graph.json`), or None."""
+        return None
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """What `load_encoder` needs to give this encoder again, as JSON."""
         return {"name": self.name}

@@ -55,6 +55,10 @@ class TransformerEncoder(Encoder):
     def folder(self) -> Path:
         return self._folder
 
+    @property
+    def graph_folder(self) -> Path | None:
+        return self._graph.place
+
     @cached_property
     def key(self) -> str:  # type: ignore[assignment, override]
         precision = "" if self._graph.precision != "int8" else f"int8/{GRAPH_VERSION}"

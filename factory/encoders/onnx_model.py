@@ -13,26 +13,15 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from factory.canonical import digest
+from factory.encoders.graph_model import GraphModel, feed_rows
 from factory.encoders.settings import Own, Wanted, files_of
-from factory.encoders.windows import (
-    TOKENS_PER_THREAD,
-    Windows,
-    batches,
-    feed_of,
-    join,
-    open_session,
-    window_tokenizer,
-    windows_of,
-)
-from factory.result import Progress, no_progress
+from factory.encoders.windows import window_tokenizer, windows_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,9 +32,6 @@ GRAPH_VERSION = 1
 LEAST_COSINE = 0.99
 """Mean cosine of int8 vectors to those of fp32, on texts that int8 was not fitted to, below which fp32 is kept. all-MiniLM-L6-v2
 has .998 and all-mpnet-base-v2 .997 on AG News and TREC (`tests/benchmarks/encoders.py --only int8`)."""
-CHUNK = 1024
-"""Texts cut into tokens at a time."""
-
 CALIBRATION = (
     "Where was the first university founded?", "Refund please!!", "the film is slow, but its ending is worth the wait",
     "Oil prices rose 2.4% on Tuesday after OPEC said it would cut output by 500,000 barrels a day.", "ok", "",
@@ -146,7 +132,7 @@ def _make(place: Path, choice: Wanted, load: Callable[[], Any]) -> None:
             write_body(body, fp32)
             write_int8(fp32, int8, calibration(body, choice.prompt or ""))
             tokens, pad = body.tokenizer.backend_tokenizer.to_str(), int(body.tokenizer.pad_token_id or 0)
-            exact, near = (GraphModel(path, tokens, pad, choice).encode(CHECKED) for path in (fp32, int8))
+            exact, near = (_opened(path, tokens, pad, choice).encode(CHECKED) for path in (fp32, int8))
             cosine = float((exact * near).sum(axis=1).mean())
             precision = "int8" if cosine >= LEAST_COSINE else "fp32"
             told: dict[str, Any] = {"precision": precision, "cosine": round(cosine, 5), "pad": pad}
@@ -173,52 +159,15 @@ def _make(place: Path, choice: Wanted, load: Callable[[], Any]) -> None:
 def open_graph(place: Path, choice: Wanted) -> GraphModel:
     """The graph that `graph_of` found."""
     told = json.loads((place / "graph.json").read_text(encoding="utf-8"))
-    return GraphModel(place / "model.onnx", (place / "tokenizer.json").read_text(encoding="utf-8"), told["pad"], choice)
+    return _opened(place / "model.onnx", (place / "tokenizer.json").read_text(encoding="utf-8"), told["pad"], choice)
+
+
+def _opened(path: Path, tokens: str, pad: int, choice: Wanted) -> GraphModel:
+    return GraphModel(str(path), tokens, pad=pad, prompt=choice.prompt or "", length=int(choice.length or 0))
 
 
 def calibration(body: Any, prompt: str) -> list[dict[str, NDArray[Any]]]:
     """What graphs of a frozen encoder are fitted to, here and in an export, so that both are the same."""
     pad = int(body.tokenizer.pad_token_id or 0)
     cutter = window_tokenizer(body.tokenizer.backend_tokenizer, int(body.max_seq_length or 512))
-    return [_feed(windows, pad) for windows in windows_of(cutter, [prompt + text for text in CALIBRATION])]
-
-
-class GraphModel:
-    """A graph with its tokenizer, asked for unit vectors. A text's vector does not depend on the texts beside it.
-
-    Args:
-        path: The graph.
-        tokens: Its tokenizer as JSON.
-        pad: The token that pads.
-        choice: From `settled`.
-    """
-
-    def __init__(self, path: Path, tokens: str, pad: int, choice: Wanted) -> None:
-        self._session = open_session(str(path))
-        self._cutter = window_tokenizer(tokens, int(choice.length or 0))
-        self._pad, self._prompt = pad, choice.prompt or ""
-        self._tokens = TOKENS_PER_THREAD * (os.cpu_count() or 1)
-
-    def encode(self, texts: Sequence[str], progress: Progress | None = None) -> NDArray[np.float32]:
-        """Unit vectors of n texts, one or more: float32 [n, d]; long texts by windows."""
-        tell, found = progress or no_progress, []
-        for start in range(0, len(texts), CHUNK):
-            cut = windows_of(self._cutter, [self._prompt + text for text in texts[start : start + CHUNK]])
-            found.append(join(self._rows([ids for windows in cut for ids in windows]), cut))
-            tell(min(start + CHUNK, len(texts)), len(texts), "texts encoded")
-        return np.concatenate(found)
-
-    def _rows(self, rows: Windows) -> NDArray[np.float32]:
-        """Unit vectors of windows."""
-        out: NDArray[np.float32] | None = None
-        for part in batches([(1, len(ids)) for ids in rows], self._tokens):
-            vectors = self._session.run(["vectors"], _feed([rows[index] for index in part], self._pad))[0]
-            out = np.zeros((len(rows), vectors.shape[1]), np.float32) if out is None else out
-            out[part] = vectors
-        assert out is not None
-        return out
-
-
-def _feed(rows: Windows, pad: int) -> dict[str, NDArray[Any]]:
-    feed = feed_of([rows], pad)
-    return {name: feed[name] for name in ("input_ids", "attention_mask")}
+    return [feed_rows(windows, pad) for windows in windows_of(cutter, [prompt + text for text in CALIBRATION])]

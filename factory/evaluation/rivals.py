@@ -20,7 +20,7 @@ BOUGHT: Mapping[str, tuple[str, ...]] = {
     "student": ("author", "synthesize", "votes"), "student_dev": ("author", "synthesize", "votes"),
     "student_setfit": ("author", "synthesize", "votes"), "synthesis_only": ("synthesize",),
     "programs_only": ("author", "votes"), "combined": ("author", "votes", "anchors"), "mixture": ("author", "votes", "anchors"),
-    "teacher": ("test",), "self_tuned": ("test",),
+    "glass_box": ("author", "votes", "anchors"), "teacher": ("test",), "self_tuned": ("test",),
 }  # fmt: skip
 """What a system's labels are made of; other label models are bought with the programs. `votes`, `anchors` and `test` are parts of
 `annotate`."""

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from factory.errors import FactoryError
 from factory.evaluation.rivals import PREFIX
+from factory.predict.glass_box import GLASS_BOX
 from factory.students.speed import Speeds
 from factory.warehouse.tables.labels import MIXTURE, LabelModelRow, label_models
 
 if TYPE_CHECKING:
+    from factory.students.stored import StoredModel
     from factory.warehouse.file import Warehouse
 
 LEAST_ANSWERS = 20
@@ -69,14 +71,14 @@ def _cost(warehouse: Warehouse, system: str, measured: Speeds) -> Cost:
     model = models.get(system)
     if system in ("dev_only", "full_gold") or system.startswith(PREFIX):
         model = models.get("student") or next(iter(models.values()), None)
-    model_of_votes = {row.name: row for row in label_models(warehouse)}.get(system)
+    model_of_votes = {row.name: row for row in label_models(warehouse)}.get(MIXTURE if system == GLASS_BOX else system)
     try:
         if model is not None:
             return _student(system, model, measured)
         if system == "zero_shot":
             return _zero_shot(system, models, measured)
         if model_of_votes is not None:
-            return _programs(warehouse, model_of_votes, measured)
+            return _programs(warehouse, system, model_of_votes, measured)
     except FactoryError as error:
         return _untold(system, f"not measured: {error.what}")
     return _untold(system, "not run here: votes were published")
@@ -92,13 +94,8 @@ def _at(system: str, speed: float | None, how: str) -> Cost:
     return Cost(system, speed, float(f"{1e6 / speed / 3600:.3g}"), None, None, how)
 
 
-def _student(system: str, model: Any, measured: Speeds) -> Cost:
-    from factory.students.stored import load_student
-
-    what = ["student", model.student, model.params.get("encoder_key"), len(model.labels)]
-    # A tuned body or a table of tokens is as fast as any other of its kind: only the kind, the encoder and the labels count.
-    speed = measured.of(what, lambda: load_student(model).predict_proba)
-    return _at(system, speed, f"the {model.student} student, as it was trained")
+def _student(system: str, model: StoredModel, measured: Speeds) -> Cost:
+    return _at(system, measured.of_student(model), f"the {model.student} student, as it was trained")
 
 
 def _zero_shot(system: str, models: Mapping[str, Any], measured: Speeds) -> Cost:
@@ -110,8 +107,7 @@ def _zero_shot(system: str, models: Mapping[str, Any], measured: Speeds) -> Cost
     return _at(system, measured.of(["encoder", encoder.key], lambda: encoder.encode), encoder.name)
 
 
-def _programs(warehouse: Warehouse, model: LabelModelRow, measured: Speeds) -> Cost:
-    system = model.name
+def _programs(warehouse: Warehouse, system: str, model: LabelModelRow, measured: Speeds) -> Cost:
     from factory.programs.blocks import accepted_programs, run_accepted
 
     names = dict(warehouse.query("SELECT label_no, name FROM labels ORDER BY label_no"))
@@ -127,7 +123,7 @@ def _programs(warehouse: Warehouse, model: LabelModelRow, measured: Speeds) -> C
 
     speed = measured.of(["programs", told], answer)
     how = f"{len(programs)} programs; the label model itself costs next to nothing"
-    if system.startswith("joint") or system == MIXTURE:  # it joins votes with vectors of the texts
+    if system.startswith("joint") or model.name == MIXTURE:  # it joins votes with vectors of the texts
         from factory.encoders.encoder import load_encoder
 
         encoder = load_encoder(model.config.get("encoder") or "auto")
@@ -169,8 +165,10 @@ def _exports(warehouse: Warehouse, measured: Speeds) -> list[Cost]:
 
     found = []
     for system, kind, path, manifest in warehouse.query(
-        """SELECT m.system, e.kind, e.path, e.manifest::VARCHAR FROM exports e JOIN models m USING (model_no)
-           QUALIFY row_number() OVER (PARTITION BY m.model_no ORDER BY e.export_no DESC) = 1 ORDER BY e.export_no"""
+        """SELECT coalesce(m.system, e.kind), e.kind, e.path, e.manifest::VARCHAR
+           FROM exports e LEFT JOIN models m USING (model_no) WHERE m.model_no IS NOT NULL OR e.kind = ?
+           QUALIFY row_number() OVER (PARTITION BY m.model_no ORDER BY e.export_no DESC) = 1 ORDER BY e.export_no""",
+        [GLASS_BOX],
     ):
         graphs = kind in ("transformer", "hybrid")
         name = f"{system} (exported{', int8' if graphs else ''})"
@@ -179,7 +177,8 @@ def _exports(warehouse: Warehouse, measured: Speeds) -> list[Cost]:
         try:
             what = ["export", json.loads(manifest)["digest"]]
             speed = measured.of(what, lambda path=path: load_export(path).predict_proba)  # type: ignore[misc]
-            found.append(_at(name, speed, "onnxruntime" if graphs else "numpy"))
+            how = "programs and members" if kind == GLASS_BOX else "onnxruntime" if graphs else "numpy"
+            found.append(_at(name, speed, how))
         except FactoryError as error:
             found.append(_untold(name, f"not measured: {error.what}"))
     return found

@@ -125,6 +125,34 @@ def student_systems(
     return found
 
 
+def glass_box_system(
+    warehouse: Warehouse, text_nos: NDArray[np.int32], hashes: Sequence[bytes], shape: LabelSpace,
+    inputs_of: Callable[[Encoder | None], Any],
+) -> dict[str, Predictions]:  # fmt: skip
+    """The mixture's members that learned from all anchors, as their export answers: nothing where there is no mixture.
+
+    Its arguments are those of `student_systems`, and text numbers.
+    """
+    from factory.predict.glass_box import GLASS_BOX, GlassBox
+    from factory.students.stored import same_encoder, stored_mixture
+    from factory.warehouse.tables.texts import labelled_texts
+    from factory.warehouse.tables.votes import read_votes
+
+    found = stored_mixture(warehouse)
+    if found is None:
+        return {}
+    row, folder = found
+    box = GlassBox.at(folder)
+    label_nos = [list(shape.names).index(name) for name in box.labels]
+    class_of = {0: 0, 1: 1} if shape.multi else {number: at for at, number in enumerate(label_nos)}
+    texts, numbers = labelled_texts(warehouse), [program.number for program in box.programs]
+    votes = read_votes(warehouse, texts, numbers, classes=max(2, len(class_of)), class_of=class_of)
+    inputs = inputs_of(same_encoder(box.facts["encoder"], box.facts["encoder_key"]))
+    columns = box.answer(votes.take(texts.rows(text_nos)).matrix(), inputs.texts, inputs.vectors)
+    facts = {"label_model_no": row.number, "programs": len(numbers)}
+    return {GLASS_BOX: from_columns(columns, label_nos, hashes, shape, facts)}
+
+
 def zero_shot_system(
     warehouse: Warehouse, hashes: Sequence[bytes], shape: LabelSpace, inputs_of: Callable[[Encoder | None], Any]
 ) -> dict[str, Predictions]:

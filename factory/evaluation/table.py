@@ -14,6 +14,7 @@ from factory.evaluation.scoring import DISTINCT, PUBLISHED, Scored, compare, sco
 from factory.evaluation.systems import (
     LabelSpace,
     Predictions,
+    glass_box_system,
     label_model_systems,
     student_systems,
     teacher_systems,
@@ -60,6 +61,7 @@ def score_all(
     systems = student_systems(warehouse, hashes, shape, inputs_of, progress)
     for name, said in label_model_systems(warehouse, gold.texts, hashes, shape).items():
         systems.setdefault(name, said)
+    systems |= glass_box_system(warehouse, gold.texts, hashes, shape, inputs_of)
     systems |= teacher_systems(warehouse, gold.texts, shape)
     systems |= zero_shot_system(warehouse, hashes, shape, inputs_of)
     human = None if shape.multi else read_human_votes(db, gold)

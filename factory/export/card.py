@@ -32,10 +32,11 @@ def model_card(spec: ExportSpec, kind: str, parity: Mapping[str, Any], inference
         f"---\nlibrary_name: {_library(kind)}\npipeline_tag: text-classification\ntags: [label-factory, distilled]\n---",
         f"# {plain(spec.name)}",
         f"A compact classifier (`{kind}`, system `{spec.system}`) that gives {plain(spec.text)} {many}:",
-        "\n".join(_label(number, name, words, spec) for number, (name, words) in enumerate(spec.labels.items())),
+        "\n".join(label_line(number, name, words, spec) for number, (name, words) in enumerate(spec.labels.items())),
         "Probabilities come in this order (`labels.json`).",
         "## What it learned from",
-        "\n".join(f"- {plain(name)}: {_words(value)}" for name, value in spec.facts.items()) or "- nothing is recorded",
+        "\n".join(f"- {plain(name)}: {in_words(value)}" for name, value in spec.facts.items())
+        or "- nothing is recorded",
         "It was distilled from labels that programs and a language model gave; people labelled only what is said above."
         + _scores(spec),
         "## Use",
@@ -52,7 +53,8 @@ def model_card(spec: ExportSpec, kind: str, parity: Mapping[str, Any], inference
     return "\n\n".join(parts) + "\n"
 
 
-def _label(number: int, name: str, words: str, spec: ExportSpec) -> str:
+def label_line(number: int, name: str, words: str, spec: ExportSpec) -> str:
+    """A label of the card's list."""
     unseen = " *Never seen in training: this model never answers it.*" if name in spec.never_seen else ""
     return f"{number}. **{plain(name)}**: {plain(words)}{unseen}"
 
@@ -156,7 +158,8 @@ def _library(kind: str) -> str:
     return {"transformer": "sentence-transformers", "hybrid": "onnx", "static": "onnx"}.get(kind, "numpy")
 
 
-def _words(value: Any) -> str:
+def in_words(value: Any) -> str:
+    """A fact of the card."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{plain(name)} {_words(held)}" for name, held in value.items())
+        return ", ".join(f"{plain(name)} {in_words(held)}" for name, held in value.items())
     return plain(value)

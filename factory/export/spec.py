@@ -14,6 +14,21 @@ _GRAPHS = {"numpy": "1.26", "onnxruntime": "1.18", "tokenizers": "0.15"}
 _ARRAYS = {"numpy": "1.26", "safetensors": "0.4"}
 NEEDED = {"transformer": _GRAPHS, "hybrid": _GRAPHS, "static": {**_GRAPHS, "safetensors": "0.4"}, "linear": _ARRAYS}
 """Kind of export -> package -> the oldest version that the tests were run with, beside Python."""
+_BOX = {"numpy": "2.0", "typer": "0.16"}
+_BOX_ENCODERS = {
+    "graph": {"onnxruntime": "1.23", "tokenizers": "0.22"},
+    "hashing": {"rfc8785": "0.1.4", "scikit-learn": "1.6"},
+}
+
+
+def needed_by_box(encoder: str, *, rules: bool) -> dict[str, str]:
+    """What a glass box needs, package -> version, beside label-factory itself without its dependencies.
+
+    Args:
+        encoder: `graph` or `hashing`.
+        rules: Whether a program is a list of rules.
+    """
+    return {**_BOX, **_BOX_ENCODERS[encoder], **({"google-re2": "1.1.20250722"} if rules else {})}
 
 
 @dataclass(frozen=True)
@@ -50,7 +65,16 @@ class ExportSpec:
     calibrated: str | None = None
     text_columns: Sequence[Sequence[str]] = ()
 
+    @property
+    def for_inference(self) -> dict[str, Any]:
+        """What `inference.json` holds of it."""
+        return {
+            "labels": list(self.labels), "multi": self.multi, "fields": list(self.fields), "trust": dict(self.trust),
+            "text_columns": [list(names) for names in self.text_columns], "never_seen": list(self.never_seen),
+            "calibrated": self.calibrated,
+        }  # fmt: skip
 
-def requirements_of(kind: str) -> str:
-    """The requirements of an export as pip reads them."""
-    return "".join(f"{name}>={oldest}\n" for name, oldest in NEEDED[kind].items())
+
+def requirements_of(needed: Mapping[str, str]) -> str:
+    """Package -> its oldest version, as pip reads them."""
+    return "".join(f"{name}>={oldest}\n" for name, oldest in needed.items())

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from factory.errors import ExportError
 from factory.export.card import model_card
 from factory.export.onnx_graph import write_graph
 from factory.export.parity import check_parity
-from factory.export.spec import ExportSpec, requirements_of
+from factory.export.spec import NEEDED, ExportSpec, requirements_of
 from factory.export.static_graph import write_static_graph
 from factory.files.exchange import take_place
 from factory.files.manifest import write_manifest
@@ -57,34 +58,43 @@ def write_export(
     Raises:
         ExportError: The folder holds something else, or what was written disagrees with the student.
     """
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "manifest.json").is_file())):
-        raise ExportError("this is not an earlier export, and it is not empty", where=out, fix="Name another folder")
     texts = [*ODD_TEXTS, *sample]
-    draft = out.with_name(f".{out.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
-        draft.mkdir(parents=True)
+    with drafted(out) as draft:
         kind, inference = _write_model(student, encoder, draft, texts, progress)
-        inference |= {
-            "kind": kind, "labels": list(spec.labels), "multi": spec.multi, "fields": list(spec.fields),
-            "trust": dict(spec.trust), "text_columns": [list(names) for names in spec.text_columns],
-            "never_seen": list(spec.never_seen), "calibrated": spec.calibrated,
-        }  # fmt: skip
+        inference |= {"kind": kind, **spec.for_inference}
         write_json(draft / "inference.json", inference)
         write_json(draft / "labels.json", list(spec.labels))
-        (draft / "requirements.txt").write_text(requirements_of(kind), encoding="utf-8")
+        (draft / "requirements.txt").write_text(requirements_of(NEEDED[kind]), encoding="utf-8")
         save_scope(spec.scope, draft)
         facts = {"kind": kind, "system": spec.system, "labels": list(spec.labels)}
         write_manifest(draft, {**facts, "parity": {}})
         parity = check_parity(student, draft, kind, texts, inference, progress)
         (draft / "README.md").write_text(model_card(spec, kind, parity, inference), encoding="utf-8")
-        manifest = write_manifest(draft, {**facts, "parity": parity})
+        return write_manifest(draft, {**facts, "parity": parity})
+
+
+@contextmanager
+def drafted(out: Path) -> Iterator[Path]:
+    """A folder beside the place of an export, which takes that place once it is whole.
+
+    Args:
+        out: As `write_export` takes it.
+
+    Raises:
+        ExportError: The folder holds something else, or cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "manifest.json").is_file())):
+        raise ExportError("this is not an earlier export, and it is not empty", where=out, fix="Name another folder")
+    draft = out.with_name(f".{out.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        draft.mkdir(parents=True)
+        yield draft
         take_place(draft, out)
     except OSError as error:
         raise ExportError(f"the export cannot be written: {error.strerror}", where=out) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return manifest
 
 
 def _write_model(

@@ -176,6 +176,8 @@ class ParquetWriter:
         table = table.rename_columns(_kept(table.column_names, set(kinds)))
         for at, (name, kind) in enumerate(kinds.items(), start=-len(self.columns)):
             mine = [words[name] for words in said] if at < 0 else probs[:, at]
+            if at < 0 and self.columns[name] == "json":
+                mine = [None if value is None else json.dumps(value, ensure_ascii=False) for value in mine]
             table = table.append_column(name, pa.array(mine, kind, from_pandas=True))
         self._append(table)
 
@@ -183,7 +185,8 @@ class ParquetWriter:
         import pyarrow as pa
 
         kinds = {
-            "label": pa.string(), "labels": pa.list_(pa.string()), "number": pa.float64(), "yes_no": pa.bool_()
+            "label": pa.string(), "labels": pa.list_(pa.string()), "number": pa.float64(), "yes_no": pa.bool_(),
+            "words": pa.string(), "json": pa.string(),
         }  # fmt: skip
         ours = {name: kinds[kind] for name, kind in self.columns.items()}
         return ours | {f"p_{name}": pa.float32() for name in self.labels}
@@ -276,7 +279,7 @@ def open_writer(
     Args:
         out: Where to write. A file that is there is replaced if it is an earlier output.
         labels: In the order of the probabilities.
-        columns: What is said of each text: name to `label`, `labels`, `number` or `yes_no`.
+        columns: What is said of each text: name to `label`, `labels`, `number`, `yes_no`, `words` or `json`.
         given: Columns of the input, for one that has no rows.
         mark: Kept under `MARK` in a Parquet file.
         inputs: What is read, and must not be written over.

@@ -27,19 +27,21 @@ class Asked:
         target_precision: No label is given below the probability from which on this share of answers is right, in (0, 1).
         sets: Error rate of conformal label sets, in (0, 1).
         scope: Share of texts like those of training that may be called out of scope, in (0, 1).
+        why: Whether the reasons for each answer are wanted.
     """
 
     abstain_below: float | None = None
     target_precision: float | None = None
     sets: float | None = None
     scope: float | None = None
+    why: bool = False
 
 
 class Judge:
     """Turns answers of an export into words.
 
     Attributes:
-        columns: Name to kind (`label`, `labels`, `number`, `yes_no`) of what is said of each text.
+        columns: Name to kind (`label`, `labels`, `number`, `yes_no`, `words`, `json`) of what is said of each text.
         threshold: Below which no label is given, or None.
     """
 
@@ -65,13 +67,19 @@ class Judge:
         self.columns = {"labels": "labels"} if self.multi else {"label": "label", "probability": "number"}
         self.columns |= {} if self._sets is None else {"set": "labels"}
         self.columns |= {} if self._scope is None else {"in_scope": "yes_no", "scope": "number"}
+        self.columns |= {"why": "words", "reasons": "json"} if asked.why else {}
+        if asked.why:
+            exported.explain([])  # which refuses where there is nothing to explain by
 
-    def __call__(self, probs: NDArray[np.float32], features: NDArray[np.float32]) -> Iterator[dict[str, Any]]:
+    def __call__(
+        self, probs: NDArray[np.float32], features: NDArray[np.float32], reasons: NDArray[Any] | None = None
+    ) -> Iterator[dict[str, Any]]:
         """What is said of each text, with the keys of `columns`.
 
         Args:
             probs: float32 [n, k].
             features: float32 [n, d], as `Exported.answer` gives them.
+            reasons: Objects [n], as `Exported.explain` gives them, where they were asked for.
         """
         nearness = None
         if self._scope is not None:
@@ -90,7 +98,7 @@ class Judge:
             if nearness is not None and self._scope is not None:
                 said["in_scope"] = bool(nearness[at] >= self._scope[1])
                 said["scope"] = round(float(nearness[at]), 6)
-            yield said
+            yield said if reasons is None else said | reasons[at]
 
     def nothing(self) -> dict[str, Any]:
         """What is said of a row that has no text: the keys of `columns`, each without a value."""

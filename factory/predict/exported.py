@@ -1,4 +1,4 @@
-"""An exported student that was opened: what it knows of itself, and its answers."""
+"""An export that was opened: what it knows of itself, and its answers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factory.errors import ExportError
+from factory.errors import ExportError, InputError
 from factory.files.manifest import checked
+from factory.predict.glass_predictor import GlassPredictor
 from factory.predict.predictors import read_safetensors
 
 if TYPE_CHECKING:
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class Exported:
-    """An exported student.
+    """An exported student, or a glass box.
 
     Attributes:
         labels: Label names in the order of the columns.
         multi: Whether a text may have any number of labels.
-        kind: `transformer`, `hybrid`, `static` or `linear`.
+        kind: `transformer`, `hybrid`, `static`, `linear` or `glass_box`.
         fields: The task's fields, if its texts have several.
         text_columns: Columns that the training texts were in, one or more possibilities; empty if it is not known.
         trust: Calibration that the export carries: `conformal`, `abstain`, `scope`.
@@ -51,6 +52,29 @@ class Exported:
         if not texts:
             return np.zeros((0, len(self.labels)), np.float32), np.zeros((0, 0), np.float32)
         return self.predictor(texts)
+
+    def explain(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[Any]]:
+        """What `answer` gives, and the reasons for each answer, objects [n]: `{"why": a sentence, "reasons": ...}`, as
+        `factory.predict.reasons` describes them.
+
+        Raises:
+            InputError: The export has no programs.
+        """
+        if not isinstance(self.predictor, GlassPredictor):
+            raise InputError(
+                "this export has no programs, and so no reasons to give", where=self.folder,
+                fix="Export the system `glass_box`, which needs a mixture (`annotate: {anchors: ...}`)",
+            )  # fmt: skip
+        return self.predictor.explain(texts) if texts else (*self.answer(texts), np.zeros(0, object))
+
+    def why(self, texts: Sequence[str]) -> list[str]:
+        """The reasons for each answer, a sentence for a person; errors as of `explain`."""
+        return [reasons["why"] for reasons in self.explain(texts)[2]]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of the programs that were run: a missing layer of the sandbox, votes that were lost."""
+        return self.predictor.notes if isinstance(self.predictor, GlassPredictor) else []
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """float32 [n, k], in the order asked."""

@@ -6,7 +6,7 @@ import json
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -17,20 +17,30 @@ from factory.files.records import open_texts
 from factory.files.write import check_output, open_writer
 from factory.predict.decide import Asked, Judge
 from factory.predict.exported import Exported
+from factory.predict.glass_box import GLASS_BOX
+from factory.predict.glass_predictor import GlassPredictor
 from factory.predict.predictors import make_predictor
 from factory.result import Progress, no_progress
+
+if TYPE_CHECKING:
+    from factory.predict.predictors import Predictor
+    from factory.programs.sandbox.host.pool import Sandbox
 
 CHUNK = 1024
 GRAPHS = {"fp32": "model.onnx", "int8": "model_int8.onnx"}
 
 
-def load_export(folder: str | Path, *, precision: Literal["fp32", "int8"] | str = "int8", threads: int = 0) -> Exported:
+def load_export(
+    folder: str | Path, *, precision: Literal["fp32", "int8"] | str = "int8", threads: int = 0,
+    sandbox: Sandbox = "kernel",
+) -> Exported:  # fmt: skip
     """Open an export. Every file that is read is checked against the manifest first; nothing in it is run as code.
 
     Args:
         folder: What `factory export` wrote.
         precision: `fp32` or `int8` for kinds with graphs; the others have one precision.
         threads: Of onnxruntime; 0 lets it choose.
+        sandbox: What the Python programs of a glass box may run in off Linux, where the kernel cannot seal them: `process`.
 
     Raises:
         ExportError: It is no export, of another format, or a file is missing, truncated or altered.
@@ -43,7 +53,11 @@ def load_export(folder: str | Path, *, precision: Literal["fp32", "int8"] | str 
         manifest = read_manifest(folder)
         facts = json.loads(checked(folder, manifest, "inference.json"))
         read = partial(checked, folder, manifest)
-        return Exported(folder, manifest, facts, make_predictor(read, facts, graph=GRAPHS[precision], threads=threads))
+        if facts["kind"] == GLASS_BOX:
+            predictor: Predictor = GlassPredictor.of_export(read, facts, threads, sandbox)
+        else:
+            predictor = make_predictor(read, facts, graph=GRAPHS[precision], threads=threads)
+        return Exported(folder, manifest, facts, predictor)
     except FactoryError:
         raise
     except Exception as error:  # onnxruntime and tokenizers have no base of their own for what they cannot read
@@ -55,7 +69,8 @@ def predict_file(
     model: str | Path, file: str | Path, out: str | Path | None = None, *, text: str | None = None,
     format: str = "auto", encoding: str | None = None, delimiter: str | None = None, force: bool = False,
     precision: str = "int8", abstain_below: float | None = None, target_precision: float | None = None,
-    sets: float | None = None, scope: float | None = None, progress: Progress = no_progress,
+    sets: float | None = None, scope: float | None = None, why: bool = False, sandbox: Sandbox = "kernel",
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:  # fmt: skip
     """Label a file of any size, in bounded memory. Of a row without a text nothing is said: no label, no probability.
 
@@ -73,6 +88,9 @@ def predict_file(
         target_precision: No label is given below the probability from which so many answers are right.
         sets: Error rate of conformal label sets, in (0, 1).
         scope: Share of texts like those of training that may be called out of scope, in (0, 1).
+        why: Whether to give the reasons for each answer, as `factory.predict.reasons` describes them: a sentence in the column
+            `why`, and `reasons` as JSON. For a glass box.
+        sandbox: As `load_export` takes it.
         progress: Told how many lines (or rows) are done.
 
     Returns:
@@ -86,7 +104,8 @@ def predict_file(
     started = time.perf_counter()
     if out is not None:
         check_output(Path(out), inputs=[Path(file)], force=force)  # said before the export is opened
-    labeller = Labeller(model, Asked(abstain_below, target_precision, sets, scope), text=text, precision=precision)
+    asked = Asked(abstain_below, target_precision, sets, scope, why)
+    labeller = Labeller(model, asked, text=text, precision=precision, sandbox=sandbox)
     options = ReadOptions(Path(file), format=format, encoding=encoding, delimiter=delimiter)
     counts = labeller.label(options, out, force=force, progress=progress)
     return {
@@ -99,13 +118,14 @@ class Labeller:
     """An export, opened once, that labels files one after the other.
 
     Attributes:
-        said: Which columns the texts of the last file were in, and what was guessed.
+        said: Which columns the texts of the last file were in, what was guessed, and what was amiss with programs.
         never_seen: Labels that no training text spoke for.
     """
 
     def __init__(
-        self, model: str | Path, asked: Asked, *, text: str | None = None, precision: str = "int8", threads: int = 0
-    ) -> None:
+        self, model: str | Path, asked: Asked, *, text: str | None = None, precision: str = "int8", threads: int = 0,
+        sandbox: Sandbox = "kernel",
+    ) -> None:  # fmt: skip
         """Open the export, as `load_export` does.
 
         Args:
@@ -114,13 +134,15 @@ class Labeller:
             text: Column of the texts, or None.
             precision: `fp32` or `int8`.
             threads: Of onnxruntime; 0 lets it choose.
+            sandbox: As `load_export` takes it.
 
         Raises:
             InputError: The export does not carry what was asked for.
             ExportError: The export cannot be used.
         """
-        self._exported = load_export(model, precision=precision, threads=threads)
+        self._exported = load_export(model, precision=precision, threads=threads, sandbox=sandbox)
         self._judge = Judge(self._exported, asked)
+        self._answer = self._exported.explain if asked.why else self._exported.answer
         self._text, self._scope = text, asked.scope is not None
         self.said: tuple[str, ...] = ()
         self.never_seen = self._exported.never_seen
@@ -154,8 +176,8 @@ class Labeller:
         ) as writer:
             for chunk in texts.chunks(CHUNK):
                 there = np.array([bool(text) for text in chunk.texts], dtype=bool)
-                some, features = exported.answer([text for text in chunk.texts if text])
-                words_of = judge(some, features)
+                some, *behind = self._answer([text for text in chunk.texts if text])
+                words_of = judge(some, *behind)
                 said = [next(words_of) if one else judge.nothing() for one in there]
                 probs = np.full((len(there), len(exported.labels)), np.nan, np.float32)
                 probs[there] = some
@@ -165,6 +187,7 @@ class Labeller:
                 without += len(there) - len(some)
                 abstained += sum(judge.abstained(words) for words, one in zip(said, there, strict=True) if one)
                 outside += sum(words.get("in_scope") is False for words in said)
+        self.said += tuple(exported.notes)
         found = {"rows": rows, "no_text": without}
         if judge.threshold is not None:
             found["abstained"] = abstained

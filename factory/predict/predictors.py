@@ -31,7 +31,7 @@ KINDS = {"F32": np.float32, "F16": np.float16, "F64": np.float64, "I64": np.int6
 def make_predictor(
     read: Callable[[str], bytes], facts: Mapping[str, Any], *, graph: str = "model_int8.onnx", threads: int = 0
 ) -> Predictor:
-    """The predictor of an export.
+    """The predictor of an exported student.
 
     Args:
         read: File name to checked content.
@@ -44,7 +44,7 @@ def make_predictor(
         student, which has none).
     """
     if facts["kind"] == "linear":
-        return _linear(read, facts)
+        return LinearPredictor(read, facts)
     if facts["kind"] == "static":
         return _static(read, facts)
     return GraphPredictor(read(graph), read("tokenizer.json").decode("utf-8"), facts, threads)
@@ -75,26 +75,34 @@ class GraphPredictor:
         return probs, vectors
 
 
-def _linear(read: Callable[[str], bytes], facts: Mapping[str, Any]) -> Predictor:
-    arrays = read_safetensors(read("linear.safetensors"))
-    columns = {term: index for index, term in enumerate(json.loads(read("terms.json")))}
-    weight = np.ascontiguousarray(arrays["weight"].T) * arrays["idf"][:, None]
-    idf2 = arrays["idf"].astype(np.float64) ** 2
-    bias = arrays["bias"].astype(np.float64)
-    words, characters = tuple(facts["words"]), tuple(facts["characters"])
+class LinearPredictor:
+    """Weights of words, by numpy alone."""
 
-    def predict(texts: Sequence[str]) -> Answers:
-        logits = np.zeros((len(texts), len(bias)))
+    def __init__(self, read: Callable[[str], bytes], facts: Mapping[str, Any]) -> None:
+        arrays = read_safetensors(read("linear.safetensors"))
+        self._columns = {term: index for index, term in enumerate(json.loads(read("terms.json")))}
+        self._weight = np.ascontiguousarray(arrays["weight"].T) * arrays["idf"][:, None]
+        self._idf2 = arrays["idf"].astype(np.float64) ** 2
+        self._bias = arrays["bias"].astype(np.float64)
+        self._words, self._characters = tuple(facts["words"]), tuple(facts["characters"])
+        self._multi = bool(facts["multi"])
+
+    def __call__(self, texts: Sequence[str]) -> Answers:
+        """Answer texts; there is no vector behind an answer."""
+        logits = np.zeros((len(texts), len(self._bias)))
         for row, text in enumerate(texts):
-            counts = Counter(columns[term] for term in terms_of(text, words, characters) if term in columns)
-            if counts:
-                held = np.fromiter(counts, np.int64, len(counts))
-                values = 1.0 + np.log(np.fromiter(counts.values(), np.float64, len(counts)))
-                logits[row] = (values @ weight[held]) / np.sqrt((values**2 * idf2[held]).sum())
-        logits += bias
-        return probabilities(logits, facts["multi"]), np.zeros((len(texts), 0), np.float32)
+            logits[row] = self.pulls(text)[1].sum(axis=0)
+        return probabilities(logits + self._bias, self._multi), np.zeros((len(texts), 0), np.float32)
 
-    return predict
+    def pulls(self, text: str) -> tuple[list[str], NDArray[np.float64]]:
+        """The words of a text that it knows, and what each adds to the log-odds of each label: float64 [words, k]."""
+        known = (term for term in terms_of(text, self._words, self._characters) if term in self._columns)
+        counts = Counter(known)
+        if not counts:
+            return [], np.zeros((0, len(self._bias)))
+        held = np.array([self._columns[term] for term in counts])
+        values = 1.0 + np.log(np.fromiter(counts.values(), np.float64, len(counts)))
+        return list(counts), values[:, None] * self._weight[held] / np.sqrt((values**2 * self._idf2[held]).sum())
 
 
 def _static(read: Callable[[str], bytes], facts: Mapping[str, Any]) -> Predictor:

@@ -22,6 +22,7 @@ from factory.predict.decide import Asked, Judge
 from factory.predict.http_limits import ImpatientProtocol, RequestLimits, hosts_of
 from factory.predict.load import load_export
 from factory.predict.turns import TooManyWaitError, Turns
+from factory.programs.sandbox.host.pool import Sandbox
 
 MOST_TEXTS = 1024
 MOST_CHARACTERS = 100_000
@@ -55,6 +56,7 @@ class Question(BaseModel):
     scope: float | None = Field(
         None, gt=0, lt=1, description="Share of texts like those of training that may be called out of scope."
     )
+    why: bool = Field(False, description="Reasons for each answer, as `?why=1` asks for too; for a glass box.")
     probabilities: bool = Field(True, description="Whether to send the probability of every label.")
 
 
@@ -67,6 +69,8 @@ class Answer(BaseModel):
     set: list[str] | None = Field(None, description="The conformal label set.")
     in_scope: bool | None = Field(None, description="Whether the text is like those of training.")
     scope: float | None = Field(None, description="Cosine to the nearest prototype of the training texts.")
+    why: str | None = Field(None, description="The reasons in a sentence.")
+    reasons: dict[str, Any] | None = Field(None, description="Which programs fired, on what, and what the text says.")
     probabilities: dict[str, float] | None = None
 
 
@@ -76,30 +80,34 @@ class Results(BaseModel):
     results: list[Answer]
 
 
-def make_app(folder: str | Path, *, precision: str = "int8", hosts: frozenset[str] | None = None) -> Any:
+def make_app(
+    folder: str | Path, *, precision: str = "int8", hosts: frozenset[str] | None = None, sandbox: Sandbox = "kernel"
+) -> Any:
     """The application: `POST /predict`, `GET /health`, `GET /labels`, and its OpenAPI page at `/docs`.
 
     Args:
         folder: An export; loaded once, when the application is made.
         precision: `fp32` or `int8`.
         hosts: Names that a request may be sent to, without a port; None allows any.
+        sandbox: As `load_export` takes it.
 
     Raises:
         ExportError: The export cannot be used.
     """
     from factory import __version__
 
-    model = load_export(folder, precision=precision)
+    model = load_export(folder, precision=precision, sandbox=sandbox)
     started = time.monotonic()
     counts = {"requests": 0, "texts": 0}
     turns: list[Turns] = []
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        turns.append(Turns(model.answer))
-        worker = asyncio.create_task(turns[-1].run())
+        turns[:] = [Turns(model.answer), Turns(model.explain)]
+        workers = [asyncio.create_task(each.run()) for each in turns]
         yield
-        worker.cancel()
+        for worker in workers:
+            worker.cancel()
 
     app = FastAPI(
         title="label-factory student", description=f"A classifier of kind `{model.kind}` with {len(model.labels)} labels.",
@@ -113,18 +121,19 @@ def make_app(folder: str | Path, *, precision: str = "int8", hosts: frozenset[st
     async def predict(request: Request) -> dict[str, Any]:
         """Label texts: one result per text, in order."""
         question = _question(await request.body(), request.headers.get("content-type", ""))
-        asked = Asked(question.abstain_below, question.target_precision, question.sets, question.scope)
+        why = question.why or request.query_params.get("why", "").lower() in ("1", "true")
+        asked = Asked(question.abstain_below, question.target_precision, question.sets, question.scope, why)
         try:
             judge = Judge(model, asked)
         except InputError as error:
             raise HTTPException(422, str(error)) from error
         try:
-            probs, features = await _while_there(turns[-1].ask(question.texts), request)
+            probs, *behind = await _while_there(turns[why].ask(question.texts), request)
         except TooManyWaitError as error:
             raise HTTPException(503, "too many requests wait already", headers={"Retry-After": "1"}) from error
         counts["requests"] += 1
         counts["texts"] += len(question.texts)
-        results = list(judge(probs, features))
+        results = list(judge(probs, *behind))
         if question.probabilities:
             for result, row in zip(results, probs, strict=True):
                 result["probabilities"] = {n: round(float(p), 6) for n, p in zip(model.labels, row, strict=True)}
@@ -201,7 +210,7 @@ async def _while_there(answer: Any, request: Request) -> Any:
 
 
 def serve(
-    model: str | Path, *, host: str = "127.0.0.1", port: int = 8080, precision: str = "int8",
+    model: str | Path, *, host: str = "127.0.0.1", port: int = 8080, precision: str = "int8", sandbox: Sandbox = "kernel",
     told: Callable[[str], None] = lambda line: None,
 ) -> None:  # fmt: skip
     """Serve an export until interrupted.
@@ -211,13 +220,14 @@ def serve(
         host: The address to bind to.
         port: The port; 0 takes a free one.
         precision: `fp32` or `int8`.
+        sandbox: As `load_export` takes it.
         told: Called with the address when the server can be asked.
 
     Raises:
         InputError: The address cannot be used.
         ExportError: The export cannot be used.
     """
-    app = make_app(model, precision=precision, hosts=hosts_of(host))
+    app = make_app(model, precision=precision, hosts=hosts_of(host), sandbox=sandbox)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family, backlog=128)

@@ -18,7 +18,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import factory.errors
 from factory.cluster.ray import need_ray, plain_errors, processors, quiet_data, session
@@ -29,6 +29,9 @@ from factory.files.write import MARK
 from factory.predict.decide import Asked
 from factory.predict.load import Labeller, predict_file
 from factory.result import Progress, no_progress
+
+if TYPE_CHECKING:
+    from factory.programs.sandbox.host.pool import Sandbox
 
 _MAGIC = frozenset("*?[")
 
@@ -46,6 +49,7 @@ class How:
         encoding: Of text files, or None.
         delimiter: Of CSV files, or None.
         force: Whether files that are no earlier outputs may be replaced.
+        sandbox: As `load_export` takes it.
     """
 
     model: Path
@@ -56,10 +60,13 @@ class How:
     encoding: str | None = None
     delimiter: str | None = None
     force: bool = False
+    sandbox: Sandbox = "kernel"
 
     def labeller(self, threads: int = 0) -> Labeller:
         """Open the export; errors as of `Labeller`."""
-        return Labeller(self.model, self.asked, text=self.text, precision=self.precision, threads=threads)
+        return Labeller(
+            self.model, self.asked, text=self.text, precision=self.precision, threads=threads, sandbox=self.sandbox
+        )
 
     def key(self) -> str:
         """A hash of the export's content and the options."""
@@ -96,7 +103,8 @@ def predict(
     model: str | Path, source: str | Path, out: str | Path | None = None, *, text: str | None = None,
     format: str = "auto", encoding: str | None = None, delimiter: str | None = None, force: bool = False,
     precision: str = "int8", abstain_below: float | None = None, target_precision: float | None = None,
-    sets: float | None = None, scope: float | None = None, ray: bool = False, progress: Progress = no_progress,
+    sets: float | None = None, scope: float | None = None, why: bool = False, sandbox: Sandbox = "kernel",
+    ray: bool = False, progress: Progress = no_progress,
 ) -> dict[str, Any]:  # fmt: skip
     """Label a file, or every file of a folder or a pattern. Arguments that are not named here are those of `predict_file`.
 
@@ -124,13 +132,13 @@ def predict(
         return predict_file(
             model, source, out, text=text, format=format, encoding=encoding, delimiter=delimiter, force=force,
             precision=precision, abstain_below=abstain_below, target_precision=target_precision, sets=sets, scope=scope,
-            progress=progress,
+            why=why, sandbox=sandbox, progress=progress,
         )  # fmt: skip
     if ray:
         need_ray()
     shards = find_shards(source, out)
-    asked = Asked(abstain_below, target_precision, sets, scope)
-    how = How(Path(model).absolute(), asked, text, precision, format, encoding, delimiter, force)
+    asked = Asked(abstain_below, target_precision, sets, scope, why)
+    how = How(Path(model).absolute(), asked, text, precision, format, encoding, delimiter, force, sandbox)
     labeller = how.labeller()  # what is wrong with the export or the options is said before any work
     key = how.key()
     left = [(shard, mark) for shard in shards if not shard.is_done(mark := shard.mark(key))]

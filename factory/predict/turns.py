@@ -17,7 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Answers = tuple[NDArray[np.float32], NDArray[np.float32]]
+    Answers = tuple[NDArray[Any], ...]
 
 MOST_TEXTS, MOST_CHARACTERS = 256, 20_000
 """Texts and characters in one piece of work; a text that is longer is a piece of its own."""
@@ -45,7 +45,7 @@ class Turns:
     """Answers requests through one model; `run` is the task that does so."""
 
     def __init__(self, answer: Callable[[Sequence[str]], Answers]) -> None:
-        """Over a function from n texts to probabilities, float32 [n, k], and features, float32 [n, d]."""
+        """Over a function from n texts to arrays of n rows each: probabilities, and what else is known of the texts."""
         self._answer = answer
         self._jobs: list[_Job] = []
         self._wake = asyncio.Event()
@@ -99,7 +99,7 @@ class Turns:
         shares = {job: turn.count(job) for job in dict.fromkeys(turn)}
         texts = [text for job, share in shares.items() for text in job.texts[job.given : job.given + share]]
         try:
-            probs, features = await asyncio.to_thread(self._answer, texts)
+            found = await asyncio.to_thread(self._answer, texts)
         except Exception as error:  # each of those who asked gets it
             for job in shares:
                 if not job.answer.done():
@@ -107,7 +107,7 @@ class Turns:
             return
         start = 0
         for job, share in shares.items():
-            job.parts.append((probs[start : start + share], features[start : start + share]))
+            job.parts.append(tuple(rows[start : start + share] for rows in found))
             job.given, start = job.given + share, start + share
             if job.given == len(job.texts) and not job.answer.done():
                 whole: Any = tuple(np.concatenate(some) for some in zip(*job.parts, strict=True))

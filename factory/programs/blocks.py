@@ -11,7 +11,6 @@ import numpy as np
 from factory.label_matrix import vote_dtype
 from factory.programs.rules import rule_votes
 from factory.programs.sandbox.host.result import STATUS, ProgramRun
-from factory.warehouse.tables.programs import accepted
 
 if TYPE_CHECKING:
     from factory.programs.sandbox.host.pool import Pool
@@ -64,6 +63,8 @@ Voted = tuple[Block, "ProgramRun"]
 
 def accepted_programs(warehouse: Warehouse, labels: Sequence[str]) -> list[AcceptedProgram]:
     """The accepted programs that can be run, in order of their number; `labels` are the label names by number."""
+    from factory.warehouse.tables.programs import accepted  # what runs an export needs no warehouse
+
     return [
         AcceptedProgram(p.number, p.source, None if p.target_no is None else labels[p.target_no], p.kind, p.name)
         for p in accepted(warehouse, kinds=RUNNABLE)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
 
 ORDER = (
-    "student", "student_dev", "student_setfit", "combined", "mixture",
+    "student", "student_dev", "student_setfit", "combined", "glass_box", "mixture",
     "programs_only", "synthesis_only", "majority", "snorkel", "teacher",
     "self_tuned", "human_lfs", "human_lfs_content_ties", "zero_shot", "dev_only", "full_gold",
 )  # fmt: skip
@@ -39,6 +39,7 @@ MEANING = {
     "student_dev": "the same, with choices made on dev",
     "student_setfit": "SetFit on the same labels",
     "combined": "the student taught by the mixture of programs and anchors",
+    "glass_box": "the mixture as it is taken home, with its reasons; on texts outside of training the two are one",
     "mixture": "programs, texts and anchors mixed, no student",
     "programs_only": "the student without synthetic texts",
     "synthesis_only": "the student on synthetic texts alone",

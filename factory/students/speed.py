@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
-from factory.students.stored import artefacts
+from factory.students.stored import artefacts, load_student
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from factory.students.stored import StoredModel
     from factory.warehouse.file import Warehouse
 
     Answer = Callable[[Sequence[str]], Any]
@@ -76,6 +77,14 @@ class Speeds:
             partial.write_text(json.dumps(self._known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
             partial.replace(self._path)
         return self._known.get(key)
+
+    def of_student(self, model: StoredModel) -> float | None:
+        """The speed of a student as it was trained.
+
+        A tuned body or a table of tokens is as fast as any other of its kind: only the kind, the encoder and the labels count.
+        """
+        what = ["student", model.student, model.params.get("encoder_key"), len(model.labels)]
+        return self.of(what, lambda: load_student(model).predict_proba)
 
     def _read(self) -> dict[str, float]:
         try:

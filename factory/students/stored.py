@@ -21,6 +21,7 @@ from factory.errors import InputError
 from factory.result import Progress, no_progress
 from factory.students.base import Student, TextsAndVectors, student_class
 from factory.warehouse.tables import texts
+from factory.warehouse.tables.labels import MIXTURE, LabelModelRow, label_models
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,6 +109,15 @@ def stored_model(warehouse: Warehouse, system: str) -> StoredModel:
     return found[system]
 
 
+def stored_mixture(warehouse: Warehouse) -> tuple[LabelModelRow, Path] | None:
+    """The mixture, and the folder of its members (a glass box); None where there is none."""
+    for row in label_models(warehouse):
+        if row.name == MIXTURE and row.config.get("glass_box"):
+            folder = artefacts(warehouse) / str(row.config["glass_box"])
+            return (row, folder) if folder.is_dir() else None
+    return None
+
+
 def encoder_of(model: StoredModel) -> Encoder | None:
     """The encoder a student stands on.
 
@@ -116,11 +126,19 @@ def encoder_of(model: StoredModel) -> Encoder | None:
     """
     if model.encoder is None:
         return None
-    encoder = load_encoder(model.params.get("encoder_settings") or model.encoder)
-    if encoder.key != model.params["encoder_key"]:
-        raise InputError(
-            f"the encoder {model.encoder!r} is another one than the student was trained on", fix="Distill again"
-        )
+    return same_encoder(model.params.get("encoder_settings") or model.encoder, model.params["encoder_key"])
+
+
+def same_encoder(named: str | Mapping[str, Any], key: str) -> Encoder:
+    """The encoder that something was trained with.
+
+    Raises:
+        InputError: It is another one now.
+    """
+    encoder = load_encoder(named)
+    if encoder.key != key:
+        words = f"the encoder {encoder.name!r} is another one than the student was trained on"
+        raise InputError(words, fix="Distill again")
     return encoder
 
 

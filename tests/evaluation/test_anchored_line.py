@@ -71,12 +71,14 @@ def test_the_mixture_and_the_student_it_taught_stand_in_the_table_beside_the_sam
         "student",
         "majority",
         "mixture",
+        "glass_box",
         "combined",
         "teacher_labels_20",
         "teacher_labels_50",
         "teacher_labels_110",
     } <= set(found)
     assert found["mixture"]["score"] > 0.9
+    assert found["glass_box"]["score"] == found["mixture"]["score"], "none of these test texts is one of training"
     assert found["combined"]["score"] > 0.9
     assert any("program 'contrary' is retired from the mixture: right on 0 of" in said for said in told.says)
     assert warehouse.scalar(
@@ -86,7 +88,7 @@ def test_the_mixture_and_the_student_it_taught_stand_in_the_table_beside_the_sam
 
 def test_what_each_system_was_bought_with_stands_beside_it(anchored: tuple[Warehouse, Any]) -> None:
     found = (summary(anchored[0]) or {})["systems"]
-    assert found["mixture"]["spent"]["requests"] == 110
+    assert found["mixture"]["spent"]["requests"] == found["glass_box"]["spent"]["requests"] == 110
     assert found["teacher_labels_50"]["spent"]["requests"] == 50
     assert 0 < found["teacher_labels_20"]["spent"]["tokens"] < found["teacher_labels_50"]["spent"]["tokens"]
     assert found["full_gold"]["spent"] == {"requests": 0, "tokens": 0}

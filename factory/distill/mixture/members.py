@@ -22,6 +22,24 @@ if TYPE_CHECKING:
     Answer: TypeAlias = Callable[[Rows], NDArray[np.floating[Any]]]
     Teach: TypeAlias = Callable[[Rows, NDArray[np.float64]], Answer]
 
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted member.
+
+    Attributes:
+        learned: What was fitted: a label model, a student or a head.
+        answer: What it says of some rows, float [r, k].
+    """
+
+    learned: Any
+    answer: Answer
+
+    def __call__(self, rows: Rows) -> NDArray[np.floating[Any]]:
+        """What it says of some rows, float [r, k]."""
+        return self.answer(rows)
+
+
 MEMBERS = ("anchored", "anchors_only", "student_of_anchored", "student_of_anchors_only", "logistic")
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """What the logistic regression's strength is chosen from, by anchors that it has not seen."""
@@ -93,7 +111,7 @@ def fit_members(material: Material, learn: NDArray[np.bool_]) -> tuple[Mapping[s
 
 
 def _by_votes(model: Any, votes: VoteSet) -> Answer:
-    return lambda rows: np.asarray(model.predict_proba(votes.take(rows)))
+    return Fitted(model, lambda rows: np.asarray(model.predict_proba(votes.take(rows))))
 
 
 def _logistic(material: Material, known: NDArray[np.int64]) -> Answer:
@@ -103,4 +121,4 @@ def _logistic(material: Material, known: NDArray[np.int64]) -> Answer:
     worth = material.worth[rows] / material.worth[rows].mean()
     c, _ = choose_c(given, targets, worth, strengths=STRENGTHS)
     head = fit_logistic(given, targets, worth, c=c)
-    return lambda some: head.predict_proba(features.take(some))
+    return Fitted(head, lambda some: head.predict_proba(features.take(some)))

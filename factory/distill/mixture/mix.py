@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from factory.result import Progress, no_progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from factory.distill.mixture.members import Answer
 
 FOLDS = 5
 LEAST_ANCHORS = 50
@@ -32,6 +34,7 @@ class Mixed:
         agreement: By member, and by `mixture`, the share of anchors whose label it gives without having seen it.
         temperature: That the mixture's probabilities were scaled by.
         retired: Why programs are left out, by number, when all anchors are seen.
+        members: The members of each part in turn, and at last those that learned from all anchors.
     """
 
     probs: NDArray[np.float32]
@@ -39,6 +42,7 @@ class Mixed:
     agreement: Mapping[str, float]
     temperature: float
     retired: Mapping[int, str]
+    members: Sequence[Mapping[str, Answer]] = ()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -65,10 +69,12 @@ def mix(material: Material, folds: NDArray[np.int64], progress: Progress = no_pr
     """
     n, heap = len(material.labels), material.heap
     said = np.zeros((len(MEMBERS), n, material.classes), np.float32)
+    kept: list[Mapping[str, Answer]] = []
     for fold in range(FOLDS):
         progress(fold, FOLDS + 1, "parts of the mixture")
         members, _ = fit_members(material, heap & (folds != fold))
         _answer(said, members, np.flatnonzero(heap & (folds == fold)))
+        kept.append(members)
     progress(FOLDS, FOLDS + 1, "parts of the mixture")
     members, retired = fit_members(material, heap)
     _answer(said, members, np.flatnonzero(~heap))
@@ -83,7 +89,7 @@ def mix(material: Material, folds: NDArray[np.int64], progress: Progress = no_pr
         name: float(np.average(given[anchors].argmax(axis=1) == gold, weights=worth)) for name, given in named.items()
     }
     weighed = {name: float(value) for name, value in zip(MEMBERS, weights, strict=True)}
-    return Mixed(temper(probs, temperature), weighed, agreement, temperature, retired)
+    return Mixed(temper(probs, temperature), weighed, agreement, temperature, retired, (*kept, members))
 
 
 def _answer(said: NDArray[np.float32], members: Mapping[str, Any], rows: NDArray[np.int64]) -> None:

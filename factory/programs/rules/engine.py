@@ -68,6 +68,18 @@ class RuleVoter:
                 _vote(rules, rows_of, votes[start : start + len(part), column])
         return votes
 
+    def fired(self, text: str) -> list[list[tuple[int, list[Cue]]]]:
+        """For each list its rules that match a text: their places in the list, and the cues that were found for them."""
+        there = set(self._cues_of(text))
+        return [
+            [
+                (at, [self._cues[place] for place in (cue, *beside) if place in there])
+                for at, ((cue, beside, unless), _, _) in enumerate(rules)
+                if cue in there and (not beside or not there.isdisjoint(beside)) and there.isdisjoint(unless)
+            ]
+            for rules in self._lists
+        ]
+
     def _found(self, texts: Sequence[str]) -> Callable[[int], np.ndarray]:
         """For each cue the rows in which it is found, in order."""
         hits = [self._cues_of(text) for text in texts]
