@@ -61,7 +61,8 @@ def estimated(
     """The share of texts on which a system says what people say.
 
     Signs of being right are known of more texts than people answered: whether the system says what the model says, and how sure
-    it is. They are weighed so that the variance is least; the interval is Wilson's for as many answers as would give that variance.
+    it is. They are weighed so that the variance is least; the interval is Wilson's for as many answers as would give that
+    variance.
 
     Args:
         right: bool [n], on the texts that people answered: whether the system says what they say.

@@ -59,6 +59,13 @@ class LabelSpace:
     multi: bool
 
 
+def label_space(warehouse: Warehouse) -> LabelSpace:
+    """The labels of a warehouse."""
+    rows = warehouse.query("SELECT name, active FROM labels ORDER BY label_no")
+    multi = warehouse.scalar("SELECT kind FROM tasks ORDER BY task_no DESC LIMIT 1") == "multi"
+    return LabelSpace([name for name, _ in rows], np.array([active for _, active in rows], bool), multi)
+
+
 def from_probs(
     probs: NDArray[np.floating[Any]], hashes: Sequence[bytes], shape: LabelSpace
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:

@@ -89,8 +89,9 @@ def test_what_each_system_was_bought_with_stands_beside_it(anchored: tuple[Wareh
     assert found["mixture"]["spent"]["requests"] == 110
     assert found["teacher_labels_50"]["spent"]["requests"] == 50
     assert 0 < found["teacher_labels_20"]["spent"]["tokens"] < found["teacher_labels_50"]["spent"]["tokens"]
-    assert found["full_gold"]["spent"] == {"requests": 0, "tokens": 0}
-    assert found["majority"]["spent"] == {"requests": 0, "tokens": 0}, "these programs were written by hand"
+    nothing = {"requests": 0, "tokens": 0, "tokens_in": 0, "tokens_out": 0, "cost": 0.0}
+    assert found["full_gold"]["spent"] == nothing
+    assert found["majority"]["spent"] == nothing, "these programs were written by hand"
 
 
 def test_a_second_run_does_nothing_and_denoise_does_not_take_the_mixture_away(anchored: tuple[Warehouse, Any]) -> None:
