@@ -11,7 +11,7 @@ import numpy as np
 from factory.evaluation.estimate import Z95, estimated, wilson
 from factory.evaluation.heard import beside_anchors, confidence, grouped, heard, inputs_of, labels_of, named
 from factory.evaluation.rivals import combination, model_labels, spent_on, teacher_labels
-from factory.evaluation.systems import label_space
+from factory.evaluation.systems import label_space, taught_by
 from factory.warehouse.tables.anchors import read_anchors
 from factory.warehouse.tables.texts import hashes_of, texts_of
 
@@ -67,7 +67,8 @@ def audit_of(warehouse: Warehouse, *, rivals: bool = False) -> dict[str, Any] | 
     Returns:
         `n`; `systems`: for each student, the chosen label model, the mixture and each rival `system`, `n`, `share`, `low`,
         `high`, `labels` (by the annotator's label: how often, and how often the system says the same), `spent`, `accuracy` (an
-        `Estimate`, or None without answers of people enough); `people`: the annotator against people, or None; `shares` of the
+        `Estimate`, or None without answers of people enough); `people`: the annotator against people, or None; `mine`, the
+        combination, and the label model that it was `taught_by`; `shares` of the
         labels by the annotator; `pairs` of what it and the combination say where they differ; `sentences` for a person.
     """
     audit = read_anchors(warehouse, "audit", "model")
@@ -114,7 +115,7 @@ def audit_of(warehouse: Warehouse, *, rivals: bool = False) -> dict[str, Any] | 
     differ = [] if mine is None else zip(numbers.tolist(), theirs, labels_of(said[mine]), strict=True)
     texts = texts_of(warehouse, numbers)
     return {
-        "n": len(audit), "systems": systems, "people": judged, "mine": mine,
+        "n": len(audit), "systems": systems, "people": judged, "mine": mine, "taught_by": taught_by(warehouse).get(mine or ""),
         "shares": {name: round(sum(no in of for of in theirs) / len(audit), 4) for no, name in enumerate(shape.names)},
         "pairs": grouped(
             (f"{named(a, shape)} to the language model, {named(b, shape)} to `{mine}`", texts[no])
@@ -139,6 +140,6 @@ def _sentences(systems: Sequence[Mapping[str, Any]], people: Mapping[str, Any] |
             low, high = row["accuracy"]["alone"]
             said.append(
                 f"`{row['system']}` is right on an estimated {row['accuracy']['words']}, by {row['accuracy']['n']} answers of"
-                f" people and what the language model said of {row['n']}; the former alone would say {low:.0%} to {high:.0%}."
+                f" people and what the language model said of {row['n']}; those answers alone would say {low:.0%} to {high:.0%}."
             )
     return said

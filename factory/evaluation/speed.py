@@ -79,7 +79,7 @@ def _cost(warehouse: Warehouse, system: str, measured: Speeds) -> Cost:
             return _programs(warehouse, model_of_votes, measured)
     except FactoryError as error:
         return _untold(system, f"not measured: {error.what}")
-    return _untold(system, "not run here: its answers came from a file")
+    return _untold(system, "not run here: its answers were published, or came from a file")
 
 
 def _untold(system: str, why: str) -> Cost:

@@ -18,12 +18,12 @@ from factory.evaluation.systems import (
     label_model_systems,
     label_space,
     student_systems,
+    taught_by,
     teacher_systems,
     zero_shot_system,
 )
 from factory.result import Progress
 from factory.warehouse.tables.gold import read_gold, read_human_votes
-from factory.warehouse.tables.labels import MIXTURE, label_models
 from factory.warehouse.tables.texts import split_hashes
 
 if TYPE_CHECKING:
@@ -77,13 +77,13 @@ def score_all(
     )  # fmt: skip
     systems |= {other.name: predictions(other, gold.texts, shape) for other in others}
     every, distinct = np.arange(len(gold)), gold.distinct()
-    taught_by = {"student": next((row.name for row in label_models(warehouse) if row.chosen), ""), "combined": MIXTURE}
+    teachers = taught_by(warehouse)
     scored: list[Scored] = []
     for name, said in systems.items():
         beside = {
             "versus_student": "student" if name != "student" else None,
             "versus_combination": mine if size_of(name) is not None else None,
-            "versus_label_model": name if taught_by.get(name) in systems else None,
+            "versus_label_model": name if teachers.get(name) in systems else None,
         }
         for variant, rows in ((PUBLISHED, every), (DISTINCT, distinct)):
             row = score_system(
@@ -93,9 +93,9 @@ def score_all(
             detail = {**row.detail, **({"spent": spent[name].as_json} if name in spent else {})}
             for key, one in beside.items():
                 if one in systems:
-                    other = systems[taught_by[name]] if key == "versus_label_model" else said
+                    other = systems[teachers[name]] if key == "versus_label_model" else said
                     versus = compare(gold, rows, systems[one], other, shape, draws=config["draws"], seed=config["seed"])
-                    detail[key] = versus and {**versus, "of": one, "less": taught_by.get(name, name)}
+                    detail[key] = versus and {**versus, "of": one, "less": teachers.get(name, name)}
             scored.append(replace(row, detail=detail))
     return scored, extra
 

@@ -61,11 +61,12 @@ def systems(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
 
 def money(rows: Sequence[Mapping[str, Any]], metric: str, axis: str) -> str:
     """Score against money: what was bought as points, rivals of more and more labels as lines, all others as levels."""
-    bought = [row for row in rows if row["money"]]
+    from matplotlib.ticker import LogLocator
+
+    bought = sorted((row for row in rows if row["money"]), key=lambda row: (row["money"], row["score"]))
     lines = {kind: [row for row in bought if row["line"] == kind] for kind in ("drawn at random", "chosen by itself")}
     with _figure(7.8, 4.0) as (axes, out):
         for (kind, points), colour in zip(lines.items(), (RED, GREEN), strict=True):
-            points = sorted(points, key=lambda row: float(row["money"]))
             if points:
                 label = f"model's labels alone, {kind}"
                 axes.plot(
@@ -76,13 +77,14 @@ def money(rows: Sequence[Mapping[str, Any]], metric: str, axis: str) -> str:
                     markersize=4,
                     label=label,
                 )
-        for row in bought:
+        for number, row in enumerate(bought):
             low, high = row["ci95"] or (row["score"], row["score"])
             axes.plot([row["money"]] * 2, [low, high], color=GREY, linewidth=1, alpha=0.5)
             if not row["line"]:
                 axes.plot([row["money"]], [row["score"]], "s", color=BLUE, markersize=5)
-                at, place = (row["money"], row["score"]), (6, 3)
-                axes.annotate(_short(row["name"]), at, place, textcoords="offset points", fontsize=8)
+                at, place = (row["money"], row["score"]), ((6, 1), (-6, 1))[number % 2]
+                side = "left" if place[0] > 0 else "right"
+                axes.annotate(_short(row["name"]), at, place, textcoords="offset points", fontsize=8, ha=side)
         levels = sorted((row for row in rows if not row["money"]), key=lambda row: -row["score"])
         for number, row in enumerate(levels):
             style = ("-", "--", ":", "-.")[number % 4]
@@ -90,6 +92,9 @@ def money(rows: Sequence[Mapping[str, Any]], metric: str, axis: str) -> str:
             axes.axhline(row["score"], color=GREY, linewidth=0.9, linestyle=style, label=label)
         if bought:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.minorticks_off()
         axes.set_xlabel(f"{axis}, for the labels that it learned from")
         axes.set_ylabel(metric.replace("_", " "))
         axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))

@@ -20,7 +20,7 @@ def first_of(evaluation: Mapping[str, Any] | None, audit: Mapping[str, Any] | No
         metric: What the score is, in words.
     """
     if evaluation is None:
-        return [without_gold(audit)]
+        return without_gold(audit)
     systems = evaluation["systems"]
     told = (below(name, systems, metric) for name in ("student", "combined"))
     return [said for said in (*told, rival_in_words(systems, metric), evaluation["verdict"]) if said]
@@ -71,17 +71,33 @@ def rival_in_words(systems: Mapping[str, Mapping[str, Any]], metric: str) -> str
     )
 
 
-def without_gold(audit: Mapping[str, Any] | None) -> str:
-    """What a report without a score begins with."""
+def without_gold(audit: Mapping[str, Any] | None) -> list[str]:
+    """What a report without a score begins with: one sentence, and what labels alone or the label model do better."""
     none = "There is no score, as no gold of `test` was given"
-    row = next((row for row in (audit or {}).get("systems", ()) if row["system"] == (audit or {})["mine"]), None)
-    if row is None:
-        return f"{none}, and no audit slice says how often anybody agrees with the labels."
-    agrees = f"`{row['system']}` agrees with the language model on {row['words']} texts drawn at random"
-    if row["accuracy"] is None:
-        return f"{none}: {agrees}, and how often that is right nobody has said yet."
-    right = f"by people's answers `{row['system']}` is right on an estimated {row['accuracy']['words']} of the texts"
-    return f"{none}: {right}; {agrees}."
+    rows = {row["system"]: row for row in (audit or {}).get("systems", ())}
+    if audit is None or audit["mine"] is None:
+        return [f"{none}, and no audit slice says how often anybody agrees with the labels."]
+    mine = rows[audit["mine"]]
+    agrees = f"`{mine['system']}` agrees with the language model on {mine['words']} texts drawn at random"
+    said = f"{none}: {agrees}, and how often that is right nobody has said yet."
+    if mine["accuracy"] is not None:
+        right = (
+            f"by people's answers `{mine['system']}` is right on an estimated {mine['accuracy']['words']} of the texts"
+        )
+        said = f"{none}: {right}; {agrees}."
+    taught_by, sizes = (
+        rows.get(audit["taught_by"]),
+        {name: size for name in rows if (size := size_of(name)) is not None},
+    )
+    below = [taught_by] if taught_by and taught_by["share"] > mine["share"] else []
+    more = [f"The label model that taught it, `{row['system']}`, agrees more often: {row['words']}." for row in below]
+    alone = rows[max(sizes, key=lambda name: (sizes[name], rows[name]["share"]))] if sizes else None
+    if alone is not None and alone["share"] >= mine["low"]:
+        more.append(
+            f"The same student on {sizes[alone['system']]:,} labels of the language model alone agrees with it as often, within"
+            f" noise: {alone['words']}."
+        )
+    return [said, *more]
 
 
 def _noise(versus: Mapping[str, float]) -> str:

@@ -55,7 +55,7 @@ def known_of(
             sentences.append(f"Hardly any text is {least[0]}: either it is rare, or no program sees it.")
     if outlook is not None:
         sentences.append(
-            f"`{outlook['system']}` is sure (90 % and more) of {outlook['sure']:.0%} and in doubt (below 60 %) of"
+            f"The student ({outlook['system']}) is sure (90 % and more) of {outlook['sure']:.0%} and in doubt (below 60 %) of"
             f" {outlook['doubtful']:.0%} of {outlook['n']} training texts drawn at random."
         )
     by = [dict(shares), (audit or {}).get("shares", {}), (outlook or {}).get("shares", {})]

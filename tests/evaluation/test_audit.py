@@ -102,9 +102,8 @@ def test_a_report_without_a_score_has_rivals_shares_doubts_and_texts_to_ask_abou
     sure = [row["sure"] for row in outlook["ask"]]
     assert sure == sorted(sure)
     assert len(sure) == min(100, outlook["n"])
-    assert {row["label"]: [share is not None for share in row["shares"]] for row in facts["known"]["table"]} == {
-        "fruit": [True] * 3, "about <b>tools</b> & $x$": [True] * 3,
-    } or set(CARD.label_names) == {row["label"] for row in facts["known"]["table"]}  # fmt: skip
+    assert {row["label"] for row in facts["known"]["table"]} == set(CARD.label_names)
+    assert all(share is not None for row in facts["known"]["table"] for share in row["shares"])
     page.write(made, tmp_path / "report")
     for ending in ("md", "html"):
         text = (tmp_path / f"report.{ending}").read_text(encoding="utf-8")

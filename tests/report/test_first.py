@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from factory.evaluation.audit import agreed
 from factory.evaluation.rivals import Spent
 from factory.report import charts
 from factory.report.first import first_of
@@ -76,6 +77,27 @@ def test_a_student_below_its_label_model_is_told_first_of_all() -> None:
     assert "taught it, within noise: " in first(systems)[0]
     systems["student"]["versus_label_model"] = versus("student", "snorkel", 0.0, -0.05, 0.01)
     assert not first(systems)[0].startswith("The student")
+
+
+def test_without_gold_the_label_model_and_labels_alone_are_told_of_too() -> None:
+    def row(name: str, same: int) -> dict[str, Any]:
+        return {"system": name, **agreed(same, 100).as_json, "accuracy": None}
+
+    audit = {"mine": "combined", "taught_by": "mixture", "systems": [row("combined", 80), row("mixture", 79)]}
+    assert len(first_of(None, audit, "")) == 1
+    audit["systems"] = [
+        row("combined", 80),
+        row("mixture", 81),
+        row("teacher_labels_30", 90),
+        row("teacher_labels_60", 75),
+    ]
+    said = first_of(None, audit, "")
+    assert said[1].startswith("The label model that taught it, `mixture`, agrees more often: 81%")
+    assert said[2].startswith(
+        "The same student on 60 labels of the language model alone agrees with it as often, within noise: 75%"
+    )
+    audit["systems"] = [row("combined", 80), row("teacher_labels_60", 60)]
+    assert len(first_of(None, audit, "")) == 1
 
 
 def test_money_is_what_was_billed_or_else_dated_prices_that_are_named() -> None:
