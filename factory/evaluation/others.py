@@ -44,11 +44,7 @@ class OtherAnswers:
 
 
 def read_others(
-    warehouse: Warehouse,
-    card: TaskCard,
-    files: Sequence[Any],
-    base: Path | None,
-    progress: Progress,
+    warehouse: Warehouse, card: TaskCard, files: Sequence[Any], base: Path | None, progress: Progress
 ) -> tuple[list[OtherAnswers], list[str]]:
     """Read predictions, a row for each text: its text or its id in the file of test, and a label.
 
@@ -96,7 +92,8 @@ def _read(
     """Labels by text number, and how many texts have two different answers."""
     source = open_source(spec.reading(base))
     pick = Picker(spec.name, source)
-    by_text = spec.text is not None or any(pick.find(name) is not None for name in card.fields or TEXT_NAMES)
+    there = [pick.find(name) is not None for name in card.fields or TEXT_NAMES]
+    by_text = spec.text is not None or (not isinstance(spec.id, str) and (all(there) if card.fields else any(there)))
     own = () if by_text else pick.own(spec.id, (), ())
     if not by_text and not (own and ids):
         raise InputError(
@@ -120,12 +117,11 @@ def _read(
             if found.setdefault(number, labels) != labels:
                 twice.add(number)
     if unknown:
-        what = "a text" if by_text else "an id"
+        what, like = ("a text", "") if by_text else ("an id", f", whose first id is {next(iter(ids))!r}")
         raise InputError(
             f"{len(unknown)} of the rows have {what} that test does not have (first: {unknown[0].text[:60]!r})",
             where=cleaner.place(unknown[0].row_no),
-            fix="Keep the rows of test alone"
-            + ("" if by_text or not ids else f", whose first id is {next(iter(ids))!r}"),
+            fix=f"Keep the rows of test alone{like}",
         )
     return found, len(twice)
 

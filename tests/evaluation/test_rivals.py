@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from factory.cli import app
 from factory.corpus.stage import ingest
 from factory.denoise.stage import denoise
 from factory.distill.stage import distill
@@ -76,7 +78,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> tuple[Warehouse, list[dict
     rows = [json.loads(text) for text in path.read_text().splitlines()]
     rows = [{"id": f"t-{number}", **row} for number, row in enumerate(rows)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    warehouse = Warehouse.open(folder / "w.duckdb")
+    warehouse = Warehouse.open(folder / "toy.duckdb")
     ingest(warehouse, CARD, sources)
     store_gold(warehouse, sources)
     put_votes(warehouse)
@@ -113,6 +115,21 @@ def test_another_systems_answers_are_a_row_with_interval_and_paired_difference(
     written(tmp_path / f"by {key}.csv", rows, key, "label")
     assert not evaluate(warehouse, rival=[path], **QUICK).skipped, "the file says something else now"
     assert (summary(warehouse) or {})["systems"][f"by_{key}"]["score"] == 1.0
+
+
+def test_the_command_line_takes_files_of_rivals(line: tuple[Warehouse, list[dict[str, str]]], tmp_path: Path) -> None:
+    warehouse, rows = line
+    card = tmp_path / "card.yaml"
+    labels = "".join(f"  {json.dumps(label.name)}: {json.dumps(label.description)}\n" for label in CARD.labels)
+    card.write_text(f"name: toy\ntext: a line\nlabels:\n{labels}")
+    paths = [written(tmp_path / f"{name}.csv", rows, "id", "label") for name in ("one", "two")]
+    rivals = [part for path in paths for part in ("--rival", path)]
+    folder = ["--folder", str(warehouse.folder), "-p", "label_equivalents=false", "-p", "draws=50", "--json"]
+    done = CliRunner().invoke(app, ["evaluate", str(card), *rivals, *folder])
+    assert done.exit_code == 0, done.output
+    assert {"one", "two"} <= set((summary(warehouse) or {})["systems"])
+    refused = CliRunner().invoke(app, ["evaluate", str(card), "--rival", str(tmp_path / "none.csv"), *folder])
+    assert isinstance(refused.exception, InputError)
 
 
 def test_a_mapping_names_columns_and_labels(line: tuple[Warehouse, list[dict[str, str]]], tmp_path: Path) -> None:
