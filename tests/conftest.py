@@ -13,7 +13,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores: more threads would only wait for each other
 
 ROOT = Path(__file__).resolve().parent.parent
-os.environ.setdefault("LABEL_FACTORY_CACHE", str(ROOT / ".pytest_cache" / "label-factory"))  # a graph is made once, not per run
+os.environ.setdefault("LABEL_FACTORY_CACHE", str(ROOT / ".pytest_cache" / "label-factory"))  # graphs are made once
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "tests"))
 sys.path.insert(0, str(ROOT / "tests" / "llm"))

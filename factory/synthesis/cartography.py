@@ -58,7 +58,7 @@ def confidences(parts: Sequence[Part], encoder: Named, random_seed: int) -> dict
     from factory.encoders.encoder import load_encoder
 
     names = sorted({part.label for part in parts})
-    vectors = load_encoder(encoder).encode([part.text for part in parts])
+    vectors = load_encoder(encoder).exact.encode([part.text for part in parts])
     found = confidence(vectors, [names.index(part.label) for part in parts], len(names), random_seed)
     return {(part.slot_no, part.part_no): float(score) for part, score in zip(parts, found, strict=True)}
 

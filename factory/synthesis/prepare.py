@@ -180,7 +180,7 @@ class Preparation:
         if config["retrieval"] != "lexical":
             from factory.encoders.encoder import load_encoder
 
-            encoder = load_encoder(config["encoder"], self.warehouse)
+            encoder = load_encoder(config["encoder"]).exact  # the same passages, so the same prompts, on every machine
         found = retrieve(
             self.warehouse, queries, corpus, how=config["retrieval"], encoder=encoder, demos=demos, sources=sources,
             exclude=exclude, pool=config["pool"], progress=self.progress,

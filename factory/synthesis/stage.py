@@ -62,8 +62,8 @@ class SynthesizeParams(Params):
         " among the best `pool` of BM25. Embeddings find the best passages; `hybrid` embeds less of a large corpus.")  # fmt: skip
     pool: int = Field(300, ge=1, description="Of `hybrid`, passages per query that are embedded: enough that little is"
         " missed.")  # fmt: skip
-    encoder: Named = Field("auto", description="For embeddings: a name or folder. `auto` takes the packaged one, or TF-IDF"
-        " where there is none.")  # fmt: skip
+    encoder: Named = Field("auto", description="For embeddings: a name or folder. `auto` takes the packaged one, or hashed"
+        " words where there is none; texts and machine do not choose, so that prompts are the same everywhere.")  # fmt: skip
     bands: dict[str, dict[str, Any]] | None = Field(None, description="`{demos: {...}, sources: {...}}`, each with `ranks`,"
         " `quantiles` and `similarity`: which neighbours are shown. By default the nearest but for near copies.")  # fmt: skip
     block: int | None = Field(None, ge=1, description="Prompts that share their demonstrations (synthesizrr 8),"

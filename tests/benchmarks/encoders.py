@@ -29,6 +29,8 @@ from _harness import Options, Row, Skip, case, compare, main, row
 from students_data import run, sample, table
 
 SETS = ("trec", "agnews", "emotion", "reuters21578_90", "amazon_counterfactual_en", "sst5", "knodle_yoruba_topics")
+FOLDERS = {"trec": "wrench_trec"}
+"""Where a set lies whose folder has another name: the one that its pipeline is recorded on."""
 RECORDED = {"trec": "trec", "agnews": "agnews", "emotion": "emotion", "reuters21578_90": "reuters"}
 ENCODERS = ("minilm", "mpnet", "embeddinggemma")
 BLOCK = 256
@@ -92,7 +94,8 @@ Set = tuple[list[str], np.ndarray, list[str], np.ndarray, bool]
 def read(options: Options, name: str) -> Set:
     """Heap and test of a set, drawn: texts and targets [n, k]; and whether a text may have several labels."""
     most = (600, 300) if options.quick else (10**9, 10**9)
-    return _read(str(options.data / name), min(options.extra["heap"], most[0]), min(options.extra["tests"], most[1]))
+    asked = (min(options.extra[what], limit) for what, limit in zip(("heap", "tests"), most, strict=True))
+    return _read(str(options.data / FOLDERS.get(name, name)), *asked)
 
 
 @lru_cache(maxsize=16)
@@ -135,16 +138,16 @@ def score(
     return 200 * float((said & held).sum()) / max(float(said.sum() + held.sum()), 1.0)
 
 
-def on_programs(encoder: Any, options: Options, name: str, tests: Any, gold: np.ndarray, multi: bool) -> float | None:
-    """The student on what the recorded programs' chosen label model says of the heap; None where none are recorded."""
+@lru_cache(maxsize=4)
+def taught(name: str) -> tuple[list[str], np.ndarray] | None:
+    """Texts and soft labels [n, k] by the recorded programs, the same for all encoders: their model looks at MiniLM's vectors."""
     from factory.distill import read as reading
     from factory.students.stored import texts_of
     from factory.task import current_card
     from factory.warehouse.file import Warehouse
 
-    if name not in RECORDED or multi:
-        return None
-    place, stem = run(RECORDED[name], name, options)
+    os.environ["LABEL_FACTORY_ENCODER"] = "minilm"
+    place, stem = run(RECORDED[name], FOLDERS.get(name, name), Options())
     warehouse = Warehouse.open(place / f"{stem}.duckdb")
     classes = reading.classes_of(warehouse, current_card(warehouse))
     model = next((one for one in reading.label_models(warehouse) if one.chosen), None)
@@ -152,12 +155,22 @@ def on_programs(encoder: Any, options: Options, name: str, tests: Any, gold: np.
         return None
     found = reading.corpus_candidates(warehouse, model, classes)
     rows = np.flatnonzero(found.covered)
-    rows = rows[sample(len(rows), options.extra["heap"], 0)]
-    texts = texts_of(warehouse, found.text_nos[rows].tolist())
-    order = [sorted(classes.names).index(label) for label in classes.names]
-    targets = np.zeros((len(rows), len(order)))
-    targets[:, order] = found.probs[rows]
-    return score(encoder, texts, vectors(encoder, texts)[0], targets, tests, gold, multi)
+    targets = np.zeros((len(rows), len(classes.names)))
+    targets[:, [sorted(classes.names).index(label) for label in classes.names]] = found.probs[rows]
+    return texts_of(warehouse, found.text_nos[rows].tolist()), targets
+
+
+def on_programs(
+    encoder: Any, name: str, heap: list[str], known: np.ndarray, tests: Any, gold: np.ndarray
+) -> float | None:
+    """The student on what the recorded programs' label model says of the heap; None where none are recorded."""
+    found = taught(name) if name in RECORDED else None
+    if found is None:
+        return None
+    at = {text: number for number, text in enumerate(heap)}
+    rows = [number for number, text in enumerate(found[0]) if text in at]
+    texts = [found[0][number] for number in rows]
+    return score(encoder, texts, known[[at[text] for text in texts]], found[1][rows], tests, gold, False)
 
 
 def table_row(options: Options, name: str, which: str, case_name: str, **settings: Any) -> Row:
@@ -173,7 +186,7 @@ def table_row(options: Options, name: str, which: str, case_name: str, **setting
     full = score(encoder, texts, known, targets, asked, gold, multi)
     few = sample(len(texts), FEW, 3)
     three = score(encoder, [texts[at] for at in few], known[few], targets[few], asked, gold, multi)
-    programs = None if settings else on_programs(encoder, options, name, asked, gold, multi)
+    programs = None if settings or multi else on_programs(encoder, name, texts, known, asked, gold)
     megabytes = sum(path.stat().st_size for path in encoder.folder.rglob("*.safetensors")) / 1e6
     return row(
         case_name, round(full, 1), unit="micro F1" if multi else "accuracy", gold_300=round(three, 1),

@@ -74,7 +74,7 @@ def test_another_encoder_behind_auto_is_another_fit_of_the_joint_model(monkeypat
     assert denoise(made, model="joint").skipped
     other = HashingEncoder("another model by the same name")
     other.key = "f" * 64
-    monkeypatch.setattr("factory.encoders.encoder.load_encoder", lambda name: other)
+    monkeypatch.setattr("factory.encoders.encoder.load_encoder", lambda name, warehouse: other)
     assert not denoise(made, model="joint").skipped
     assert made.scalar("SELECT count(*) FROM vectors WHERE encoder_key = ?", [other.key]) > 0
     assert denoise(made, model="joint").skipped
