@@ -69,7 +69,10 @@ def ask(
     ] = None,
     answers: Annotated[Path | None, Option("--read", help="Read answered questions from here.")] = None,
     annotator: Annotated[str | None, Option(help="With --read: who answered; a voter of its own.")] = None,
-    strategy: Annotated[str, Option(help="auto, uncertainty, random, or active: ask again where doubtful.")] = "auto",
+    strategy: Annotated[
+        str,
+        Option(help="auto, uncertainty, random; active: ask again where doubtful; audit: how often are systems right?"),
+    ] = "auto",
     force: Annotated[
         bool, Option("--force", help="Replace --out even if it is another file, or answered already.")
     ] = False,

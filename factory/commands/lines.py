@@ -29,7 +29,8 @@ def add_to(app: typer.Typer) -> None:
     app.command()(run)
     for verb, (_, summary) in STEPS.items():
         if verb not in OF_EXPORT:
-            app.command(name=verb, cls=VerbCommand, help=summary)(_synthesize if verb == "synthesize" else _verb(verb))
+            own: dict[str, Callable[..., None]] = {"synthesize": _synthesize, "evaluate": _evaluate}
+            app.command(name=verb, cls=VerbCommand, help=summary)(own.get(verb) or _verb(verb))
 
 
 def run(
@@ -178,6 +179,25 @@ def _synthesize(
     if per_label is not None:
         params["per_label"] = per_label
     run_verb("synthesize", source, set_, folder, params, engine, budget, out, as_json)
+
+
+def _evaluate(
+    source: Source,
+    set_: Settings = None,
+    folder: Folder = None,
+    param: Param = None,
+    rival: Annotated[
+        list[Path] | None,
+        Option(
+            help="Another system's answers: a file with `text` (or `id`) and `label`. A row of the table. Repeatable."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    params = yaml_pairs(param)
+    if rival:
+        params["rival"] = [str(path.absolute()) for path in rival]
+    run_verb("evaluate", source, set_, folder, params, None, None, None, as_json)
 
 
 def run_verb(

@@ -67,7 +67,8 @@ def summary(warehouse: Warehouse) -> dict[str, Any] | None:
         `split`, `n`, `metric` (the figure that systems are compared by), `systems` by name, `distinct` (the same on the distinct
         texts), `label_equivalents`, and `evaluations`: how often test was evaluated. A system has `score` and its interval
         `ci95`, `accuracy` (of whole sets in a multi task), `micro_f1`, `macro_f1`, `intervals` by the name of their figure,
-        `metrics`, `coverage`, `n_scored` and `spent` (requests and tokens that its labels were bought with).
+        `metrics`, `coverage`, `n_scored`, `spent` (what its labels were bought with, as of `rivals.Spent`) and paired differences
+        `versus_student`, `versus_combination` and `versus_label_model` (`of` less `less`).
     """
     rows = warehouse.query(
         """SELECT system, variant, n, n_scored, coverage, metrics::VARCHAR, detail::VARCHAR FROM evaluations
@@ -89,9 +90,7 @@ def summary(warehouse: Warehouse) -> dict[str, Any] | None:
         }  # fmt: skip
         detail = json.loads(detail_json) if detail_json else {}
         entry["spent"] = detail.get("spent")
-        versus = detail.get("versus_student")
-        if versus:
-            entry["versus_student"] = versus
+        entry |= {key: value for key, value in detail.items() if key.startswith("versus_") and value}
         if variant == "published":
             out["n"] = n
             out["systems"][system] = entry

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import FactoryError
-from factory.evaluation.rivals import PREFIX
+from factory.evaluation.rivals import size_of
 from factory.predict.glass_box import GLASS_BOX
 from factory.students.speed import Speeds
 from factory.warehouse.tables.labels import MIXTURE, LabelModelRow, label_models
@@ -69,7 +69,7 @@ def _cost(warehouse: Warehouse, system: str, measured: Speeds) -> Cost:
         return _teacher(warehouse)
     models = stored_models(warehouse)
     model = models.get(system)
-    if system in ("dev_only", "full_gold") or system.startswith(PREFIX):
+    if system in ("dev_only", "full_gold") or size_of(system) is not None:
         model = models.get("student") or next(iter(models.values()), None)
     model_of_votes = {row.name: row for row in label_models(warehouse)}.get(MIXTURE if system == GLASS_BOX else system)
     try:
@@ -81,7 +81,7 @@ def _cost(warehouse: Warehouse, system: str, measured: Speeds) -> Cost:
             return _programs(warehouse, system, model_of_votes, measured)
     except FactoryError as error:
         return _untold(system, f"not measured: {error.what}")
-    return _untold(system, "not run here: votes were published")
+    return _untold(system, "not run here: its answers were published, or came from a file")
 
 
 def _untold(system: str, why: str) -> Cost:

@@ -17,7 +17,7 @@ from factory.task import current_card
 from factory.warehouse.file import Warehouse
 from factory.warehouse.tables.gold import FILE_SPLITS, forget_source, gold_file, gold_file_digest, has_gold_file
 
-_VERSION = 4
+_VERSION = 5
 """Raised when figures are computed in another way, so that stored evaluations are computed anew."""
 
 
@@ -87,8 +87,14 @@ class EvaluateParams(Params):
     )
     teacher_labels: list[int] = Field(
         [100, 300, 600, 2000],
-        description="Numbers of the model's own labels of training texts that the same student learns from alone, as rivals"
-        " `teacher_labels_N`; those that there are, and all.",
+        description="Numbers of the model's own labels of training texts that the same student learns from alone, drawn at random"
+        " (`teacher_labels_N`) and chosen by itself (`teacher_labels_N_active`); up to what the tokens of the combination would"
+        " have bought, and that number too.",
+    )
+    rival: list[str | dict[str, Any]] = Field(
+        [],
+        description="Files of predictions by other systems on the texts of test, each a path or a mapping as in `ingest`: columns"
+        " `text`, or `id` as in the file of test, and `label`. Each is a row of the table, called as its file.",
     )
     draws: int = Field(
         2000, ge=1, description="Resamples of the bootstrap: intervals are then steady to the third digit."
@@ -102,8 +108,8 @@ def evaluate(warehouse: Warehouse, params: EvaluateParams, call: Call) -> StageR
 
     Systems: every trained student by its name; every stored label model (`majority`, `snorkel`, ...); `teacher`; `human_lfs`
     (published votes, majority, WRENCH's row-index tie-break) and `human_lfs_content_ties` (ours); `zero_shot` (the student's
-    encoder with label descriptions alone); `teacher_labels_N` (the student's recipe on N labels of the model alone);
-    `dev_only` and `full_gold` (the student's recipe on gold alone). Rules: a text that
+    encoder with label descriptions alone); `teacher_labels_N` (the student's recipe on N labels of the model alone); files of
+    `rival`; `dev_only` and `full_gold` (the student's recipe on gold alone). Rules: a text that
     no program covers gets what `denoise` was told (`uncovered`), ties go by the text's content hash, an unreadable answer of the
     teacher is wrong, and texts the teacher was never asked about are not scored for it.
 
@@ -111,7 +117,7 @@ def evaluate(warehouse: Warehouse, params: EvaluateParams, call: Call) -> StageR
         `did`: the summary's systems, and how often test was evaluated.
 
     Raises:
-        InputError: `positive_label` is not on the card.
+        InputError: `positive_label` is not on the card, or a file of a rival cannot be used.
     """
     card = current_card(warehouse)
     positive = params.positive_label
@@ -120,20 +126,23 @@ def evaluate(warehouse: Warehouse, params: EvaluateParams, call: Call) -> StageR
         raise InputError(f"`positive_label: {positive}` is not on the card", fix=f"Use one of {known}")
     if not has_gold_file(warehouse):
         return StageResult("evaluate", True, why="no test split: nothing to score")
-    config = {
-        "positive": positive, "equivalents": params.label_equivalents, "equivalents_draws": params.equivalents_draws,
-        "teacher_labels": params.teacher_labels,
-        "draws": params.draws, "seed": params.seed, "version": _VERSION, "kind": card.kind, "card": card.revision,
-    }  # fmt: skip
+    from factory.evaluation.others import read_others
     from factory.evaluation.systems import systems_digest
     from factory.evaluation.table import score_all
 
+    others, says = read_others(warehouse, card, params.rival, call.base, call.progress)
+    config = {
+        "positive": positive, "equivalents": params.label_equivalents, "equivalents_draws": params.equivalents_draws,
+        "teacher_labels": params.teacher_labels,
+        "rival": [[one.name, [[no, *sorted(said)] for no, said in sorted(one.labels.items())]] for one in others],
+        "draws": params.draws, "seed": params.seed, "version": _VERSION, "kind": card.kind, "card": card.revision,
+    }  # fmt: skip
     with gold_file(warehouse) as db:
         key = digest([config, systems_digest(warehouse), gold_file_digest(db)])
         if newest_key(warehouse) == key:
             return _known(warehouse)
         call.begin()
-        scored, extra = score_all(warehouse, db, config, call.progress)
+        scored, extra = score_all(warehouse, db, config, others, call.progress)
     if not scored:
         return StageResult("evaluate", True, why="no gold of test, or no system yet: nothing to score")
     if not put(warehouse, key, scored, extra):
@@ -150,7 +159,7 @@ def evaluate(warehouse: Warehouse, params: EvaluateParams, call: Call) -> StageR
     call.progress(len(systems), len(systems), "systems timed")
     agreement = dev_agreement(warehouse)
     warnings = (agreement.warning,) if agreement is not None and agreement.warning else ()
-    return StageResult("evaluate", False, in_short(found), (*in_lines(found), *warnings))
+    return StageResult("evaluate", False, in_short(found), (*in_lines(found), *says, *warnings))
 
 
 def _known(warehouse: Warehouse) -> StageResult:

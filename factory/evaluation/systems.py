@@ -11,7 +11,7 @@ import numpy as np
 from factory.denoise.decide import decide, tie_keys
 from factory.result import Progress, no_progress
 from factory.warehouse.tables.gold import gold_digest
-from factory.warehouse.tables.labels import label_models, soft_labels
+from factory.warehouse.tables.labels import MIXTURE, label_models, soft_labels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,6 +57,19 @@ class LabelSpace:
     names: Sequence[str]
     active: NDArray[np.bool_]
     multi: bool
+
+
+def label_space(warehouse: Warehouse) -> LabelSpace:
+    """The labels of a warehouse."""
+    rows = warehouse.query("SELECT name, active FROM labels ORDER BY label_no")
+    multi = warehouse.scalar("SELECT kind FROM tasks ORDER BY task_no DESC LIMIT 1") == "multi"
+    return LabelSpace([name for name, _ in rows], np.array([active for _, active in rows], bool), multi)
+
+
+def taught_by(warehouse: Warehouse) -> dict[str, str]:
+    """The label model that taught each student which is told of beside it, by the student's name."""
+    chosen = next((row.name for row in label_models(warehouse) if row.chosen), None)
+    return {"combined": MIXTURE, **({"student": chosen} if chosen else {})}
 
 
 def from_probs(

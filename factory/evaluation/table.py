@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from factory.evaluation.gold_students import Inputs, gold_systems
-from factory.evaluation.rivals import spent_on, teacher_labels
+from factory.evaluation.others import OtherAnswers, predictions
+from factory.evaluation.rivals import Spent, combination, model_labels, size_of, spent_on, teacher_labels
 from factory.evaluation.scoring import DISTINCT, PUBLISHED, Scored, compare, score_system
 from factory.evaluation.systems import (
     LabelSpace,
     Predictions,
     glass_box_system,
     label_model_systems,
+    label_space,
     student_systems,
+    taught_by,
     teacher_systems,
     zero_shot_system,
 )
@@ -33,22 +36,21 @@ if TYPE_CHECKING:
 
 
 def score_all(
-    warehouse: Warehouse, db: duckdb.DuckDBPyConnection, config: Mapping[str, Any], progress: Progress
-) -> tuple[list[Scored], dict[str, Any] | None]:
+    warehouse: Warehouse, db: duckdb.DuckDBPyConnection, config: Mapping[str, Any], others: Sequence[OtherAnswers],
+    progress: Progress,
+) -> tuple[list[Scored], dict[str, Any] | None]:  # fmt: skip
     """Score every system that exists, on every row of test and on its distinct texts.
 
     Args:
         db: The gold file.
-        config: `kind`, `positive`, `equivalents`, `equivalents_draws`, `teacher_labels`, `draws`, `seed`.
+        config: `positive`, `equivalents`, `equivalents_draws`, `teacher_labels`, `draws`, `seed`.
+        others: Answers of other systems.
 
     Returns:
         Two rows for each system (none if test has no gold), and the label-equivalents curve or None.
     """
-    labels = warehouse.query("SELECT name, active FROM labels ORDER BY label_no")
-    shape = LabelSpace(
-        [name for name, _ in labels], np.array([active for _, active in labels], bool), config["kind"] == "multi"
-    )
-    gold = read_gold(db, "test", len(labels))
+    shape = label_space(warehouse)
+    gold = read_gold(db, "test", len(shape.names))
     if not len(gold):
         return [], None
     content = split_hashes(warehouse, "test")
@@ -69,23 +71,34 @@ def score_all(
         systems |= _human(human, hashes, shape)
     more, extra = gold_systems(inputs, gold, hashes, shape, systems.get("student"), config, progress)
     systems |= more
-    systems |= teacher_labels(warehouse, inputs, gold, hashes, shape, config["teacher_labels"], progress)
     spent = spent_on(warehouse, list(systems))
+    mine = combination(systems)
+    systems |= teacher_labels(
+        warehouse, lambda encoder, numbers: inputs.of(encoder, numbers, progress), model_labels(warehouse), gold.texts, hashes,
+        shape, config["teacher_labels"], spent.get(mine or "", Spent()).tokens,
+    )  # fmt: skip
+    systems |= {other.name: predictions(other, gold.texts, shape) for other in others}
     every, distinct = np.arange(len(gold)), gold.distinct()
+    teachers = taught_by(warehouse)
     scored: list[Scored] = []
-    student = systems.get("student")
     for name, said in systems.items():
+        beside = {
+            "versus_student": "student" if name != "student" else None,
+            "versus_combination": mine if size_of(name) is not None else None,
+            "versus_label_model": name if teachers.get(name) in systems else None,
+        }
         for variant, rows in ((PUBLISHED, every), (DISTINCT, distinct)):
             row = score_system(
                 name, variant, gold, rows, said, shape,
                 positive=config["positive"], draws=config["draws"], seed=config["seed"],
             )  # fmt: skip
-            if name in spent:
-                row = replace(row, detail={**row.detail, "spent": spent[name]})
-            if student is not None and name != "student":
-                versus = compare(gold, rows, student, said, shape, draws=config["draws"], seed=config["seed"])
-                row = replace(row, detail={**row.detail, "versus_student": versus})
-            scored.append(row)
+            detail = {**row.detail, **({"spent": spent[name].as_json} if name in spent else {})}
+            for key, one in beside.items():
+                if one in systems:
+                    other = systems[teachers[name]] if key == "versus_label_model" else said
+                    versus = compare(gold, rows, systems[one], other, shape, draws=config["draws"], seed=config["seed"])
+                    detail[key] = versus and {**versus, "of": one, "less": teachers.get(name, name)}
+            scored.append(replace(row, detail=detail))
     return scored, extra
 
 

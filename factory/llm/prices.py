@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -16,10 +18,21 @@ _DATED = r"(?:openai/)?{name}(?:-(?:\d{{4}}-\d{{2}}-\d{{2}}|\d{{8}}|latest))?"
 
 
 @lru_cache(maxsize=1)
+def _shipped() -> Mapping[str, Any]:
+    return dict(yaml.safe_load((Path(__file__).parent / "prices.yaml").read_text(encoding="utf-8")))
+
+
+@lru_cache(maxsize=1)
 def price_table() -> tuple[tuple[str, Price], ...]:
     """The shipped table: names of models and their prices."""
-    text = (Path(__file__).parent / "prices.yaml").read_text(encoding="utf-8")
-    return tuple((row.pop("model"), Price(**row)) for row in yaml.safe_load(text)["prices"])
+    return tuple(
+        (row["model"], Price(**{k: v for k, v in row.items() if k != "model"})) for row in _shipped()["prices"]
+    )
+
+
+def price_date() -> tuple[str, str]:
+    """When the shipped prices were looked up, and the small hosted model that stands for others in a report."""
+    return str(_shipped()["date"]), str(_shipped()["reference"])
 
 
 def price_of(settings: EngineSettings, model: str) -> Price | None:

@@ -59,6 +59,49 @@ def systems(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
     return out[0]
 
 
+def money(rows: Sequence[Mapping[str, Any]], metric: str, axis: str) -> str:
+    """Score against money: what was bought as points, rivals of more and more labels as lines, all others as levels."""
+    from matplotlib.ticker import LogLocator
+
+    bought = sorted((row for row in rows if row["money"]), key=lambda row: (row["money"], row["score"]))
+    lines = {kind: [row for row in bought if row["line"] == kind] for kind in ("drawn at random", "chosen by itself")}
+    with _figure(7.8, 4.0) as (axes, out):
+        for (kind, points), colour in zip(lines.items(), (RED, GREEN), strict=True):
+            if points:
+                label = f"model's labels alone, {kind}"
+                axes.plot(
+                    [p["money"] for p in points],
+                    [p["score"] for p in points],
+                    "o-",
+                    color=colour,
+                    markersize=4,
+                    label=label,
+                )
+        for number, row in enumerate(bought):
+            low, high = row["ci95"] or (row["score"], row["score"])
+            axes.plot([row["money"]] * 2, [low, high], color=GREY, linewidth=1, alpha=0.5)
+            if not row["line"]:
+                axes.plot([row["money"]], [row["score"]], "s", color=BLUE, markersize=5)
+                at, place = (row["money"], row["score"]), ((6, 1), (-6, 1))[number % 2]
+                side = "left" if place[0] > 0 else "right"
+                axes.annotate(_short(row["name"]), at, place, textcoords="offset points", fontsize=8, ha=side)
+        levels = sorted((row for row in rows if not row["money"]), key=lambda row: -row["score"])
+        for number, row in enumerate(levels):
+            style = ("-", "--", ":", "-.")[number % 4]
+            label = f"{_short(row['name'])} {row['score']:.3f}"
+            axes.axhline(row["score"], color=GREY, linewidth=0.9, linestyle=style, label=label)
+        if bought:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.minorticks_off()
+        axes.set_xlabel(f"{axis}, for the labels that it learned from")
+        axes.set_ylabel(metric.replace("_", " "))
+        axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
+        axes.grid()
+    return out[0]
+
+
 def confusion(table: Sequence[Sequence[int]], names: Sequence[str], *, most: int = 20) -> str:
     """A confusion matrix, rows gold, shaded by share of the row; the largest classes where there are many."""
     import numpy as np

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from factory.evaluation.rivals import PREFIX, in_words
+from factory.evaluation.rivals import ACTIVE, size_of
 from factory.report.example import example_of
+from factory.report.first import first_of
 from factory.report.known import known_of
 from factory.report.line_facts import (
     dropped_of,
@@ -19,6 +20,7 @@ from factory.report.line_facts import (
     synthetic_of,
     votes_of,
 )
+from factory.report.money import money_of
 from factory.report.verdict import go_no_go
 from factory.task import current_card
 from factory.warehouse.tables.gold import dev_gold
@@ -62,17 +64,24 @@ def gather(warehouse: Warehouse) -> dict[str, Any]:
         InputError: The warehouse has no task yet.
     """
     from factory.evaluation.audit import audit_of
-    from factory.evaluation.record import summary
+    from factory.evaluation.heard import outlook_of
+    from factory.evaluation.record import WORDS, summary
 
-    card = current_card(warehouse)
-    found, audit = summary(warehouse), audit_of(warehouse)
+    card, found = current_card(warehouse), summary(warehouse)
+    audit = audit_of(warehouse, rivals=found is None)
+    outlook = None if found else outlook_of(warehouse)
     with warehouse.read():
-        votes = votes_of(warehouse)
+        votes, evaluation = votes_of(warehouse), _evaluation(warehouse, card, found)
+        scored = found and evaluation and {**found, "verdict": evaluation["verdict"]["sentence"]}
+        rows = found["systems"] if found else {row["system"]: row for row in (audit or {}).get("systems", ())}
         return {
+            "first": first_of(scored, audit, WORDS[found["metric"]] if found else ""),
+            "money": money_of({name: row.get("spent") for name, row in rows.items()}), "outlook": outlook,
             "task": _task(card), "splits": _splits(warehouse), "spend": spend_of(warehouse), "programs": programs_of(warehouse),
-            "refused": refused_of(warehouse), "votes": votes, "known": None if found else known_of(warehouse, votes),
+            "refused": refused_of(warehouse), "votes": votes,
+            "known": None if found else known_of(warehouse, votes, audit, outlook),
             "audit": audit, "label_models": label_models_of(warehouse), "students": _students(warehouse),
-            "synthetic": synthetic_of(warehouse), "evaluation": _evaluation(warehouse, card, found),
+            "synthetic": synthetic_of(warehouse), "evaluation": evaluation,
             "dropped": dropped_of(warehouse), "lineage": example_of(warehouse),
         }  # fmt: skip
 
@@ -128,12 +137,13 @@ def _evaluation(warehouse: Warehouse, card: TaskCard, found: Mapping[str, Any] |
     }
     systems = [
         {
-            "name": name, "meaning": _meaning(name),
+            "name": name, "meaning": _meaning(name, details[name, "published"]),
             "versus_student": None, **row,
-            "distinct": found["distinct"].get(name), "detail": details.get((name, "published"), {}),
+            "distinct": found["distinct"].get(name), "detail": details[name, "published"],
         }
-        for name, row in sorted(found["systems"].items(), key=lambda item: (_rank(item[0]), item[0]))
+        for name, row in found["systems"].items()
     ]  # fmt: skip
+    systems.sort(key=lambda row: (_rank(row["name"], row["detail"]), row["name"]))
     metric = "micro_f1" if card.kind == "multi" else "accuracy"
     shown: Mapping[str, Any] = details.get(("student", "published")) or next(iter(details.values()), {})
     supports = [row["support"] for row in (shown.get("per_class") or {}).values()]
@@ -153,19 +163,23 @@ def _evaluation(warehouse: Warehouse, card: TaskCard, found: Mapping[str, Any] |
         "verdict": {"decision": verdict.decision, "sentence": verdict.sentence, "reasons": list(verdict.reasons)},
         "recorded": int(warehouse.scalar("SELECT count(*) FROM answers WHERE origin = 'recorded'")),
         "n": found["n"], "n_distinct": next((row["n"] for row in found["distinct"].values()), 0), "systems": systems,
-        "rival": in_words(found["systems"], "micro-F1" if metric == "micro_f1" else metric),
         "label_equivalents": found.get("label_equivalents"), "evaluations": found["evaluations"],
     }  # fmt: skip
 
 
-def _meaning(system: str) -> str:
-    if system.startswith(PREFIX):
-        return f"the student's recipe on {system.removeprefix(PREFIX)} labels of the language model alone"
+def _meaning(system: str, detail: Mapping[str, Any]) -> str:
+    if "rival" in detail:
+        return f"another system's answers, from {detail['rival']}"
+    if size_of(system) is not None:
+        how = f"that it chose itself of {detail.get('pool', 0):,}" if system.endswith(ACTIVE) else "alone"
+        return f"the student's recipe on {size_of(system)} labels of the language model {how}"
     return MEANING.get(system, "label model on the programs' votes, no student")
 
 
-def _rank(system: str) -> float:
+def _rank(system: str, detail: Mapping[str, Any] | None = None) -> float:
     """The place of a system in the table; a label model that is not named there stands with the others."""
-    if system.startswith(PREFIX):
-        return ORDER.index("teacher") + float(f"0.{int(system.removeprefix(PREFIX)):09d}")
+    if "rival" in (detail or {}):
+        return ORDER.index("teacher") - 0.2
+    if (size := size_of(system)) is not None:
+        return ORDER.index("teacher") + float(f"0.{size:09d}") + 1e-10 * system.endswith(ACTIVE)
     return ORDER.index(system) if system in ORDER else ORDER.index("teacher") - 0.5

@@ -11,13 +11,25 @@ _VOTES = """votes JOIN programs USING (program_no) JOIN split_texts USING (text_
             WHERE split = 'train' AND programs.state = 'accepted'"""
 
 
-def known_of(warehouse: Warehouse, votes: dict[str, Any]) -> dict[str, Any]:
+MOST_LABELS = 12
+"""Labels that a table of agreement has columns for: the most frequent."""
+
+
+def known_of(
+    warehouse: Warehouse,
+    votes: dict[str, Any],
+    audit: dict[str, Any] | None = None,
+    outlook: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """What a report says where there is no score.
 
     Args:
         votes: From `line_facts.votes_of`.
+        audit: From `audit.audit_of`.
+        outlook: From `heard.outlook_of`.
 
     Returns:
+        `table` (for each label its shares by programs, by the language model and by the student, None where not known),
         `shares` ([label, share of the training texts] by the label model that the student learned from), `agreement` (the share
         of votes that are those of most other programs on the same text, None if no text has two), `sentences` for a person.
     """
@@ -41,7 +53,21 @@ def known_of(warehouse: Warehouse, votes: dict[str, Any]) -> dict[str, Any]:
         )
         if least[1] < 0.01:
             sentences.append(f"Hardly any text is {least[0]}: either it is rare, or no program sees it.")
-    return {"shares": shares, "agreement": agreement, "sentences": sentences}
+    if outlook is not None:
+        sentences.append(
+            f"The student ({outlook['system']}) is sure (90 % and more) of {outlook['sure']:.0%} and in doubt (below 60 %) of"
+            f" {outlook['doubtful']:.0%} of {outlook['n']} training texts drawn at random."
+        )
+    by = [dict(shares), (audit or {}).get("shares", {}), (outlook or {}).get("shares", {})]
+    labels = list(dict.fromkeys(name for one in by for name in one))
+    table = [{"label": name, "shares": [one.get(name) for one in by]} for name in labels if audit or outlook]
+    return {"table": table, "shares": shares, "agreement": agreement, "sentences": sentences}
+
+
+def labels_shown(audit: dict[str, Any]) -> list[str]:
+    """The labels that a table of agreement has columns for, by how frequent they are."""
+    there = sorted((name for name, share in audit["shares"].items() if share), key=lambda name: -audit["shares"][name])
+    return there[:MOST_LABELS]
 
 
 def _shares(warehouse: Warehouse) -> list[list[Any]]:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
 from factory.errors import WarehouseError
+from factory.evaluation.rivals import ACTIVE, size_of
 from factory.files.replace import replaced
+from factory.report.known import labels_shown
 from factory.result import StageResult
 
 if TYPE_CHECKING:
@@ -144,12 +146,14 @@ def _view(facts: Mapping[str, Any]) -> dict[str, Any]:
         if view["equivalents"]:
             view["equivalents_says"] = worth_in_words(view["equivalents"])
     view["hands_off"] = not any(row["split"] == "seed" and row["rows"] for row in facts["splits"])
+    view["audit"] = facts["audit"] and {**facts["audit"], "shown": labels_shown(facts["audit"])}
     view["tiles"] = _tiles(facts, metric, view)
     anchors = [
         ("known", "No score", facts["known"]), ("audit", "Agreement", facts["audit"]),
         ("systems", "Systems", evaluation), ("costs", "Cost of a million texts", facts["costs"]),
         ("quality", "In detail", evaluation),
-        ("equivalents", "Label equivalents", view["equivalents"]), ("task", "Task and texts", True), ("spend", "Spend", True),
+        ("equivalents", "Label equivalents", view["equivalents"]),
+        ("money", "Money", facts["money"]["of"]), ("task", "Task and texts", True), ("spend", "Spend", True),
         ("programs", "Programs", True), ("uncovered", "Uncovered and ties", True), ("lineage", "Lineage", facts["lineage"]),
         ("dropped", "Dropped", True),
     ]  # fmt: skip
@@ -200,8 +204,21 @@ def _tiles(facts: Mapping[str, Any], metric: str, view: Mapping[str, Any]) -> li
 def _pictures(view: Mapping[str, Any]) -> dict[str, str]:
     from factory.report import charts as pictures
 
-    out = dict.fromkeys(("systems", "confusion", "reliability", "equivalents", "coverage"), "")
-    evaluation = view["evaluation"]
+    out = dict.fromkeys(("systems", "confusion", "reliability", "equivalents", "coverage", "money"), "")
+    evaluation, money = view["evaluation"], view["money"]
+    rows = [(row["name"], row["score"], row["ci95"]) for row in (evaluation or {}).get("systems", ())] or [
+        (row["system"], row["share"], (row["low"], row["high"])) for row in (view["audit"] or {}).get("systems", ())
+    ]
+    asked_for_each = ("teacher", "self_tuned")  # their money buys answers, no labels to learn from
+    points = [
+        {"name": name, "score": score, "ci95": ci95, "money": None if name in asked_for_each else money["of"].get(name), "line":
+         "" if size_of(name) is None else "chosen by itself" if name.endswith(ACTIVE) else "drawn at random"}
+        for name, score, ci95 in rows
+    ]  # fmt: skip
+    if any(point["money"] for point in points):
+        out["money"] = pictures.money(
+            points, view["metric"] if evaluation else "agreement with the model", money["axis"]
+        )
     if evaluation:
         out["systems"] = pictures.systems(evaluation["systems"], view["metric"])
         by_name = {row["name"]: row for row in evaluation["systems"]}
@@ -229,6 +246,7 @@ def _environment(*, autoescape: bool) -> jinja2.Environment:
     )  # fmt: skip
     environment.filters |= {
         "score": _score, "money": _money, "md": _markdown, "fenced": _fenced, "rounded": _rounded, "cut": _cut,
+        "dear": lambda value: "–" if value is None else "0" if not value else f"{value:.2g}",
         "signed": lambda value: f"{value:+.3f}".replace("-", "−"),
         "percent": lambda value: "–" if value is None else f"{100 * value:.1f} %",
         "count": lambda value: "–" if value is None else f"{int(value):,}",

@@ -21,7 +21,7 @@ from factory.errors import InputError
 from factory.label_matrix import VoteSet
 from factory.logistic import fit_logistic
 
-Strategy = Literal["auto", "uncertainty", "active", "random"]
+Strategy = Literal["auto", "uncertainty", "active", "random", "audit"]
 POOL = 5
 """`auto` spreads a batch over so many times as many doubtful texts."""
 
@@ -54,7 +54,7 @@ def pick(
     budget = min(budget, len(rows))
     if budget <= 0:
         return np.zeros(0, np.int64)
-    if strategy == "random":
+    if strategy in ("random", "audit"):
         return np.random.default_rng(seed).permutation(rows)[:budget]
     if features is not None:
         probs = guessed(probs, votes, features)

@@ -20,7 +20,7 @@ from factory.review.pick import beliefs, check_strategy, on_label, pick
 from factory.review.voters import answers_before, votes_by_name
 from factory.task import TaskCard, current_card, label_names
 from factory.warehouse.tables import programs
-from factory.warehouse.tables.anchors import put_person
+from factory.warehouse.tables.anchors import audit_texts, put_person, read_anchors
 from factory.warehouse.tables.gold import disagreements, gold_texts
 from factory.warehouse.tables.labels import drawn_soft_labels, soft_labels
 from factory.warehouse.tables.places import Origin, origins
@@ -46,7 +46,9 @@ def ask(
     """Choose training texts that a person or a model should label next, and write them as questions.
 
     Texts that were answered before are left out, but by the strategy `active`, which asks again where the answers are
-    doubtful; they still tell of texts like them. Of more than 50,000 texts, as many are looked at (drawn by content hash).
+    doubtful; they still tell of texts like them. The audit slice is asked about by the strategy `audit` alone, at random and
+    without a suggestion: answers to it estimate how often systems are right, and teach nobody.
+    Of more than 50,000 texts, as many are looked at (drawn by content hash).
 
     Args:
         warehouse: Where texts, votes and labels are.
@@ -69,12 +71,19 @@ def ask(
         question_files.check_target(Path(out), force=force)
     card, names, voters = current_card(warehouse), label_names(warehouse), voters_of(warehouse)
     single, again = card.kind == "single", strategy == "active"
+    of_audit, auditing = audit_texts(warehouse), strategy == "audit"
+    if auditing and not of_audit:
+        raise InputError("there is no audit slice to ask about", fix="Run `annotate` with `anchors` first")
     answered = voted_texts(warehouse, [voter.number for voter in voters if voter.person])
     soft, total = drawn_soft_labels(warehouse, MOST_LOOKED_AT, put_last=None if again else answered)
+    if auditing:
+        answered = np.array([one.text_no for one in read_anchors(warehouse, "audit", "person")], np.int32)
+        soft = soft_labels(warehouse, text_nos=of_audit)
     if not total:
         raise InputError("there are no denoised labels to choose by", fix="Run `denoise` first")
     numbers = soft.text_nos
-    open_rows = np.ones(len(numbers), bool) if again else ~np.isin(numbers, answered)
+    open_rows = np.isin(numbers, of_audit) == auditing
+    open_rows &= np.ones(len(numbers), bool) if again else ~np.isin(numbers, answered)
     if not open_rows.any():
         return StageResult("ask", False, {"questions": 0, "strategy": strategy, "asked": []}, (_ALL_ANSWERED,))
     active = [names.index(name) for name in card.label_names]
@@ -86,7 +95,7 @@ def ask(
     )
     votes = everything.take(texts.rows(numbers))
     vectors = None
-    if strategy != "random":
+    if strategy not in ("random", "audit"):
         vectors = vectors_of(warehouse, load_encoder(encoder, warehouse), numbers, progress)
     hashes = hashes_of(warehouse, numbers)
     keys = tie_keys(hashes[int(number)] for number in numbers)
@@ -102,25 +111,27 @@ def ask(
     found = []
     for row in picked.tolist():
         number, n_votes = int(numbers[row]), int(votes.lengths[row])
-        if not n_votes:
-            suggested = []  # the class shares are no suggestion
+        if not n_votes or auditing:
+            suggested = []  # the class shares are no suggestion, and the audit slice is to be judged without any
         elif single:
             suggested = [card.label_names[labels[row]]]
         else:
             suggested = [names[at] for at in np.flatnonzero(np.nan_to_num(soft.probs[row]) > 0.5)]
         why = f"belief {probs[row].max():.2f} by {n_votes} votes" if n_votes else "no program votes"
+        why = "drawn at random, to learn how often systems are right" if auditing else why
         if number in before:
             why += f"; answered before: {', '.join(before[number])}"
         origin = came_from.get(number, Origin())
         found.append(
             {
                 "id": hashes[number].hex(), "text": words[number], "suggested": "|".join(suggested),
-                "probability": round(float(probs[row].max()), 4), "why": why, "label": "", "source": origin.words,
+                "probability": "" if auditing else round(float(probs[row].max()), 4), "why": why, "label": "",
+                "source": origin.words,
                 **origin.columns(question_files.FIELDS),
             }
         )  # fmt: skip
     says = [f"{len(found)} questions by strategy `{strategy}`" + (f" in {out}" if out else "")]
-    if len(numbers) < total:
+    if len(numbers) < total and not auditing:
         says.append(f"{len(numbers)} of {total} training texts were looked at")
     if out is not None:
         interface = question_files.write_questions(Path(out), found, card.label_names, multi=not single, force=force)
@@ -140,7 +151,8 @@ def _how_to_answer(out: Path, interface: Path | None, card: TaskCard) -> str:
 def read_answers(warehouse: Warehouse, path: Path | str, *, annotator: str | None = None) -> StageResult:
     """Read answered questions back: they become one more voter (a trusted program; in a `multi` task one per label).
 
-    An annotator's answers read before are replaced where the same text is answered again; run `denoise` afterwards.
+    An annotator's answers read before are replaced where the same text is answered again; run `denoise` afterwards. Answers to
+    the audit slice are kept as its anchors and are no votes.
 
     Args:
         warehouse: Where they go.
@@ -157,9 +169,10 @@ def read_answers(warehouse: Warehouse, path: Path | str, *, annotator: str | Non
     if unknown:
         raise InputError(f"{len(unknown)} answers are about texts that are not in the warehouse", where=path)
     targets: list[int | None] = [None] if card.kind == "single" else [names.index(name) for name in card.label_names]
-    numbers = sorted(known.values())
+    of_audit = set(audit_texts(warehouse)) & set(known.values())
+    numbers = sorted(set(known.values()) - of_audit)
     with warehouse.lease() as db:
-        for target in targets:
+        for target in targets if numbers else ():
             said = {
                 known[name]: names.index(given[0]) if target is None else int(names[target] in given)
                 for name, given in answers.items()
@@ -174,8 +187,13 @@ def read_answers(warehouse: Warehouse, path: Path | str, *, annotator: str | Non
             annotator,
             None if card.kind == "single" else [target for target in targets if target is not None],
         )
-    says = (f"{len(answers)} answers read, {empty} questions are still open; run `denoise` to use them",)
-    return StageResult("ask", False, {"answers": len(answers), "open": empty}, says)
+    use = "run `denoise` to use them" if numbers else "`factory report` says what they tell"
+    says = [f"{len(answers)} answers read, {empty} questions are still open; {use}"]
+    if of_audit:
+        says.append(
+            f"{len(of_audit)} of them are of the audit slice, and tell how often systems are right; they teach nobody"
+        )
+    return StageResult("ask", False, {"answers": len(answers), "open": empty}, tuple(says))
 
 
 def _hashes(answers: Mapping[str, Any]) -> list[bytes]:

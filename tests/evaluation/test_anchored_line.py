@@ -76,7 +76,13 @@ def test_the_mixture_and_the_student_it_taught_stand_in_the_table_beside_the_sam
         "teacher_labels_20",
         "teacher_labels_50",
         "teacher_labels_110",
+        "teacher_labels_20_active",
+        "teacher_labels_50_active",
     } <= set(found)
+    assert "teacher_labels_110_active" not in found, "nothing is left to choose"
+    assert found["teacher_labels_50_active"]["spent"]["requests"] == 50
+    assert found["teacher_labels_110"]["versus_combination"]["of"] == "combined"
+    assert found["combined"]["versus_label_model"]["less"] == "mixture"
     assert found["mixture"]["score"] > 0.9
     assert found["glass_box"]["score"] == found["mixture"]["score"], "none of these test texts is one of training"
     assert found["combined"]["score"] > 0.9
@@ -91,8 +97,9 @@ def test_what_each_system_was_bought_with_stands_beside_it(anchored: tuple[Wareh
     assert found["mixture"]["spent"]["requests"] == found["glass_box"]["spent"]["requests"] == 110
     assert found["teacher_labels_50"]["spent"]["requests"] == 50
     assert 0 < found["teacher_labels_20"]["spent"]["tokens"] < found["teacher_labels_50"]["spent"]["tokens"]
-    assert found["full_gold"]["spent"] == {"requests": 0, "tokens": 0}
-    assert found["majority"]["spent"] == {"requests": 0, "tokens": 0}, "these programs were written by hand"
+    nothing = {"requests": 0, "tokens": 0, "tokens_in": 0, "tokens_out": 0, "cost": 0.0}
+    assert found["full_gold"]["spent"] == nothing
+    assert found["majority"]["spent"] == nothing, "these programs were written by hand"
 
 
 def test_a_second_run_does_nothing_and_denoise_does_not_take_the_mixture_away(anchored: tuple[Warehouse, Any]) -> None:
@@ -120,7 +127,9 @@ def test_the_report_shows_it_with_gold_and_without(anchored: tuple[Warehouse, An
     page.write(anchored[0], tmp_path / "report")
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "## Agreement with the language model" in text
-    assert "The same student on 110 labels of the language model alone does" in text
+    assert "The same student on 110 labels of the language model alone does" in text.split("\n##")[0], "it comes first"
+    assert "50 labels of the language model that it chose itself of 110" in text
+    assert "## Prices" in text
     assert "the student's recipe on 50 labels of the language model alone" in text
     assert "Agreement with the language model" in (tmp_path / "report.html").read_text(encoding="utf-8")
 

@@ -92,6 +92,12 @@ def read_anchors(warehouse: Warehouse, role: Role, source: Source | None = None)
     return found
 
 
+def audit_texts(warehouse: Warehouse) -> list[int]:
+    """Numbers of the texts of the audit slice, ascending."""
+    rows = warehouse.query("SELECT DISTINCT text_no FROM anchors WHERE role = 'audit' AND source = 'model' ORDER BY 1")
+    return [int(number) for (number,) in rows]
+
+
 def model_plan(warehouse: Warehouse) -> int | None:
     """The number of the plan whose answers are the model's anchors, or None."""
     found = warehouse.scalar("SELECT max(plan_no) FROM anchors WHERE source = 'model'")

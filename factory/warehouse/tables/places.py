@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from factory.files.values import as_text
 from factory.warehouse.file import Warehouse
 
 
@@ -52,3 +53,13 @@ def origins(warehouse: Warehouse, text_nos: Sequence[int], split: str) -> dict[i
         [split, list(text_nos)],
     )
     return {number: Origin(tuple(places), json.loads(own) if own else {}) for number, places, own in rows}
+
+
+def ids_of(warehouse: Warehouse, split: str) -> dict[str, int]:
+    """Text numbers by the user's own id of their rows, the first column that stays with a row; empty where rows have none."""
+    rows = warehouse.query(
+        "SELECT fields::VARCHAR, text_no FROM occurrences JOIN occurrence_fields USING (source_no, row_no)"
+        " WHERE kept AND split = ? ORDER BY source_no, row_no",
+        [split],
+    )
+    return {as_text(next(iter(json.loads(own).values()))): int(number) for own, number in rows}
