@@ -38,6 +38,8 @@ class Material:
         heap: bool [n], the training texts.
         vectors: float [n, d] of the texts, or None.
         teach: Trains a student on some rows with soft labels [r, k]; what it gives answers for any rows.
+        spoken: bool [n], the texts that students learn from beside anchors; by default those that a program votes on. In a
+            `multi` task a program of another label is enough: silence about this one then says no more often than not.
     """
 
     votes: VoteSet
@@ -46,6 +48,7 @@ class Material:
     heap: NDArray[np.bool_]
     vectors: NDArray[np.floating[Any]] | None
     teach: Teach
+    spoken: NDArray[np.bool_] | None = None
 
     @property
     def classes(self) -> int:
@@ -78,7 +81,8 @@ def fit_members(material: Material, learn: NDArray[np.bool_]) -> tuple[Mapping[s
     kept = [lf for lf in range(material.votes.lfs) if lf not in retired]
     votes = material.votes.keep_lfs(kept) if kept else material.votes
     found: dict[str, Answer] = {}
-    taught = np.flatnonzero(learn & material.heap & (votes.covered | (known >= 0)))
+    spoken = votes.covered if material.spoken is None else material.spoken
+    taught = np.flatnonzero(learn & material.heap & (spoken | (known >= 0)))
     of_anchors = known[taught] >= 0
     for name in ("anchored", "anchors_only"):
         model = anchored.fit(

@@ -63,6 +63,23 @@ def mix(material: Material, folds: NDArray[np.int64], progress: Progress = no_pr
         folds: int64 [n], the part of each text, 0 ... 4.
         progress: Called with (done, total, what).
     """
+    said, retired = cross_fitted(material, folds, progress)
+    return weighed(material, dict(zip(MEMBERS, said, strict=True)), retired)
+
+
+def cross_fitted(
+    material: Material, folds: NDArray[np.int64], progress: Progress = no_progress
+) -> tuple[NDArray[np.float32], Mapping[int, str]]:
+    """What every member says of every text, as `Mixed.probs` is made, and why programs are retired.
+
+    Args:
+        material: As `mix` takes it, as are all.
+        folds: Likewise.
+        progress: Likewise.
+
+    Returns:
+        float32 [members, n, k], in the order of `MEMBERS`, and reasons by number of the program.
+    """
     n, heap = len(material.labels), material.heap
     said = np.zeros((len(MEMBERS), n, material.classes), np.float32)
     for fold in range(FOLDS):
@@ -72,17 +89,28 @@ def mix(material: Material, folds: NDArray[np.int64], progress: Progress = no_pr
     progress(FOLDS, FOLDS + 1, "parts of the mixture")
     members, retired = fit_members(material, heap)
     _answer(said, members, np.flatnonzero(~heap))
+    progress(FOLDS + 1, FOLDS + 1, "parts of the mixture")
+    return said, retired
+
+
+def weighed(material: Material, said: Mapping[str, NDArray[np.float32]], retired: Mapping[int, str]) -> Mixed:
+    """Weigh members by anchors that they have not seen, and calibrate their mixture.
+
+    Args:
+        material: The texts.
+        said: Of each member, as `cross_fitted` gives it.
+        retired: Likewise.
+    """
     anchors = np.flatnonzero(material.labels >= 0)
     gold, worth = material.labels[anchors], material.worth[anchors]
-    weights = mixing_weights(said[:, anchors, gold], worth)
-    probs = np.tensordot(weights, said, axes=1)
+    weights = mixing_weights(np.stack([given[anchors, gold] for given in said.values()]), worth)
+    probs = np.asarray(sum(weight * given for weight, given in zip(weights, said.values(), strict=True)), np.float32)
     temperature = best_temperature(probs[anchors], gold)
-    progress(FOLDS + 1, FOLDS + 1, "parts of the mixture")
-    named = {**dict(zip(MEMBERS, said, strict=True)), "mixture": probs}
     agreement = {
-        name: float(np.average(given[anchors].argmax(axis=1) == gold, weights=worth)) for name, given in named.items()
+        name: float(np.average(given[anchors].argmax(axis=1) == gold, weights=worth))
+        for name, given in {**said, "mixture": probs}.items()
     }
-    weighed = {name: float(value) for name, value in zip(MEMBERS, weights, strict=True)}
+    weighed = {name: float(value) for name, value in zip(said, weights, strict=True)}
     return Mixed(temper(probs, temperature), weighed, agreement, temperature, retired)
 
 
