@@ -10,7 +10,7 @@ import numpy as np
 
 from factory.canonical import digest
 from factory.denoise.problems import Problem, problems_of, voters_of
-from factory.distill.mixture.members import Material
+from factory.distill.mixture.members import LEAST_OF_CLASS, Material
 from factory.distill.mixture.mix import LEAST_ANCHORS, folds_by_key, mix
 from factory.encoders.vectors import vectors_of
 from factory.students.base import fit_student, student_class
@@ -27,14 +27,12 @@ if TYPE_CHECKING:
     from factory.distill.system import Plan
     from factory.result import Progress
 
-VERSION = 1
+VERSION = 2
 """Raised when the same input would give another mixture."""
 PERSON_WORTH = 3.0
 """How much a person's answer counts, in answers of the model."""
 MOST_WORTH = 5.0
 """How much more than the mean an anchor may count that was unlikely to be drawn; and how much less."""
-LEAST_OF_LABEL = 5
-"""Anchors of yes, and of no, that a label of a `multi` task has a mixture from: one in each part."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +90,13 @@ def mixture_of(
     facts: dict[str, Any] = {}
     for problem, material in zip(stuff.problems, stuff.materials, strict=True):
         counts = np.bincount(material.labels[material.labels >= 0], minlength=2)
-        if problem.label is not None and counts.min() < LEAST_OF_LABEL:
+        if problem.label is not None and counts.min() < LEAST_OF_CLASS:
             soft = soft_labels(warehouse, plan.chosen.number, text_nos=numbers.tolist())
             if soft.probs.shape[1] > problem.label:
                 wide[stuff.texts.rows(soft.text_nos), problem.label] = soft.probs[:, problem.label]
             says.append(
                 f"{problem.title} keeps its label model: of the anchors that teach, {counts[1]} say yes and {counts[0]} no,"
-                f" and a mixture takes {LEAST_OF_LABEL} of each"
+                f" and a mixture takes {LEAST_OF_CLASS} of each"
             )
             continue
         found = mix(material, stuff.folds, progress)

@@ -98,7 +98,7 @@ def _measured(name: str, encoder: str, settings: Mapping[str, Any], options: Opt
             ours, rival = "combined" if "combined" in said else "student", f"teacher_labels_{size}"
             figures = {system: test.score(system, one) for system, one in said.items()}
             metric = figures[ours]["metric"]
-            facts = next((one.config for one in label_models(warehouse) if one.name == "mixture"), None)
+            facts = warehouse.scalar("SELECT params::VARCHAR FROM label_models WHERE name = 'mixture'") or "null"
             pairs = {
                 f"{a} - {b}": test.versus(said[a], said[b])
                 for a in ("combined", "mixture", "student") for b in (rival, "student", "full_gold", "teacher", chosen)
@@ -110,7 +110,7 @@ def _measured(name: str, encoder: str, settings: Mapping[str, Any], options: Opt
                     programs_tokens=programs, tokens_per_label=round(each, 1), test=len(test.gold), label_model=chosen,
                     systems={system: {key: one.get(key) for key in ("accuracy", "micro_f1", "macro_f1", "ci95")}
                              for system, one in figures.items()},
-                    pairs=pairs, says=[line for line in told if "mixture" in line], mixture=facts)
+                    pairs=pairs, says=[line for line in told if "mixture" in line], mixture=json.loads(facts))
             )  # fmt: skip
     return rows
 

@@ -202,8 +202,8 @@ def members(test: Test, uniform: int) -> Iterator[tuple[str, Any]]:
     """
     from factory.denoise.models import anchored
     from factory.distill.curate import Rules
-    from factory.distill.mixing import LEAST_OF_LABEL, stuff_of
-    from factory.distill.mixture.members import MEMBERS
+    from factory.distill.mixing import stuff_of
+    from factory.distill.mixture.members import LEAST_OF_CLASS, MEMBERS
     from factory.distill.mixture.mix import cross_fitted, weighed
     from factory.distill.read import classes_of
     from factory.distill.system import Plan
@@ -227,7 +227,7 @@ def members(test: Test, uniform: int) -> Iterator[tuple[str, Any]]:
         light = partial(anchored.fit, weight=1e-6) if what == "no_anchors_in_em" else anchored.fit
         for at, material in enumerate(stuff.materials):
             counts = np.bincount(material.labels[material.labels >= 0], minlength=2)
-            if test.multi and counts.min() < LEAST_OF_LABEL:  # its label model answers, in whatever is compared
+            if test.multi and counts.min() < LEAST_OF_CLASS:  # its label model answers, in whatever is compared
                 for name in (*MEMBERS, "mixture_no_students") if what == "all" else (f"mixture_{what}",):
                     put(name, at, _label_model(plan, stuff.texts, classes.numbers[at]))
                 continue

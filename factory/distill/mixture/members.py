@@ -26,6 +26,9 @@ MEMBERS = ("anchored", "anchors_only", "student_of_anchored", "student_of_anchor
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """What the logistic regression's strength is chosen from, by anchors that it has not seen."""
 
+LEAST_OF_CLASS = 5
+"""Anchors of a class, with fewer of which nothing is learned from them alone: one in each part."""
+
 
 @dataclass(frozen=True)
 class Material:
@@ -92,7 +95,7 @@ def fit_members(material: Material, learn: NDArray[np.bool_]) -> tuple[Mapping[s
         targets = model.predict_proba(votes.take(taught)).astype(np.float64)
         targets[of_anchors] = np.eye(material.classes)[known[taught[of_anchors]]]
         found[f"student_of_{name}"] = material.teach(taught, targets)
-    found["logistic"] = _logistic(material, known)
+    found["logistic"] = _logistic(material, known, found["anchored"])
     return {name: found[name] for name in MEMBERS}, retired
 
 
@@ -100,11 +103,25 @@ def _by_votes(model: Any, votes: VoteSet) -> Answer:
     return lambda rows: np.asarray(model.predict_proba(votes.take(rows)))
 
 
-def _logistic(material: Material, known: NDArray[np.int64]) -> Answer:
-    rows = np.flatnonzero(known >= 0)
+def _logistic(material: Material, known: NDArray[np.int64], beside: Answer) -> Answer:
+    """Taught by the anchors of classes that have a few; what it cannot know of the others, the model beside it says."""
+    counts = np.bincount(known[known >= 0], minlength=material.classes)
+    taught, thin = np.flatnonzero(counts >= LEAST_OF_CLASS), np.flatnonzero(counts < LEAST_OF_CLASS)
+    if not len(taught):
+        return beside
+    rows = np.flatnonzero(np.isin(known, taught))
     features = material.features
     given, targets = features.take(rows), np.eye(material.classes)[known[rows]]
     worth = material.worth[rows] / material.worth[rows].mean()
     c, _ = choose_c(given, targets, worth, strengths=STRENGTHS)
     head = fit_logistic(given, targets, worth, c=c)
-    return lambda some: head.predict_proba(features.take(some))
+
+    def answer(some: Rows) -> NDArray[np.floating[Any]]:
+        probs = head.predict_proba(features.take(some))
+        if len(thin):
+            theirs = beside(some)[:, thin]
+            probs *= 1 - theirs.sum(axis=1, keepdims=True)
+            probs[:, thin] = theirs
+        return probs
+
+    return answer
