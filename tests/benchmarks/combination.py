@@ -63,9 +63,9 @@ def compared(name: str, options: Options) -> list[Row]:
 
 def _measured(name: str, encoder: str, settings: Mapping[str, Any], options: Options) -> list[Row]:
     from factory.annotation.stage import annotate
+    from factory.distill.mixture.mix import LEAST_ANCHORS
     from factory.distill.stage import distill
     from factory.evaluation.rivals import model_labels, spent_on
-    from factory.warehouse.tables.anchors import read_anchors
     from factory.warehouse.tables.gold import gold_file
     from factory.warehouse.tables.labels import label_models
 
@@ -87,11 +87,11 @@ def _measured(name: str, encoder: str, settings: Mapping[str, Any], options: Opt
             spent = sum(tokens for *_, tokens in labels[:size])
             anchors = int((spent - programs) / each)
             told: tuple[str, ...] = ()
-            if anchors > 0:
+            if anchors >= LEAST_ANCHORS:
                 annotate(warehouse, of.engine, anchors=anchors, audit=0, among=len(labels))
                 told = distill(warehouse, systems=["combined"], encoder=dict(settings)).says
             said = {**test.students(), **rivals}
-            if anchors <= 0 or "mixture" not in said:  # too few anchors: today's line is what there is
+            if anchors < LEAST_ANCHORS:  # today's line is what there is
                 said = {system: one for system, one in said.items() if system not in ("mixture", "combined")}
             else:
                 said |= dict(members(test, anchors))
@@ -106,7 +106,7 @@ def _measured(name: str, encoder: str, settings: Mapping[str, Any], options: Opt
             }  # fmt: skip
             rows.append(
                 row(f"{name}/{size}", figures[ours][metric], figures[rival][metric], peer_name=rival, unit=metric, ours_name=ours,
-                    encoder=encoder, labels=size, anchors=max(anchors, 0), taught=len(read_anchors(warehouse, "teach")),
+                    encoder=encoder, labels=size, anchors=max(anchors, 0), 
                     programs_tokens=programs, tokens_per_label=round(each, 1), test=len(test.gold), label_model=chosen,
                     systems={system: {key: one.get(key) for key in ("accuracy", "micro_f1", "macro_f1", "ci95")}
                              for system, one in figures.items()},
