@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from factory.canonical import digest
-from factory.denoise.decide import tie_keys
-from factory.denoise.problems import problems_of, voters_of
+from factory.denoise.problems import Problem, problems_of, voters_of
 from factory.distill.mixture.compact import compact_agreement
 from factory.distill.mixture.keep import Answered, keep
-from factory.distill.mixture.members import Fitted, Material
-from factory.distill.mixture.mix import LEAST_ANCHORS, folds_by_key, mix
+from factory.distill.mixture.members import LEAST_OF_CLASS, Fitted, Material
+from factory.distill.mixture.mix import LEAST_ANCHORS, Mixed, folds_by_key, mix
 from factory.distill.write import path_of
 from factory.encoders.vectors import vectors_of
 from factory.predict.glass_box import FACTS
@@ -23,24 +23,43 @@ from factory.students.stored import artefacts
 from factory.task import current_card, label_names
 from factory.warehouse.tables import labels
 from factory.warehouse.tables.anchors import Anchor, read_anchors, teaching_digest
-from factory.warehouse.tables.texts import hashes_of, labelled_texts
+from factory.warehouse.tables.labels import soft_labels
+from factory.warehouse.tables.texts import Texts, labelled_texts
 from factory.warehouse.tables.votes import read_votes, votes_digest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from factory.distill.mixture.members import Teach
     from factory.distill.system import Plan
     from factory.encoders.base import Encoder
     from factory.result import Progress
-    from factory.warehouse.tables.texts import Texts
 
-VERSION = 1
+VERSION = 2
 """Raised when the same input would give another mixture."""
 PERSON_WORTH = 3.0
 """How much a person's answer counts, in answers of the model."""
 MOST_WORTH = 5.0
 """How much more than the mean an anchor may count that was unlikely to be drawn; and how much less."""
+
+
+@dataclass(frozen=True)
+class Stuff:
+    """What the mixture of a warehouse is fitted on.
+
+    Attributes:
+        texts: All but those of the corpus that are more than `encode_at_most`.
+        folds: int64 [n], the part of each.
+        problems: The task itself, or in a `multi` task yes or no for each label.
+        materials: Of each problem.
+    """
+
+    texts: Texts
+    folds: NDArray[np.int64]
+    problems: Sequence[Problem]
+    materials: Sequence[Material]
 
 
 def mixture_of(
@@ -54,79 +73,121 @@ def mixture_of(
         begin: Called before anything is computed.
 
     Returns:
-        The mixture as a label model, None where there is none (too few anchors, no program, or a `multi` task), and lines for a
-        person.
+        The mixture as a label model, None where there is none (too few anchors, or no program), and lines for a person.
     """
     warehouse = plan.warehouse
     anchors = [] if plan.chosen is None else read_anchors(warehouse, "teach")
     voters = [voter for voter in voters_of(warehouse) if not voter.person]
-    if plan.classes.multi or len(anchors) < LEAST_ANCHORS or not voters:
+    if plan.chosen is None or len(anchors) < LEAST_ANCHORS or not voters:
         labels.forget_mixture(warehouse)
-        return None, _why_not(plan.classes.multi, len(anchors))
-    kind, encoder = "linear" if plan.encoder.folder is None else "embedding", plan.encoder
-    strength = student_class(kind).strength_for_programs
-    options = {} if strength is None else {"c": strength}
+        why = f"no mixture: {len(anchors)} anchors teach, and it takes {LEAST_ANCHORS}"
+        return None, (why,) if anchors and voters else ()
+    kind, options = _student(plan)
     taught, by, taught_options = plan.taught_by_mixture()
     key = digest(
         {
             "version": VERSION, "votes": votes_digest(warehouse), "anchors": teaching_digest(warehouse), "student": kind,
-            "options": options, "encoder": encoder.key, "voters": [voter.number for voter in voters],
+            "options": options, "encoder": plan.encoder.key, "voters": [voter.number for voter in voters],
+            "multi": plan.soft[plan.chosen.number] if plan.classes.multi else None, "at_most": plan.encode_at_most,
             "taught": [taught, by.key, taught_options],
         }
     )  # fmt: skip
     folder = artefacts(warehouse) / path_of(key)
-    if (known := labels.mixture(warehouse, key)) is not None and (folder / FACTS).is_file():
+    known = labels.mixture(warehouse, key)
+    if known is not None and (not known.config.get("glass_box") or (folder / FACTS).is_file()):
         return known, ()
     begin()
-    card, names, texts = current_card(warehouse), label_names(warehouse), labelled_texts(warehouse)
-    (problem,) = problems_of(card, names, voters, None)
-    votes = read_votes(
-        warehouse, texts, [voter.number for voter in voters], classes=problem.classes, class_of=problem.class_of
-    )
-    known_classes, worth = _as_rows(anchors, texts, problem.class_of)
-    numbers = texts.numbers.tolist()
-    inputs = plan.inputs(kind, encoder, numbers, progress)
-    vectors = inputs if kind == "embedding" else vectors_of(warehouse, encoder, numbers, progress)
-
-    hashes = hashes_of(warehouse, numbers)
-    folds = folds_by_key(tie_keys(hashes[number] for number in numbers))
-    material = Material(votes, known_classes, worth, texts.train, vectors, _teacher(kind, inputs, options, encoder))
-    found = mix(material, folds, progress)
-    estimate: dict[str, Any] = {}
-    if not student_class(taught).slow:
-        progress(0, 1, "students that the mixture teaches, in parts")
-        seen = plan.inputs(taught, by, numbers, progress)
-        estimate = compact_agreement(material, folds, found, _teacher(taught, seen, taught_options, by))
-    facts = {**found.facts, "anchors": len(anchors), "compact": estimate}
-    programs = [
-        program
-        for program in accepted_programs(warehouse, names)
-        if program.number in {voter.number for voter in voters}
-    ]
-    part = Answered(None, card.label_names, [voter.number for voter in voters], found)
-    told_of = {"labels": list(card.label_names), "names": names, "multi": False, "encoder": dict(encoder.settings)}
-    keep(folder, [part], programs, {**told_of, "encoder_key": encoder.key, **facts})
-    retired = {voters[lf].name: reason for lf, reason in found.retired.items()}
-    wide = np.zeros((len(numbers), len(names)), np.float32)
-    wide[:, list(plan.classes.numbers)] = found.probs
+    stuff = stuff_of(plan, anchors, progress)
+    numbers = stuff.texts.numbers
+    wide = np.full((len(numbers), len(label_names(warehouse))), np.nan if plan.classes.multi else 0.0, np.float32)
+    says: list[str] = []
+    facts: dict[str, Any] = {}
+    parts: list[Answered] = []
+    for problem, material in zip(stuff.problems, stuff.materials, strict=True):
+        counts = np.bincount(material.labels[material.labels >= 0], minlength=2)
+        if problem.label is not None and counts.min() < LEAST_OF_CLASS:
+            soft = soft_labels(warehouse, plan.chosen.number, text_nos=numbers.tolist())
+            if soft.probs.shape[1] > problem.label:
+                wide[stuff.texts.rows(soft.text_nos), problem.label] = soft.probs[:, problem.label]
+            says.append(
+                f"{problem.title} keeps its label model: of the anchors that teach, {counts[1]} say yes and {counts[0]} no,"
+                f" and a mixture takes {LEAST_OF_CLASS} of each"
+            )
+            continue
+        found = mix(material, stuff.folds, progress)
+        retired = {problem.voters[lf].name: reason for lf, reason in found.retired.items()}
+        facts[problem.title] = {**found.facts, "retired": retired}
+        classes = current_card(warehouse).label_names if problem.label is None else ("no", "yes")
+        name = None if problem.label is None else label_names(warehouse)[problem.label]
+        parts.append(Answered(name, classes, [voter.number for voter in problem.voters], found))
+        says += [f"program {name!r} is retired from the mixture: {reason}" for name, reason in retired.items()]
+        if problem.label is None:
+            wide[:, list(plan.classes.numbers)] = found.probs
+        else:
+            wide[:, problem.label] = found.probs[:, 1]
+    if not facts:
+        labels.forget_mixture(warehouse)
+        return None, ("no mixture: no label has anchors enough of yes and of no", *says)
+    boxed = len(parts) == len(stuff.problems)
+    whole: dict[str, Any] = {"labels": facts} if plan.classes.multi else next(iter(facts.values()))
+    if boxed:
+        if not plan.classes.multi:
+            whole["compact"] = _compact(plan, stuff, parts[0].mixed, progress)
+            says += _of_compact(whole["compact"])
+        _keep(plan, folder, parts, {**whole, "anchors": len(anchors)})
     told = f"{len(anchors)} anchors, seen by no member that is judged by them, say how much each of its members counts"
     model = labels.NewLabelModel(
         key,
         labels.MIXTURE,
         (),
         told,
-        {"uncovered": "drop", "encoder": encoder.name, "glass_box": path_of(key)},
-        {**facts, "retired": retired},
+        {"uncovered": "drop", "encoder": plan.encoder.name, "glass_box": path_of(key) if boxed else None},
+        {**whole, "anchors": len(anchors)},
     )
-    labels.put_mixture(warehouse, model, texts.numbers, wide)
-    members = ", ".join(f"{name} {value:.2f}" for name, value in found.weights.items())
-    says = (
-        f"mixture: agrees with {found.agreement['mixture']:.0%} of {len(anchors)} anchors that it has not seen;"
-        f" weights: {members}",
-        *_of_compact(estimate),
-        *(f"program {name!r} is retired from the mixture: {reason}" for name, reason in retired.items()),
-    )
-    return labels.mixture(warehouse, key), says
+    labels.put_mixture(warehouse, model, numbers, wide, ~np.isnan(wide))
+    return labels.mixture(warehouse, key), (_in_words(facts, len(anchors)), *says)
+
+
+def stuff_of(plan: Plan, anchors: Sequence[Anchor], progress: Progress) -> Stuff:
+    """Read what a mixture is fitted on; texts that have no vector are encoded.
+
+    Args:
+        plan: What `distill` was asked for.
+        anchors: Those that teach.
+        progress: Called with (done, total, what).
+    """
+    warehouse, encoder, (kind, options) = plan.warehouse, plan.encoder, _student(plan)
+    voters = [voter for voter in voters_of(warehouse) if not voter.person]
+    problems = list(problems_of(current_card(warehouse), label_names(warehouse), voters, None))
+    texts = labelled_texts(warehouse)
+    keys = plan.keys(texts.numbers.astype(np.int64))
+    kept = ~texts.train | np.isin(texts.numbers, warehouse.arrow("SELECT text_no FROM anchors")["text_no"].to_numpy())
+    order = np.flatnonzero(texts.train)[np.argsort(keys[texts.train], kind="stable")]
+    kept[order[: plan.encode_at_most]] = True
+    texts, keys = Texts(texts.numbers[kept], texts.train[kept]), keys[kept]
+    numbers = texts.numbers.tolist()
+    inputs = plan.inputs(kind, encoder, numbers, progress)
+    vectors = inputs if kind == "embedding" else vectors_of(warehouse, encoder, numbers, progress)
+
+    teach = _teacher(kind, inputs, options, encoder)
+    votes = [
+        read_votes(warehouse, texts, [voter.number for voter in problem.voters], classes=problem.classes,
+                   class_of=problem.class_of)
+        for problem in problems
+    ]  # fmt: skip
+    spoken = np.logical_or.reduce([part.covered for part in votes]) if plan.classes.multi else None
+    materials = [
+        Material(part, *_as_rows(anchors, texts, problem), texts.train, vectors, teach, spoken)
+        for problem, part in zip(problems, votes, strict=True)
+    ]
+    return Stuff(texts, folds_by_key(keys), problems, materials)
+
+
+def _student(plan: Plan) -> tuple[str, dict[str, Any]]:
+    """The kind of the members that are students, and their options."""
+    kind = "linear" if plan.encoder.folder is None else "embedding"
+    strength = student_class(kind).strength_for_programs
+    return kind, {} if strength is None else {"c": strength}
 
 
 def _teacher(kind: str, inputs: Any, options: Mapping[str, Any], encoder: Encoder) -> Teach:
@@ -144,6 +205,28 @@ def _teacher(kind: str, inputs: Any, options: Mapping[str, Any], encoder: Encode
     return teach
 
 
+def _keep(plan: Plan, folder: Path, parts: Sequence[Answered], facts: Mapping[str, Any]) -> None:
+    """Write the fitted members and their programs as a glass box."""
+    warehouse, names = plan.warehouse, label_names(plan.warehouse)
+    voting = {number for part in parts for number in part.voters}
+    programs = [program for program in accepted_programs(warehouse, names) if program.number in voting]
+    told = {
+        "labels": list(current_card(warehouse).label_names), "names": names, "multi": plan.classes.multi,
+        "encoder": dict(plan.encoder.settings), "encoder_key": plan.encoder.key,
+    }  # fmt: skip
+    keep(folder, parts, programs, {**told, **({} if plan.classes.multi else facts)})
+
+
+def _compact(plan: Plan, stuff: Stuff, found: Mixed, progress: Progress) -> dict[str, float]:
+    """How often the student that the mixture teaches says what anchors say; nothing where it takes long to train."""
+    kind, encoder, options = plan.taught_by_mixture()
+    if student_class(kind).slow:
+        return {}
+    progress(0, 1, "students that the mixture teaches, in parts")
+    seen = plan.inputs(kind, encoder, stuff.texts.numbers.tolist(), progress)
+    return compact_agreement(stuff.materials[0], stuff.folds, found, _teacher(kind, seen, options, encoder))
+
+
 def _of_compact(estimate: Mapping[str, float]) -> tuple[str, ...]:
     """That the student which the mixture teaches agrees less often than it does."""
     if not estimate or estimate["ahead"] <= 0:
@@ -154,16 +237,23 @@ def _of_compact(estimate: Mapping[str, float]) -> tuple[str, ...]:
     )
 
 
-def _why_not(multi: bool, anchors: int) -> tuple[str, ...]:
-    if multi and anchors:
-        return (
-            "no mixture: it is for tasks of one label per text so far, and the anchors are used for estimates alone",
-        )
-    return (f"no mixture: {anchors} anchors teach, and it takes {LEAST_ANCHORS}",) if anchors else ()
+def _in_words(facts: Mapping[str, Mapping[str, Any]], anchors: int) -> str:
+    """How often the mixture says what anchors say, and what its members count; of many labels the mean of both."""
+    n, first = len(facts), next(iter(facts.values()))
+    means = {
+        part: {name: sum(one[part][name] for one in facts.values()) / n for name in first[part]}
+        for part in ("agreement", "weights")
+    }
+    members = ", ".join(f"{name} {value:.2f}" for name, value in means["weights"].items())
+    of = "" if n == 1 else f" yes and no for each of {n} labels, on"
+    return (
+        f"mixture: agrees with {means['agreement']['mixture']:.0%} of{of} {anchors} anchors that it has not seen;"
+        f" weights: {members}"
+    )
 
 
 def _as_rows(
-    anchors: list[Anchor], texts: Texts, class_of: Mapping[int, int]
+    anchors: Sequence[Anchor], texts: Texts, problem: Problem
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The class of each text's anchor (-1: none) and how much it counts: by the inverse of its probability of being drawn."""
     known, worth = np.full(len(texts.numbers), -1), np.ones(len(texts.numbers))
@@ -172,9 +262,10 @@ def _as_rows(
     for anchor in anchors:
         number = np.array([anchor.text_no])
         row = texts.rows(number)
-        if len(anchor.labels) != 1 or not texts.known(row, number).all() or not texts.train[row[0]]:
+        single = problem.label is None
+        if (single and len(anchor.labels) != 1) or not texts.known(row, number).all() or not texts.train[row[0]]:
             continue
-        known[row[0]] = class_of.get(min(anchor.labels), -1)
+        known[row[0]] = problem.class_of.get(min(anchor.labels), -1) if single else problem.label in anchor.labels
         drawn = 1.0 if not anchor.p else min(max(1 / anchor.p / mean, 1 / MOST_WORTH), MOST_WORTH)
         worth[row[0]] = drawn * (PERSON_WORTH if anchor.source == "person" else 1.0)
     return known, worth

@@ -179,6 +179,7 @@ def distill(warehouse: Warehouse, params: DistillParams, call: Call) -> StageRes
         make_config(name, options)
     if "student_setfit" in systems and found.folder is not None:
         make_config("setfit", params.setfit)
+    told: tuple[str, ...] = ()
     if COMBINED in params.systems:
         mixture, told = mixture_of(plan, progress, call.begin)
         plan, says = replace(plan, mixture=mixture), [*says, *told]
@@ -206,8 +207,9 @@ def distill(warehouse: Warehouse, params: DistillParams, call: Call) -> StageRes
     if left:
         progress(len(left), len(left), "systems")
     if not trained and not kept:
+        why = told[0] if told else "no soft labels, no accepted synthetic texts and no seeds"
         raise InputError(
-            "there is nothing to learn from: no soft labels, no accepted synthetic texts and no seeds",
+            f"there is nothing to learn from: {why}",
             where=warehouse.path,
             fix="Run `author`, `vote` and `denoise`, or `synthesize`, first",
         )

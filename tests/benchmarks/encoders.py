@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from _harness import Options, Row, Skip, case, compare, main, row
-from students_data import run, sample, table
+from students_data import encoder_named, run, sample, table
 
 SETS = ("trec", "agnews", "emotion", "reuters21578_90", "amazon_counterfactual_en", "sst5", "knodle_yoruba_topics")
 FOLDERS = {"trec": "wrench_trec"}
@@ -42,24 +42,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--heap", type=int, default=5000, help="texts of training, at most")
     parser.add_argument("--tests", type=int, default=2000, help="texts of test, at most")
     parser.add_argument("--texts", type=int, default=100_000, help="texts of `end_to_end`")
-
-
-def encoder_named(name: str, **settings: Any) -> Any:
-    """An encoder of the table.
-
-    Raises:
-        Skip: It is not on this machine.
-    """
-    from factory.encoders.encoder import load_encoder
-    from factory.errors import InputError
-
-    folder = str(Path(os.environ.get("LABEL_FACTORY_MODELS", "nowhere")) / name)
-    if name != "minilm" and not Path(folder, "modules.json").is_file():
-        raise Skip(f"no model {name}: run tests/prepare_models.py and set LABEL_FACTORY_MODELS to its folder")
-    try:
-        return load_encoder({"name": "minilm" if name == "minilm" else folder, **settings})
-    except InputError as error:
-        raise Skip(str(error)) from error
 
 
 def vectors(encoder: Any, texts: list[str]) -> tuple[np.ndarray, float | None]:

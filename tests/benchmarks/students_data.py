@@ -49,6 +49,24 @@ def encoder() -> Any:
     return found
 
 
+def encoder_named(name: str, **settings: Any) -> Any:
+    """An encoder of the table.
+
+    Raises:
+        Skip: It is not on this machine.
+    """
+    from factory.encoders.encoder import load_encoder
+    from factory.errors import InputError
+
+    folder = str(Path(os.environ.get("LABEL_FACTORY_MODELS", "nowhere")) / name)
+    if name != "minilm" and not Path(folder, "modules.json").is_file():
+        raise Skip(f"no model {name}: run tests/prepare_models.py and set LABEL_FACTORY_MODELS to its folder")
+    try:
+        return load_encoder({"name": "minilm" if name == "minilm" else folder, **settings})
+    except InputError as error:
+        raise Skip(str(error)) from error
+
+
 def vectors(texts: list[str]) -> np.ndarray:
     """MiniLM's vectors, kept on disk if the environment names a folder for them."""
     cache = os.environ.get("LABEL_FACTORY_BENCH_CACHE")

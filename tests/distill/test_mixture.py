@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from factory.distill.mixture.members import MEMBERS, Material
+from factory.distill.mixture.members import MEMBERS, Material, fit_members
 from factory.distill.mixture.mix import Mixed, mix
 from factory.distill.mixture.retire import below_chance
 from factory.distill.mixture.weigh import mixing_weights
@@ -68,13 +68,29 @@ def test_an_anchor_does_not_change_what_is_said_of_its_own_part() -> None:
 
 def mixed_members(of: Material) -> np.ndarray:
     """What the anchored model and the logistic regression say of every text of part 2."""
-    from factory.distill.mixture.members import fit_members
-
     members, _ = fit_members(of, of.heap & (np.arange(2000) % 5 != 2))
     out = np.zeros((2000, 6))
     rows = np.arange(2, 2000, 5)
     out[rows] = np.concatenate([members["anchored"](rows), members["logistic"](rows)], axis=1)
     return out
+
+
+def test_a_rare_class_that_no_anchor_has_is_still_said_where_programs_say_it() -> None:
+    of, gold = material(6, misled=0)
+    kept = np.flatnonzero((gold != 2) | (np.arange(2000) % 10 == 0))
+
+    def teach(rows: Any, targets: Any) -> Any:
+        student = of.teach(kept[rows], targets)
+        return lambda some: student(kept[some])
+
+    labels = np.where(of.labels == 2, -1, of.labels)[kept]
+    rare = Material(of.votes.take(kept), labels, of.worth[kept], of.heap[kept], of.vectors[kept], teach)  # type: ignore[index]
+    members, _ = fit_members(rare, rare.heap)
+    found, others = gold[kept][~rare.heap] == 2, np.flatnonzero(~rare.heap)
+    for name in ("anchored", "logistic"):
+        said = members[name](others).argmax(axis=1) == 2
+        assert said[found].mean() > 0.4
+        assert said[~found].mean() < 0.05
 
 
 def test_where_texts_tell_nothing_the_votes_decide_and_the_other_way_round() -> None:

@@ -14,6 +14,7 @@ from factory.annotation.stage import annotate
 from factory.corpus.stage import ingest
 from factory.denoise.stage import denoise
 from factory.distill.stage import distill
+from factory.errors import InputError
 from factory.evaluation.audit import agreed, audit_of
 from factory.evaluation.stage import evaluate, store_gold, summary
 from factory.llm import EngineSettings, ModelRef, make_engine
@@ -163,6 +164,8 @@ def test_without_anchors_enough_there_is_no_mixture_and_the_line_is_as_it_was(tm
     annotate(warehouse, engine, anchors=60, audit=30)
     told = distill(warehouse, student="linear", encoder="hashing")
     assert told.skipped
+    with pytest.raises(InputError, match="nothing to learn from: no mixture: 30 anchors teach, and it takes 50"):
+        distill(warehouse, student="linear", encoder="hashing", systems=["combined"])
     assert warehouse.query("SELECT system, key FROM models ORDER BY 1") == keys
     with warehouse.lease() as db:
         others = [one.text_no for one in read_anchors(warehouse, "teach")]

@@ -80,7 +80,7 @@ def fit(
             believed = np.concatenate(posteriors)
             total = believed.T @ _counts(patterns) + weight * texts
             model = _weights(weight * counted + _counted(patterns, believed), total, expected, shares)
-            if np.abs(model[0] - old[0]).max() < tolerance:
+            if np.abs(model[0] - old[0]).max(initial=0.0) < tolerance:
                 break
     facts = {"balance": np.round(shares, 6).tolist(), "anchors": len(anchors), "rounds": rounds}
     return LogLinear("anchors_only" if by_anchors else "anchored", classes, *model, facts)

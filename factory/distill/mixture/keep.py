@@ -82,6 +82,7 @@ def keep(
             rows.append({
                 "label": part.label, "classes": list(part.classes), "programs": [place[part.voters[at]] for at in columns],
                 "weights": dict(part.mixed.weights), "temperature": part.mixed.temperature,
+                "thin": list(members[LOGISTIC].learned.thin),  # type: ignore[attr-defined]
             })  # fmt: skip
         save_file(arrays, str(draft / ARRAYS))
         write_json(draft / FACTS, {**facts, "programs": [asdict(program) for program in told], "parts": rows})
@@ -100,7 +101,10 @@ def _tables(part: Answered, columns: Sequence[int]) -> dict[str, dict[str, np.nd
         whole = np.zeros((m, k, k))
         whole[kept] = members[name].learned.weights.reshape(-1, k, k)
         found[name] = {"weights": whole[list(columns)].reshape(-1, k), "bias": members[name].learned.bias}
-    head = members[LOGISTIC].learned
+    head = members[LOGISTIC].learned.head
+    if head is None:
+        none = np.zeros((len(columns) * k, k))
+        return found | {LOGISTIC: {"weights": none, "bias": np.zeros(k), "pull": np.zeros((k, 0), np.float32)}}
     width = head.weight.shape[1] - m * k
     by_vote = head.weight[:, width:].T.reshape(m, k, k)[list(columns)].reshape(-1, k)
     found[LOGISTIC] = {"weights": by_vote.astype(np.float64), "bias": head.bias.astype(np.float64)}

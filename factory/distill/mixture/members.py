@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,11 +12,13 @@ import numpy as np
 from factory.denoise.models import anchored
 from factory.distill.mixture.retire import below_chance
 from factory.logistic import Features, choose_c, fit_logistic
+from factory.predict.glass_box import with_thin
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from factory.label_matrix import VoteSet
+    from factory.logistic import Head
 
     Rows: TypeAlias = NDArray[np.int64]
     Answer: TypeAlias = Callable[[Rows], NDArray[np.floating[Any]]]
@@ -40,9 +42,25 @@ class Fitted:
         return self.answer(rows)
 
 
+@dataclass(frozen=True)
+class Regression:
+    """What the logistic regression learned.
+
+    Attributes:
+        head: None where no class has anchors enough.
+        thin: Classes with too few anchors, of which the label model beside it speaks.
+    """
+
+    head: Head | None
+    thin: Sequence[int]
+
+
 MEMBERS = ("anchored", "anchors_only", "student_of_anchored", "student_of_anchors_only", "logistic")
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """What the logistic regression's strength is chosen from, by anchors that it has not seen."""
+
+LEAST_OF_CLASS = 5
+"""Anchors of a class, with fewer of which nothing is learned from them alone: one in each part."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +74,8 @@ class Material:
         heap: bool [n], the training texts.
         vectors: float [n, d] of the texts, or None.
         teach: Trains a student on some rows with soft labels [r, k]; what it gives answers for any rows.
+        spoken: bool [n], the texts that students learn from beside anchors; by default those that a program votes on. In a
+            `multi` task a program of another label is enough: silence about this one then says no more often than not.
     """
 
     votes: VoteSet
@@ -64,6 +84,7 @@ class Material:
     heap: NDArray[np.bool_]
     vectors: NDArray[np.floating[Any]] | None
     teach: Teach
+    spoken: NDArray[np.bool_] | None = None
 
     @property
     def classes(self) -> int:
@@ -96,7 +117,8 @@ def fit_members(material: Material, learn: NDArray[np.bool_]) -> tuple[Mapping[s
     kept = [lf for lf in range(material.votes.lfs) if lf not in retired]
     votes = material.votes.keep_lfs(kept) if kept else material.votes
     found: dict[str, Answer] = {}
-    taught = np.flatnonzero(learn & material.heap & (votes.covered | (known >= 0)))
+    spoken = votes.covered if material.spoken is None else material.spoken
+    taught = np.flatnonzero(learn & material.heap & (spoken | (known >= 0)))
     of_anchors = known[taught] >= 0
     for name in ("anchored", "anchors_only"):
         model = anchored.fit(
@@ -106,7 +128,7 @@ def fit_members(material: Material, learn: NDArray[np.bool_]) -> tuple[Mapping[s
         targets = model.predict_proba(votes.take(taught)).astype(np.float64)
         targets[of_anchors] = np.eye(material.classes)[known[taught[of_anchors]]]
         found[f"student_of_{name}"] = material.teach(taught, targets)
-    found["logistic"] = _logistic(material, known)
+    found["logistic"] = _logistic(material, known, found["anchored"])
     return {name: found[name] for name in MEMBERS}, retired
 
 
@@ -114,11 +136,20 @@ def _by_votes(model: Any, votes: VoteSet) -> Answer:
     return Fitted(model, lambda rows: np.asarray(model.predict_proba(votes.take(rows))))
 
 
-def _logistic(material: Material, known: NDArray[np.int64]) -> Answer:
-    rows = np.flatnonzero(known >= 0)
+def _logistic(material: Material, known: NDArray[np.int64], beside: Answer) -> Answer:
+    """Taught by the anchors of classes that have a few; what it cannot know of the others, the model beside it says."""
+    counts = np.bincount(known[known >= 0], minlength=material.classes)
+    taught, thin = np.flatnonzero(counts >= LEAST_OF_CLASS), np.flatnonzero(counts < LEAST_OF_CLASS)
+    if not len(taught):
+        return Fitted(Regression(None, thin.tolist()), beside)
+    rows = np.flatnonzero(np.isin(known, taught))
     features = material.features
     given, targets = features.take(rows), np.eye(material.classes)[known[rows]]
     worth = material.worth[rows] / material.worth[rows].mean()
     c, _ = choose_c(given, targets, worth, strengths=STRENGTHS)
     head = fit_logistic(given, targets, worth, c=c)
-    return Fitted(head, lambda some: head.predict_proba(features.take(some)))
+
+    def answer(some: Rows) -> NDArray[np.floating[Any]]:
+        return with_thin(head.predict_proba(features.take(some)), beside(some), thin)
+
+    return Fitted(Regression(head, thin.tolist()), answer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,6 +67,23 @@ def mix(material: Material, folds: NDArray[np.int64], progress: Progress = no_pr
         folds: int64 [n], the part of each text, 0 ... 4.
         progress: Called with (done, total, what).
     """
+    said, retired, members = cross_fitted(material, folds, progress)
+    return replace(weighed(material, dict(zip(MEMBERS, said, strict=True)), retired), members=members)
+
+
+def cross_fitted(
+    material: Material, folds: NDArray[np.int64], progress: Progress = no_progress
+) -> tuple[NDArray[np.float32], Mapping[int, str], Sequence[Mapping[str, Answer]]]:
+    """What every member says of every text, as `Mixed.probs` is made, why programs are retired, and the members.
+
+    Args:
+        material: As `mix` takes it, as are all.
+        folds: Likewise.
+        progress: Likewise.
+
+    Returns:
+        float32 [members, n, k], in the order of `MEMBERS`, reasons by number of the program, and `Mixed.members`.
+    """
     n, heap = len(material.labels), material.heap
     said = np.zeros((len(MEMBERS), n, material.classes), np.float32)
     kept: list[Mapping[str, Answer]] = []
@@ -78,18 +95,29 @@ def mix(material: Material, folds: NDArray[np.int64], progress: Progress = no_pr
     progress(FOLDS, FOLDS + 1, "parts of the mixture")
     members, retired = fit_members(material, heap)
     _answer(said, members, np.flatnonzero(~heap))
+    progress(FOLDS + 1, FOLDS + 1, "parts of the mixture")
+    return said, retired, (*kept, members)
+
+
+def weighed(material: Material, said: Mapping[str, NDArray[np.float32]], retired: Mapping[int, str]) -> Mixed:
+    """Weigh members by anchors that they have not seen, and calibrate their mixture.
+
+    Args:
+        material: The texts.
+        said: Of each member, as `cross_fitted` gives it.
+        retired: Likewise.
+    """
     anchors = np.flatnonzero(material.labels >= 0)
     gold, worth = material.labels[anchors], material.worth[anchors]
-    weights = mixing_weights(said[:, anchors, gold], worth)
-    probs = np.tensordot(weights, said, axes=1)
+    weights = mixing_weights(np.stack([given[anchors, gold] for given in said.values()]), worth)
+    probs = np.asarray(sum(weight * given for weight, given in zip(weights, said.values(), strict=True)), np.float32)
     temperature = best_temperature(probs[anchors], gold)
-    progress(FOLDS + 1, FOLDS + 1, "parts of the mixture")
-    named = {**dict(zip(MEMBERS, said, strict=True)), "mixture": probs}
     agreement = {
-        name: float(np.average(given[anchors].argmax(axis=1) == gold, weights=worth)) for name, given in named.items()
+        name: float(np.average(given[anchors].argmax(axis=1) == gold, weights=worth))
+        for name, given in {**said, "mixture": probs}.items()
     }
-    weighed = {name: float(value) for name, value in zip(MEMBERS, weights, strict=True)}
-    return Mixed(temper(probs, temperature), weighed, agreement, temperature, retired, (*kept, members))
+    weighed = {name: float(value) for name, value in zip(said, weights, strict=True)}
+    return Mixed(temper(probs, temperature), weighed, agreement, temperature, retired)
 
 
 def _answer(said: NDArray[np.float32], members: Mapping[str, Any], rows: NDArray[np.int64]) -> None:

@@ -247,8 +247,9 @@ def mixture(warehouse: Warehouse, key: str) -> LabelModelRow | None:
 
 
 def put_mixture(
-    warehouse: Warehouse, model: NewLabelModel, text_nos: NDArray[np.int32], probs: NDArray[np.float32]
-) -> None:
+    warehouse: Warehouse, model: NewLabelModel, text_nos: NDArray[np.int32], probs: NDArray[np.float32],
+    known: NDArray[np.bool_],
+) -> None:  # fmt: skip
     """Store the mixture with its probabilities in one transaction, in place of an earlier one; the label models stay.
 
     Args:
@@ -256,6 +257,7 @@ def put_mixture(
         model: What it is.
         text_nos: int32 [n].
         probs: float32 [n, label numbers].
+        known: bool [n, label numbers], which of them are known.
     """
     with warehouse.lease() as db:
         forget_mixture(warehouse)
@@ -264,7 +266,7 @@ def put_mixture(
         db.execute("DELETE FROM soft_labels WHERE label_model_no >= ?", [number])
         _insert_model(db, number, model)
         every, none = np.ones(len(probs), bool), np.zeros(len(probs), bool)
-        put_block(warehouse, number, text_nos, probs, None, every, none)
+        put_block(warehouse, number, text_nos, probs, known, every, none)
 
 
 def forget_mixture(warehouse: Warehouse) -> None:
