@@ -78,6 +78,7 @@ class Part:
         bias: Of the same members, float64 [k].
         pull: float64 [k, d], of the logistic regression: what the text's vector adds.
         students: Of each student what answers texts and vectors, float [n, k].
+        thin: Classes of which the logistic regression learned nothing: it says what `anchored` says of them.
     """
 
     label: str | None
@@ -89,6 +90,7 @@ class Part:
     bias: Mapping[str, Floats]
     pull: Floats
     students: Mapping[str, Student]
+    thin: Sequence[int] = ()
 
     def members(
         self, votes: NDArray[Any], texts: Sequence[str], vectors: NDArray[Any]
@@ -107,6 +109,10 @@ class Part:
                 logits += added[votes[:, column]]
             by_text = name == LOGISTIC and self.pull.size > 0
             found[name] = probabilities(logits + vectors @ self.pull.T if by_text else logits, False)
+        if self.thin:
+            theirs = found[TABLES[0]][:, self.thin]
+            found[LOGISTIC] *= 1 - theirs.sum(axis=1, keepdims=True)
+            found[LOGISTIC][:, self.thin] = theirs
         return found | {name: student(texts, vectors) for name, student in self.students.items()}
 
     def added(self, column: int, vote: int) -> Floats:
@@ -239,5 +245,6 @@ def _part(number: int, told: Mapping[str, Any], read: Callable[[str], bytes]) ->
         if name not in votes
     }
     return Part(
-        told["label"], told["classes"], told["programs"], told["weights"], told["temperature"], votes, bias, pull, students
+        told["label"], told["classes"], told["programs"], told["weights"], told["temperature"], votes, bias, pull, students,
+        told["thin"],
     )  # fmt: skip

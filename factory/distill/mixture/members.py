@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -30,10 +30,12 @@ class Fitted:
     Attributes:
         learned: What was fitted: a label model, a student or a head.
         answer: What it says of some rows, float [r, k].
+        thin: Classes of which `logistic` learned nothing, so that it says what `anchored` says of them.
     """
 
     learned: Any
     answer: Answer
+    thin: Sequence[int] = ()
 
     def __call__(self, rows: Rows) -> NDArray[np.floating[Any]]:
         """What it says of some rows, float [r, k]."""
