@@ -47,7 +47,7 @@ def choose_form(warehouse: Warehouse, sandbox: Sandbox = "kernel") -> Choice:
         kind = models[COMPACT].student
         return Choice(COMPACT, f"auto: {COMPACT}, since a student of kind `{kind}` takes too long to be cross-fitted")
     speeds = Speeds(warehouse, measure=True)
-    shares = {COMPACT: known["agreement"], GLASS_BOX: facts["agreement"]["mixture"]}
+    shares = {COMPACT: known["agreement"], GLASS_BOX: known["agreement"] + known["ahead"]}
     rates = {
         COMPACT: speeds.of_student(models[COMPACT]),
         GLASS_BOX: speeds.of(["glass_box", row.key], lambda: _at_work(box, sandbox)),

@@ -77,8 +77,8 @@ class Part:
             at [j, v]; the last, where votes of -1 point, is 0.
         bias: Of the same members, float64 [k].
         pull: float64 [k, d], of the logistic regression: what the text's vector adds.
-        thin: Classes that the logistic regression had too few anchors of, and the first label model speaks of in its place.
         students: Of each student what answers texts and vectors, float [n, k].
+        thin: Classes of which the logistic regression learned nothing: it says what `anchored` says of them.
     """
 
     label: str | None
@@ -89,8 +89,8 @@ class Part:
     votes: Mapping[str, Floats]
     bias: Mapping[str, Floats]
     pull: Floats
-    thin: Sequence[int]
     students: Mapping[str, Student]
+    thin: Sequence[int] = ()
 
     def members(
         self, votes: NDArray[Any], texts: Sequence[str], vectors: NDArray[Any]
@@ -109,7 +109,10 @@ class Part:
                 logits += added[votes[:, column]]
             by_text = name == LOGISTIC and self.pull.size > 0
             found[name] = probabilities(logits + vectors @ self.pull.T if by_text else logits, False)
-        found[LOGISTIC] = with_thin(found[LOGISTIC], found[TABLES[0]], self.thin)
+        if self.thin:
+            theirs = found[TABLES[0]][:, self.thin]
+            found[LOGISTIC] *= 1 - theirs.sum(axis=1, keepdims=True)
+            found[LOGISTIC][:, self.thin] = theirs
         return found | {name: student(texts, vectors) for name, student in self.students.items()}
 
     def added(self, column: int, vote: int) -> Floats:
@@ -242,21 +245,6 @@ def _part(number: int, told: Mapping[str, Any], read: Callable[[str], bytes]) ->
         if name not in votes
     }
     return Part(
-        told["label"], told["classes"], told["programs"], told["weights"], told["temperature"], votes, bias, pull,
-        told["thin"], students,
+        told["label"], told["classes"], told["programs"], told["weights"], told["temperature"], votes, bias, pull, students,
+        told["thin"],
     )  # fmt: skip
-
-
-def with_thin(said: NDArray[Any], beside: NDArray[Any], thin: Sequence[int] | NDArray[Any]) -> NDArray[Any]:
-    """Probabilities of a classifier that had too few anchors of some classes: of these a label model speaks.
-
-    Args:
-        said: float [n, k], of the classifier; changed in place.
-        beside: float [n, k], of the label model.
-        thin: Those classes.
-    """
-    if len(thin):
-        theirs = beside[:, thin]
-        said *= 1 - theirs.sum(axis=1, keepdims=True)
-        said[:, thin] = theirs
-    return said

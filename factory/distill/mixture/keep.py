@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from factory.denoise.models.base import LogLinear
 from factory.errors import InputError
 from factory.files.exchange import take_place
 from factory.predict.glass_box import ARRAYS, FACTS, LOGISTIC, TABLES, Program
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 MOST_ABOUT = 120
 """Characters of what an author wrote about a program."""
 _ABOUT = re.compile(r"def label\([^\n]*:[ \t]*\n[ \t]+[rR]?(?:\"{3}|'{3}|\"|')[ \t]*\n?[ \t]*([^\n\"']+)")
-_COMMENT = re.compile(r"^[ \t]*#[ \t]*([^\n!]+)", re.MULTILINE)
+_COMMENT = re.compile(r"^[ \t]*#[ \t]*([^\s!#][^\n]*)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def keep(
             rows.append({
                 "label": part.label, "classes": list(part.classes), "programs": [place[part.voters[at]] for at in columns],
                 "weights": dict(part.mixed.weights), "temperature": part.mixed.temperature,
-                "thin": list(members[LOGISTIC].learned.thin),  # type: ignore[attr-defined]
+                "thin": list(getattr(members[LOGISTIC], "thin", ())),
             })  # fmt: skip
         save_file(arrays, str(draft / ARRAYS))
         write_json(draft / FACTS, {**facts, "programs": [asdict(program) for program in told], "parts": rows})
@@ -101,10 +102,9 @@ def _tables(part: Answered, columns: Sequence[int]) -> dict[str, dict[str, np.nd
         whole = np.zeros((m, k, k))
         whole[kept] = members[name].learned.weights.reshape(-1, k, k)
         found[name] = {"weights": whole[list(columns)].reshape(-1, k), "bias": members[name].learned.bias}
-    head = members[LOGISTIC].learned.head
-    if head is None:
-        none = np.zeros((len(columns) * k, k))
-        return found | {LOGISTIC: {"weights": none, "bias": np.zeros(k), "pull": np.zeros((k, 0), np.float32)}}
+    head = members[LOGISTIC].learned
+    if isinstance(head, LogLinear):  # no class had anchors enough
+        return found | {LOGISTIC: found[TABLES[0]]}
     width = head.weight.shape[1] - m * k
     by_vote = head.weight[:, width:].T.reshape(m, k, k)[list(columns)].reshape(-1, k)
     found[LOGISTIC] = {"weights": by_vote.astype(np.float64), "bias": head.bias.astype(np.float64)}

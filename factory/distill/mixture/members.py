@@ -12,13 +12,11 @@ import numpy as np
 from factory.denoise.models import anchored
 from factory.distill.mixture.retire import below_chance
 from factory.logistic import Features, choose_c, fit_logistic
-from factory.predict.glass_box import with_thin
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from factory.label_matrix import VoteSet
-    from factory.logistic import Head
 
     Rows: TypeAlias = NDArray[np.int64]
     Answer: TypeAlias = Callable[[Rows], NDArray[np.floating[Any]]]
@@ -32,27 +30,16 @@ class Fitted:
     Attributes:
         learned: What was fitted: a label model, a student or a head.
         answer: What it says of some rows, float [r, k].
+        thin: Classes of which `logistic` learned nothing, so that it says what `anchored` says of them.
     """
 
     learned: Any
     answer: Answer
+    thin: Sequence[int] = ()
 
     def __call__(self, rows: Rows) -> NDArray[np.floating[Any]]:
         """What it says of some rows, float [r, k]."""
         return self.answer(rows)
-
-
-@dataclass(frozen=True)
-class Regression:
-    """What the logistic regression learned.
-
-    Attributes:
-        head: None where no class has anchors enough.
-        thin: Classes with too few anchors, of which the label model beside it speaks.
-    """
-
-    head: Head | None
-    thin: Sequence[int]
 
 
 MEMBERS = ("anchored", "anchors_only", "student_of_anchored", "student_of_anchors_only", "logistic")
@@ -141,7 +128,7 @@ def _logistic(material: Material, known: NDArray[np.int64], beside: Answer) -> A
     counts = np.bincount(known[known >= 0], minlength=material.classes)
     taught, thin = np.flatnonzero(counts >= LEAST_OF_CLASS), np.flatnonzero(counts < LEAST_OF_CLASS)
     if not len(taught):
-        return Fitted(Regression(None, thin.tolist()), beside)
+        return beside
     rows = np.flatnonzero(np.isin(known, taught))
     features = material.features
     given, targets = features.take(rows), np.eye(material.classes)[known[rows]]
@@ -150,6 +137,11 @@ def _logistic(material: Material, known: NDArray[np.int64], beside: Answer) -> A
     head = fit_logistic(given, targets, worth, c=c)
 
     def answer(some: Rows) -> NDArray[np.floating[Any]]:
-        return with_thin(head.predict_proba(features.take(some)), beside(some), thin)
+        probs = head.predict_proba(features.take(some))
+        if len(thin):
+            theirs = beside(some)[:, thin]
+            probs *= 1 - theirs.sum(axis=1, keepdims=True)
+            probs[:, thin] = theirs
+        return probs
 
-    return Fitted(Regression(head, thin.tolist()), answer)
+    return Fitted(head, answer, thin.tolist())
