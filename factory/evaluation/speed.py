@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from factory.errors import FactoryError
 from factory.evaluation.rivals import size_of
 from factory.predict.glass_box import GLASS_BOX
-from factory.students.speed import Speeds
+from factory.students.speed import MOST_TEXTS, Speeds
 from factory.warehouse.tables.labels import MIXTURE, LabelModelRow, label_models
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _programs(warehouse: Warehouse, system: str, model: LabelModelRow, measured:
 
         return lambda texts: run_accepted(shared_pool(), programs, texts, list(names.values()))
 
-    speed = measured.of(["programs", told], answer)
+    speed = measured.of(["programs", told], answer, first=MOST_TEXTS)
     how = f"{len(programs)} programs; the label model itself costs next to nothing"
     if system.startswith("joint") or model.name == MIXTURE:  # it joins votes with vectors of the texts
         from factory.encoders.encoder import load_encoder

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from factory.predict.glass_box import GLASS_BOX, GlassBox
 from factory.predict.glass_predictor import GlassPredictor
-from factory.students.speed import Speeds
+from factory.students.speed import MOST_TEXTS, Speeds
 from factory.students.stored import same_encoder, stored_mixture, stored_models
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def choose_form(warehouse: Warehouse, sandbox: Sandbox = "kernel") -> Choice:
     shares = {COMPACT: known["agreement"], GLASS_BOX: known["agreement"] + known["ahead"]}
     rates = {
         COMPACT: speeds.of_student(models[COMPACT]),
-        GLASS_BOX: speeds.of(["glass_box", row.key], lambda: _at_work(box, sandbox)),
+        GLASS_BOX: speeds.of(["glass_box", row.key], lambda: _at_work(box, sandbox), first=MOST_TEXTS),
     }
     took, left = (GLASS_BOX, COMPACT) if known["ahead"] > known["error"] else (COMPACT, GLASS_BOX)
     says = (

@@ -73,7 +73,7 @@ def export(warehouse: Warehouse, params: ExportParams, call: Call) -> StageResul
     from factory.export.choose import AUTO, choose_form
     from factory.files.manifest import manifest_digest
     from factory.predict.load import load_export
-    from factory.students.speed import Speeds
+    from factory.students.speed import MOST_TEXTS, Speeds
     from factory.warehouse.file import next_no
 
     out, system, lines = (call.folder or Path()) / params.path, params.system, list[str]()
@@ -109,8 +109,9 @@ def export(warehouse: Warehouse, params: ExportParams, call: Call) -> StageResul
             [next_no(db, "exports", "export_no"), key, number, did["kind"], str(out), json.dumps(stored)],
         )
     Speeds(warehouse, measure=True).of(
-        ["export", stored["digest"]], lambda: load_export(out, sandbox=params.sandbox).predict_proba
-    )
+        ["export", stored["digest"]], lambda: load_export(out, sandbox=params.sandbox).predict_proba,
+        first=MOST_TEXTS if system == GLASS_BOX else 32,
+    )  # fmt: skip
     lines.append(f"{system} exported to {out}: {did['kind']}, {did['megabytes']} MB, parity checked")
     return StageResult("export", False, {**did, "parity": manifest["parity"]}, tuple(lines))
 

@@ -29,15 +29,16 @@ MOST_TEXTS = 512
 FILE = "speeds.json"
 
 
-def rate(answer: Answer, texts: Sequence[str]) -> float:
+def rate(answer: Answer, texts: Sequence[str], first: int = 32) -> float:
     """Texts per second of a function, measured on growing parts until they take half a second or there are no more.
 
     Args:
         answer: Takes texts.
         texts: What to ask about; a few of them warm it up first.
+        first: Texts of the first part: many where each call costs something of its own, as programs in the sandbox do.
     """
     answer(texts[:8])
-    size = min(32, len(texts))
+    size = min(first, len(texts))
     while True:
         started = time.perf_counter()
         answer(texts[:size])
@@ -67,11 +68,11 @@ class Speeds:
         self._path: Path = artefacts(warehouse) / FILE
         self._known = self._read()
 
-    def of(self, what: Any, answer: Callable[[], Answer]) -> float | None:
-        """The speed of what `answer()` gives, which depends on `what`; None where it is not known and not to be measured."""
+    def of(self, what: Any, answer: Callable[[], Answer], first: int = 32) -> float | None:
+        """The speed of what `answer()` gives, which depends on `what`; None where it is neither known nor to be measured."""
         key = digest([what, self.threads])
         if key not in self._known and self.measure and self.texts:
-            found = float(f"{rate(answer(), self.texts):.3g}")
+            found = float(f"{rate(answer(), self.texts, first):.3g}")
             self._known = {**self._read(), key: found}  # another process may have written meanwhile
             partial = self._path.with_name(f".{FILE}.draft")
             partial.write_text(json.dumps(self._known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
