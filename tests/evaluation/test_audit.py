@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from factory import prompts
 from factory.annotation.stage import annotate
+from factory.corpus.stage import ingest
 from factory.denoise.stage import denoise
 from factory.distill.stage import distill
 from factory.evaluation.audit import LEAST_PEOPLE, audit_of
 from factory.evaluation.heard import grouped, outlook_of
+from factory.evaluation.stage import evaluate, store_gold, summary
+from factory.llm import EngineSettings, ModelRef, make_engine
 from factory.report import page
 from factory.report.facts import gather
 from factory.review.stage import ask, read_answers
+from factory.task import load_card
 from factory.warehouse.file import Warehouse
 from factory.warehouse.tables.anchors import audit_texts, read_anchors
 from tests.evaluation.test_anchored_line import filled
@@ -128,3 +135,41 @@ def test_without_a_student_there_is_no_outlook(tmp_path: Path) -> None:
     assert gather(warehouse)["first"] == [
         "There is no score, as no gold of `test` was given, and no audit slice says how often anybody agrees with the labels."
     ]
+
+
+def test_a_multi_task_has_rivals_agreement_and_an_outlook_too(tmp_path: Path) -> None:
+    card = load_card({"name": "m", "kind": "multi", "text": "a line", "labels": {"red": "x", "big": "y"}})
+    rng = np.random.default_rng(0)
+    said = [np.flatnonzero(rng.random(2) < 0.5).tolist() for _ in range(160)]
+    texts = [f"{'red' if 0 in of else 'blue'} {'big' if 1 in of else 'small'} thing {at}" for at, of in enumerate(said)]
+    names = [[card.label_names[no] for no in of] for of in said]
+    sources: dict[str, Any] = {"train": {"texts": texts[:120]}, "test": {"texts": texts[120:], "labels": names[120:]}}
+    warehouse = Warehouse.open(tmp_path / "m.duckdb")
+    ingest(warehouse, card, sources)
+    numbers = dict(warehouse.query("SELECT text, text_no FROM texts"))
+    with warehouse.lease() as db:
+        for no in (0, 1):
+            add = "INSERT INTO programs (program_no, program_key, name, kind, origin, source, state, target_label_no)"
+            db.execute(f"{add} VALUES ($1, $2, $2, 'python', 'hand', 'x', 'accepted', $3)", [no + 1, f"p{no}", no])
+            votes = [(no + 1, numbers[text], int(no in of)) for text, of in zip(texts, said, strict=True)]
+            db.executemany("INSERT INTO votes VALUES (?, ?, ?)", votes)
+    denoise(warehouse, encoder="none")
+    distill(warehouse, student="linear", encoder="hashing", systems=["student"])
+    prompt, answers = prompts.load("annotate_multi"), tmp_path / "answers.jsonl"
+    with answers.open("w", encoding="utf-8") as file:
+        for text, of in zip(texts, names, strict=True):
+            request = prompt.request({**prompts.card_values(card), "text": text}, ModelRef("m"))
+            one = {"key": request.content_key, "sample_no": 0, "answer": "\n".join(of) or "none"}
+            file.write(json.dumps({**one, "date": "2026-11-22", "model": "m"}) + "\n")
+    engine = make_engine(EngineSettings(kind="recorded", answers=str(answers), model="m"), base=tmp_path)
+    annotate(warehouse, engine, anchors=80, audit=30)
+    rows = {row["system"]: row for row in (audit_of(warehouse, rivals=True) or {})["systems"]}
+    assert rows["student"]["share"] > 0.9
+    assert rows["teacher_labels_50"]["labels"]["red"][0] == rows["student"]["labels"]["red"][0]
+    assert (outlook_of(warehouse) or {})["shares"]["big"] == pytest.approx(0.5, abs=0.2)
+    store_gold(warehouse, sources)
+    evaluate(warehouse, draws=50, label_equivalents=False, teacher_labels=[20, 40])
+    found = (summary(warehouse) or {})["systems"]
+    assert found["teacher_labels_40_active"]["score"] > 0.8
+    page.write(warehouse, tmp_path / "report")
+    assert "labels of the language model alone does" in (tmp_path / "report.md").read_text(encoding="utf-8")
