@@ -277,10 +277,10 @@ for _set in SETS:
 
 
 RULES = {
-    "World": ("minister", "war", "president", "iraq", "election"), "Sports": ("game", "season", "team", "coach", "win"),
-    "Business": ("oil", "shares", "profit", "company", "price"), "Sci/Tech": ("software", "internet", "microsoft", "space"),
+    "World": ("minister", "war", "president", "said", "was"), "Sports": ("game", "season", "team", "he", "his"),
+    "Business": ("oil", "shares", "profit", "for", "million"), "Sci/Tech": ("software", "internet", "how", "what"),
 }  # fmt: skip
-"""Words that stand for four labels: what is timed needs votes, and not right ones."""
+"""Words that stand for four labels: what is timed needs votes on most texts, and not right ones."""
 
 
 @case("end_to_end")
