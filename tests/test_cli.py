@@ -123,6 +123,7 @@ def test_run_prints_one_json_object_that_ends_with_export_and_evaluation(line: L
     assert "human_lfs" not in evaluation["systems"], "a system that does not exist is absent"
 
 
+@pytest.mark.slow
 def test_each_stage_is_a_verb_of_its_own(line: Line, tmp_path: Path) -> None:
     """The line by its verbs, one after another, is the line."""
     folder = tmp_path / "run"

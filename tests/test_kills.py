@@ -36,16 +36,10 @@ ARRIVED = [("1.author", "answer", 3), ("3.synthesize", "answer", 4), ("5.annotat
 OTHER = [("0.ingest", "begin", 1), ("0.ingest", "gold", 1), ("6.denoise", "commit", 1), ("7.distill", "file", 6)]
 """Before anything is done; while gold is stored; all of a transaction but its COMMIT; while a model's files are written."""
 
-FAST = {("4.vote", "insert", 2)}
-"""Those that every test run does; the rest is marked slow."""
-
 
 def marked(moments: list[tuple[str, str, int]]) -> list[object]:
-    """Test parameters, all but the fast ones marked slow."""
-    return [
-        pytest.param(*moment, id="-".join(map(str, moment)), marks=() if moment in FAST else pytest.mark.slow)
-        for moment in moments
-    ]
+    """Test parameters, marked slow."""
+    return [pytest.param(*moment, id="-".join(map(str, moment)), marks=pytest.mark.slow) for moment in moments]
 
 
 def ends_like_undisturbed(line: Line, killed: Killed) -> None:

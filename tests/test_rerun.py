@@ -152,6 +152,7 @@ def test_an_edited_program_votes_again_and_what_hangs_on_it_follows(finished: Li
     assert json.loads(run(finished).stdout)["nothing_to_do"] is True
 
 
+@pytest.mark.slow
 def test_an_appended_text_is_read_and_voted_on_and_what_hangs_on_it_follows(finished: Line) -> None:
     before = contents(finished.warehouse)
     with (finished.folder / "train.csv").open("a", encoding="utf-8", newline="") as file:

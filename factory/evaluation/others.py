@@ -18,6 +18,7 @@ from factory.files.open import open_source
 from factory.files.rows import Cleaner, Row, usable_rows
 from factory.files.source import SourceSpec, load_specs
 from factory.result import Progress
+from factory.warehouse.tables.labels import label_models
 from factory.warehouse.tables.places import ids_of, origins
 from factory.warehouse.tables.texts import split_hashes
 
@@ -63,8 +64,8 @@ def read_others(
     """
     text_nos = {content: number for number, content in split_hashes(warehouse, "test").items()}
     numbers = dict(warehouse.query("SELECT name, label_no FROM labels WHERE active ORDER BY label_no"))
-    systems = warehouse.query("SELECT name FROM label_models UNION SELECT system FROM models")
-    taken = {*BOUGHT, *FREE, "label_equivalents", *(name for (name,) in systems)}
+    students = (name for (name,) in warehouse.query("SELECT system FROM models"))
+    taken = {*BOUGHT, *FREE, "label_equivalents", *students, *(row.name for row in label_models(warehouse))}
     found, says = list[OtherAnswers](), list[str]()
     for spec in load_specs({"test": list(files)}, base=base, where="evaluate, rival").get("test", ()):
         name = re.sub(r"[^\w.-]+", "_", Path(spec.path).stem)

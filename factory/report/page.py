@@ -246,6 +246,7 @@ def _environment(*, autoescape: bool) -> jinja2.Environment:
     )  # fmt: skip
     environment.filters |= {
         "score": _score, "money": _money, "md": _markdown, "fenced": _fenced, "rounded": _rounded, "cut": _cut,
+        "ticked": _ticked,
         "dear": lambda value: "–" if value is None else "0" if not value else f"{value:.2g}",
         "signed": lambda value: f"{value:+.3f}".replace("-", "−"),
         "percent": lambda value: "–" if value is None else f"{100 * value:.1f} %",
@@ -277,6 +278,13 @@ def _markdown(value: Any) -> str:
     text = " ".join(str(value).split())
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", text)
+
+
+def _ticked(value: str) -> str:
+    """A sentence of ours for HTML: names between backticks are code, and everything is escaped."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(value))))
 
 
 def _fenced(value: str) -> str:

@@ -96,7 +96,9 @@ def test_a_prompt_that_pooling_leaves_out_is_refused(tiny: Path, tmp_path: Path)
     assert load_encoder({"path": str(folder), "prompt": ""}).prompt == ""
 
 
-@pytest.mark.parametrize("kind", ["embedding", "hybrid", "finetune"])
+@pytest.mark.parametrize(
+    "kind", ["hybrid", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("embedding", "finetune"))]
+)
 def test_an_export_reads_with_its_encoders_prompt(tiny: Path, tmp_path: Path, kind: str) -> None:
     """sentence-transformers' own `encode`, both graphs and the student in memory put the prompt before each text."""
     texts, labels = sentences(1, 40)

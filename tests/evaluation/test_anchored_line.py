@@ -154,6 +154,7 @@ def test_turned_answers_of_the_audit_slice_change_nothing_but_the_estimate(tmp_p
     )
 
 
+@pytest.mark.slow
 def test_without_anchors_enough_there_is_no_mixture_and_the_line_is_as_it_was(tmp_path: Path) -> None:
     warehouse, engine = filled(tmp_path / "few")
     denoise(warehouse, encoder="none")

@@ -137,6 +137,7 @@ def test_without_a_student_there_is_no_outlook(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_multi_task_has_rivals_agreement_and_an_outlook_too(tmp_path: Path) -> None:
     card = load_card({"name": "m", "kind": "multi", "text": "a line", "labels": {"red": "x", "big": "y"}})
     rng = np.random.default_rng(0)

@@ -186,6 +186,7 @@ def test_an_export_is_the_same_bytes_again_and_is_skipped_where_it_is_whole(
     assert ("label_model", "glass_box") in edges
 
 
+@pytest.mark.slow
 def test_a_distill_that_died_before_it_stored_the_mixture_ends_as_an_undisturbed_one(
     run: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ Told = Callable[..., tuple[int, str, str]]
 
 DECISIONS = ("programs", "votes", "synthetic", "annotations", "answers")
 
+FAST = {"402", "503", "429 for a day", "an error in a 200"}
 FAILURES = {
     "402": (error(402, "Insufficient Balance"), "Insufficient Balance"),
     "403": (error(403, "This key may not use the model"), "This key may not use the model"),
@@ -59,7 +60,9 @@ steps:
     return str(path)
 
 
-@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize(
+    "failure", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in FAILURES]
+)
 def test_a_run_that_the_server_fails_says_so_once_decides_nothing_and_is_completed_by_the_next(
     fake_server: Any, told: Told, tmp_path: Path, failure: str
 ) -> None:

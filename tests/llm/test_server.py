@@ -222,7 +222,7 @@ def kept_alive(server: Any, done: threading.Event, deaths: list[float]) -> threa
     return thread
 
 
-@pytest.mark.parametrize("concurrency", [1, 16])
+@pytest.mark.parametrize("concurrency", [1, pytest.param(16, marks=pytest.mark.slow)])
 def test_a_request_that_the_server_dies_of_is_named_and_all_others_are_answered(fake_server, concurrency: int) -> None:
     server = fake_server(latency_s=0.02, die_if="poison")
     warehouse, done, deaths = Warehouse.memory(), threading.Event(), list[float]()
