@@ -37,9 +37,20 @@ OTHER = [("0.ingest", "begin", 1), ("0.ingest", "gold", 1), ("6.denoise", "commi
 """Before anything is done; while gold is stored; all of a transaction but its COMMIT; while a model's files are written."""
 
 
+SOON = {("2.vote", "commit", 3), ("4.vote", "insert", 2), ("5.annotate", "answer", 30), ("7.distill", "committed", 1)}
+"""Those that `.ci/run` does; the others are marked long."""
+
+
 def marked(moments: list[tuple[str, str, int]]) -> list[object]:
-    """Test parameters, marked slow."""
-    return [pytest.param(*moment, id="-".join(map(str, moment)), marks=pytest.mark.slow) for moment in moments]
+    """Test parameters, marked slow, and long but for a few."""
+    return [
+        pytest.param(
+            *moment,
+            id="-".join(map(str, moment)),
+            marks=[pytest.mark.slow, *([] if moment in SOON else [pytest.mark.long])],
+        )
+        for moment in moments
+    ]
 
 
 def ends_like_undisturbed(line: Line, killed: Killed) -> None:

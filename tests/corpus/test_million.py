@@ -47,6 +47,7 @@ def write(path: Path, rows: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "rows"), [("csv", 1_000_000), ("jsonl", 300_000), ("parquet", 300_000)])
 def test_many_rows_are_read_in_bounded_memory(tmp_path: Path, kind: str, rows: int) -> None:
     path = tmp_path / f"a.{kind}"

@@ -101,9 +101,9 @@ def test_a_third_of_the_prior_is_what_all_functions_of_several_classes_say() -> 
 @pytest.mark.parametrize(
     "model",
     [
-        pytest.param("snorkel", marks=pytest.mark.slow),
+        pytest.param("snorkel", marks=(pytest.mark.slow, pytest.mark.long)),
         "triplets",
-        pytest.param("dawid_skene_prior", marks=pytest.mark.slow),
+        pytest.param("dawid_skene_prior", marks=(pytest.mark.slow, pytest.mark.long)),
     ],
 )
 def test_267_functions_of_151_classes_fit_in_little_memory(model: str) -> None:

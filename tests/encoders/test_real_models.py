@@ -18,6 +18,7 @@ LONG = "the match was long. " * 150
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["minilm", "mpnet", "embeddinggemma"])
 def test_vectors_by_onnx_runtime_are_near_those_of_sentence_transformers(name: str) -> None:
     """int8 is near fp32, fp32 is what the library computes with the prompt, and no vector depends on its neighbours."""
@@ -36,6 +37,7 @@ def test_vectors_by_onnx_runtime_are_near_those_of_sentence_transformers(name: s
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_embeddinggemma_works_from_ingest_to_predict(tmp_path: Path, told: Callable[..., tuple[int, str, str]]) -> None:
     """With its own prompt: both readers of the export give what `evaluate` scored."""
     folder = model_folder("embeddinggemma")

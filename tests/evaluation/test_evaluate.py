@@ -409,6 +409,7 @@ def test_gold_follows_when_the_warehouse_is_made_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_no_table_but_evaluations_depends_on_test_or_reference_gold(tmp_path: Path) -> None:
     """The same line with test labels shuffled, and without any gold file: every other table is equal row by row."""
     found = []

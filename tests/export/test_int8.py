@@ -124,6 +124,7 @@ def test_a_text_gets_the_same_answer_alone_in_twos_in_a_batch_and_padded(transfo
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_export_says_what_was_checked(transformer: Path) -> None:
     import json
 

@@ -17,6 +17,7 @@ Told = Callable[..., tuple[int, str, str]]
 
 DECISIONS = ("programs", "votes", "synthetic", "annotations", "answers")
 
+LONG = (pytest.mark.slow, pytest.mark.long)
 FAST = {"402", "503", "429 for a day", "an error in a 200"}
 FAILURES = {
     "402": (error(402, "Insufficient Balance"), "Insufficient Balance"),
@@ -60,9 +61,7 @@ steps:
     return str(path)
 
 
-@pytest.mark.parametrize(
-    "failure", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in FAILURES]
-)
+@pytest.mark.parametrize("failure", [pytest.param(name, marks=() if name in FAST else LONG) for name in FAILURES])
 def test_a_run_that_the_server_fails_says_so_once_decides_nothing_and_is_completed_by_the_next(
     fake_server: Any, told: Told, tmp_path: Path, failure: str
 ) -> None:
@@ -91,9 +90,7 @@ def test_a_run_that_the_server_fails_says_so_once_decides_nothing_and_is_complet
     assert (code, json.loads(out)["nothing_to_do"], server.stats()["requests"]) == (0, True, sent)
 
 
-@pytest.mark.parametrize(
-    "step", ["annotate", *(pytest.param(step, marks=pytest.mark.slow) for step in ("author", "synthesize"))]
-)
+@pytest.mark.parametrize("step", ["annotate", *(pytest.param(step, marks=LONG) for step in ("author", "synthesize"))])
 def test_a_balance_that_runs_out_under_way_leaves_the_rest_open(
     fake_server: Any, told: Told, tmp_path: Path, step: str
 ) -> None:

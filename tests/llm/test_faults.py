@@ -124,6 +124,7 @@ def test_thousands_of_requests_with_every_fault_and_an_outage(fake_server, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["resets", "stalls", "is gone"])
 def test_throughput_is_back_within_ten_seconds_of_an_outages_end(how: str, fake_server) -> None:
     server = fake_server(latency_s=0.2, slots=40)  # 200 answers a second

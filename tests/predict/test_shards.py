@@ -171,6 +171,7 @@ def test_shards_on_ray_equal_those_of_the_loop(ray: Any, linear: Path, tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_transformer_on_ray_says_what_it_says_here(ray: Any, transformer: Path, tmp_path: Path) -> None:
     written = write_shards(tmp_path / "in", 2)
     shards.predict(transformer, tmp_path / "in", tmp_path / "out", scope=0.05, ray=True)
@@ -181,6 +182,7 @@ def test_a_transformer_on_ray_says_what_it_says_here(ray: Any, transformer: Path
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_bad_shard_on_ray_is_the_same_clear_line(ray: Any, linear: Path, tmp_path: Path) -> None:
     write_shards(tmp_path / "in")
     (tmp_path / "in" / "part-2.parquet").write_bytes(b"PAR1 nonsense")
@@ -190,6 +192,7 @@ def test_a_bad_shard_on_ray_is_the_same_clear_line(ray: Any, linear: Path, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_command_on_ray_goes_on_after_a_kill_and_prints_one_json_object(linear: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason='Ray is not installed: pip install "label-factory[ray]"')
     written = write_shards(tmp_path / "in", 6)

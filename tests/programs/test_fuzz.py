@@ -124,6 +124,7 @@ def a_program(rng: random.Random) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
 def test_random_programs_vote_as_in_plain_python(seed: int) -> None:
     rng = random.Random(seed)

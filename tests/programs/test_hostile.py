@@ -49,6 +49,7 @@ def test_the_kernel_layers_hold_without_the_static_check() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_kernel_layers_hold_for_an_ordinary_user() -> None:
     found = run(static=False, user=USER)
     assert_untouched(found)
@@ -56,6 +57,7 @@ def test_the_kernel_layers_hold_for_an_ordinary_user() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("layer", "user"),
     [

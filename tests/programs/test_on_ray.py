@@ -145,6 +145,7 @@ def test_votes_on_ray_equal_those_here_row_by_row(ray: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_layer_that_is_missing_in_a_worker_is_said_and_strict_refuses(ray: Any) -> None:
     block = Block(Gap(0, 0, ()), (AcceptedProgram(1, "def label(text):\n    return 0", None),), np.array([0]), ["a"])
     [(_, run)] = spread.votes_on_ray(iter([block]), 1, ["x", "y"], refuse=["seccomp"])
@@ -163,6 +164,7 @@ def kill_the_workers() -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_lost_worker_is_replaced_and_its_block_is_run_again(ray: Any) -> None:
     killed: list[int] = []
 
@@ -178,6 +180,7 @@ def test_a_lost_worker_is_replaced_and_its_block_is_run_again(ray: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_worker_that_is_lost_for_good_is_one_clear_line(ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spread, "RESTARTS", 0)
     warehouse = filled(Warehouse.memory(), 700)
@@ -213,6 +216,7 @@ assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_run_on_ray_that_is_killed_goes_on_and_leaves_no_process_behind(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason='Ray is not installed: pip install "label-factory[ray]"')
     path = tmp_path / "w.duckdb"

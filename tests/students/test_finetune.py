@@ -127,6 +127,7 @@ def test_the_untuned_start_is_kept_where_tuning_agrees_less_with_held_out_labels
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_long_texts_are_tuned_and_read_by_windows_and_exported_with_parity(tiny: Path, tmp_path: Path) -> None:
     texts, labels = sentences(1, 48)
     long = [f"{text} " + "was better than last week " * 30 for text in texts[:6]]
