@@ -19,7 +19,7 @@ from factory.export.parity import ALONE_TOLERANCE, FP32_TOLERANCE, MOST_ALONE, d
 from factory.export.spec import ExportSpec, needed_by_box, requirements_of
 from factory.export.write import ODD_TEXTS, PARTS, drafted
 from factory.files.manifest import write_manifest
-from factory.predict.glass_box import GLASS_BOX, GlassBox
+from factory.predict.glass_box import FACTS, GLASS_BOX, GlassBox
 from factory.predict.glass_predictor import GlassPredictor
 from factory.predict.load import load_export
 from factory.result import Progress, no_progress
@@ -60,6 +60,8 @@ def write_glass_box(
         write_json(draft / "inference.json", {"kind": GLASS_BOX, "encoder": known, **spec.for_inference})
         write_json(draft / "labels.json", list(spec.labels))
         box = GlassBox.at(folder)
+        told = {name: value for name, value in box.facts.items() if not name.startswith("encoder")}
+        write_json(draft / FACTS, told)  # where the encoder lay is nobody's business
         needed = needed_by_box(known["kind"], rules=any(program.kind == "rules" for program in box.programs))
         (draft / "requirements.txt").write_text(requirements_of(needed), encoding="utf-8")
         facts = {"kind": GLASS_BOX, "system": spec.system, "labels": list(spec.labels)}

@@ -61,6 +61,7 @@ def test_the_export_answers_what_evaluate_scores_for_every_text(run: Warehouse, 
     assert (given.argmax(axis=1) == wanted.argmax(axis=1)).all()
     np.testing.assert_allclose(load_export(box).predict_proba(texts[:7][::-1]), given[:7][::-1], atol=1e-6)
     assert verify(box) > 10
+    assert "encoder" not in json.loads((box / "glass_box.json").read_text()), "its name may be a path of this machine"
 
 
 def test_of_texts_outside_training_it_says_what_the_mixture_says(run: Warehouse, box: Path) -> None:
