@@ -35,14 +35,25 @@ def money_of(spent: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
     mine = combination(known) or ""
     words = f"at the prices of {reference} ({date})"
     note = (
-        f"Money is what the tokens would cost {words}: the engine has no price, so this is an axis to compare on. Your own"
-        " provider's prices count; give them as `price` of the engine."
+        "Money is what was billed."
+        if billed
+        else (
+            f"Money is what the tokens would cost {words}: what was billed is not known, so this is an axis to compare on. Your own"
+            " provider's prices count; give them as `price` of the engine."
+        )
     )
+    labelled = known.get(rival or "teacher")  # what single labels cost
+    if mine and not rival and labelled is not None:
+        bought = int(known[mine]["tokens"] * labelled["requests"] / labelled["tokens"])
+        note += (
+            f" What `{mine}` spent would have bought some {bought:,} labels of the language model; none of training texts is on"
+            " record, so no rival of its labels alone stands here (`annotate` with `split: train` or `anchors` brings one)."
+        )
 
     def row(model: str, price: Price) -> dict[str, Any]:
-        whole = at(known.get(rival), price)
-        thousand = None if whole is None else whole / known[rival]["requests"] * 1000
-        money = {"thousand": thousand, "mine": at(known.get(mine), price), "rival": whole}
+        whole = at(labelled, price)
+        thousand = None if labelled is None or whole is None else whole / labelled["requests"] * 1000
+        money = {"thousand": thousand, "mine": at(known.get(mine), price), "rival": at(known.get(rival), price)}
         return {"model": model, "input": price.input, "output": price.output, **money}
 
     return {
@@ -50,6 +61,6 @@ def money_of(spent: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
             name: one and (one["cost"] or 0.0) if billed else at(one, table[reference]) for name, one in spent.items()
         },
         "billed": billed, "axis": "money as billed" if billed else f"USD {words}", "mine": mine, "rival": rival,
-        "note": "Money is what was billed." if billed else note,
+        "note": note,
         "prices": [] if billed else [row(model, price) for model, price in table.items()],
     }  # fmt: skip

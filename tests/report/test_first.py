@@ -113,6 +113,9 @@ def test_money_is_what_was_billed_or_else_dated_prices_that_are_named() -> None:
     assert told["of"]["combined"] == pytest.approx(reference["input"]) == reference["mine"]
     assert reference["thousand"] == pytest.approx(reference["input"] / 2 * 10)
     assert "Your own provider's prices count" in told["note"]
+    spent = {"student": Spent(10, 9_000, 1_000).as_json, "teacher": Spent(50, 900, 100).as_json}
+    assert "What `student` spent would have bought some 500 labels" in money_of(spent)["note"]
+    assert "would have bought" not in told["note"]
     assert any(character.isdigit() for character in told["axis"].split("(")[1]), "the prices are dated"
 
 
