@@ -38,8 +38,8 @@ def money_of(spent: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
         "Money is what was billed."
         if billed
         else (
-            f"Money is what the tokens would cost {words}: what was billed is not known, so this is an axis to compare on. Your own"
-            " provider's prices count; give them as `price` of the engine."
+            f"Money is what the tokens would cost {words}: what was billed is not known, so this is an axis to compare on. Your"
+            " own provider's prices count; give them as `price` of the engine."
         )
     )
     labelled = known.get(rival or "teacher")  # what single labels cost
