@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -273,7 +274,9 @@ def test_its_own_requirements_are_enough_and_bring_neither_torch_nor_transformer
     assert not {"torch", "transformers", "snorkel", "dspy", "duckdb"} & set(names)
     python = environment(tmp_path / "env", *names)
     done = subprocess.run(
-        [python, "-m", "pip", "install", "-q", "--no-deps", str(root)], capture_output=True, text=True
+        [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps", str(root)],
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
         pytest.skip(f"pip cannot build the package here: {done.stderr[-300:]}")
