@@ -13,18 +13,25 @@ from tests.kills.harness import CONCURRENCY, Killed, Line
 
 INSIDE = [
     # (step, what happens there, the how manieth time that it happens with some of the step's rows done and others not)
+    ("0.ingest", "committed", 1),
     ("0.ingest", "commit", 2),
     ("1.author", "committed", 1),
+    ("1.author", "insert", 1),
     ("2.vote", "commit", 3),
     ("2.vote", "committed", 9),
+    ("3.synthesize", "committed", 1),
     ("3.synthesize", "insert", 1),
+    ("4.vote", "committed", 1),
     ("4.vote", "insert", 2),
     ("5.annotate", "committed", 1),
     ("5.annotate", "insert", 1),
+    ("6.denoise", "insert", 1),
     ("6.denoise", "insert", 2),
     ("7.distill", "committed", 1),
     ("7.distill", "insert", 2),
+    ("8.evaluate", "progress", 1),
     ("8.evaluate", "progress", 2),
+    ("9.export", "file", 1),
     ("9.export", "file", 3),
 ]
 """Moments inside a step. `insert` and `commit` lie in an open transaction. `evaluate` writes its rows at once, at its end, and
@@ -35,7 +42,6 @@ ARRIVED = [("1.author", "answer", 3), ("3.synthesize", "answer", 4), ("5.annotat
 
 OTHER = [("0.ingest", "begin", 1), ("0.ingest", "gold", 1), ("6.denoise", "commit", 1), ("7.distill", "file", 6)]
 """Before anything is done; while gold is stored; all of a transaction but its COMMIT; while a model's files are written."""
-
 
 SOON = {("2.vote", "commit", 3), ("4.vote", "insert", 2), ("5.annotate", "answer", 30), ("7.distill", "committed", 1)}
 """Those that `.ci/run` does; the others are marked long."""

@@ -80,13 +80,18 @@ def shares(texts: Sequence[Windows]) -> NDArray[np.float32]:
 
 def feed_of(texts: Sequence[Windows], pad: int) -> dict[str, NDArray[Any]]:
     """What a graph is given for texts that were cut into windows: `input_ids` and `attention_mask` [w, t], `windows` [n, w]."""
-    rows = [ids for windows in texts for ids in windows]
-    ids = np.full((len(rows), max(4, *map(len, rows))), pad, np.int64)
+    ids, mask = padded([ids for windows in texts for ids in windows], pad, least=4)
+    return {"input_ids": ids, "attention_mask": mask, "windows": shares(texts)}
+
+
+def padded(rows: Sequence[Sequence[int]], pad: int, *, least: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Token ids of windows in one array [w, t], and which of them are tokens; t is the longest window, or `least`."""
+    ids = np.full((len(rows), max(least, *map(len, rows))), pad, np.int64)
     mask = np.zeros_like(ids)
     for row, known in enumerate(rows):
         ids[row, : len(known)] = known
         mask[row, : len(known)] = 1
-    return {"input_ids": ids, "attention_mask": mask, "windows": shares(texts)}
+    return ids, mask
 
 
 def open_session(graph: bytes | str, threads: int = 0) -> Any:

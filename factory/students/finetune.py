@@ -257,7 +257,7 @@ def reader(body: Any) -> Callable[[Sequence[str]], Any]:
     """
     import torch
 
-    from factory.encoders.windows import shares, window_tokenizer, windows_of
+    from factory.encoders.windows import padded, shares, window_tokenizer, windows_of
 
     backend = getattr(body.tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -270,12 +270,7 @@ def reader(body: Any) -> Callable[[Sequence[str]], Any]:
         cut: list[Windows] = [
             windows[:MOST_TRAINING_WINDOWS] for windows in windows_of(cutter, [prompt + text for text in texts])
         ]
-        flat = [ids for windows in cut for ids in windows]
-        ids = np.full((len(flat), max(1, *map(len, flat))), pad, np.int64)
-        mask = np.zeros_like(ids)
-        for row, known in enumerate(flat):
-            ids[row, : len(known)] = known
-            mask[row, : len(known)] = 1
+        ids, mask = padded([ids for windows in cut for ids in windows], pad, least=1)
         features = {"input_ids": torch.from_numpy(ids).to(device), "attention_mask": torch.from_numpy(mask).to(device)}
         units = torch.nn.functional.normalize(body(features)["sentence_embedding"], dim=1)
         return torch.nn.functional.normalize(torch.from_numpy(shares(cut)).to(device) @ units, dim=1)

@@ -1,4 +1,4 @@
-"""A million rows of CSV, and many of the other forms, are read in bounded memory."""
+"""A million rows are read in bounded memory."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+ROWS = 1_000_000
 MOST_MB = 1000
 """Peak of the process. Holding the texts and their hashes as Python objects would take several times as much."""
 
@@ -48,19 +49,19 @@ def write(path: Path, rows: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.long
-@pytest.mark.parametrize(("kind", "rows"), [("csv", 1_000_000), ("jsonl", 300_000), ("parquet", 300_000)])
-def test_many_rows_are_read_in_bounded_memory(tmp_path: Path, kind: str, rows: int) -> None:
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_million_rows_are_read_in_bounded_memory(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"a.{kind}"
     if kind == "parquet":
         import pyarrow.csv
         import pyarrow.parquet as pq
 
-        write(tmp_path / "a.csv", rows)
+        write(tmp_path / "a.csv", ROWS)
         with pq.ParquetWriter(path, pyarrow.schema([("text", pyarrow.string())])) as writer:
             for batch in pyarrow.csv.open_csv(tmp_path / "a.csv"):
                 writer.write_batch(batch)
     else:
-        write(path, rows)
+        write(path, ROWS)
     done = subprocess.run(
         [sys.executable, "-c", INGEST, str(path), str(tmp_path / "w.duckdb")], text=True, capture_output=True, cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
@@ -68,7 +69,7 @@ def test_many_rows_are_read_in_bounded_memory(tmp_path: Path, kind: str, rows: i
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     print(told)
-    assert (told["rows"], told["texts"], told["duplicates"]) == (rows, rows * 9 // 10, rows // 10)
+    assert (told["rows"], told["texts"], told["duplicates"]) == (ROWS, ROWS * 9 // 10, ROWS // 10)
     assert told["peak_mb"] < MOST_MB, told
     assert told["skipped"]
     assert told["again_seconds"] < 5

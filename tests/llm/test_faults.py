@@ -119,8 +119,9 @@ def test_every_fault_at_once_loses_nothing_and_doubles_nothing(fake_server, tmp_
 
 
 @pytest.mark.slow
-def test_thousands_of_requests_with_every_fault_and_an_outage(fake_server, tmp_path: Path) -> None:
-    run_with_faults(fake_server, tmp_path, 4_000, 12.0)
+@pytest.mark.long
+def test_ten_thousand_requests_with_every_fault_and_an_outage(fake_server, tmp_path: Path) -> None:
+    run_with_faults(fake_server, tmp_path, 10_000, 30.0)
 
 
 @pytest.mark.slow

@@ -41,6 +41,8 @@ STAGES: dict[str, Callable[[Warehouse, Any], StageResult]] = {
     ),
 }
 
+FAST = {"an empty balance", "a broken server"}
+LONG = (pytest.mark.slow, pytest.mark.long)
 FAILURES = {
     "an empty balance": (error(402, "Insufficient Balance"), "Insufficient Balance"),
     "an empty balance in a 200": ({"body": {"error": {"message": "Insufficient credits", "code": 402}}}, "Insufficient credits"),
@@ -91,9 +93,9 @@ def decided(warehouse: Warehouse) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize(
     ("stage", "failure"),
     [
-        (stage, failure)
+        pytest.param(stage, failure, marks=() if stage == "annotate" or failure in FAST else LONG)
         for stage in STAGES
-        for failure in (FAILURES if stage == "annotate" else ("an empty balance", "a broken server"))
+        for failure in FAILURES
     ],
 )
 def test_a_stage_that_failed_ends_like_one_that_never_did_once_the_server_is_well(

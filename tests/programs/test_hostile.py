@@ -58,15 +58,11 @@ def test_the_kernel_layers_hold_for_an_ordinary_user() -> None:
 
 @pytest.mark.slow
 @pytest.mark.long
-@pytest.mark.parametrize(
-    ("layer", "user"),
-    [
-        ("seccomp", None),
-        ("unprivileged", None),
-        *((one, USER) for one in ("seccomp", "landlock", "namespaces", "limits")),
-    ],
-)
+@pytest.mark.parametrize("layer", ["seccomp", "landlock", "namespaces", "limits", "unprivileged"])
+@pytest.mark.parametrize("user", [None, USER])
 def test_each_layer_may_be_missing_and_the_others_still_hold(layer: str, user: int | None) -> None:
+    if layer == "unprivileged" and user:
+        pytest.skip("an ordinary user has no rights to leave")
     found = run(static=False, refuse=[layer], user=user)
     assert_untouched(found)
     assert layer in found["missing"]
