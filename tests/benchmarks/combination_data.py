@@ -186,6 +186,13 @@ class Test:
             name, PUBLISHED, self.gold, self.rows, said, self.shape, positive=None, draws=1000, seed=0
         ).metrics
 
+    def f1_of_labels(self, said: Any) -> dict[str, float]:
+        """The F1 of each label."""
+        from factory.evaluation.scoring import PUBLISHED, score_system
+
+        found = score_system("", PUBLISHED, self.gold, self.rows, said, self.shape, positive=None, draws=10, seed=0)
+        return {name: round(one["f1"], 3) for name, one in found.detail["per_class"].items()}
+
     def versus(self, a: Any, b: Any) -> dict[str, float] | None:
         """The paired difference, a minus b."""
         from factory.evaluation.scoring import compare
