@@ -14,7 +14,7 @@ macro-F1; paired intervals (95%) to the rival.
 
 `--encoder NAME` takes the model NAME of $LABEL_FACTORY_MODELS. Warehouses, vectors and the result of each set lie in --folder, so
 that a run that was ended goes on; remove SET-*.json there to have figures computed anew. `aims` counts over the results that are
-there.
+there; `estimate/SET` draws 50 answers of people from gold (after the set's own case).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from typing import Any
 
 from _harness import Options, Row, Skip, case, main, row
 from combination_data import SETS, Test, members, ready
+from combination_estimate import estimates
 from students_data import encoder_named
 
 AIMED = ("trec", "agnews", "emotion", "reuters", "amazon", "sst5")
@@ -139,8 +140,17 @@ def _table(one: Row) -> None:
     print("\n".join([*say, *(f"  {line}" for line in one["says"])]), file=sys.stderr, flush=True)
 
 
+def estimated(name: str, options: Options) -> list[Row]:
+    """Accuracy without a test set, on one set."""
+    if options.quick:
+        raise Skip("not in --quick")
+    encoder = options.extra["encoder"]
+    return estimates(name, {"name": encoder_named(encoder).name} if encoder == "minilm" else _folder(encoder), options)
+
+
 for _name in SETS:
     case(_name)(lambda options, name=_name: compared(name, options))
+    case(f"estimate/{_name}")(lambda options, name=_name: estimated(name, options))
 
 
 @case("aims")

@@ -1,7 +1,7 @@
 """How many programs a task of twenty labels needs: the cases `prepare` and `programs/newsgroups20` of `spending.py`.
 
-Posts of twenty newsgroups without header, quotations and signature (each gives the group away), 72 recorded programs, 300 recorded
-labels of training texts. Each dozen is added in the order of its plan; nothing else changes. Gold of test is read for the rows
+Posts of twenty newsgroups without header, quotations and signature (each gives the group away), 72 recorded programs, 300
+recorded labels of training texts. Each dozen is added in the order of its plan; nothing else changes. Gold of test is read for the rows
 alone.
 """
 
@@ -105,7 +105,11 @@ def programs(options: Options) -> list[Row]:
             distill(warehouse, systems=["student", "combined"], encoder=settings)
             said = test.students()
             chosen = next(model.name for model in label_models(warehouse) if model.chosen)
-            figures = {name: test.score(name, said[name]) for name in (chosen, "student", "mixture", "combined") if name in said}
+            figures = {
+                name: test.score(name, said[name])
+                for name in (chosen, "student", "mixture", "combined")
+                if name in said
+            }
             by_label = test.f1_of_labels(said["combined"])
             gained = {name: round(f1 - before[name], 3) for name, f1 in by_label.items() if before}
             before = by_label
@@ -115,7 +119,10 @@ def programs(options: Options) -> list[Row]:
                 systems={name: {key: one[key] for key in ("accuracy", "macro_f1", "ci95")} for name, one in figures.items()},
                 f1_of_labels=by_label, gained=gained, test=len(test.gold),
             ))  # fmt: skip
-            print(f"{count}: " + ", ".join(f"{name} {one['accuracy']:.3f}" for name, one in figures.items()), file=sys.stderr)
+            print(
+                f"{count}: " + ", ".join(f"{name} {one['accuracy']:.3f}" for name, one in figures.items()),
+                file=sys.stderr,
+            )
     return rows
 
 
