@@ -1,8 +1,8 @@
 """How many programs a task of twenty labels needs: the cases `prepare` and `programs/newsgroups20` of `spending.py`.
 
-Posts of twenty newsgroups without header, quotations and signature (each gives the group away), 72 recorded programs, 300
-recorded labels of training texts. Each dozen is added in the order of its plan; nothing else changes. Gold of test is read for the rows
-alone.
+Posts of twenty newsgroups without header, quotations and signature (each gives the group away), 72 recorded programs, and 300
+recorded labels of training texts. Each dozen is added in the order of its plan; nothing else changes. Gold of test is read for
+the rows alone.
 """
 
 from __future__ import annotations
