@@ -74,10 +74,8 @@ def _measured(name: str, encoder: str, settings: Mapping[str, Any], options: Opt
     warehouse = of.warehouse
     distill(warehouse, systems=["student"], encoder=dict(settings))
     labels = model_labels(warehouse)
-    programs, each = (
-        spent_on(warehouse, ["programs_only"])["programs_only"]["tokens"],
-        sum(t for *_, t in labels) / len(labels),
-    )
+    programs = spent_on(warehouse, ["programs_only"])["programs_only"].tokens
+    each = sum(one.spent.tokens for one in labels) / len(labels)
     chosen = next(model.name for model in label_models(warehouse) if model.chosen)
     sizes = [size for size in SETS[name].sizes if size <= len(labels)]
     rows = []
@@ -85,7 +83,7 @@ def _measured(name: str, encoder: str, settings: Mapping[str, Any], options: Opt
         test = Test(of, db)
         rivals = test.rivals(sizes)
         for size in sizes[:2] if options.quick else sizes:
-            spent = sum(tokens for *_, tokens in labels[:size])
+            spent = sum(one.spent.tokens for one in labels[:size])
             anchors = int((spent - programs) / each)
             told: tuple[str, ...] = ()
             if anchors >= LEAST_ANCHORS:

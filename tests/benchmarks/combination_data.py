@@ -161,13 +161,22 @@ class Test:
     def rivals(self, sizes: Sequence[int]) -> dict[str, Any]:
         """The teacher on test, the student's recipe on its labels and on gold."""
         from factory.evaluation.gold_students import gold_systems
-        from factory.evaluation.rivals import teacher_labels
+        from factory.evaluation.rivals import model_labels, teacher_labels
         from factory.evaluation.systems import teacher_systems
         from factory.result import no_progress
 
         config = {"equivalents": False, "equivalents_draws": 1, "seed": 0}
         gold, _ = gold_systems(self.inputs, self.gold, self.hashes, self.shape, None, config, no_progress)
-        labels = teacher_labels(self.warehouse, self.inputs, self.gold, self.hashes, self.shape, sizes, no_progress)
+        labels = teacher_labels(
+            self.warehouse,
+            self.inputs.of,
+            model_labels(self.warehouse),
+            self.gold.texts,
+            self.hashes,
+            self.shape,
+            sizes,
+            0,
+        )
         return {**teacher_systems(self.warehouse, self.gold.texts, self.shape), **gold, **labels}
 
     def predictions(self, columns: Mapping[int, np.ndarray], texts: Any, label_nos: Sequence[int]) -> Any:
