@@ -78,7 +78,7 @@ def test_a_label_that_is_common_gets_no_synthetic_texts() -> None:
 
 
 def test_a_difference_within_noise_moves_no_money() -> None:
-    state = begin(programs=36, conflicts=0.0, most={"label_programs": 0}, rounds=6)
+    state = begin(programs=36, conflicts=0.0, most={"label_programs": 0}, rounds=3)
     made, _ = live(state, {}, noise=3.0)
     assert made[0].kind == "anchors", "less was spent on them"
     assert made[0].why == "no difference above its standard error: half to programs and half to anchors"
