@@ -46,8 +46,8 @@ class AuthorParams(Params):
         " edit, and which run faster and on any system; `both` takes turns.")  # fmt: skip
     varied: bool = Field(True, description="Every program has example texts of its own, and no approach comes twice with the"
         " same evidence while others are left. False asks as the ready pipelines were recorded.")  # fmt: skip
-    labels: list[str] | None = Field(None, min_length=1, description="Only programs that speak of these labels alone; programs for all and"
-        " for each by default.")  # fmt: skip
+    labels: list[str] | None = Field(None, min_length=1, description="Only programs that speak of these labels"
+        " alone; programs for all and for each by default.")  # fmt: skip
     show: Literal["any", "conflicts"] = Field("any", description="Which texts the prompts show: `conflicts` shows those on"
         " which accepted programs disagree, as far as there are any. A first round has none.")  # fmt: skip
     strict: bool = Field(False, description=STRICT)

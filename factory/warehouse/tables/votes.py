@@ -162,7 +162,8 @@ def conflicting_texts(warehouse: Warehouse, most: int | None = None) -> list[int
     rows = warehouse.query(
         f"SELECT text_no FROM texts WHERE text_no IN (SELECT text_no FROM {TALLIES} WHERE kind <> 'prompted'"
         " GROUP BY text_no, target HAVING count(DISTINCT vote) > 1)"
-        " AND text_no IN (SELECT text_no FROM split_texts WHERE split = 'train') ORDER BY md5(hex(content_hash)), text_no LIMIT ?",
+        " AND text_no IN (SELECT text_no FROM split_texts WHERE split = 'train') "
+        " ORDER BY md5(hex(content_hash)), text_no LIMIT ?",
         [most if most is not None else 1 << 40],
     )
     return [int(number) for (number,) in rows]
