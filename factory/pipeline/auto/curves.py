@@ -15,7 +15,6 @@ class Curve:
     """What is expected of a kind of purchase before this run has bought any.
 
     Attributes:
-        words: What is bought, for a person.
         size: How many are bought at once.
         brings: The share of the error within its reach that it takes away: per doubling of the number for `programs` and
             `anchors`, per purchase for the others.
@@ -23,7 +22,6 @@ class Curve:
         price: Of one, in programs, until this run knows what one takes.
     """
 
-    words: str
     size: int
     brings: float
     sd: float
@@ -31,11 +29,11 @@ class Curve:
 
 
 CURVES: Mapping[Kind, Curve] = {
-    "programs": Curve("programs", 12, 0.13, 0.07, 1.0),
-    "anchors": Curve("anchors", 100, 0.04, 0.025, 0.2),
-    "label_programs": Curve("programs for", 6, 0.15, 0.10, 1.0),
-    "conflict_programs": Curve("programs on conflicting texts", 6, 0.08, 0.07, 1.0),
-    "texts": Curve("synthetic texts for", 20, 0.20, 0.13, 0.25),
+    "programs": Curve(12, 0.13, 0.07, 1.0),
+    "anchors": Curve(100, 0.04, 0.025, 0.2),
+    "label_programs": Curve(6, 0.15, 0.10, 1.0),
+    "conflict_programs": Curve(6, 0.08, 0.07, 1.0),
+    "texts": Curve(20, 0.20, 0.13, 0.25),
 }
 """`programs`: the error of their majority vote from 12 to 24 (emotion: 18) on the test texts of TREC, emotion, amazon and sst5
 (8, 20, 18 and 6% of it). `anchors`: the error of the mixture beside that of the label model at some 180 anchors on the same sets

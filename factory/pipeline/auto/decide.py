@@ -13,6 +13,7 @@ from math import hypot, inf, isfinite, log2
 from typing import Literal
 
 from factory.pipeline.auto.curves import CURVES, FIRST_ANCHORS, PROGRAMS, Kind
+from factory.warehouse.tables.purchases import words_of
 
 RARE = 0.02
 """A label with less than this share of the heap is hardly there: no program and no anchor finds many texts of it."""
@@ -113,7 +114,7 @@ class Purchase:
     @property
     def words(self) -> str:
         """What it is, for a person."""
-        return f"{self.size} {CURVES[self.kind].words}" + (f" `{self.label}`" if self.label else "")
+        return words_of(self.kind, self.size, self.label)
 
     @property
     def rate(self) -> float:

@@ -23,7 +23,7 @@ from factory.params import Call, Params, stage
 from factory.pipeline.auto.curves import CURVES, PROGRAMS, Kind, first_programs
 from factory.pipeline.auto.decide import Bought, LabelState, State, Stop, decide
 from factory.pipeline.auto.judge import judge
-from factory.pipeline.auto.words import follows, in_words, of_row, too_small
+from factory.pipeline.auto.words import follows, forecast, in_words, too_small
 from factory.pipeline.collect import Collector
 from factory.pipeline.steps import make_step, stage_of
 from factory.result import StageResult
@@ -112,6 +112,15 @@ def first_price(warehouse: Warehouse, params: BuyParams, call: Call) -> dict[str
         with suppress(Pending):
             buyer.ask(row, [])
     return estimate([one for calls in noted.missing.values() for one in calls], noted)
+
+
+def forecast_of(warehouse: Warehouse, params: BuyParams, call: Call) -> dict[str, Any]:
+    """What the step would buy first, its price, and when it would stop, for `plan`; nothing is sent."""
+    buyer = _Buyer(warehouse, params, call, current_card(warehouse))
+    rows = buyer.rows()
+    begun = any(row.done for row in rows)
+    price = None if begun else first_price(warehouse, params, call)
+    return forecast(rows or buyer.first(), price, max(buyer.bound() - len(buyer.made(rows)), 0), call.budget)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -212,7 +221,7 @@ class _Buyer:
                         raise
                     return True
         if pending:
-            then = follows(len(self._made(rows)), self._rounds(), self.call.budget)
+            then = follows(len(self.made(rows)), self.bound(), self.call.budget)
             raise Pending("; ".join(error.what for error in pending), fix=f"{pending[0].fix or ''} {then}".strip())
         if isinstance(self.call.engine, Collector):
             raise Pending("the next purchase depends on what came of the last")
@@ -283,7 +292,7 @@ class _Buyer:
         return State(
             bought, len(accepted(self.warehouse, kinds=("python", "rules"))), teaching, labels,
             None if now is None else now.score, len(conflicting_texts(self.warehouse)) / max(heap, 1), prices, left, most,
-            self._rounds() - len(self._made(rows)), 2 if self.call.engine.name in BY_FILE else 1,
+            self.bound() - len(self.made(rows)), 2 if self.call.engine.name in BY_FILE else 1,
         )  # fmt: skip
 
     def _shares(self) -> dict[int, float]:
@@ -293,10 +302,12 @@ class _Buyer:
         probs = drawn_soft_labels(self.warehouse, SHARES_OF, covered=True)[0].probs
         return dict(enumerate(np.nan_to_num(probs).mean(axis=0).tolist())) if len(probs) else {}
 
-    def _made(self, rows: Sequence[Row]) -> list[Row]:
+    def made(self, rows: Sequence[Row]) -> list[Row]:
+        """The purchases that were decided after the first round."""
         return [row for row in rows if row.kind not in (FIRST, AUDIT, STOP)]
 
-    def _rounds(self) -> int:
+    def bound(self) -> int:
+        """How many of them there may be."""
         return min(self.params.rounds, TRIPS - 1) if self.call.engine.name in BY_FILE else self.params.rounds
 
     def _spent_on(self, row: Row, rows: Sequence[Row]) -> Spent:
@@ -340,7 +351,7 @@ class _Buyer:
     def _result(self, *, skipped: bool, cut: bool = False) -> StageResult:
         rows = self.rows()
         stop = next((row.why for row in rows if row.kind == STOP), "the budget ended within a purchase")
-        did = {"purchases": [of_row(row) for row in rows if row.kind != STOP], "stop": stop, "cut": cut}
+        did = {"purchases": [row.as_json for row in rows if row.kind != STOP], "stop": stop, "cut": cut}
         says = [in_words(row) for row in rows if row.kind != STOP] + [f"nothing more is bought: {stop}"]
         return StageResult("buy", skipped, did, tuple(says))
 

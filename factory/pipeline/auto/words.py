@@ -6,32 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import InputError
-from factory.pipeline.auto.curves import CURVES
 from factory.pipeline.auto.decide import points
-from factory.warehouse.tables.purchases import AUDIT, FIRST, Row
+from factory.warehouse.tables.purchases import STOP, Row
 
 if TYPE_CHECKING:
     from factory.llm.budget import Budget
 
 
-def what(row: Row) -> str:
-    """What a decision bought."""
-    if row.kind in (FIRST, AUDIT):
-        return f"{row.size} programs" if row.kind == FIRST else f"{row.size} labels for the audit slice"
-    return f"{row.size} {CURVES[row.kind].words}" + (f" `{row.label}`" if row.label else "")  # type: ignore[index]
-
-
-def of_row(row: Row) -> dict[str, Any]:
-    """A decision for a report and for `--json`: gains in shares of the score."""
-    return {
-        "what": what(row), "kind": row.kind, "label": row.label, "why": row.why, "expected": row.expected, "sd": row.sd,
-        "got": row.gain, "error": row.error, "requests": row.requests, "tokens": row.tokens, "cost": row.cost, "done": row.done,
-    }  # fmt: skip
-
-
 def in_words(row: Row) -> str:
     """A decision in one line."""
-    told = [what(row)]
+    told = [row.words]
     if row.expected is not None and row.sd is not None:
         told.append(f"expected {points(row.expected, row.sd)}")
     if row.gain is not None and row.error is not None:
@@ -47,17 +31,12 @@ def amount(budget: Budget, value: float | None = None) -> str:
     return f"{value:g}" if budget.unit == "money" else f"{value:,.0f} {budget.unit}"
 
 
-def first_words(rows: Sequence[Row]) -> str:
-    """The first round in words."""
-    return " and ".join(what(row) for row in rows)
-
-
 def too_small(budget: Budget, first: Sequence[Row], least: float | None) -> InputError:
     """What is said of a budget that does not pay the first round."""
-    takes = "" if least is None else f" takes {amount(budget, least)} at least"
+    takes = "is not free" if least is None else f"takes {amount(budget, least)} at least"
+    bought = " and ".join(row.words for row in first)
     fix = "Give more, or `buy: {programs: ..., audit: ...}` for a smaller first round"
-    said = f"a budget of {amount(budget)} does not pay the first round: {first_words(first)}{takes or ' is not free'}"
-    return InputError(said, fix=fix)
+    return InputError(f"a budget of {amount(budget)} does not pay the first round: {bought} {takes}", fix=fix)
 
 
 def ends(rounds: int, budget: Budget | None) -> str:
@@ -74,6 +53,29 @@ def follows(made: int, rounds: int, budget: Budget | None) -> str:
     return f"Then the next purchase is decided by what they bring, {left} at most. {ends(left, budget)}."
 
 
-def told(first: Sequence[Row], price: Mapping[str, Any], rounds: int, budget: Budget | None) -> dict[str, Any]:
-    """What `plan` tells of the step: what it would buy first, its price, and when it would stop."""
-    return {"first": first_words(first), "price": dict(price), "ends": ends(rounds, budget)}
+def forecast(
+    rows: Sequence[Row], price: Mapping[str, Any] | None, rounds: int, budget: Budget | None
+) -> dict[str, Any]:
+    """What `plan` tells of the step.
+
+    Args:
+        rows: What is decided so far; the first round where nothing is bought yet.
+        price: Of the first round, as `estimate` gives it; None once that is paid.
+        rounds: Purchases that may still follow.
+        budget: Of all that is bought, or None.
+
+    Returns:
+        `{"words", "price"}`.
+    """
+    what_first = " and ".join(row.words for row in rows if not row.done)
+    if rows and rows[-1].kind == STOP:
+        return {"words": f"Nothing more is bought: {rows[-1].why}.", "price": None}
+    if price is None:
+        words = f"Bought so far: {', '.join(row.words for row in rows if row.done)}."
+        return {"words": f"{words} What follows is decided by what came of it. {ends(rounds, budget)}.", "price": None}
+    tokens = [price["tokens_in"][end] + price["tokens_out"][end] for end in (0, 1)]
+    takes = f"{tokens[0]:,} to {tokens[1]:,} tokens"
+    if price["cost"] is not None:
+        takes += f", {price['cost'][0]:,.2f} to {price['cost'][1]:,.2f} in money"
+    words = f"Bought first: {what_first}, for {takes}. Each later purchase is decided by what the last ones brought."
+    return {"words": f"{words} {ends(rounds, budget)}.", "price": dict(price)}

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 FIRST, AUDIT, STOP = "first", "audit", "stop"
 """Kinds that are no choice: the programs of the first round, the audit slice, and the end."""
+WORDS = {
+    FIRST: "programs", AUDIT: "labels for the audit slice", "programs": "programs", "anchors": "anchors",
+    "label_programs": "programs for", "conflict_programs": "programs on conflicting texts", "texts": "synthetic texts for",
+}  # fmt: skip
 _COLUMNS = (
     "kind, size, label, reach, expected, sd, price, unit, why, setting, done, gain, error, requests, tokens, cost, purchase_no"
 )
@@ -47,6 +51,30 @@ class Row:
     tokens: int | None = None
     cost: float | None = None
     number: int = 0
+
+    @property
+    def words(self) -> str:
+        """What it bought, for a person."""
+        return words_of(self.kind, self.size, self.label)
+
+    @property
+    def as_json(self) -> dict[str, object]:
+        """For a report and for `--json`: gains in shares of the score."""
+        return {
+            "what": self.words, "kind": self.kind, "label": self.label, "why": self.why, "expected": self.expected, "sd": self.sd,
+            "got": self.gain, "error": self.error, "requests": self.requests, "tokens": self.tokens, "cost": self.cost,
+            "done": self.done,
+        }  # fmt: skip
+
+
+def words_of(kind: str, size: int, label: str | None) -> str:
+    """A purchase for a person.
+
+    Example:
+        >>> words_of("texts", 20, "surprise")
+        '20 synthetic texts for `surprise`'
+    """
+    return f"{size} {WORDS[kind]}" + (f" `{label}`" if label else "")
 
 
 def read(warehouse: Warehouse, revision: str | None = None) -> list[Row]:
