@@ -19,6 +19,8 @@ RARE = 0.02
 """A label with less than this share of the heap is hardly there: no program and no anchor finds many texts of it."""
 LEAST_CONFLICT = 0.05
 """Where programs disagree on fewer texts than this, programs for these texts are not offered."""
+LEAST_PART = 1 / 3
+"""Of the last purchase, what is left of a budget must pay such a part."""
 LEAST_GAIN = 0.001
 """A gain below a tenth of a point is not worth a round."""
 KIN = 2.0
@@ -164,9 +166,7 @@ def decide(state: State) -> Purchase | Stop:
 def offers(state: State) -> list[Purchase]:
     """Everything that may be bought next, whatever it promises, each with what is expected of it."""
     error = 1.0 - (UNKNOWN if state.score is None else state.score)
-    sizes = {
-        kind: min(curve.size * state.scale, state.most.get(kind, curve.size * state.scale)) for kind, curve in CURVES.items()
-    }  # fmt: skip
+    sizes = {kind: _size(state, kind) for kind in CURVES}
     found: list[tuple[Kind, str | None, float]] = [
         ("programs", None, error * log2(1 + sizes["programs"] / max(state.programs, 1))),
         ("anchors", None, error * log2(1 + sizes["anchors"] / (FIRST_ANCHORS + state.anchors))),
@@ -225,6 +225,13 @@ def points(gain: float, error: float) -> str:
 def _clear(one: Purchase, other: Purchase) -> bool:
     """Whether one brings more for its price than another, by more than the difference's standard error."""
     return one.rate - other.rate > hypot(one.rate_sd, other.rate_sd)
+
+
+def _size(state: State, kind: Kind) -> int:
+    """How many of a kind are bought at once: the usual number, or what there is of them, or what is left pays for."""
+    size = min(CURVES[kind].size * state.scale, state.most.get(kind, CURVES[kind].size * state.scale))
+    paid = int(min(state.left / max(state.prices[kind], 1e-12), size))
+    return paid if paid >= LEAST_PART * size else size
 
 
 def _usual(state: State, payable: Sequence[Purchase]) -> Purchase:

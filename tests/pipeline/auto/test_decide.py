@@ -104,6 +104,9 @@ def test_it_stops_at_the_budget_and_at_the_last_round_and_says_so() -> None:
     assert sum(one.price for one in made) <= 100_000.0
     assert why.startswith("the budget: ")
     assert "is left" in why
+    last = decide(begin(left=20_000.0))
+    assert isinstance(last, Purchase)
+    assert last.size == (8 if last.kind == "programs" else 40), "what is left pays for a part"
     assert decide(begin(rounds=0)) == Stop("as many rounds as are allowed")
     assert decide(begin(most=dict.fromkeys(CURVES, 0))) == Stop("nothing more is on offer")
 
