@@ -54,8 +54,8 @@ class Row:
 
     @property
     def words(self) -> str:
-        """What it bought, for a person."""
-        return words_of(self.kind, self.size, self.label)
+        """What it bought, for a person; nothing of a stop."""
+        return "" if self.kind == STOP else words_of(self.kind, self.size, self.label)
 
     @property
     def as_json(self) -> dict[str, object]:
