@@ -20,7 +20,7 @@ TOP_KEYS = {
     "task": "a task card: a path relative to this file, or the card itself",
     "engine": "whom to ask: {kind: server, url: ..., model: ...}",
     "data": "where the texts are: {train: FILE, dev: FILE, test: FILE}, or a folder of such files",
-    "steps": "the list of steps; or, with `data`, `auto`, `standard`, or what is different from the standard line",
+    "steps": "the list of steps; or, with `data`, `auto` (the default), `standard`, or what is different from that line",
     "variables": "defaults of ${...}; --set NAME=VALUE overrides them",
     "budget": "most to spend, in money ('2.50'), tokens ('200k tokens') or requests ('500 requests')",
     "description": "words for a person",
@@ -234,7 +234,7 @@ def _steps(data: Mapping[str, Any], path: Path, lines: Lines) -> tuple[Step, ...
             raise InputError("the texts are given twice, by `data` and by `ingest`", where=where, fix="Leave one out")
         first = [make_step("ingest", sources, where=f"{path}:{at}", line=at)] if sources else []
         return (*first, *listed)
-    auto = given == "auto" or (isinstance(given, Mapping) and given.get("buy", False) is not False)
+    auto = given in (None, "auto") or (isinstance(given, Mapping) and given.get("buy", False) is not False)
     if not (given is None or given in LINES or isinstance(given, Mapping)):
         raise InputError("`steps` is a list of steps, `auto`, `standard`, or a mapping of changes to a line", where=where)
     changes = given if isinstance(given, Mapping) else {}

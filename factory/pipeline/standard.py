@@ -1,7 +1,7 @@
 """The lines of a pipeline that says where its texts are and leaves the steps to us.
 
-`steps: auto` decides round by round what to buy from the model; `steps: standard` buys what the steps say. A mapping says what is
-to be different about the standard line, or with `buy` about the other one::
+`steps: auto`, the default, decides round by round what to buy from the model; `steps: standard` buys what its steps say. A
+mapping says what is to be different about the standard line, or with `buy` about the other one::
 
     data: {train: messages.csv, test: labelled.csv}
     steps:

@@ -164,8 +164,8 @@ def verbs(path: Path) -> list[str]:
 ENGINE = "engine: {kind: recorded, answers: x}\n"
 
 
-def test_data_without_steps_is_the_standard_line(tmp_path: Path) -> None:
-    path = write(tmp_path, f"task: {CARD}\n{ENGINE}data: {{train: a.csv, test: b.csv}}\n")
+def test_the_standard_line_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, f"task: {CARD}\n{ENGINE}data: {{train: a.csv, test: b.csv}}\nsteps: standard\n")
     line = [
         "ingest",
         "author",
@@ -220,6 +220,7 @@ def test_auto_decides_what_to_buy_and_keeps_the_price_of_the_teachers_row(tmp_pa
     assert steps["annotate"]["limit"] == steps["buy"]["hold_back"] == 300
     data, _ = read_yaml(path)
     jsonschema.validate(data, pipeline_schema())
+    assert verbs(write(tmp_path, text.removesuffix("steps: "))) == AUTO, "the default"
     assert "author" in verbs(write(tmp_path, f"{text}standard\n"))
     path = write(tmp_path, f"{text}{{buy: {{audit: 50}}, distill: {{student: linear}}, annotate: false}}\n")
     assert verbs(path) == [verb for verb in AUTO if verb != "annotate"]

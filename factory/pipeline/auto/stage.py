@@ -9,32 +9,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from math import inf
-from typing import TYPE_CHECKING, Any, cast, get_args
-
-import numpy as np
-from pydantic import Field, field_validator
+from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
 from factory.errors import BudgetError, InputError
-from factory.evaluation.rivals import Spent, spent_by_part
 from factory.llm.engines.base import Pending
-from factory.params import Call, Params, stage
-from factory.pipeline.auto.curves import CURVES, PROGRAMS, Kind, first_programs
-from factory.pipeline.auto.decide import Bought, LabelState, State, Stop, decide
+from factory.params import Call, stage
+from factory.pipeline.auto.curves import PROGRAMS, first_programs
+from factory.pipeline.auto.decide import Stop, decide
 from factory.pipeline.auto.judge import judge
+from factory.pipeline.auto.look import prices_of, spent_on, state_of
+from factory.pipeline.auto.params import BuyParams
 from factory.pipeline.auto.words import follows, forecast, in_words, too_small
 from factory.pipeline.collect import Collector
 from factory.pipeline.steps import make_step, stage_of
 from factory.result import StageResult
-from factory.task import TaskCard, current_card, label_names
+from factory.task import TaskCard, current_card
 from factory.warehouse.tables import purchases
 from factory.warehouse.tables.anchors import read_anchors
-from factory.warehouse.tables.labels import MIXTURE, drawn_soft_labels, label_models
-from factory.warehouse.tables.programs import accepted
+from factory.warehouse.tables.labels import MIXTURE, label_models
 from factory.warehouse.tables.purchases import AUDIT, FIRST, STOP, Row
-from factory.warehouse.tables.texts import split_numbers
-from factory.warehouse.tables.votes import conflicting_texts
 
 if TYPE_CHECKING:
     from factory.llm.budget import Budget
@@ -43,43 +37,6 @@ if TYPE_CHECKING:
 BY_FILE = ("batch", "hosted")
 """Engines whose answers take hours: few rounds, each twice as large, and nothing that depends on an answer within a round."""
 TRIPS = 3
-SHARES_OF = 5000
-"""Training texts whose probabilities tell the labels' shares."""
-_PART = {**dict.fromkeys((FIRST, *PROGRAMS), "author"), AUDIT: "anchors", "anchors": "anchors", "texts": "synthesize"}
-
-
-class BuyParams(Params):
-    """The parameters of `buy`."""
-
-    programs: int | None = Field(None, ge=1, description="Programs of the first round; by default two for each label, at"
-        " least 12 and at most 48.")  # fmt: skip
-    audit: int = Field(100, ge=0, description="Labels of the audit slice, asked with the first round: for estimates alone, as"
-        " of `annotate`. No decision looks at them.")  # fmt: skip
-    rounds: int = Field(6, ge=0, description="Most purchases after the first round. Six double the programs and bring some"
-        " 300 anchors; a budget mostly ends it before. Where answers come by file or batch there are two, of twice the"
-        " size.")  # fmt: skip
-    kinds: list[Kind] = Field(list(get_args(Kind)), description="What may be bought after the first round; everything by"
-        " default.")  # fmt: skip
-    most_programs: int | None = Field(None, ge=1, description="Most programs in all; no bound by default.")
-    hold_back: int = Field(0, ge=0, description="Keep the price of so many labels for later steps, such as the teacher's row of"
-        " the report; none by default (`steps: auto` sets it).")  # fmt: skip
-    author: dict[str, Any] = Field(
-        {}, description="Parameters of `author` (and `sandbox` of `vote`); its defaults otherwise."
-    )
-    annotate: dict[str, Any] = Field({}, description="Parameters of `annotate`; its defaults otherwise.")
-    synthesize: dict[str, Any] = Field({}, description="Parameters of `synthesize`; its defaults otherwise.")
-    denoise: dict[str, Any] = Field({}, description="Parameters of `denoise`; its defaults otherwise.")
-    distill: dict[str, Any] = Field({}, description="Parameters of `distill`, whose mixture is judged; its defaults otherwise."
-        " The same as those of the step itself save a training.")  # fmt: skip
-
-    @field_validator("author", "annotate", "synthesize", "denoise", "distill")
-    @classmethod
-    def _known(cls, given: dict[str, Any], info: Any) -> dict[str, Any]:
-        try:
-            make_step(str(info.field_name), given)
-        except InputError as error:
-            raise ValueError(error.what) from error
-        return given
 
 
 @stage("buy", BuyParams, asks=True, takes=("base",))
@@ -151,24 +108,16 @@ class _Buyer:
             rows = self.rows()
             waiting = [row for row in rows if not row.done]
             if not waiting:
-                found = decide(self._state(rows))
+                scale = 2 if self.call.engine.name in BY_FILE else 1
+                found = decide(
+                    state_of(self.warehouse, self.params, budget, rows, self.bound() - len(self.made(rows)), scale)
+                )
                 if isinstance(found, Stop):
-                    row = Row(STOP, why=found.why, setting=setting, done=True)
-                    purchases.put(self.warehouse, self.card.revision, [row])
+                    stopped = Row(STOP, why=found.why, setting=setting, done=True)
+                    purchases.put(self.warehouse, self.card.revision, [stopped])
                     return self._result(skipped=False)
                 unit = "tokens" if budget is None else budget.unit
-                row = Row(
-                    found.kind,
-                    found.size,
-                    found.label,
-                    found.reach,
-                    found.expected,
-                    found.sd,
-                    found.price,
-                    unit,
-                    found.why,
-                )
-                purchases.put(self.warehouse, self.card.revision, [row])
+                purchases.put(self.warehouse, self.card.revision, [Row(**vars(found), unit=unit)])
                 continue
             cut = self._fill(waiting, rows)
         return self._result(skipped=False, cut=True)
@@ -233,7 +182,7 @@ class _Buyer:
             before = None if plain is None else plain.right
         gain = now.gain(before) if now is not None and before is not None and len(waiting) == 1 else None
         for row in waiting:
-            spent = self._spent_on(row, rows)
+            spent = spent_on(self.warehouse, row)
             told = {"requests": spent.requests, "tokens": spent.tokens, "cost": spent.cost}
             got = {} if gain is None else {"gain": gain[0], "error": gain[1]}
             purchases.close(self.warehouse, replace(row, **told, **got), None if now is None else now.right)
@@ -254,54 +203,6 @@ class _Buyer:
         step = make_step(verb, params, where="buy")
         return stage_of(verb).run(self.warehouse, step.params, self.call)
 
-    def _prices(self) -> tuple[dict[Kind, float], float]:
-        """What one of each kind takes, by what was bought so far, and what is left of the budget over all runs."""
-        budget = self.call.budget
-        unit = "tokens" if budget is None else budget.unit
-        spent = {part: _amount(one, unit) for part, one in spent_by_part(self.warehouse).items()}
-        every = purchases.read(self.warehouse)
-        asked = {part: sum(row.size for row in every if _PART.get(row.kind) == part) for part in set(_PART.values())}
-        each = {part: spent.get(part, 0.0) / max(size, 1) for part, size in asked.items()}
-        guess = {kind: 1.0 if unit == "requests" else each["author"] * curve.price for kind, curve in CURVES.items()}
-        prices = {kind: each[_PART[kind]] or guess[kind] for kind in CURVES}
-        held = self.params.hold_back * prices["anchors"]
-        return prices, inf if budget is None else budget.most - sum(spent.get(part, 0.0) for part in asked) - held
-
-    def _state(self, rows: Sequence[Row]) -> State:
-        """What a decision looks at."""
-        now, (prices, left) = judge(self.warehouse), self._prices()
-        unit = "tokens" if self.call.budget is None else self.call.budget.unit
-        asked = {part: sum(row.size for row in rows if _PART.get(row.kind) == part) for part in set(_PART.values())}
-        heap, teaching = len(split_numbers(self.warehouse, "train")), len(read_anchors(self.warehouse, "teach"))
-        most: dict[Kind, int] = {"anchors": min(heap, self.params.annotate.get("among") or heap) - asked["anchors"]}
-        if self.params.most_programs is not None:
-            most |= dict.fromkeys(PROGRAMS, self.params.most_programs - asked["author"])
-        most |= dict.fromkeys((kind for kind in CURVES if kind not in self.params.kinds), 0)
-        names, shares = label_names(self.warehouse), self._shares()
-        labels = [
-            LabelState(
-                name, shares.get(names.index(name), 0.0), 0.0 if now is None else now.of_label(names.index(name))[0]
-            )
-            for name in self.card.label_names
-        ]
-        bought = [
-            Bought(cast("Kind", row.kind), row.size, row.reach, _in_unit(row, unit), row.gain,
-                   inf if row.error is None else row.error, row.label)
-            for row in rows if row.kind not in (AUDIT, STOP)
-        ]  # fmt: skip
-        return State(
-            bought, len(accepted(self.warehouse, kinds=("python", "rules"))), teaching, labels,
-            None if now is None else now.score, len(conflicting_texts(self.warehouse)) / max(heap, 1), prices, left, most,
-            self.bound() - len(self.made(rows)), 2 if self.call.engine.name in BY_FILE else 1,
-        )  # fmt: skip
-
-    def _shares(self) -> dict[int, float]:
-        """The labels' shares of the heap, by the label model; none known without one."""
-        if not any(one.chosen for one in label_models(self.warehouse)):
-            return {}
-        probs = drawn_soft_labels(self.warehouse, SHARES_OF, covered=True)[0].probs
-        return dict(enumerate(np.nan_to_num(probs).mean(axis=0).tolist())) if len(probs) else {}
-
     def made(self, rows: Sequence[Row]) -> list[Row]:
         """The purchases that were decided after the first round."""
         return [row for row in rows if row.kind not in (FIRST, AUDIT, STOP)]
@@ -310,15 +211,6 @@ class _Buyer:
         """How many of them there may be."""
         return min(self.params.rounds, TRIPS - 1) if self.call.engine.name in BY_FILE else self.params.rounds
 
-    def _spent_on(self, row: Row, rows: Sequence[Row]) -> Spent:
-        """What a purchase cost: what its stage has spent, less what earlier purchases of the stage did."""
-        spent, part = spent_by_part(self.warehouse).get(_PART[row.kind], Spent()), _PART[row.kind]
-        earlier = [one for one in purchases.read(self.warehouse) if one.done and _PART.get(one.kind) == part]
-        known = spent.cost is not None and all(one.cost is not None for one in earlier)
-        requests, tokens = (sum(getattr(one, name) or 0 for one in earlier) for name in ("requests", "tokens"))
-        cost = (spent.cost or 0.0) - sum(one.cost or 0.0 for one in earlier) if known else None
-        return Spent(spent.requests - requests, spent.tokens - tokens, 0, cost)
-
     @contextmanager
     def _within_budget(self) -> Iterator[None]:
         """Let the stages spend what is left of the budget over all runs, and not what is held back."""
@@ -326,7 +218,7 @@ class _Buyer:
         if whole is None:
             yield
             return
-        part = whole.part(self._prices()[1])
+        part = whole.part(prices_of(self.warehouse, whole, self.params.hold_back)[1])
         self.call = replace(self.call, budget=part)
         try:
             yield
@@ -354,11 +246,3 @@ class _Buyer:
         did = {"purchases": [row.as_json for row in rows if row.kind != STOP], "stop": stop, "cut": cut}
         says = [in_words(row) for row in rows if row.kind != STOP] + [f"nothing more is bought: {stop}"]
         return StageResult("buy", skipped, did, tuple(says))
-
-
-def _amount(spent: Spent, unit: str) -> float:
-    return float({"money": spent.cost or 0.0, "tokens": spent.tokens, "requests": spent.requests}[unit])
-
-
-def _in_unit(row: Row, unit: str) -> float:
-    return float({"money": row.cost, "tokens": row.tokens, "requests": row.requests}[unit] or 0.0)
