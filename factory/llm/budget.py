@@ -68,7 +68,7 @@ class Budget:
     def part(self, most: float) -> Budget:
         """A budget of the same unit for a part of a run; what it spends counts here once it is given to `book`."""
         left = max(0.0, min(most, self.most - getattr(self, f"spent_{self.unit}")))
-        return Budget(**{self.unit: left if self.unit == "money" else int(left)})  # type: ignore[arg-type]
+        return Budget(**{self.unit: left if self.unit == "money" else int(left)})
 
     def book(self, part: Budget) -> None:
         """Count what a part spent."""

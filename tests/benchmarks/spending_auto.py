@@ -10,20 +10,40 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
-from _harness import ROOT, Options, Row, Skip, case, row
+from _harness import Options, Row, Skip, case, row
 from combination_data import SETS, Ready, Test, ready
 
 DOZENS = (12, 24, 36)
 """Budgets, in programs."""
 SPLITS = (0.15, 0.4, 0.65, 0.9)
 """Shares of the tokens that go to programs in the random splits: the middles of four equal parts of what is left to chance."""
-SOLD = (
-    "programs", "program_events", "votes", "vote_blocks", "vote_failures", "label_models", "soft_labels", "anchors", "models",
-    "model_rows", "trials", "purchases",
-)  # fmt: skip
-"""Tables that are emptied before a replay begins, beside all that the stage `author` asked."""
+SOLD = ("label_models", "soft_labels", "anchors", "models", "model_rows", "trials", "purchases")
+"""Tables that are emptied before a replay begins."""
+RECORDED = (
+    "FROM slots WHERE state = 'accepted' AND plan_no = (SELECT max(plan_no) FROM plans WHERE stage = 'author')"
+)
+"""The programs that are recorded."""
+STASH = "recorded"
+"""The stage of the requests of programs that a replay has not bought yet."""
+
+
+def recorded_author(warehouse: Any, params: Any, _: Any) -> Any:
+    """In place of the stage `author`: the first programs of the recorded plan, with what they cost.
+
+    Prompts show texts of the whole corpus, and a heap may be a part of it; so nothing is rendered again.
+    """
+    from factory.result import StageResult
+
+    there = warehouse.query(f"SELECT slot_no {RECORDED} ORDER BY 1")
+    last = there[min(params.programs, len(there)) - 1][0]
+    slots = "SELECT request_key FROM slots JOIN plans USING (plan_no) WHERE stage = 'author' AND slot_no <= ?"
+    with warehouse.lease() as db:
+        db.execute("UPDATE programs SET state = 'accepted' WHERE drop_reason = ? AND slot_no <= ?", [STASH, last])
+        db.execute(f"UPDATE requests SET stage = 'author' WHERE stage = ? AND request_key IN ({slots})", [STASH, last])
+    return StageResult("author", did={"accepted": min(params.programs, len(there))})
 
 
 class Replay:
@@ -32,23 +52,16 @@ class Replay:
     def __init__(self, name: str, options: Options) -> None:
         from factory.distill.stage import distill
         from factory.evaluation.rivals import model_labels, spent_by_part
-        from factory.pipeline.load import load_pipeline
 
         self.name, self.options = name, options
         encoder = options.extra["encoder"]
         folder = Path(os.environ.get("LABEL_FACTORY_MODELS", "nowhere")) / encoder
         self.encoder = {"name": "minilm" if encoder == "minilm" else str(folder)}
         self.of = ready(name, self.encoder, options)
-        data = {"data": str(options.data / SETS[name].folder)}
-        steps = load_pipeline(ROOT / "pipelines" / f"{SETS[name].pipeline}.yaml", data).steps
-        author = next(step.params.given() for step in steps if step.verb == "author")
-        self.recorded = int(author.pop("programs", 12))
-        self.author = author
         distill(self.of.warehouse, systems=["student"], encoder=self.encoder)  # the recipe of labels alone
         self.labels = model_labels(self.of.warehouse)
-        asked = int(self.of.warehouse.scalar("SELECT count(*) FROM slots JOIN plans USING (plan_no)"
-                                             " WHERE stage = 'author' AND state IN ('accepted', 'dropped')"))  # fmt: skip
-        self.program = spent_by_part(self.of.warehouse)["author"].tokens / max(asked, 1)
+        self.recorded = int(self.of.warehouse.scalar(f"SELECT count(*) {RECORDED}"))
+        self.program = spent_by_part(self.of.warehouse)["author"].tokens / self.recorded
         self.label = sum(one.spent.tokens for one in self.labels) / len(self.labels)
         self.kept = Path(options.extra["folder"]) / f"auto-{name}-{encoder}-{options.extra['heap']}.json"
         self.scores: dict[str, Any] = json.loads(self.kept.read_text()) if self.kept.is_file() else {}
@@ -66,14 +79,11 @@ class Replay:
         with warehouse.lease() as db:
             for table in SOLD:
                 db.execute(f"DELETE FROM {table}")
-            keys = "SELECT request_key FROM requests WHERE stage = 'author'"
-            for table in ("answers", "attempts"):
-                db.execute(f"DELETE FROM {table} WHERE request_key IN ({keys})")
-            db.execute("DELETE FROM requests WHERE stage = 'author'")
-            bought = "SELECT plan_no FROM plans WHERE stage = 'author' OR config ->> '$.anchors' IS NOT NULL"
-            db.execute(f"DELETE FROM annotations WHERE plan_no IN ({bought})")
-            db.execute(f"DELETE FROM slots WHERE plan_no IN ({bought})")
-            db.execute("DELETE FROM plans WHERE stage = 'author' OR config ->> '$.anchors' IS NOT NULL")
+            db.execute("UPDATE programs SET state = 'rejected', drop_reason = ? WHERE state = 'accepted'", [STASH])
+            db.execute("UPDATE requests SET stage = ? WHERE stage = 'author'", [STASH])
+            for table in ("annotations", "slots", "plans"):
+                anchors = "SELECT plan_no FROM plans WHERE config ->> '$.anchors' IS NOT NULL"
+                db.execute(f"DELETE FROM {table} WHERE plan_no IN ({anchors})")
         return replace(self.of, warehouse=warehouse)
 
     def once(self, what: str, measure: Callable[[], Any]) -> Any:
@@ -104,11 +114,11 @@ class Replay:
         from factory.annotation.stage import annotate
         from factory.denoise.stage import denoise
         from factory.distill.stage import distill
-        from factory.programs.stage import author, vote
+        from factory.programs.stage import author
 
         of = self.fresh("mix")
-        author(of.warehouse, of.engine, **{**self.author, "programs": programs})
-        vote(of.warehouse)
+        with patch.object(author, "run", recorded_author):
+            author(of.warehouse, of.engine, programs=programs)
         if anchors:
             annotate(of.warehouse, of.engine, anchors=anchors, audit=0, among=len(self.labels))
         denoise(of.warehouse, encoder=self.encoder)
@@ -133,13 +143,15 @@ class Replay:
         from factory.distill.stage import distill
         from factory.llm.budget import Budget
         from factory.pipeline.auto.stage import buy
+        from factory.programs.stage import author
 
-        of = self.fresh("auto")
-        found = buy(
-            of.warehouse, of.engine, budget=Budget(tokens=round(tokens)), programs=12, audit=0, rounds=20,
-            kinds=["programs", "anchors"], most_programs=self.recorded, author=self.author,
-            annotate={"among": len(self.labels)}, denoise={"encoder": self.encoder}, distill={"encoder": self.encoder},
-        )  # fmt: skip
+        of, same = self.fresh("auto"), {"encoder": self.encoder}
+        with patch.object(author, "run", recorded_author):
+            found = buy(
+                of.warehouse, of.engine, budget=Budget(tokens=round(tokens)), programs=12, audit=0, rounds=20,
+                kinds=["programs", "anchors"], most_programs=self.recorded, annotate={"among": len(self.labels)}, denoise=same,
+                distill=same,
+            )  # fmt: skip
         distill(of.warehouse, systems=["student", "combined"], encoder=self.encoder)
         return {"score": self.answers(of), "did": found.did}
 

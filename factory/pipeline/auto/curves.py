@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["programs", "label_programs", "conflict_programs", "anchors", "texts"]
-PROGRAMS = ("programs", "label_programs", "conflict_programs")
+PROGRAMS: tuple[Kind, ...] = ("programs", "label_programs", "conflict_programs")
 
 
 @dataclass(frozen=True)

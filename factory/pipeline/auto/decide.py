@@ -183,11 +183,11 @@ def offers(state: State) -> list[Purchase]:
                 label = max(reaches, key=lambda name: reaches[name])
                 found.append((kind, label, reaches[label]))
     purchases = []
-    for kind, label, reach in found:
+    for kind, of_label, reach in found:
         if sizes[kind] > 0:
             theta, sd = learned(kind, state.bought)
             price = max(sizes[kind] * state.prices[kind], 1e-12)
-            purchases.append(Purchase(kind, sizes[kind], label, reach, price, theta * reach, sd * reach))
+            purchases.append(Purchase(kind, sizes[kind], of_label, reach, price, theta * reach, sd * reach))
     return purchases
 
 
@@ -204,7 +204,7 @@ def learned(kind: Kind, bought: Sequence[Bought]) -> tuple[float, float]:
     prior = CURVES[kind]
     precision, weighed = prior.sd**-2, prior.brings * prior.sd**-2
     for one in bought:
-        if one.gain is None or not isfinite(one.error) or one.error <= 0 or one.kind not in CURVES:
+        if one.gain is None or not isfinite(one.error) or one.error <= 0 or one.kind == "first":
             continue
         kin = one.kind != kind
         if kin and not (one.kind in PROGRAMS and kind in PROGRAMS):

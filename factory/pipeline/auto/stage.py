@@ -174,7 +174,7 @@ class _Buyer:
             raise Pending("; ".join(error.what for error in pending), fix=f"{pending[0].fix or ''} {then}".strip())
         if isinstance(self.call.engine, Collector):
             raise Pending("the next purchase depends on what came of the last")
-        before = purchases.judged_last(self.warehouse, self.card.revision)
+        before: Mapping[int, float] | None = purchases.judged_last(self.warehouse, self.card.revision)
         self._answer()
         now = judge(self.warehouse)
         if before is None and any(one.name == MIXTURE for one in label_models(self.warehouse)):
@@ -183,14 +183,14 @@ class _Buyer:
         gain = now.gain(before) if now is not None and before is not None and len(waiting) == 1 else None
         for row in waiting:
             spent = spent_on(self.warehouse, row)
-            told = {"requests": spent.requests, "tokens": spent.tokens, "cost": spent.cost}
-            got = {} if gain is None else {"gain": gain[0], "error": gain[1]}
-            purchases.close(self.warehouse, replace(row, **told, **got), None if now is None else now.right)
+            by, within = (None, None) if gain is None else gain
+            closed = replace(row, requests=spent.requests, tokens=spent.tokens, cost=spent.cost, gain=by, error=within)
+            purchases.close(self.warehouse, closed, None if now is None else now.right)
         return False
 
     def _answer(self) -> None:
         """Vote, and make the answer that is judged."""
-        votes = {name: self.params.author[name] for name in ("sandbox", "strict") if name in self.params.author}
+        votes = {name: value for name, value in self.params.author.items() if name in ("sandbox", "strict")}
         self._call("vote", votes)
         try:
             self._call("denoise", self.params.denoise)
