@@ -189,6 +189,8 @@ def curve(name: str, options: Options) -> list[Row]:
     """The share of the error that programs beyond the first dozen, and the first anchors, took away, per doubling."""
     from factory.warehouse.tables.gold import gold_file
 
+    if options.quick:
+        raise Skip("not in --quick")
     of = ready(name, {"name": "minilm"}, options)
     with gold_file(of.warehouse) as db:
         test = Test(of, db)

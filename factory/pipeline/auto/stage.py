@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
@@ -89,6 +89,7 @@ class _Buyer:
     params: BuyParams
     call: Call
     card: TaskCard
+    notes: list[str] = field(default_factory=list)
 
     def run(self) -> StageResult:
         """See `buy`."""
@@ -196,8 +197,8 @@ class _Buyer:
             self._call("denoise", self.params.denoise)
             if read_anchors(self.warehouse, "teach"):
                 self._call("distill", {**self.params.distill, "systems": ["combined"]})
-        except InputError:
-            return  # no program votes, or too few anchors teach: the label model is judged, or nothing
+        except InputError as error:  # no program votes, or too few anchors teach: the label model is judged, or nothing
+            self.notes.append(f"not all could be judged: {error.what}")
 
     def _call(self, verb: str, params: Mapping[str, Any]) -> StageResult:
         step = make_step(verb, params, where="buy")
@@ -245,4 +246,4 @@ class _Buyer:
         stop = next((row.why for row in rows if row.kind == STOP), "the budget ended within a purchase")
         did = {"purchases": [row.as_json for row in rows if row.kind != STOP], "stop": stop, "cut": cut}
         says = [in_words(row) for row in rows if row.kind != STOP] + [f"nothing more is bought: {stop}"]
-        return StageResult("buy", skipped, did, tuple(says))
+        return StageResult("buy", skipped, did, (*says, *dict.fromkeys(self.notes)))
