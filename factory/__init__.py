@@ -45,6 +45,7 @@ _EXPORTS = {
     "synthesize": "factory.synthesis.stage",
     "tune": "factory.tuning.stage",
     "author": "factory.programs.stage",
+    "buy": "factory.pipeline.auto.stage",
     "annotate": "factory.annotation.stage",
     "vote": "factory.programs.stage",
     "denoise": "factory.denoise.stage",

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from factory.annotation.core import sample_order
-from factory.warehouse.tables.anchors import Role
+from factory.warehouse.tables import plans
+from factory.warehouse.tables.anchors import Role, model_plan
 from factory.warehouse.tables.votes import TALLIES
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ class Drawn:
         return {"text_no": self.text_no, "role": self.role, "stratum": self.stratum, "p": self.p}
 
 
-def draw(order: Sequence[int], strata: Mapping[int, Stratum], anchors: int, audit: int) -> list[Drawn]:
+def draw(
+    order: Sequence[int], strata: Mapping[int, Stratum], anchors: int, audit: int, held: Sequence[Drawn] = ()
+) -> list[Drawn]:
     """Draw anchors from texts that lie in a random order.
 
     Args:
@@ -49,18 +52,22 @@ def draw(order: Sequence[int], strata: Mapping[int, Stratum], anchors: int, audi
         strata: What the programs say of each.
         anchors: How many in all, the audit slice included; fewer where there are fewer texts.
         audit: How many of them are the audit slice: the first of the order.
+        held: Of those that teach, some that were drawn before, by what programs said then: they stay as they are.
 
     Returns:
-        The audit slice, then those that teach, both in the order given.
+        The audit slice, then those that teach: those held, then others in the order given.
     """
     total = min(anchors, len(order))
     first, rest = order[: min(audit, total)], order[min(audit, total) :]
+    kept = [one for one in held if one.role == "teach" and one.text_no in set(rest)][: total - len(first)]
+    there = {one.text_no for one in kept}
+    rest = [no for no in rest if no not in there]
     found = [Drawn(text_no, "audit", strata[text_no], len(first) / len(order)) for text_no in first]
     members: dict[Stratum, list[int]] = {name: [no for no in rest if strata[no] == name] for name in SHARES}
-    counts = allocate({name: len(texts) for name, texts in members.items()}, total - len(first))
+    counts = allocate({name: len(texts) for name, texts in members.items()}, total - len(first) - len(kept))
     chosen = {no for name, texts in members.items() for no in texts[: counts[name]]}
     p = {name: counts[name] / max(len(texts), 1) for name, texts in members.items()}
-    return found + [Drawn(no, "teach", strata[no], p[strata[no]]) for no in rest if no in chosen]
+    return [*found, *kept] + [Drawn(no, "teach", strata[no], p[strata[no]]) for no in rest if no in chosen]
 
 
 def allocate(sizes: Mapping[Stratum, int], wanted: int) -> dict[Stratum, int]:
@@ -77,7 +84,9 @@ def allocate(sizes: Mapping[Stratum, int], wanted: int) -> dict[Stratum, int]:
     return counts
 
 
-def choose(warehouse: Warehouse, *, anchors: int, audit: int, among: int | None, seed: int) -> list[Drawn]:
+def choose(
+    warehouse: Warehouse, *, anchors: int, audit: int, among: int | None, seed: int, extend: bool = False
+) -> list[Drawn]:
     """Draw anchors from the training texts of a warehouse.
 
     Args:
@@ -86,6 +95,7 @@ def choose(warehouse: Warehouse, *, anchors: int, audit: int, among: int | None,
         audit: Likewise.
         among: Only the first so many texts of the random order may be drawn; all by default.
         seed: Of the random order.
+        extend: Whether the anchors that the model labelled before stay, whatever programs say of them now.
     """
     rows = warehouse.query(
         "WITH said AS (SELECT text_no, max(kinds) AS kinds FROM (SELECT text_no, target, count(DISTINCT vote) AS kinds"
@@ -98,4 +108,11 @@ def choose(warehouse: Warehouse, *, anchors: int, audit: int, among: int | None,
     strata: dict[int, Stratum] = {
         int(no): "uncovered" if not kinds else "agreed" if kinds == 1 else "conflict" for no, _, kinds in pool
     }
-    return draw([int(no) for no, _, _ in pool], strata, anchors, audit)
+    return draw([int(no) for no, _, _ in pool], strata, anchors, audit, _held(warehouse) if extend else ())
+
+
+def _held(warehouse: Warehouse) -> list[Drawn]:
+    """What was drawn for the plan whose answers are the model's anchors."""
+    plan_no = model_plan(warehouse)
+    slots = [] if plan_no is None else plans.slots(warehouse, plan_no)
+    return [Drawn(**{name: slot.parents[name] for name in ("text_no", "role", "stratum", "p")}) for slot in slots]

@@ -103,8 +103,8 @@ class AnnotateParams(Params):
     )
     extend: bool = Field(
         False,
-        description="Also ask texts that came, or were freed by another `limit`, since the plan was made. Off, so that running"
-        " again never costs more than what is open.",
+        description="Also ask texts that came, or were freed by another `limit`, since the plan was made; with `anchors`, those"
+        " bought before stay, and their number is filled up. Off, so that running again never costs more than what is open.",
     )
 
 
@@ -146,12 +146,12 @@ def annotate(warehouse: Warehouse, params: AnnotateParams, call: Call) -> StageR
     }
     key = digest({"stage": STAGE, "config": config, "task": card.revision, "prompt": asked.version})
     plan = plans.find(warehouse, STAGE, key)
-    if plan is not None and plan.done and not params.extend:
+    if plan is not None and plan.done and (anchored or not params.extend):
         if anchored and model_plan(warehouse) != plan.plan_no:  # another plan's answers were the anchors meanwhile
             settle(warehouse, plan, card, asked, config, label_names(warehouse))
         return StageResult(STAGE, skipped=True, did=_counts(warehouse, plan), says=())
     added = 0
-    if plan is None or params.extend:
+    if plan is None or (params.extend and not anchored):
         chosen = _chosen(warehouse, params)
         if plan is None:
             nulls = choose.without_content(prompts.NULL_TEXTS if params.calibrate else ())
@@ -225,7 +225,7 @@ def _anchored(params: AnnotateParams) -> dict[str, Any]:
     """
     if params.anchors is None:
         return {}
-    other = [name for name in ("limit", "share", "as_votes", "extend") if getattr(params, name)]
+    other = [name for name in ("limit", "share", "as_votes") if getattr(params, name)]
     other += ["texts"] * (params.texts != "all")
     if other:
         raise InputError(
@@ -240,7 +240,8 @@ def _chosen(warehouse: Warehouse, params: AnnotateParams) -> list[dict[str, Any]
     """The texts to ask, each as its slot keeps it."""
     if params.anchors is not None:
         drawn = anchors.choose(
-            warehouse, anchors=params.anchors, audit=params.audit, among=params.among, seed=params.sample_seed
+            warehouse, anchors=params.anchors, audit=params.audit, among=params.among, seed=params.sample_seed,
+            extend=params.extend,
         )
         return [one.parents for one in drawn]
     numbers = choose.choose(

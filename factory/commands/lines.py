@@ -19,7 +19,7 @@ from factory.private import private_files
 
 OF_EXPORT = ("export", "export_data", "report")
 """Steps that have commands of their own: `factory export model`, `factory export data`, `factory report`."""
-WITH_ENGINE = ("synthesize", "tune", "author", "annotate")
+WITH_ENGINE = ("buy", "synthesize", "tune", "author", "annotate")
 """Steps that ask a model, or train one, and so take `--engine` and `--budget`."""
 
 
@@ -41,7 +41,7 @@ def run(
     folder: Folder = None,
     only: Annotated[list[str] | None, Option("--only", metavar="VERB", help="Only this step. Repeatable.")] = None,
     budget: Annotated[
-        str | None, Option(help="Most to spend: '2.50' (money) or '200k tokens'. Exit code 3 when it ends a run.")
+        str | None, Option(help="Most to spend: '2.50' (money), '200k tokens' or '500 requests'. Exit code 3 when it ends a run.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -124,7 +124,7 @@ Param = Annotated[
     Option("--param", "-p", metavar="NAME=YAML", help="A parameter of the step, listed below. Repeatable."),
 ]
 EngineOption = Annotated[str | None, Option(help="The engine: a YAML file, or kind=server,url=...,model=...")]
-BudgetOption = Annotated[str | None, Option(help="Most to spend: '2.50' or '200k tokens'.")]
+BudgetOption = Annotated[str | None, Option(help="Most to spend: '2.50', '200k tokens' or '500 requests'.")]
 
 
 class VerbCommand(typer.core.TyperCommand):

@@ -64,6 +64,8 @@ def show_plan(planned: Mapping[str, Any], *, prompt: bool = True) -> None:
         )
         if any(one["cost"] is None for _, one in told):
             tell("For costs add `price: {input: 1.0, output: 3.0}` to `engine`: money per million tokens")
+    if planned["buys"]:
+        tell(planned["buys"]["words"])
     _show_direct(planned["direct"])
     _show_compute(planned["compute"])
     if planned["stages"] and prompt:

@@ -218,7 +218,7 @@ def model_labels(warehouse: Warehouse, *, but: Sequence[int] = ()) -> list[Model
 
 def spent_on(warehouse: Warehouse, systems: Sequence[str]) -> dict[str, Spent]:
     """What each system's labels were bought with, by name; rivals tell of themselves."""
-    parts = _parts(warehouse)
+    parts = spent_by_part(warehouse)
     found = {}
     for name in systems:
         if size_of(name) is None:
@@ -227,7 +227,7 @@ def spent_on(warehouse: Warehouse, systems: Sequence[str]) -> dict[str, Spent]:
     return found
 
 
-def _parts(warehouse: Warehouse) -> dict[str, Spent]:
+def spent_by_part(warehouse: Warehouse) -> dict[str, Spent]:
     """What `author` and `synthesize` spent, and the parts of `annotate`."""
     rows = warehouse.query(
         """SELECT stage, sum(requests)::BIGINT, sum(tokens_in)::BIGINT, sum(tokens_out)::BIGINT,

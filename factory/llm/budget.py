@@ -1,4 +1,4 @@
-"""A bound on what a run may spend, in money or in tokens, kept before it is passed."""
+"""A bound on what a run may spend, in money, tokens or requests, kept before it is passed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from factory.llm.settings import Price
 
 _TOKENS = re.compile(r"^\s*([\d_.]+)\s*([kKmMgG]?)\s*(?:tokens?|tok)\s*$")
+_REQUESTS = re.compile(r"^\s*([\d_]+)\s*requests?\s*$")
 _MONEY = re.compile(r"^\s*(?:[$€£]|[A-Za-z]{3}\s)?\s*([\d_]*\.?\d+)\s*(?:[$€£]|[A-Za-z]{3})?\s*$")
 
 _FRAME = 32
@@ -43,15 +44,36 @@ class Budget:
     Args:
         money: In the currency of the price; or None.
         tokens: In and out together; or None.
+        requests: Calls, repetitions included; or None.
     """
 
-    def __init__(self, *, money: float | None = None, tokens: int | None = None) -> None:
-        self.money, self.tokens = money, tokens
-        self.spent_money, self.spent_tokens = 0.0, 0
+    def __init__(self, *, money: float | None = None, tokens: int | None = None, requests: int | None = None) -> None:
+        self.money, self.tokens, self.requests = money, tokens, requests
+        self.spent_money, self.spent_tokens, self.spent_requests = 0.0, 0, 0
         self._n_open = 0
         self._reserved_money, self._reserved_tokens = 0.0, 0
         self._prompt_ratio, self._answer_ratio = 0.0, 1.0  # the worst so far
         self._dearest_call = 0.0
+
+    @property
+    def unit(self) -> str:
+        """`money`, `tokens` or `requests`."""
+        return "money" if self.money is not None else "tokens" if self.tokens is not None else "requests"
+
+    @property
+    def most(self) -> float:
+        """What may be spent, in its unit."""
+        return float(getattr(self, self.unit) or 0)
+
+    def part(self, most: float) -> Budget:
+        """A budget of the same unit for a part of a run; what it spends counts here once it is given to `book`."""
+        left = max(0.0, min(most, self.most - getattr(self, f"spent_{self.unit}")))
+        return Budget(**{self.unit: left if self.unit == "money" else int(left)})
+
+    def book(self, part: Budget) -> None:
+        """Count what a part spent."""
+        for name in ("money", "tokens", "requests"):
+            setattr(self, f"spent_{name}", getattr(self, f"spent_{name}") + getattr(part, f"spent_{name}"))
 
     def reserve(self, call: Call, price: Price | None, longest: int | None) -> Reserved | None:
         """Set aside the most that a call can cost.
@@ -67,17 +89,19 @@ class Budget:
         Raises:
             BudgetError: A budget in money for a model that has no price, or a request whose answer may be of any length.
         """
-        if longest is None:
+        if longest is None and self.requests is None:
             raise BudgetError(
                 "a budget cannot be kept where nothing bounds an answer",
                 fix="Give `sampling: {max_tokens: ...}`, or `max_tokens_field`, under `engine:`",
             )
         tokens_in = self._most_tokens_in(call)
-        tokens_out = round(longest * call.n * self._answer_ratio)
+        tokens_out = round((longest or 0) * call.n * self._answer_ratio)
         wanted = Reserved(self._most_money(call, price, tokens_in, tokens_out), tokens_in, tokens_out)
         if self.money is not None and self.spent_money + self._reserved_money + wanted.money > self.money:
             return None
         if self.tokens is not None and self.spent_tokens + self._reserved_tokens + wanted.tokens > self.tokens:
+            return None
+        if self.requests is not None and self.spent_requests + self._n_open >= self.requests:
             return None
         self._n_open += 1
         self._reserved_money += wanted.money
@@ -122,6 +146,7 @@ class Budget:
             longest: As for `reserve`.
         """
         self._n_open -= 1
+        self.spent_requests += 1
         self._reserved_money = self._reserved_money - reserved.money if self._n_open else 0.0
         self._reserved_tokens -= reserved.tokens
         if usage is None:
@@ -144,6 +169,8 @@ class Budget:
     def passed(self, left: int) -> BudgetError:
         """What to raise when the next call might pass the budget; `left` calls, as far as they are known, were not sent."""
         what = f"the budget of {self.tokens or 0:,} tokens would be passed: {self.spent_tokens:,} are spent"
+        if self.requests is not None:
+            what = f"the budget of {self.requests:,} requests would be passed: {self.spent_requests:,} are spent"
         if self.money is not None:
             what = f"the budget of {self.money:g} would be passed: {self.spent_money:.4f} is spent"
         fix = "Every answer is stored; run again with a larger budget to go on"
@@ -151,10 +178,10 @@ class Budget:
 
 
 def parse_budget(text: str) -> Budget:
-    """A budget out of what a person wrote: `2.50`, `$2.50`, `200k tokens`.
+    """A budget out of what a person wrote: `2.50`, `$2.50`, `200k tokens`, `500 requests`.
 
     Raises:
-        InputError: It is neither money nor tokens.
+        InputError: It is neither money nor tokens nor requests.
 
     Example:
         >>> parse_budget("200k tokens").tokens
@@ -163,6 +190,9 @@ def parse_budget(text: str) -> Budget:
     if tokens := _TOKENS.match(text):
         factor = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}[tokens[2].lower()]
         return Budget(tokens=round(float(tokens[1].replace("_", "")) * factor))
+    if requests := _REQUESTS.match(text):
+        return Budget(requests=int(requests[1].replace("_", "")))
     if money := _MONEY.match(text):
         return Budget(money=float(money[1].replace("_", "")))
-    raise InputError(f"cannot read `{text}` as a budget", fix="Give money (`2.50`) or tokens (`200k tokens`)")
+    fix = "Give money (`2.50`), tokens (`200k tokens`) or requests (`500 requests`)"
+    raise InputError(f"cannot read `{text}` as a budget", fix=fix)

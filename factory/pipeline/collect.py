@@ -115,13 +115,14 @@ def collect(
                     if rough:
                         _suppose(step, warehouse, context, collector)
                 continue
-            before = _samples(collector.missing.get(step.verb, ()))
+            asked = replace(step, verb="author") if step.verb == "buy" else step  # its labels are asked once
+            before = _samples(collector.missing.get(asked.verb, ()))
             try:
                 call_step(step, warehouse, context)
             except Pending:
                 stopped = True
-                now = _samples(collector.missing.get(step.verb, ())) - before
-                collector.most[step.verb] = collector.most.get(step.verb, before) + most_answers(step, warehouse, now)
+                now = _samples(collector.missing.get(asked.verb, ())) - before
+                collector.most[asked.verb] = collector.most.get(asked.verb, before) + most_answers(asked, warehouse, now)
     finally:
         context.close()
     return collector

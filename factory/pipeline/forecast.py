@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from factory.pipeline.auto.curves import first_programs
+
 if TYPE_CHECKING:
     from factory.encoders.base import Encoder
     from factory.encoders.settings import Named
@@ -183,7 +185,8 @@ class _Forecast:
         return sum(params["per_label"] * len(params["labels"] or [None] * labels) for params in wanted)
 
     def _wanted_programs(self, pipeline: Pipeline) -> int:
-        wanted: int = sum(step.params.model_dump()["programs"] for step in pipeline.steps if step.verb == "author")
+        given = [step.params.model_dump()["programs"] for step in pipeline.steps if step.verb in ("author", "buy")]
+        wanted = sum(first_programs(len(pipeline.card.labels)) if one is None else int(one) for one in given)
         return max(wanted, self._count("programs WHERE state = 'accepted'"))
 
 

@@ -20,9 +20,9 @@ TOP_KEYS = {
     "task": "a task card: a path relative to this file, or the card itself",
     "engine": "whom to ask: {kind: server, url: ..., model: ...}",
     "data": "where the texts are: {train: FILE, dev: FILE, test: FILE}, or a folder of such files",
-    "steps": "the list of steps; or, with `data`, what is different from the standard line",
+    "steps": "the list of steps; or, with `data`, `auto` (the default), `standard`, or what is different from that line",
     "variables": "defaults of ${...}; --set NAME=VALUE overrides them",
-    "budget": "most to spend, in money ('2.50') or tokens ('200k tokens')",
+    "budget": "most to spend, in money ('2.50'), tokens ('200k tokens') or requests ('500 requests')",
     "description": "words for a person",
 }
 
@@ -217,7 +217,7 @@ def _card(task: Any, base: Path, where: str) -> TaskCard:
 
 def _steps(data: Mapping[str, Any], path: Path, lines: Lines) -> tuple[Step, ...]:
     """The steps that a file lists, or the standard line over its `data` with the changes that it names."""
-    from factory.pipeline.standard import changed_line, data_sources, standard_line
+    from factory.pipeline.standard import LINES, auto_line, changed_line, data_sources, standard_line
 
     given, where = data.get("steps"), f"{path}:{lines.get(('steps',), 1)}"
     if data.get("data") is None:
@@ -234,14 +234,15 @@ def _steps(data: Mapping[str, Any], path: Path, lines: Lines) -> tuple[Step, ...
             raise InputError("the texts are given twice, by `data` and by `ingest`", where=where, fix="Leave one out")
         first = [make_step("ingest", sources, where=f"{path}:{at}", line=at)] if sources else []
         return (*first, *listed)
-    if given is not None and not isinstance(given, Mapping):
-        raise InputError("`steps` is a list of steps, or a mapping of changes to the standard line", where=where)
-    changes = given or {}
+    auto = given in (None, "auto") or (isinstance(given, Mapping) and given.get("buy", False) is not False)
+    if not (given is None or given in LINES or isinstance(given, Mapping)):
+        raise InputError("`steps` is a list of steps, `auto`, `standard`, or a mapping of changes to a line", where=where)
+    changes = given if isinstance(given, Mapping) else {}
     for verb in changes:
         if verb not in STEPS:
             make_step(str(verb), {}, where=f"{path}:{lines.get(('steps', verb), 1)}")
     try:
-        line = changed_line(standard_line(sources), changes)
+        line = auto_line(sources, changes) if auto else changed_line(standard_line(sources), changes)
     except InputError as error:
         raise InputError(error.what, where=where) from error
     places = {verb: lines.get(("steps", verb), at) for verb, _ in line}

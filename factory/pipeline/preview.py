@@ -32,7 +32,8 @@ def plan_pipeline(pipeline: Pipeline, *, folder: Path | None = None) -> dict[str
     which would embed the corpus: their tokens are near to those of a run.
 
     Returns:
-        `{"pipeline", "stages": [...], "later": [...], "to_do": [...], "compute": {...}, "direct": {...} or None}`. Each of
+        `{"pipeline", "stages": [...], "later": [...], "to_do": [...], "compute": {...}, "direct": {...} or None, "buys": {...} or
+        None}`, the last what the step `buy` would buy first, its price, and when it would stop. Each of
         `stages` is `{"stage", "prompt"}` and what `factory.llm.estimate.estimate` gives; each of `later` is `{"step"}` and the
         same, without a prompt, or `{"step"}` alone; `compute` is what `forecast` gives; `direct` what labelling every training
         text by the model takes: `{"texts", "tokens", "instead"}`, both in tokens, the latter as a range.
@@ -56,7 +57,19 @@ def plan_pipeline(pipeline: Pipeline, *, folder: Path | None = None) -> dict[str
             "pipeline": pipeline.name, "stages": stages, "later": later, "to_do": list(still_to_do(pipeline)),
             "compute": forecast(pipeline, collector.compute, warehouse),
             "direct": _direct(pipeline, warehouse, Path(temporary), stages),
+            "buys": _buys(pipeline, warehouse, Path(temporary)),
         }  # fmt: skip
+
+
+def _buys(pipeline: Pipeline, warehouse: Warehouse, folder: Path) -> dict[str, Any] | None:
+    """What the step `buy` is going to do, or how far it is."""
+    step = next((step for step in pipeline.steps if step.verb == "buy"), None)
+    if step is None:
+        return None
+    from factory.pipeline.auto.stage import forecast_of
+
+    context = Context(pipeline.card, folder, pipeline.base, pipeline.engine, pipeline.budget)
+    return forecast_of(warehouse, step.params, context.call(step.stage))
 
 
 def _direct(

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from factory.pipeline.standard import LINES
 from factory.pipeline.steps import stage_of
 from factory.pipeline.verbs import STEPS
 from factory.task import TaskCard
@@ -50,6 +51,7 @@ def pipeline_schema() -> dict[str, Any]:
                 "anyOf": [
                     {"type": "array", "minItems": 1, "items": {"anyOf": listed}},
                     {"type": "object", "properties": changes, "additionalProperties": False},
+                    {"enum": list(LINES)},
                 ]
             },
         },

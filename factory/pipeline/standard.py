@@ -1,6 +1,7 @@
-"""The standard line: the steps of a pipeline that says where its texts are and leaves the steps to us.
+"""The lines of a pipeline that says where its texts are and leaves the steps to us.
 
-A pipeline may give `data:` and no steps, or `steps:` as a mapping of what is to be different::
+`steps: auto`, the default, decides round by round what to buy from the model; `steps: standard` buys what its steps say. A
+mapping says what is to be different about the standard line, or with `buy` about the other one::
 
     data: {train: messages.csv, test: labelled.csv}
     steps:
@@ -24,6 +25,9 @@ SPLIT_NAMES = {
 _ENDINGS = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".txt")
 _PACKED = ("", ".gz", ".zst")
 _PER_LABEL = 20
+_TEACHER = 300
+"""Test texts that the teacher labels where purchases have a budget: its score to within five points."""
+LINES = ("auto", "standard")
 
 
 def data_sources(data: Any, base: Path, where: str) -> dict[str, Any]:
@@ -71,6 +75,18 @@ def standard_line(sources: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]
         ("denoise", {}), ("distill", {}), *([("annotate", {})] if sources.get("test") else []),
     ]  # fmt: skip
     return [*line, ("evaluate", {}), ("export", {}), ("report", {})]
+
+
+def auto_line(sources: Mapping[str, Any], changes: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The steps of `steps: auto`, with what is different about them; see `changed_line`."""
+    last = [("annotate", {"limit": _TEACHER})] if sources.get("test") and changes.get("annotate") is not False else []
+    same = {verb: dict(changes[verb]) for verb in ("denoise", "distill") if isinstance(changes.get(verb), Mapping)}
+    buy = {**same, **({"hold_back": last[0][1]["limit"]} if last else {})}
+    line: list[tuple[str, dict[str, Any]]] = [
+        ("ingest", dict(sources)), ("buy", buy), ("vote", {}), ("denoise", {}), ("distill", {}), *last, ("evaluate", {}),
+        ("export", {"system": "auto"}), ("report", {}),
+    ]  # fmt: skip
+    return changed_line(line, changes)
 
 
 def changed_line(

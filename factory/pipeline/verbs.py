@@ -20,6 +20,7 @@ STEPS: Mapping[str, Verb] = {
         "factory.synthesis.quality:measure", "Measure the synthetic texts: how varied, how like real ones."
     ),
     "tune": Verb("factory.tuning.stage:tune", "Let the model learn from its own accepted texts (a LoRA adapter)."),
+    "buy": Verb("factory.pipeline.auto.stage:buy", "Decide what to buy from the model next, and buy it."),
     "author": Verb("factory.programs.stage:author", "Let the model write label programs."),
     "annotate": Verb("factory.annotation.stage:annotate", "Let the model label texts itself (the teacher)."),
     "vote": Verb("factory.programs.stage:vote", "Run the label programs over the texts."),

@@ -46,6 +46,10 @@ class AuthorParams(Params):
         " edit, and which run faster and on any system; `both` takes turns.")  # fmt: skip
     varied: bool = Field(True, description="Every program has example texts of its own, and no approach comes twice with the"
         " same evidence while others are left. False asks as the ready pipelines were recorded.")  # fmt: skip
+    labels: list[str] | None = Field(None, min_length=1, description="Only programs that speak of these labels"
+        " alone; programs for all and for each by default.")  # fmt: skip
+    show: Literal["any", "conflicts"] = Field("any", description="Which texts the prompts show: `conflicts` shows those on"
+        " which accepted programs disagree, as far as there are any. A first round has none.")  # fmt: skip
     strict: bool = Field(False, description=STRICT)
     sandbox: Literal["kernel", "process"] = Field("kernel", description=SANDBOX)
 
@@ -67,7 +71,7 @@ class VoteParams(Params):
 
 @stage("author", AuthorParams, asks=True)
 def author(warehouse: Warehouse, params: AuthorParams, call: Call) -> StageResult:
-    """Have the model write programs until so many are accepted.
+    """Have the model write programs until so many are accepted; asked for more of the same, it goes on from those there are.
 
     Needs a task and the texts of the split `train`.
 
@@ -77,7 +81,8 @@ def author(warehouse: Warehouse, params: AuthorParams, call: Call) -> StageResul
         Unanswered: Requests have no answer yet, through nothing that the model said. What came is stored; run again.
     """
     config = {
-        **params.model_dump(exclude={"strict", "sandbox", "knowledge_kind"}),
+        **params.model_dump(exclude={"strict", "sandbox", "knowledge_kind", "labels", "show"}),
+        **({} if params.labels is None else {"labels": params.labels}), **({} if params.show == "any" else {"show": params.show}),
         "candidates": params.candidates if params.candidates is not None else 2 * params.programs,
         "knowledge": params.knowledge_kind if params.knowledge else None,
     }

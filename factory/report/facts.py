@@ -24,6 +24,7 @@ from factory.report.money import money_of
 from factory.report.verdict import go_no_go
 from factory.task import current_card
 from factory.warehouse.tables.gold import dev_gold
+from factory.warehouse.tables.purchases import read as purchases
 
 if TYPE_CHECKING:
     from factory.task import TaskCard
@@ -78,6 +79,7 @@ def gather(warehouse: Warehouse) -> dict[str, Any]:
             "first": first_of(scored, audit, WORDS[found["metric"]] if found else ""),
             "money": money_of({name: row.get("spent") for name, row in rows.items()}), "outlook": outlook,
             "task": _task(card), "splits": _splits(warehouse), "spend": spend_of(warehouse), "programs": programs_of(warehouse),
+            "bought": [row.as_json for row in purchases(warehouse)],
             "refused": refused_of(warehouse), "votes": votes,
             "known": None if found else known_of(warehouse, votes, audit, outlook),
             "audit": audit, "label_models": label_models_of(warehouse), "students": _students(warehouse),

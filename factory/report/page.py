@@ -153,7 +153,8 @@ def _view(facts: Mapping[str, Any]) -> dict[str, Any]:
         ("systems", "Systems", evaluation), ("costs", "Cost of a million texts", facts["costs"]),
         ("quality", "In detail", evaluation),
         ("equivalents", "Label equivalents", view["equivalents"]),
-        ("money", "Money", facts["money"]["of"]), ("task", "Task and texts", True), ("spend", "Spend", True),
+        ("money", "Money", facts["money"]["of"]), ("task", "Task and texts", True),
+        ("bought", "Bought", facts["bought"]), ("spend", "Spend", True),
         ("programs", "Programs", True), ("uncovered", "Uncovered and ties", True), ("lineage", "Lineage", facts["lineage"]),
         ("dropped", "Dropped", True),
     ]  # fmt: skip
@@ -248,6 +249,7 @@ def _environment(*, autoescape: bool) -> jinja2.Environment:
         "score": _score, "money": _money, "md": _markdown, "fenced": _fenced, "rounded": _rounded, "cut": _cut,
         "ticked": _ticked,
         "dear": lambda value: "–" if value is None else "0" if not value else f"{value:.2g}",
+        "points": lambda gain, error: "–" if gain is None else f"{100 * gain:+.1f} ± {100 * (error or 0):.1f}",
         "signed": lambda value: f"{value:+.3f}".replace("-", "−"),
         "percent": lambda value: "–" if value is None else f"{100 * value:.1f} %",
         "count": lambda value: "–" if value is None else f"{int(value):,}",

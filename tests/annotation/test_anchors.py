@@ -137,3 +137,31 @@ def test_without_anchors_a_plan_is_keyed_as_it_always_was(tmp_path: Path) -> Non
     config = made.scalar("SELECT config FROM plans")
     assert not any(name in config for name in ("anchors", "audit", "among"))
     assert table(made) == []
+
+
+def test_anchors_that_were_bought_stay_when_programs_say_something_else_and_their_number_is_filled_up(
+    tmp_path: Path,
+) -> None:
+    made = with_votes()
+    engine = recorded(tmp_path, "annotate", SAYS)
+    annotate(made, engine, anchors=30, audit=10)
+    before = {one.text_no: one.p for one in read_anchors(made, "teach")}
+    with made.lease() as db:  # all is agreed on now: a new draw would take others
+        db.execute("DELETE FROM votes WHERE program_no = 2")
+    result = annotate(made, engine, anchors=40, audit=10, extend=True)
+    after = {one.text_no: one.p for one in read_anchors(made, "teach")}
+    assert len(after) == 30
+    assert before.items() <= after.items()
+    assert [one.text_no for one in read_anchors(made, "audit")] == result_of_audit(made)
+    assert annotate(made, engine, anchors=40, audit=10, extend=True).skipped, "the draw is frozen in its plan"
+    assert result.did["answered"] == 40
+
+
+def result_of_audit(made: Warehouse) -> list[int]:
+    """The texts that the first plan drew for the audit slice."""
+    plan = made.scalar("SELECT min(plan_no) FROM plans WHERE stage = 'annotate'")
+    rows = made.query(
+        "SELECT (parents ->> 'text_no')::INTEGER FROM slots WHERE plan_no = ? AND parents ->> 'role' = 'audit' ORDER BY 1",
+        [plan],
+    )
+    return [number for (number,) in rows]

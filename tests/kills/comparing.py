@@ -20,6 +20,7 @@ MAY_DIFFER: dict[str, tuple[str, ...]] = {
     "trials": ("created_at",),
     "evaluations": ("created_at",),
     "exports": ("created_at",),
+    "purchases": ("decided_at",),
 }
 """Columns that hold a time or a latency."""
 

@@ -40,6 +40,7 @@ sys.path.insert(0, str(ROOT))
 _ANSWERS = "(SELECT count(*) FROM answers WHERE request_key IN (SELECT request_key FROM requests WHERE stage = '{}'))"
 ROWS = {
     "ingest": "SELECT count(*) FROM occurrences",
+    "buy": "SELECT (SELECT count(*) FROM answers) + (SELECT count(*) FROM purchases)",
     "author": f"SELECT {_ANSWERS.format('author')} + (SELECT count(*) FROM programs)",
     "vote": "SELECT count(*) FROM vote_blocks",
     "synthesize": f"SELECT {_ANSWERS.format('synthesize')} + (SELECT count(*) FROM synthetic)",

@@ -103,9 +103,9 @@ class Killed:
 class Line:
     """The small pipeline: its undisturbed run, and killed ones."""
 
-    def __init__(self, folder: Path, server: CountingServer) -> None:
+    def __init__(self, folder: Path, server: CountingServer, text: str = PIPELINE) -> None:
         self.server, self.folder = server, folder
-        self.pipeline = write_pipeline(folder)
+        self.pipeline = write_pipeline(folder, text)
         self.run, self.snapshots, self.undisturbed = folder / "run", folder / "snapshots", folder / "undisturbed"
         self.census: list[dict[str, Any]] = []
         self.samples = 0

@@ -164,8 +164,8 @@ def verbs(path: Path) -> list[str]:
 ENGINE = "engine: {kind: recorded, answers: x}\n"
 
 
-def test_data_without_steps_is_the_standard_line(tmp_path: Path) -> None:
-    path = write(tmp_path, f"task: {CARD}\n{ENGINE}data: {{train: a.csv, test: b.csv}}\n")
+def test_the_standard_line_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, f"task: {CARD}\n{ENGINE}data: {{train: a.csv, test: b.csv}}\nsteps: standard\n")
     line = [
         "ingest",
         "author",
@@ -207,6 +207,28 @@ def test_steps_as_a_mapping_change_the_standard_line_and_nothing_else(tmp_path: 
     path = write(tmp_path, f"task: {CARD}\n{ENGINE}data: {{train: a.csv}}\nsteps:\n  denoise: {{modle: auto}}\n")
     with pytest.raises(InputError, match=r"p\.yaml:5: unknown key `modle` in `denoise`; did you mean `model`\?"):
         load_pipeline(path)
+
+
+AUTO = ["ingest", "buy", "vote", "denoise", "distill", "annotate", "evaluate", "export", "report"]
+
+
+def test_auto_decides_what_to_buy_and_keeps_the_price_of_the_teachers_row(tmp_path: Path) -> None:
+    text = f"task: {CARD}\n{ENGINE}data: {{train: a.csv, test: b.csv}}\nsteps: "
+    path = write(tmp_path, f"{text}auto\n")
+    assert verbs(path) == AUTO
+    steps = {step.verb: step.params.given() for step in load_pipeline(path).steps}
+    assert steps["annotate"]["limit"] == steps["buy"]["hold_back"] == 300
+    data, _ = read_yaml(path)
+    jsonschema.validate(data, pipeline_schema())
+    assert verbs(write(tmp_path, text.removesuffix("steps: "))) == AUTO, "the default"
+    assert "author" in verbs(write(tmp_path, f"{text}standard\n"))
+    path = write(tmp_path, f"{text}{{buy: {{audit: 50}}, distill: {{student: linear}}, annotate: false}}\n")
+    assert verbs(path) == [verb for verb in AUTO if verb != "annotate"]
+    assert load_pipeline(path).steps[1].params.given() == {"audit": 50, "distill": {"student": "linear"}}
+    with pytest.raises(InputError, match=r"unknown key `programs` in `annotate`"):
+        load_pipeline(write(tmp_path, f"{text}{{buy: {{annotate: {{programs: 3}}}}}}\n"))
+    with pytest.raises(InputError, match="`steps` is a list of steps, `auto`, `standard`, or a mapping"):
+        load_pipeline(write(tmp_path, f"{text}atuo\n"))
 
 
 def test_a_folder_of_data_is_read_by_the_names_of_its_files(tmp_path: Path) -> None:

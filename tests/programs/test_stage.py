@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from factory.errors import InputError
 from factory.llm import EngineSettings, Pending, make_engine
 from factory.programs import stage
 from factory.task import load_card, register
@@ -244,3 +245,44 @@ def test_failures_are_stored_with_their_reason(warehouse: Warehouse) -> None:
         row[0] for row in warehouse.query("SELECT DISTINCT detail FROM vote_failures WHERE status = 'exception'")
     }
     assert details == {"ZeroDivisionError in line 2", None}
+
+
+def by_hash(_: int, messages: list[dict[str, str]]) -> str:
+    """A program of its own for every request, which votes on texts as no other does."""
+    number = int(hashlib.sha256(str(messages).encode()).hexdigest(), 16) % 10**6
+    return fenced(program(f"it {number % 90}", "ham" if number % 2 else "spam"))
+
+
+def test_asked_for_more_programs_it_goes_on_from_those_there_are(warehouse: Warehouse, tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, by_hash)
+    first = recorder.run(warehouse, programs=4, examples=2)
+    assert first.did["accepted"] == 4
+    more = recorder.run(warehouse, programs=8, examples=2)
+    assert more.did["accepted"] == 8, "those of the shorter plan are its own, and no copies of another's"
+    assert warehouse.scalar("SELECT count(*) FROM programs WHERE state = 'accepted'") == 8
+    keys = [json.loads(line)["key"] for line in recorder.answers.read_text().splitlines()]
+    assert len(keys) == len(set(keys)), "what was asked is not asked again"
+
+
+def test_programs_are_asked_for_one_label_and_with_the_texts_that_programs_disagree_on(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    seen: list[str] = []
+
+    def answer(number: int, messages: list[dict[str, str]]) -> str:
+        seen.append(" ".join(message["content"] for message in messages))
+        return by_hash(number, messages)
+
+    add_program(warehouse, 1, "def label(text):\n    return 'ham' if 'song' in text else None")
+    add_program(
+        warehouse, 2, "def label(text):\n    return 'spam' if text.endswith(' 7') or text.endswith(' 8') else None"
+    )
+    with warehouse.lease() as db:
+        db.executemany("INSERT INTO votes VALUES (?, ?, ?)", [(1, 7, 0), (1, 8, 0), (1, 9, 0), (2, 7, 1), (2, 8, 1)])
+    recorder = Recorder(tmp_path, answer)
+    recorder.run(warehouse, programs=2, examples=2, labels=["spam"], show="conflicts")
+    assert not any("for all labels" in text for text in seen)
+    assert TEXTS[7] in seen[0]
+    assert TEXTS[8] in seen[0]
+    with pytest.raises(InputError, match="there is no label `spum`; did you mean `spam`"):
+        recorder.run(warehouse, programs=2, labels=["spum"])

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
-from factory.errors import InputError
+from factory.errors import InputError, nearest
 from factory.llm.request import Failure
 from factory.programs.author.loop import AuthorState, Candidate, Slot, plan_slots, step, values_of
 from factory.programs.author.rubrics import RUBRICS
@@ -22,6 +22,7 @@ from factory.warehouse.tables.gold import seed_gold
 from factory.warehouse.tables.plans import Plan
 from factory.warehouse.tables.programs import NewProgram
 from factory.warehouse.tables.texts import sample_texts, texts_of
+from factory.warehouse.tables.votes import conflicting_texts
 
 if TYPE_CHECKING:
     from factory.llm import Asker
@@ -67,13 +68,19 @@ def author_programs(
 # The plan ---------------------------------------------------------------------------------------------------------------
 def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key: str, version: str) -> Plan:
     """Store the plan with every slot, and which texts each slot shows."""
+    labels = config.get("labels")
+    unknown = next((name for name in labels or () if name not in card.label_names), None)
+    if unknown is not None:
+        raise InputError(f"there is no label `{unknown}`{nearest(unknown, card.label_names)}", where="author.labels")
     slots = plan_slots(
         card.label_names, kind=card.kind, candidates=config["candidates"], variants=config["variants"],
-        programs=config["programs"], form=config["form"], varied=config["varied"],
+        programs=config["programs"], form=config["form"], varied=config["varied"], only=labels,
     )  # fmt: skip
     per_slot = int(config["examples"])
     windows = len(slots) if config["varied"] else max(1, config["variants"])
-    shown = [number for number, _ in sample_texts(warehouse, max(per_slot * windows, 1), "examples")]
+    count = max(per_slot * windows, 1)
+    shown = [] if config.get("show") != "conflicts" else conflicting_texts(warehouse, count)
+    shown += [number for number, _ in sample_texts(warehouse, count - len(shown), "examples", exclude=shown)]
     if not shown:
         raise InputError("there are no training texts", where=warehouse.path, fix="Ingest the split `train` first")
     seeds = _seed_texts(warehouse, card, int(config["seeds"]))
@@ -132,7 +139,8 @@ def _fill(
     kind, examples = config["knowledge"], [shown[no] for no in planned[0][1]["examples"]]
     knowledge = _knowledge(asker, kind, card_values, examples) if kind else ""
     known = [*programs.accepted(warehouse), *programs.rejected_by_people(warehouse)]
-    known = [one for one in known if one.kind in RUNNABLE and one.plan_no != plan_no]
+    mine = {plan_no, *plans.begun_alike(warehouse, STAGE, plan_no)}
+    known = [one for one in known if one.kind in RUNNABLE and one.plan_no not in mine]
     sources = tuple(plain_source(one.source, one.kind) for one in known)
     state = AuthorState(tuple(slot for slot, _ in planned), int(config["programs"]), sources)
     state, wanted = step(state, [])

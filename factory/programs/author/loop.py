@@ -60,6 +60,7 @@ def plan_slots(
     programs: int | None = None,
     form: str = "python",
     varied: bool = True,
+    only: Sequence[str] | None = None,
 ) -> list[Slot]:
     """The slots of a plan; a longer plan begins with a shorter one.
 
@@ -75,6 +76,7 @@ def plan_slots(
         programs: How many accepted programs are wanted (decides the size of label groups); `candidates` by default.
         form: `python`, `rules`, or `both`, which takes turns so that every approach is asked for in either.
         varied: False repeats the variants of programs that speak of one label, as the pipelines were recorded.
+        only: Programs for each of these labels alone.
     """
     variants = max(1, min(variants, len(VARIANTS)))
 
@@ -83,6 +85,7 @@ def plan_slots(
 
     slots: list[Slot] = []
     if kind == "multi":
+        labels = only or labels
         for number in range(candidates):
             round_no, at = divmod(number, len(labels))
             mine = form_at(at, round_no)
@@ -93,10 +96,11 @@ def plan_slots(
     wanted = programs or candidates
     per_group = -(-len(labels) // max(1, min(len(labels), wanted // 2)))
     groups = [tuple(labels[i : i + per_group]) for i in range(0, len(labels), per_group)]
+    groups = groups if only is None else [(name,) for name in only]
     size = {scope: len(RUBRICS[scope, "python"]) for scope in ("broad", "focused")}
     for number in range(candidates):
-        count = number // 2
-        if number % 2 == 0:
+        count = number if only else number // 2
+        if not only and number % 2 == 0:
             round_no, at = divmod(count, size["broad"])
             mine = form_at(at, round_no)
             slots.append(Slot(number, RUBRICS["broad", mine][at], (round_no + at) % variants, form=mine))

@@ -198,6 +198,22 @@ def slots(warehouse: Warehouse, plan_no: int, *, only: str | None = None) -> lis
     return [Slot(row[0], json.loads(row[1]), json.loads(row[2]), *row[3:]) for row in rows]
 
 
+def begun_alike(warehouse: Warehouse, stage: str, plan_no: int) -> list[int]:
+    """Numbers of the stage's other plans of the same task and prompts that begin as this one, as far as both go."""
+
+    def specs(number: int) -> list[Mapping[str, Any]]:
+        return [slot.spec for slot in slots(warehouse, number)]
+
+    others = warehouse.query(
+        "SELECT o.plan_no FROM plans o JOIN plans p USING (stage, task_revision, prompt_version)"
+        " WHERE p.plan_no = ? AND stage = ? AND o.plan_no <> p.plan_no ORDER BY 1",
+        [plan_no, stage],
+    )
+    mine = specs(plan_no)
+    pairs = [(int(number), specs(int(number))) for (number,) in others]
+    return [number for number, theirs in pairs if theirs and mine[: len(theirs)] == theirs[: len(mine)]]
+
+
 def request_keys(db: duckdb.DuckDBPyConnection, plan_no: int) -> dict[int, str | None]:
     """The request of every slot, by the slot's number."""
     return dict(db.execute("SELECT slot_no, request_key FROM slots WHERE plan_no = ?", [plan_no]).fetchall())

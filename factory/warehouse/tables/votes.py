@@ -152,6 +152,23 @@ def voted_texts(warehouse: Warehouse, program_nos: Sequence[int]) -> NDArray[np.
     return np.asarray(found["text_no"], np.int32)
 
 
+def conflicting_texts(warehouse: Warehouse, most: int | None = None) -> list[int]:
+    """Training texts on which accepted programs say different things of the same label or labels, in an order by content.
+
+    Args:
+        warehouse: Where they are.
+        most: At most so many; all by default.
+    """
+    rows = warehouse.query(
+        f"SELECT text_no FROM texts WHERE text_no IN (SELECT text_no FROM {TALLIES} WHERE kind <> 'prompted'"
+        " GROUP BY text_no, target HAVING count(DISTINCT vote) > 1)"
+        " AND text_no IN (SELECT text_no FROM split_texts WHERE split = 'train') "
+        " ORDER BY md5(hex(content_hash)), text_no LIMIT ?",
+        [most if most is not None else 1 << 40],
+    )
+    return [int(number) for (number,) in rows]
+
+
 def votes_changed(warehouse: Warehouse, old_no: int, new_no: int) -> int | None:
     """On how many texts two programs say something else; None as long as one of them has not voted."""
     voted = warehouse.scalar(
