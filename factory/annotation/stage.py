@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from factory import prompts
-from factory.annotation import anchors, choose
+from factory.annotation import anchors, carry, choose
 from factory.annotation.choose import Question
 from factory.annotation.settle import settle
 from factory.annotation.shots import demonstrations as shots
@@ -153,6 +153,9 @@ def annotate(warehouse: Warehouse, params: AnnotateParams, call: Call) -> StageR
     added = 0
     if plan is None or params.extend:
         chosen = _chosen(warehouse, params)
+        if plan is None and not params.calibrate:
+            plan = carry.over(warehouse, key, config, card, asked.version)
+            chosen = [] if plan is not None and not params.extend else chosen
         if plan is None:
             nulls = choose.without_content(prompts.NULL_TEXTS if params.calibrate else ())
             plan = plans.create(
@@ -174,9 +177,7 @@ def annotate(warehouse: Warehouse, params: AnnotateParams, call: Call) -> StageR
     return StageResult(STAGE, did={**counts, "planned": added}, says=(*_in_words(counts), *says, *asker.notes))
 
 
-def _fill(
-    asker: Asker, plan: Plan, labelling: Labelling, *, tries: int
-) -> list[Parsed[tuple[str, ...]] | Failure]:
+def _fill(asker: Asker, plan: Plan, labelling: Labelling, *, tries: int) -> list[Parsed[tuple[str, ...]] | Failure]:
     """Ask the open slots and store what became of them. Returns what came of each."""
     from factory.llm import Failure, outcome_of
 

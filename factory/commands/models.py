@@ -27,7 +27,9 @@ DeferBelow = Annotated[
 ]
 Engine = Annotated[
     Path | None,
-    Option("--engine", help="Ask this engine about what is deferred: a pipeline, or a YAML file with kind, url and model."),
+    Option(
+        "--engine", help="Ask this engine about what is deferred: a pipeline, or a YAML file with kind, url and model."
+    ),
 ]
 
 
@@ -130,7 +132,8 @@ def predict(
     ] = False,
     sandbox: Sandboxed = "kernel",
     defer: Annotated[
-        float | None, Option("--defer", help="Defer so much of the file, the least sure of it, e.g. 0.1: no label, or --engine's.")
+        float | None,
+        Option("--defer", help="Defer so much of the file, the least sure of it, e.g. 0.1."),
     ] = None,
     defer_below: DeferBelow = None,
     defer_to: Annotated[
@@ -150,8 +153,9 @@ def predict(
     A cell that begins with = (or +, -, @) is written as it is: a spreadsheet takes it for a formula, so import a CSV file from
     strangers with its columns as text.
     Of many files, those that are done already are left alone: run the same command again after a kill.
-    With --defer or --defer-below there are two columns more, `deferred` and `answered_by` (model, engine, nobody): what is deferred
-    has no label, for people to give, unless --engine is asked; its answers lie beside --out, so that none is paid for twice.
+    With --defer or --defer-below there are two columns more, `deferred` and `answered_by` (model, engine, nobody): what is
+    deferred has no label, for people to give, unless --engine is asked; its answers lie beside --out, so that none is paid for
+    twice.
     """
     if defer is not None or defer_below is not None:
         from factory.commands import deferring
@@ -223,7 +227,14 @@ def serve(
 
         answer = annotator(load_export(model, precision=precision, sandbox=sandbox), engine, beside=model.absolute())
     serving.serve(
-        model, host=host, port=port, precision=precision, sandbox=sandbox, defer_below=defer_below, answer=answer, told=say
+        model,
+        host=host,
+        port=port,
+        precision=precision,
+        sandbox=sandbox,
+        defer_below=defer_below,
+        answer=answer,
+        told=say,
     )
 
 

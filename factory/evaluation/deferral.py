@@ -24,7 +24,9 @@ SYSTEMS = ("student", "student_dev", "combined", "glass_box")
 """Those that are taken home, and so may defer."""
 
 
-def handed_over(said: Predictions, teacher: Predictions, rows: NDArray[np.int64], order: NDArray[np.int64]) -> Predictions:
+def handed_over(
+    said: Predictions, teacher: Predictions, rows: NDArray[np.int64], order: NDArray[np.int64]
+) -> Predictions:
     """What a system says with the teacher's label in place of its own where it is not sure, an unreadable one included.
 
     Args:

@@ -1,4 +1,4 @@
-"""Deferral: an export answers what it is sure of; the rest is asked of a language model, written as requests, or left to people."""
+"""Deferral: an export answers what it is sure of; the rest is asked of a model, written as requests, or left to people."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ class Deferring:
 
     def __post_init__(self) -> None:
         if (self.share is None) == (self.below is None):
-            raise InputError("what is deferred is a share of the texts, or what lies below a probability", fix="Give one")
+            raise InputError(
+                "what is deferred is a share of the texts, or what lies below a probability", fix="Give one"
+            )
         if self.share is not None and not 0 < self.share < 1:
             raise InputError(f"the share that is deferred lies between 0 and 1, not {self.share:g}", fix="Use 0.1")
         if self.below is not None and not 0 < self.below <= 1:

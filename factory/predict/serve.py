@@ -60,7 +60,10 @@ class Question(BaseModel):
         None, gt=0, lt=1, description="Share of texts like those of training that may be called out of scope."
     )
     defer_below: float | None = Field(
-        None, gt=0, le=1, description="Texts below this probability are deferred: no label, or the engine's if there is one."
+        None,
+        gt=0,
+        le=1,
+        description="Texts below this probability are deferred: no label, or the engine's if there is one.",
     )
     why: bool = Field(False, description="Reasons for each answer, as `?why=1` asks for too; for a glass box.")
     probabilities: bool = Field(True, description="Whether to send the probability of every label.")
@@ -171,7 +174,14 @@ def make_app(
         """Whether the model is loaded, for how long, what it did, and what it carries beside probabilities."""
         trust = [name for name in ("conformal", "abstain", "scope") if model.trust.get(name)]
         seconds = round(time.monotonic() - started, 1)
-        return {"status": "ok", "kind": model.kind, "trust": trust, "seconds": seconds, **counts, "engine_fault": next(iter(faults), None)}
+        return {
+            "status": "ok",
+            "kind": model.kind,
+            "trust": trust,
+            "seconds": seconds,
+            **counts,
+            "engine_fault": next(iter(faults), None),
+        }
 
     @app.get("/labels")
     async def labels() -> dict[str, Any]:

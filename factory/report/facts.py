@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from factory.evaluation.rivals import ACTIVE, size_of
+from factory.report.deferral import deferral_of
 from factory.report.example import example_of
 from factory.report.first import first_of
 from factory.report.known import known_of
-from factory.report.deferral import deferral_of
 from factory.report.line_facts import (
     dropped_of,
     label_models_of,

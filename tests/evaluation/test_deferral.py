@@ -46,7 +46,9 @@ def test_the_teacher_answers_the_least_sure_and_an_unreadable_answer_is_wrong() 
     assert found["teacher"] == pytest.approx(19 / 20)
     few = says([0] * n, asked=[True] * 4 + [False] * 16)
     assert (deferral_of(gold_of(truth), said, few, shape, draws=20, seed=0) or {})["n"] == 4
-    assert deferral_of(gold_of(truth), says([0] * n), teacher, shape, draws=20, seed=0) is None, "it has no probabilities"
+    assert deferral_of(gold_of(truth), says([0] * n), teacher, shape, draws=20, seed=0) is None, (
+        "it has no probabilities"
+    )
 
 
 def test_the_report_shows_the_curve_of_what_is_taken_home_with_its_price(tmp_path: Path) -> None:

@@ -27,7 +27,9 @@ from tests.fake_server import FakeServer
 from tests.topics import SPEC, SUBJECTS, sentences
 
 HELD, _ = sentences(9, 50)
-CARD = TaskCard(name="topics", text="a sentence", labels=tuple(Label(name=n, description=f"about {n}") for n in SUBJECTS))
+CARD = TaskCard(
+    name="topics", text="a sentence", labels=tuple(Label(name=n, description=f"about {n}") for n in SUBJECTS)
+)
 
 
 @pytest.fixture(scope="module")
