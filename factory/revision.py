@@ -1,13 +1,14 @@
 """What a changed task card touches: which answers of the earlier card still stand, and which are asked again.
 
-One rule for every stage: an answer stands as long as no label that it gives is touched. A label is touched by another meaning, by
-being taken off the card, and by a new label that says `was:` it (a label that is split keeps its name for one part, or loses it).
-What changes for every text touches everything: another kind of task, what a text is, guidelines, fields, or a new label of which
-the card does not say what its texts were called before.
+One rule for every stage: an answer stands as long as no label that it gives is touched. A label is touched by another meaning,
+by being taken off the card, and by a new label that says `was:` it (a label that is split keeps its name for one part, or loses
+it). What changes for every text touches everything: another kind of task, what a text is, fields, a new label of which the card
+does not say what its texts were called before, and guidelines, unless they changed where they name touched or new labels alone.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from factory.task import TaskCard
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
 
-_WHOLE = ("kind", "text", "guidelines", "fields")
+_WHOLE = ("kind", "text", "fields")
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,17 @@ def change_of(old: TaskCard, new: TaskCard) -> Change:
         old_name: tuple(new_label.name for new_label in new.labels if old_name in (new_label.name, *new_label.was))
         for old_name in sorted(touched)
     }
+    names = {*touched, *(name for became_now in became.values() for name in became_now)}
+    if _beside(old.guidelines, names) != _beside(new.guidelines, names):
+        return Change(whole="the card's `guidelines` say something else of other labels")
     return Change(frozenset(touched), became)
+
+
+def _beside(guidelines: str, names: Iterable[str]) -> list[str]:
+    """What guidelines say beside certain labels: the words between marks, without those that name one of them."""
+    named = [re.compile(rf"(?<!\w){re.escape(name)}(?!\w)") for name in names]
+    parts = (" ".join(part.split()) for part in re.split(r"[.,;:!?()\n]+", guidelines))
+    return [part for part in parts if re.search(r"\w", part) and not any(one.search(part) for one in named)]
 
 
 def card_of(warehouse: Warehouse, revision: str) -> TaskCard | None:

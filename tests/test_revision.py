@@ -66,6 +66,16 @@ def test_what_changes_for_every_text_touches_everything(new: TaskCard) -> None:
     assert found.words.startswith("everything is asked again")
 
 
+def test_guidelines_may_change_where_they_speak_of_the_labels_that_do() -> None:
+    first = card(guidelines='"Who?" is a, "How many?" is b. In doubt, c.')
+    split = {"b1": {"description": "x", "was": "b"}, "b2": {"description": "y", "was": "b"}, "b": None}
+    told = {name: text for name, text in {**OLD["labels"], **split}.items() if text}  # type: ignore[dict-item]
+    same = card(labels=told, guidelines='"Who?" is a, "How many?" is b1. In doubt, c.')
+    assert change_of(first, same).became == {"b": ("b1", "b2")}
+    other = card(labels=told, guidelines='"Who?" is a, "How many?" is b1. In doubt, a.')
+    assert change_of(first, other).whole
+
+
 def test_what_a_label_was_counts_once() -> None:
     split = {"b2": {"description": "y", "was": "b"}}
     first, then = labels(**split), labels(**split, a="about a, strictly")
