@@ -53,13 +53,14 @@ def defer(
 
     if are_many(options.path):
         raise InputError("deferral takes one file at a time", where=options.path, fix="Name one file")
-    if engine is not None and out is None:
+    if engine is not None and to is None and out is None:
         raise InputError("answers of an engine are kept beside the output", fix="Name a file with --out")
     labeller = Labeller(model, asked, text=text, precision=precision, sandbox=sandbox)
-    ask = write = None
-    if engine is not None and out is not None:
-        ask = annotator(labeller.exported, engine, beside=out.absolute())
+    ask, write = None, None
+    if engine is not None:
+        ask = annotator(labeller.exported, engine, beside=(out or options.path).absolute())
     if to is not None:
-        write, ask = partial(write_requests, labeller.exported, path=to, engine=ask and ask.engine), None
+        whose = None if ask is None else ask.engine
+        write, ask = partial(write_requests, labeller.exported, path=to, engine=whose), None
     done = defer_file(labeller, options, out, how, answer=ask, write=write, force=force, progress=progress)
     return {**done, "read": [*done["read"], *(ask.notes if ask is not None else ())]}

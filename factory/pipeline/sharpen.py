@@ -12,13 +12,13 @@ import yaml
 from factory import prompts
 from factory.errors import InputError
 from factory.evaluation.definitions import definitions_of
-from factory.files.replace import refuse_to_replace, replaced
+from factory.files.replace import replaced
 from factory.llm.request import Failure, ParseFailure
 from factory.pipeline.context import Context
 from factory.pipeline.lock import alone_in
 from factory.pipeline.preview import plan_pipeline
 from factory.prompts.card import card_values
-from factory.task import TaskCard
+from factory.task import TaskCard, load_card
 from factory.warehouse.file import Warehouse
 
 if TYPE_CHECKING:
@@ -44,14 +44,15 @@ def sharpen(
         the suggested card: what would be bought again.
 
     Raises:
-        InputError: People and the model agree on this pair as far as can be told, or nobody answered.
+        InputError: People and the model agree on this pair as far as can be told, or nobody answered; or `out` holds something
+            else, or the card in use.
         Unanswered: The model did not answer. Run again.
     """
     from factory.llm import Asker
 
     folder = (folder or Path("factory-runs") / pipeline.name).absolute()
     path = out or folder / f"{pipeline.card.name}.suggested.yaml"
-    refuse_to_replace(path, lambda names: {"name", "labels"} <= set(names), "task card")
+    _refuse_to_lose(path, pipeline.card)
     with alone_in(folder):
         warehouse = Warehouse.open(folder / f"{pipeline.name}.duckdb")
         found = _pair(definitions_of(warehouse), labels)
@@ -112,6 +113,18 @@ def as_yaml(card: TaskCard) -> str:
         for label in card.labels
     }
     return str(yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=120))
+
+
+def _refuse_to_lose(path: Path, card: TaskCard) -> None:
+    """Refuse to write over what is no suggestion, and over the card that is in use."""
+    if not path.exists():
+        return
+    try:
+        there = load_card(path)
+    except InputError as error:
+        raise InputError("this file is no task card", where=path, fix="Name another one with --out") from error
+    if there.revision == card.revision:
+        raise InputError("this is the card in use", where=path, fix="Name another file with --out")
 
 
 def _pair(found: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> Mapping[str, Any]:

@@ -134,7 +134,12 @@ def defer_file(
                 writer.write(chunk, said, probs)
                 at += len(said)
     without = int(np.isnan(every).sum())
-    found = {"rows": len(every), "no_text": without, "deferred": int(deferred.sum()), "answered": counts[ENGINE]}
+    found: dict[str, Any] = {
+        "rows": len(every),
+        "no_text": without,
+        "deferred": int(deferred.sum()),
+        "answered": counts[ENGINE],
+    }
     found |= {"nobody": counts[NOBODY], "requests": written, "out": None if out is None else str(out)}
     found |= {"read": list(labeller.said), "never_seen": labeller.never_seen}
     return {**found, "seconds": round(time.perf_counter() - started, 3)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from factory.evaluation.definitions import definitions_of, read_apart
 from factory.llm.request import ModelRef
 from factory.pipeline.load import load_pipeline
 from factory.pipeline.sharpen import sharpen, sharpen_values
+from factory.report import page
 from factory.task import load_card
 from factory.warehouse.file import Warehouse
 from tests.annotation.test_carry import CARD, TEXTS, recorded, warehouse_of
@@ -40,7 +42,9 @@ def test_of_two_labels_a_lean_to_one_side_is_shown() -> None:
     assert [one["pair"] for one in read_apart(one_way, people, 2)] == [(0, 1)]
 
 
-def test_a_sharper_wording_is_a_suggestion_with_its_price_and_changes_nothing(tmp_path: Path) -> None:
+def test_a_sharper_wording_is_a_suggestion_with_its_price_and_changes_nothing(
+    tmp_path: Path, told: Callable[..., tuple[int, str, str]]
+) -> None:
     from factory.annotation.stage import annotate
     from factory.warehouse.tables.anchors import put_person
 
@@ -68,18 +72,33 @@ def test_a_sharper_wording_is_a_suggestion_with_its_price_and_changes_nothing(tm
     lines = (tmp_path / "first.jsonl").read_text()
     (tmp_path / "both.jsonl").write_text(lines + json.dumps(answer) + "\n")
     before = (tmp_path / "task.yaml").read_text()
-    told = sharpen(_pipeline(tmp_path, "both.jsonl"), ["num", "loc"], folder=tmp_path / "run")
+    given = sharpen(_pipeline(tmp_path, "both.jsonl"), ["num", "loc"], folder=tmp_path / "run")
     assert (tmp_path / "task.yaml").read_text() == before
-    suggested = load_card(Path(told["path"]))
+    suggested = load_card(Path(given["path"]))
     assert [label.description for label in suggested.labels] == [
         CARD.labels[0].description, "A place, or a year.", "A number that is no year.",
     ]  # fmt: skip
-    change = told["plan"]["change"]
+    change = given["plan"]["change"]
     hum = sum(label == "hum" for _, label in TEXTS)
     assert change["labels"] == [hum, len(TEXTS) - hum]
-    [stage] = told["plan"]["stages"]
+    [stage] = given["plan"]["stages"]
     assert (stage["stage"], stage["requests"]) == ("annotate", len(TEXTS) - hum)
     assert warehouse.scalar("SELECT count(*) FROM tasks") == 1, "the price was looked up on a copy"
+
+    command = ("card", "sharpen", str(tmp_path / "q.yaml"), "--folder", str(tmp_path / "run"))
+    code, out, _ = told(*command)
+    assert code == 0, "the pair that is read apart most surely"
+    assert "suggested: A place, or a year." in out
+    assert f"labels of the model: {hum} stay, {len(TEXTS) - hum} are asked again" in out
+    assert told(*command, "--labels", "loc")[0] == 2
+    code, _, words = told(*command, "--out", str(tmp_path / "task.yaml"))
+    assert (code, "the card in use" in words) == (2, True)
+    code, _, words = told(*command, "--out", str(tmp_path / "first.jsonl"))
+    assert (code, "no task card" in words) == (2, True)
+
+    page.write(warehouse, tmp_path / "report")
+    for end in ("md", "html"):
+        assert "People read loc and num otherwise than the language model" in (tmp_path / f"report.{end}").read_text()
 
 
 def _pipeline(folder: Path, answers: str) -> object:
