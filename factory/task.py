@@ -26,11 +26,18 @@ class Label(BaseModel):
     Attributes:
         name: As it stands in the gold files and in the export.
         description: One or two sentences that a stranger could label by.
+        was: What texts of this label were called by an earlier card: those labels are asked again, and no others.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str = Field(min_length=1, max_length=200)
     description: str = Field(min_length=1)
+    was: tuple[str, ...] = ()
+
+    @field_validator("was", mode="before")
+    @classmethod
+    def _one_or_several(cls, was: Any) -> Any:
+        return [nfc(name) for name in ([was] if isinstance(was, str) else was)]
 
     @field_validator("name")
     @classmethod
@@ -98,7 +105,11 @@ class TaskCard(BaseModel):
     @property
     def revision(self) -> str:
         """SHA-256 of the card's canonical JSON: a change of any word is a new revision."""
-        return digest(self.model_dump(mode="json"))
+        told = self.model_dump(mode="json")
+        told["labels"] = [
+            {key: value for key, value in label.items() if key != "was" or value} for label in told["labels"]
+        ]
+        return digest(told)
 
     def label(self, name: str) -> Label:
         """The label of that name.
@@ -136,7 +147,10 @@ def load_card(source: str | Path | Mapping[str, Any], *, where: str | None = Non
         raise InputError("a task card is a YAML mapping", where=place, fix=fix)
     labels = data.get("labels")
     if isinstance(labels, dict):
-        data["labels"] = [{"name": name, "description": text} for name, text in labels.items()]
+        data["labels"] = [
+            {"name": name, **(text if isinstance(text, dict) else {"description": text})}
+            for name, text in labels.items()
+        ]
         keys = [key for key in lines if len(key) == 2 and key[0] == "labels"]
         for number, key in enumerate(keys):
             lines["labels", number, "name"] = lines[key]

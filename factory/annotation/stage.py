@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from factory import prompts
-from factory.annotation import anchors, choose
+from factory.annotation import anchors, carry, choose
 from factory.annotation.choose import Question
 from factory.annotation.settle import settle
 from factory.annotation.shots import demonstrations as shots
 from factory.canonical import digest
 from factory.errors import InputError
 from factory.llm.adapters import find_adapter
+from factory.llm.engines.base import BY_FILE
 from factory.params import Call, Params, stage
+from factory.prompts.labelling import Labelling, labelling_prompt
 from factory.result import StageResult
 from factory.task import TaskCard, current_card, label_names
 from factory.warehouse.file import Warehouse
@@ -26,11 +28,9 @@ from factory.warehouse.tables.plans import Plan
 
 if TYPE_CHECKING:
     from factory.llm import Asker, Failure, Parsed
-    from factory.llm.request import ParseFailure, Request
 
 STAGE = "annotate"
 _CHUNK = 20_000
-_WHOLE = frozenset({"batch", "hosted", "recorded"})
 
 
 class AnnotateParams(Params):
@@ -131,7 +131,7 @@ def annotate(warehouse: Warehouse, params: AnnotateParams, call: Call) -> StageR
         demonstrations = tuned.demonstrations if demonstrations is None else demonstrations
     demonstrations = demonstrations or 0
     anchored = _anchored(params)
-    name = prompt or _prompt_name(card, params.as_votes)
+    name = prompt or labelling_prompt(card, as_votes=params.as_votes)
     asked = prompts.load(name)
     _check(card, asked, params.calibrate)
     config: dict[str, Any] = {
@@ -153,6 +153,9 @@ def annotate(warehouse: Warehouse, params: AnnotateParams, call: Call) -> StageR
     added = 0
     if plan is None or (params.extend and not anchored):
         chosen = _chosen(warehouse, params)
+        if plan is None and not params.calibrate:
+            plan = carry.over(warehouse, key, config, card, asked.version)
+            chosen = [] if plan is not None and not params.extend else chosen
         if plan is None:
             nulls = choose.without_content(prompts.NULL_TEXTS if params.calibrate else ())
             plan = plans.create(
@@ -165,41 +168,23 @@ def annotate(warehouse: Warehouse, params: AnnotateParams, call: Call) -> StageR
     if params.calibrate:
         overlay = {"logprobs": True, "top_logprobs": 20, **overlay}
     asker = Asker(warehouse, engine, STAGE, call.budget, call.progress)
-    values, demos = prompts.card_values(card), shots(warehouse, card, demonstrations)
-
-    def request(question: Question) -> Request:
-        filled = {**values, "text": question.text}
-        return asked.request(
-            filled, model, sampling=overlay, structured=engine.structured, labels=card.label_names, demos=demos
-        )
-
-    def parse(_: Request, text: str) -> tuple[str, ...]:
-        found = asked.parse(text, labels=card.label_names)
-        return () if found is None else (found,) if isinstance(found, str) else tuple(found)
-
-    found = _fill(asker, plan, request, parse, again=asked.ask_again, tries=params.tries)
+    demos = shots(warehouse, card, demonstrations)
+    labelling = Labelling(card, asked, model, overlay, engine.structured, demos)
+    found = _fill(asker, plan, labelling, tries=params.tries)
     says = settle(warehouse, plan, card, asked, config, label_names(warehouse))
     asker.need_all(found)
     counts = _counts(warehouse, plan)
     return StageResult(STAGE, did={**counts, "planned": added}, says=(*_in_words(counts), *says, *asker.notes))
 
 
-def _fill(
-    asker: Asker,
-    plan: Plan,
-    request: Callable[[Question], Request],
-    parse: Callable[[Request, str], tuple[str, ...]],
-    *,
-    again: Callable[[Request, str, ParseFailure], Request],
-    tries: int,
-) -> list[Parsed[tuple[str, ...]] | Failure]:
+def _fill(asker: Asker, plan: Plan, labelling: Labelling, *, tries: int) -> list[Parsed[tuple[str, ...]] | Failure]:
     """Ask the open slots and store what became of them. Returns what came of each."""
     from factory.llm import Failure, outcome_of
 
     every: list[Parsed[tuple[str, ...]] | Failure] = []
     for part in _parts(choose.questions(asker.warehouse, plan), asker.engine.name):
-        wanted = [(request(question), 0) for question in part]
-        answers = asker.parsed(wanted, parse, again=again, tries=tries)
+        wanted = [(labelling.request(question.text), 0) for question in part]
+        answers = asker.parsed(wanted, labelling.parse, again=labelling.prompt.ask_again, tries=tries)
         outcomes = {}
         for question, (asked, _), found in zip(part, wanted, answers, strict=True):
             detail = None if isinstance(found, Failure) else json.dumps(found.value)
@@ -212,7 +197,7 @@ def _fill(
 
 def _parts(questions: Sequence[Question], engine: str) -> Iterator[Sequence[Question]]:
     """Questions in parts that fit in memory; a batch file, or the list of what was not recorded, wants them all at once."""
-    size = max(len(questions), 1) if engine in _WHOLE else _CHUNK
+    size = max(len(questions), 1) if engine in BY_FILE else _CHUNK
     for start in range(0, len(questions), size):
         yield questions[start : start + size]
 
@@ -240,7 +225,11 @@ def _chosen(warehouse: Warehouse, params: AnnotateParams) -> list[dict[str, Any]
     """The texts to ask, each as its slot keeps it."""
     if params.anchors is not None:
         drawn = anchors.choose(
-            warehouse, anchors=params.anchors, audit=params.audit, among=params.among, seed=params.sample_seed,
+            warehouse,
+            anchors=params.anchors,
+            audit=params.audit,
+            among=params.among,
+            seed=params.sample_seed,
             extend=params.extend,
         )
         return [one.parents for one in drawn]
@@ -248,12 +237,6 @@ def _chosen(warehouse: Warehouse, params: AnnotateParams) -> list[dict[str, Any]
         warehouse, params.split, texts=params.texts, limit=params.limit, share=params.share, seed=params.sample_seed
     )
     return [{"text_no": number} for number in numbers]
-
-
-def _prompt_name(card: TaskCard, as_votes: bool) -> str:
-    if card.kind == "multi":
-        return "annotate_multi"
-    return "prompted_vote" if as_votes else "annotate"
 
 
 def _check(card: TaskCard, prompt: prompts.Prompt, calibrate: bool) -> None:

@@ -41,7 +41,8 @@ def run(
     folder: Folder = None,
     only: Annotated[list[str] | None, Option("--only", metavar="VERB", help="Only this step. Repeatable.")] = None,
     budget: Annotated[
-        str | None, Option(help="Most to spend: '2.50' (money), '200k tokens' or '500 requests'. Exit code 3 when it ends a run.")
+        str | None,
+        Option(help="Most to spend: '2.50' (money), '200k tokens' or '500 requests'. Exit code 3 when it ends a run."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

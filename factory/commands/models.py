@@ -11,6 +11,7 @@ from typer import Argument, Option
 from factory.commands.progress import shown_alone
 from factory.commands.shared import AsJson, Folder, Where, give, group, held_warehouse, open_warehouse
 from factory.commands.terminal import say, tell
+from factory.errors import InputError
 
 export = group("Write a student, or the labelled data, into a folder.")
 Exported = Annotated[Path, Argument(help="An exported model's folder.")]
@@ -18,6 +19,16 @@ Sandboxed = Annotated[
     Literal["kernel", "process"],
     Option(
         help="What Python programs of a glass box run in off Linux, where no kernel seals them: process, if you trust them."
+    ),
+]
+
+DeferBelow = Annotated[
+    float | None, Option("--defer-below", help="Defer texts whose probability lies below this, e.g. 0.8.")
+]
+Engine = Annotated[
+    Path | None,
+    Option(
+        "--engine", help="Ask this engine about what is deferred: a pipeline, or a YAML file with kind, url and model."
     ),
 ]
 
@@ -120,6 +131,15 @@ def predict(
         ),
     ] = False,
     sandbox: Sandboxed = "kernel",
+    defer: Annotated[
+        float | None,
+        Option("--defer", help="Defer so much of the file, the least sure of it, e.g. 0.1."),
+    ] = None,
+    defer_below: DeferBelow = None,
+    defer_to: Annotated[
+        Path | None, Option("--defer-to", help="Write what is deferred as requests, OpenAI batch JSONL, here.")
+    ] = None,
+    engine: Engine = None,
     ray: Annotated[
         bool, Option("--ray", help="Label many files on Ray: the cluster in RAY_ADDRESS, or this machine's processors.")
     ] = False,
@@ -133,15 +153,36 @@ def predict(
     A cell that begins with = (or +, -, @) is written as it is: a spreadsheet takes it for a formula, so import a CSV file from
     strangers with its columns as text.
     Of many files, those that are done already are left alone: run the same command again after a kill.
+    With --defer or --defer-below there are two columns more, `deferred` and `answered_by` (model, engine, nobody): what is
+    deferred has no label, for people to give, unless --engine is asked; its answers lie beside --out, so that none is paid for
+    twice.
     """
-    from factory.predict import shards
+    if defer is not None or defer_below is not None:
+        from factory.commands import deferring
+        from factory.files.base import ReadOptions
+        from factory.predict.decide import Asked
+        from factory.predict.defer import Deferring
 
-    with shown_alone("predict") as progress:
-        done = shards.predict(
-            model, file, out, text=text, format=format_, encoding=encoding, delimiter=delimiter, force=force,
-            precision=precision, abstain_below=abstain_below, target_precision=target_precision, sets=sets, scope=scope,
-            why=why, sandbox=sandbox, ray=ray, progress=progress,
-        )  # fmt: skip
+        if ray:
+            raise InputError("deferral takes one file at a time, on this machine", fix="Leave out --ray")
+        asked = Asked(abstain_below, target_precision, sets, scope, why)
+        options = ReadOptions(file, format=format_, encoding=encoding, delimiter=delimiter)
+        with shown_alone("predict") as progress:
+            done = deferring.defer(
+                model, options, out, Deferring(defer, defer_below), asked, to=defer_to, engine=engine, text=text,
+                precision=precision, sandbox=sandbox, force=force, progress=progress,
+            )  # fmt: skip
+    else:
+        from factory.predict import shards
+
+        if engine is not None or defer_to is not None:
+            raise InputError("nothing is deferred", fix="Say what: --defer 0.1, or --defer-below 0.8")
+        with shown_alone("predict") as progress:
+            done = shards.predict(
+                model, file, out, text=text, format=format_, encoding=encoding, delimiter=delimiter, force=force,
+                precision=precision, abstain_below=abstain_below, target_precision=target_precision, sets=sets, scope=scope,
+                why=why, sandbox=sandbox, ray=ray, progress=progress,
+            )  # fmt: skip
     say(*done["read"])
     if done["never_seen"]:
         from factory.predict.exported import unseen_words
@@ -154,6 +195,11 @@ def predict(
 
     def person() -> None:
         more = [f"{done[name]} {name.replace('_', ' ')}" for name in ("abstained", "out_of_scope") if name in done]
+        if "deferred" in done:
+            of = f" ({done['answered']} answered by the engine)" if engine is not None else ""
+            more.append(f"{done['deferred']} of them deferred{of}")
+        if done.get("requests"):
+            more.append(f"{done['requests']} requests written to {defer_to}")
         if "shards" in done:
             more.append(f"{done['shards']} files ({done['done_already']} more were done already)")
         say(", ".join([f"{done['rows'] - done['no_text']} rows labelled", *more]) + f", {done['seconds']:.1f} s: {out}")
@@ -168,11 +214,28 @@ def serve(
     port: Annotated[int, Option(help="Port to bind to.")] = 8080,
     precision: Annotated[str, Option(help="fp32 or int8.")] = "int8",
     sandbox: Sandboxed = "kernel",
+    defer_below: DeferBelow = None,
+    engine: Engine = None,
 ) -> None:
     """Serve an exported model over HTTP, with batching, /health and /docs."""
     from factory.predict import serve as serving
 
-    serving.serve(model, host=host, port=port, precision=precision, sandbox=sandbox, told=say)
+    answer = None
+    if engine is not None:
+        from factory.commands.deferring import annotator
+        from factory.predict.load import load_export
+
+        answer = annotator(load_export(model, precision=precision, sandbox=sandbox), engine, beside=model.absolute())
+    serving.serve(
+        model,
+        host=host,
+        port=port,
+        precision=precision,
+        sandbox=sandbox,
+        defer_below=defer_below,
+        answer=answer,
+        told=say,
+    )
 
 
 def report(

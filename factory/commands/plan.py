@@ -37,6 +37,13 @@ def show_plan(planned: Mapping[str, Any], *, prompt: bool = True) -> None:
     """Print a plan for a person."""
     for words in planned["to_do"]:
         tell(f"before a run: {words}")
+    if (change := planned.get("change")) is not None:
+        (labels, labels_again), (programs, programs_again) = change["labels"], change["programs"]
+        tell(f"The card is another than that of the last run; {change['words']}")
+        tell(
+            f"labels of the model: {labels:,} stay, {labels_again:,} are asked again; programs: {programs:,} stay,"
+            f" {programs_again:,} are written anew"
+        )
     if not planned["stages"]:
         tell("nothing left to ask" if planned["compute"]["steps"] else "nothing left to ask or to compute")
     told = [(stage["stage"], stage) for stage in planned["stages"]]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from factory.evaluation.definitions import definitions_of
 from factory.evaluation.estimate import Z95, estimated, wilson
 from factory.evaluation.heard import beside_anchors, confidence, grouped, heard, inputs_of, labels_of, named
 from factory.evaluation.rivals import combination, model_labels, spent_on, teacher_labels
@@ -69,7 +70,8 @@ def audit_of(warehouse: Warehouse, *, rivals: bool = False) -> dict[str, Any] | 
         `high`, `labels` (by the annotator's label: how often, and how often the system says the same), `spent`, `accuracy` (an
         `Estimate`, or None without answers of people enough); `people`: the annotator against people, or None; `mine`, the
         combination, and the label model that it was `taught_by`; `shares` of the
-        labels by the annotator; `pairs` of what it and the combination say where they differ; `sentences` for a person.
+        labels by the annotator; `pairs` of what it and the combination say where they differ; `definitions`, pairs of labels that
+        people read otherwise than the annotator; `sentences` for a person.
     """
     audit = read_anchors(warehouse, "audit", "model")
     if len(audit) < LEAST:
@@ -121,7 +123,7 @@ def audit_of(warehouse: Warehouse, *, rivals: bool = False) -> dict[str, Any] | 
             (f"{named(a, shape)} to the language model, {named(b, shape)} to `{mine}`", texts[no])
             for no, a, b in differ if a != b
         ),
-        "sentences": _sentences(systems, judged),
+        "sentences": _sentences(systems, judged), "definitions": definitions_of(warehouse),
     }  # fmt: skip
 
 

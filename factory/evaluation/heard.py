@@ -10,6 +10,7 @@ import numpy as np
 
 from factory.evaluation.rivals import combination
 from factory.evaluation.systems import LabelSpace, Predictions, label_model_systems, label_space, student_systems
+from factory.predict.decide import sureness
 from factory.warehouse.tables.anchors import read_anchors
 from factory.warehouse.tables.labels import MIXTURE, label_models
 from factory.warehouse.tables.texts import hashes_of, sample_texts, texts_of
@@ -88,8 +89,7 @@ def labels_of(said: Predictions) -> list[frozenset[int]]:
 
 def confidence(said: Predictions, shape: LabelSpace) -> NDArray[np.float64]:
     """How sure a system is of each text, 0 to 1: of its label, or of the label that is least clear in a `multi` task."""
-    probs = np.nan_to_num(np.asarray(said.probs, float))
-    return np.asarray(np.maximum(probs, 1 - probs)[:, shape.active].min(axis=1) if shape.multi else probs.max(axis=1))
+    return sureness(np.nan_to_num(np.asarray(said.probs, float))[:, shape.active], shape.multi)
 
 
 def named(labels: frozenset[int], shape: LabelSpace) -> str:

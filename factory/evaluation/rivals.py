@@ -192,15 +192,18 @@ def model_labels(warehouse: Warehouse, *, but: Sequence[int] = ()) -> list[Model
     """What the model said of training texts, in the order in which they were drawn; texts `but` which are left out.
 
     Labels drawn uniformly go before anchors, of which all but the first are drawn by what programs say. Answers that are votes,
-    and those of an adapter, are left out; of a text that was asked twice the first answer counts.
+    and those of an adapter, are left out; of a text that was asked twice the first answer counts, by today's card if any did.
     """
     rows = warehouse.query(
-        """WITH asked AS (
-               SELECT a.*, p.config ->> '$.anchors' IS NOT NULL AS anchor FROM annotations a JOIN plans p USING (plan_no)
+        """WITH card AS (SELECT arg_max(revision, task_no) AS revision FROM tasks), asked AS (
+               SELECT a.*, p.config ->> '$.anchors' IS NOT NULL AS anchor,
+                      p.task_revision IS DISTINCT FROM card.revision AS stale
+               FROM annotations a JOIN plans p USING (plan_no) CROSS JOIN card
                WHERE a.text_no IN (SELECT text_no FROM split_texts WHERE split = 'train')
                AND a.text_no NOT IN (SELECT unnest(?::INTEGER[]))
                AND p.config ->> '$.adapter' IS NULL AND a.label_no IS NOT NULL
-               QUALIFY (anchor, a.plan_no) = min((anchor, a.plan_no)) OVER (PARTITION BY a.text_no))
+               AND a.label_no NOT IN (SELECT label_no FROM labels WHERE NOT active)
+               QUALIFY (stale, anchor, a.plan_no) = min((stale, anchor, a.plan_no)) OVER (PARTITION BY a.text_no))
            SELECT anchor, asked.plan_no, slot_no, text_no, list(label_no), any_value(coalesce(s.tokens_in, 0)),
                   any_value(coalesce(s.tokens_out, 0)), any_value(s.cost)
            FROM asked LEFT JOIN answers s USING (request_key, sample_no) GROUP BY ALL ORDER BY ALL""",

@@ -169,6 +169,18 @@ def headline(gold: Gold, said: Predictions, shape: LabelSpace) -> float:
     return float((gold.single == said.labels).mean())
 
 
+def headline_of(
+    gold: Gold, rows: NDArray[np.int64], labels: NDArray[Any], shape: LabelSpace, *, draws: int, seed: int
+) -> tuple[float, list[float]]:
+    """Accuracy, or micro-F1 in `multi`, of labels for some rows of the gold, one for each of them; and its 95 % interval."""
+    if shape.multi:
+        kinds, score = _outcomes(gold.labels[rows], labels), micro_f1_of()
+    else:
+        kinds, score = np.stack([gold.single[rows], labels], axis=1), accuracy_of()
+    unique, counts = np.unique(kinds, axis=0, return_counts=True)
+    return float(score(unique, counts[None, :])[0]), list(interval(kinds, score, draws=draws, seed=seed))
+
+
 def _outcomes(truth: NDArray[np.bool_], says: NDArray[np.bool_]) -> NDArray[np.int64]:
     """(true positives, false positives, false negatives) of each row, int64 [n, 3]."""
     return np.stack([(truth & says).sum(axis=1), (~truth & says).sum(axis=1), (truth & ~says).sum(axis=1)], axis=1)

@@ -17,7 +17,7 @@ from factory.task import current_card
 from factory.warehouse.file import Warehouse
 from factory.warehouse.tables.gold import FILE_SPLITS, forget_source, gold_file, gold_file_digest, has_gold_file
 
-_VERSION = 5
+_VERSION = 6
 """Raised when figures are computed in another way, so that stored evaluations are computed anew."""
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from factory.evaluation.deferral import deferrals
 from factory.evaluation.gold_students import Inputs, gold_systems
 from factory.evaluation.others import OtherAnswers, predictions
 from factory.evaluation.rivals import Spent, combination, model_labels, size_of, spent_on, teacher_labels
@@ -80,6 +81,7 @@ def score_all(
     systems |= {other.name: predictions(other, gold.texts, shape) for other in others}
     every, distinct = np.arange(len(gold)), gold.distinct()
     teachers = taught_by(warehouse)
+    curves = deferrals(gold, systems, shape, draws=config["draws"], seed=config["seed"])
     scored: list[Scored] = []
     for name, said in systems.items():
         beside = {
@@ -93,6 +95,8 @@ def score_all(
                 positive=config["positive"], draws=config["draws"], seed=config["seed"],
             )  # fmt: skip
             detail = {**row.detail, **({"spent": spent[name].as_json} if name in spent else {})}
+            if variant == PUBLISHED and name in curves:
+                detail["deferral"] = curves[name]
             for key, one in beside.items():
                 if one in systems:
                     other = systems[teachers[name]] if key == "versus_label_model" else said

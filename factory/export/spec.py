@@ -49,6 +49,8 @@ class ExportSpec:
         has_test: Whether the run that made it has a `test` split, and so may have scores.
         calibrated: The system of that run that was calibrated on gold of dev, if there is one.
         text_columns: The columns that the texts were read from, one or more possibilities: where `predict` looks for texts.
+        card: The task card, as JSON: what a model is asked by for the texts that `predict` defers.
+        annotator: The model that the run asked for labels, or for programs where it asked for none.
     """
 
     name: str
@@ -64,6 +66,8 @@ class ExportSpec:
     has_test: bool = False
     calibrated: str | None = None
     text_columns: Sequence[Sequence[str]] = ()
+    card: Mapping[str, Any] = field(default_factory=dict)
+    annotator: str | None = None
 
     @property
     def for_inference(self) -> dict[str, Any]:
@@ -71,7 +75,7 @@ class ExportSpec:
         return {
             "labels": list(self.labels), "multi": self.multi, "fields": list(self.fields), "trust": dict(self.trust),
             "text_columns": [list(names) for names in self.text_columns], "never_seen": list(self.never_seen),
-            "calibrated": self.calibrated,
+            "calibrated": self.calibrated, "card": dict(self.card), "annotator": self.annotator,
         }  # fmt: skip
 
 

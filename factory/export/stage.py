@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
     from factory.warehouse.tables.labels import LabelModelRow
 
-VERSION = 4
+VERSION = 5
 """Raised when the same student would give another export."""
 CALIBRATED = "student_dev"
 """The system whose temperature, label sets and thresholds come from gold of dev."""
@@ -84,7 +84,11 @@ def export(warehouse: Warehouse, params: ExportParams, call: Call) -> StageResul
     source = _box(warehouse) if system == GLASS_BOX else stored_model(warehouse, system)
     calibrated = CALIBRATED if CALIBRATED in stored_models(warehouse) and system != CALIBRATED else None
     tested, columns = has_test(warehouse), _text_columns(warehouse)
+    asked = warehouse.scalar(
+        "SELECT model FROM spend WHERE stage IN ('annotate', 'author') ORDER BY stage, requests DESC, model LIMIT 1"
+    )
     known = {"model": source.key, "card": card.revision, "text": columns, "tested": tested, "calibrated": calibrated}
+    known["annotator"] = asked
     key = digest({"export": VERSION, **known})
     row = warehouse.query("SELECT manifest FROM exports WHERE key = ? AND path = ?", [key, str(out)])
     if row and json.loads(row[0][0])["digest"] == manifest_digest(out):
@@ -95,7 +99,8 @@ def export(warehouse: Warehouse, params: ExportParams, call: Call) -> StageResul
     sample = warehouse.query(
         "SELECT text FROM texts JOIN split_texts USING (text_no) WHERE split = 'train' ORDER BY content_hash LIMIT 64"
     )
-    more = {"has_test": tested, "calibrated": calibrated, "text_columns": columns}
+    more = {"has_test": tested, "calibrated": calibrated, "text_columns": columns, "card": card.model_dump(mode="json")}
+    more["annotator"] = asked
     manifest = _write(warehouse, source, card, more, out, [text for (text,) in sample], params.sandbox, call.progress)
     size = sum(facts["bytes"] for facts in manifest["files"].values())
     did = {"path": str(out), "kind": manifest["kind"], "system": system, "megabytes": round(size / 1e6, 1)}

@@ -122,7 +122,9 @@ def collect(
             except Pending:
                 stopped = True
                 now = _samples(collector.missing.get(asked.verb, ())) - before
-                collector.most[asked.verb] = collector.most.get(asked.verb, before) + most_answers(asked, warehouse, now)
+                collector.most[asked.verb] = collector.most.get(asked.verb, before) + most_answers(
+                    asked, warehouse, now
+                )
     finally:
         context.close()
     return collector

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from factory.errors import InputError, nearest
 from factory.names import plain_name
@@ -14,6 +14,9 @@ from factory.pipeline.steps import Step, make_step
 from factory.pipeline.verbs import STEPS
 from factory.task import TaskCard, load_card, read_yaml
 from factory.validation import validated
+
+if TYPE_CHECKING:
+    from factory.llm.settings import EngineSettings
 
 TOP_KEYS = {
     "name": "a short name; the run's folder is called so",
@@ -99,6 +102,30 @@ def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -
         check_engine(engine, at("engine"))
     budget = None if data.get("budget") is None else str(data["budget"])
     return Pipeline(_name(data, path, at), card, engine, steps, path.parent, budget, path, variables)
+
+
+def load_engine(path: str | Path) -> tuple[EngineSettings, Path, str | None]:
+    """The engine of a pipeline, or of a YAML file that holds nothing else, with the folder that its paths are relative to.
+
+    Returns:
+        Its settings, that folder, and the pipeline's budget if it has one.
+
+    Raises:
+        InputError: No such file, no engine in it, or a wrong value.
+    """
+    from factory.llm.settings import EngineSettings
+
+    path = find_pipeline(path)
+    data, lines = read_yaml(path)
+    at = _places(path, lines)
+    alone = isinstance(data, Mapping) and "kind" in data and "engine" not in data
+    held = {"engine": data} if alone else data
+    if not isinstance(held, Mapping) or not isinstance(held.get("engine"), Mapping):
+        fix = "Name a pipeline with `engine:`, or a file with `kind: server`, `url:` and `model:`"
+        raise InputError("there is no engine in this file", where=path, fix=fix)
+    given = _fill({name: held.get(name) for name in ("engine", "budget")}, (), _variables(held, at), at)
+    settings = validated(EngineSettings, given["engine"], what="engine", where=at(*(() if alone else ("engine",))))
+    return settings, path.parent, None if given["budget"] is None else str(given["budget"])
 
 
 def run_name(path: Path) -> str:
@@ -236,7 +263,9 @@ def _steps(data: Mapping[str, Any], path: Path, lines: Lines) -> tuple[Step, ...
         return (*first, *listed)
     auto = given in (None, "auto") or (isinstance(given, Mapping) and given.get("buy", False) is not False)
     if not (given is None or given in LINES or isinstance(given, Mapping)):
-        raise InputError("`steps` is a list of steps, `auto`, `standard`, or a mapping of changes to a line", where=where)
+        raise InputError(
+            "`steps` is a list of steps, `auto`, `standard`, or a mapping of changes to a line", where=where
+        )
     changes = given if isinstance(given, Mapping) else {}
     for verb in changes:
         if verb not in STEPS:

@@ -9,7 +9,7 @@ from typing import Any
 
 from factory.llm.batch_files import write_calls
 from factory.llm.calls import Call
-from factory.llm.engines.base import Pending
+from factory.llm.engines.base import BY_FILE, Pending
 from factory.llm.engines.batch import BatchEngine
 from factory.llm.request import Request
 from factory.pipeline.collect import Collector, collect
@@ -77,7 +77,7 @@ def check_pipeline_engine(pipeline: Pipeline) -> dict[str, Any]:
     context = Context(pipeline.card, Path.cwd(), pipeline.base, pipeline.engine)
     try:
         engine = context.engine()
-        if engine.name in {"recorded", "batch", "hosted"}:
+        if engine.name in BY_FILE:
             checks = _checks_of_files(engine.name, _all_missing(pipeline))
             return {"ok": all(check["ok"] for check in checks), "checks": checks}
 

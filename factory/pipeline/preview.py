@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,7 +15,10 @@ from factory.pipeline.context import Context, call_step
 from factory.pipeline.forecast import forecast
 from factory.pipeline.load import Pipeline, still_to_do
 from factory.pipeline.steps import make_step
+from factory.revision import card_of, change_of
+from factory.task import TaskCard
 from factory.warehouse.file import Warehouse
+from factory.warehouse.tables.programs import accepted
 
 SAMPLE = 50
 """Training texts whose labelling is priced."""
@@ -36,13 +40,15 @@ def plan_pipeline(pipeline: Pipeline, *, folder: Path | None = None) -> dict[str
         None}`, the last what the step `buy` would buy first, its price, and when it would stop. Each of
         `stages` is `{"stage", "prompt"}` and what `factory.llm.estimate.estimate` gives; each of `later` is `{"step"}` and the
         same, without a prompt, or `{"step"}` alone; `compute` is what `forecast` gives; `direct` what labelling every training
-        text by the model takes: `{"texts", "tokens", "instead"}`, both in tokens, the latter as a range.
+        text by the model takes: `{"texts", "tokens", "instead"}`, both in tokens, the latter as a range; `change`, where the card
+        is another than that of the last run, what it touches: `{"words", "labels": [kept, again], "programs": [kept, again]}`.
     """
     from factory.llm.estimate import estimate
 
     folder = (folder or Path("factory-runs") / pipeline.name).absolute()
     with tempfile.TemporaryDirectory(prefix="factory-plan-") as temporary:
         warehouse = twin_of(folder, pipeline.name, Path(temporary))
+        before = card_before(warehouse, pipeline.card)
         collector = collect(pipeline, warehouse, Path(temporary), rough=True, look=True)
         stages = []
         for stage, calls in collector.missing.items():
@@ -56,6 +62,7 @@ def plan_pipeline(pipeline: Pipeline, *, folder: Path | None = None) -> dict[str
         return {
             "pipeline": pipeline.name, "stages": stages, "later": later, "to_do": list(still_to_do(pipeline)),
             "compute": forecast(pipeline, collector.compute, warehouse),
+            "change": None if before is None else _change(warehouse, before, pipeline.card),
             "direct": _direct(pipeline, warehouse, Path(temporary), stages),
             "buys": _buys(pipeline, warehouse, Path(temporary)),
         }  # fmt: skip
@@ -70,6 +77,34 @@ def _buys(pipeline: Pipeline, warehouse: Warehouse, folder: Path) -> dict[str, A
 
     context = Context(pipeline.card, folder, pipeline.base, pipeline.engine, pipeline.budget)
     return forecast_of(warehouse, step.params, context.call(step.stage))
+
+
+def card_before(warehouse: Warehouse, card: TaskCard) -> TaskCard | None:
+    """The card of the last run, if it is another one."""
+    revision = warehouse.scalar("SELECT revision FROM tasks ORDER BY task_no DESC LIMIT 1")
+    return None if revision in (None, card.revision) else card_of(warehouse, revision)
+
+
+def _change(warehouse: Warehouse, before: TaskCard, card: TaskCard) -> dict[str, Any]:
+    """What a change of the card touches: labels of the model and programs that stay, and those that are asked again."""
+    [(kept, again)] = warehouse.query(
+        "SELECT count(*) FILTER (WHERE state = 'accepted'), count(*) FILTER (WHERE state = 'open') FROM slots"
+        " JOIN plans USING (plan_no) WHERE stage = 'annotate' AND task_revision = ?",
+        [card.revision],
+    )
+    change, written = change_of(before, card), accepted(warehouse)
+    plans = [
+        json.loads(config)
+        for (config,) in warehouse.query(
+            "SELECT config FROM plans WHERE stage = 'author' AND task_revision = ?", [card.revision]
+        )
+    ]
+    replaced = {number for config in plans for number in config.get("renews", {}).get("programs", ())}
+    mine = [one.number for one in written if one.origin == "model" and one.kind != "prompted"]
+    return {
+        "words": change.words, "labels": [int(kept), int(again)],
+        "programs": [len(mine) - len(replaced), len(mine) if change.whole else len(replaced)],
+    }  # fmt: skip
 
 
 def _direct(

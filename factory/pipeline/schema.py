@@ -37,7 +37,10 @@ def pipeline_schema() -> dict[str, Any]:
     }
     card = plain(TaskCard)
     card["properties"]["labels"] = {
-        "anyOf": [card["properties"]["labels"], {"type": "object", "additionalProperties": {"type": "string"}}]
+        "anyOf": [
+            card["properties"]["labels"],
+            {"type": "object", "additionalProperties": {"type": ["string", "object"]}},
+        ]
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -109,6 +109,12 @@ class Judge:
         return not said["labels"] if self.multi else said["label"] is None
 
 
+def sureness(probs: NDArray[np.floating[Any]], multi: bool) -> NDArray[np.float64]:
+    """How sure probabilities [n, k] are of each text, 0 to 1: of its label, or of the least clear label in a `multi` task."""
+    probs = np.asarray(probs, np.float64)
+    return np.asarray(np.maximum(probs, 1 - probs).min(axis=1) if multi else probs.max(axis=1))
+
+
 def _threshold_for(exported: Exported, wanted: float) -> float:
     """The lowest probability from which on the wanted share of answers is right."""
     trust = exported.trust

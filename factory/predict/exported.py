@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from factory.predict.predictors import Answers, Predictor
+    from factory.task import TaskCard
 
 
 class Exported:
@@ -32,6 +33,7 @@ class Exported:
         trust: Calibration that the export carries: `conformal`, `abstain`, `scope`.
         never_seen: Labels that no training text spoke for; their probability is 0, or next to it.
         calibrated: The system of the run that made it that was calibrated on gold of dev, if there is one.
+        annotator: The model that the run asked for labels, if it is known.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any], facts: dict[str, Any], predictor: Predictor) -> None:
@@ -44,8 +46,24 @@ class Exported:
         self.trust: dict[str, Any] = dict(facts.get("trust", {}))
         self.never_seen: list[str] = list(facts.get("never_seen", []))
         self.calibrated: str | None = facts.get("calibrated")
+        self.annotator: str | None = facts.get("annotator")
+        self._card: dict[str, Any] | None = facts.get("card")
         self.predictor = predictor
         self._manifest = manifest
+
+    @property
+    def card(self) -> TaskCard:
+        """The task card that the run had.
+
+        Raises:
+            InputError: The export carries none.
+        """
+        from factory.task import TaskCard
+
+        if not self._card:
+            fix = "Export again: exports of this version carry the card"
+            raise InputError("this export carries no task card to ask a model by", where=self.folder, fix=fix)
+        return TaskCard.model_validate(self._card)
 
     def answer(self, texts: Sequence[str]) -> Answers:
         """Probabilities, float32 [n, k], and the features that scope is judged on, float32 [n, d]; in the order asked."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +14,7 @@ import numpy as np
 from factory.errors import ExportError, FactoryError, InputError
 from factory.files.base import ReadOptions
 from factory.files.manifest import checked, read_manifest
-from factory.files.records import open_texts
+from factory.files.records import Chunk, TextFile, open_texts
 from factory.files.write import check_output, open_writer
 from factory.predict.decide import Asked, Judge
 from factory.predict.exported import Exported
@@ -23,8 +24,12 @@ from factory.predict.predictors import make_predictor
 from factory.result import Progress, no_progress
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from factory.predict.predictors import Predictor
     from factory.programs.sandbox.host.pool import Sandbox
+
+    Answered = tuple[Chunk, list[dict[str, Any]], NDArray[np.float32]]
 
 CHUNK = 1024
 GRAPHS = {"fp32": "model.onnx", "int8": "model_int8.onnx"}
@@ -118,8 +123,12 @@ class Labeller:
     """An export, opened once, that labels files one after the other.
 
     Attributes:
+        exported: The export.
         said: Which columns the texts of the last file were in, what was guessed, and what was amiss with programs.
         never_seen: Labels that no training text spoke for.
+        labels: In the order of the probabilities.
+        multi: Whether a text may have any number of labels.
+        columns: What is said of each text, as of `Judge`.
     """
 
     def __init__(
@@ -140,12 +149,13 @@ class Labeller:
             InputError: The export does not carry what was asked for.
             ExportError: The export cannot be used.
         """
-        self._exported = load_export(model, precision=precision, threads=threads, sandbox=sandbox)
-        self._judge = Judge(self._exported, asked)
-        self._answer = self._exported.explain if asked.why else self._exported.answer
+        self.exported = load_export(model, precision=precision, threads=threads, sandbox=sandbox)
+        self._judge = Judge(self.exported, asked)
+        self._answer = self.exported.explain if asked.why else self.exported.answer
         self._text, self._scope = text, asked.scope is not None
         self.said: tuple[str, ...] = ()
-        self.never_seen = self._exported.never_seen
+        self.never_seen, self.labels, self.multi = self.exported.never_seen, self.exported.labels, self.exported.multi
+        self.columns = self._judge.columns
 
     def label(
         self, options: ReadOptions, out: str | Path | None, *, mark: str | None = None, force: bool = False,
@@ -167,30 +177,51 @@ class Labeller:
             InputError: The file or its columns cannot be used.
         """
         rows = without = abstained = outside = 0
-        exported, judge = self._exported, self._judge
-        texts = open_texts(options, self._text, exported.fields, exported.text_columns)
-        self.said = (texts.words, *texts.source.says)
-        total = 0 if progress is no_progress else texts.extent()
+        judge, texts = self._judge, self.open(options)
         with open_writer(
-            out, exported.labels, judge.columns, texts.source.columns, mark=mark, inputs=[options.path], force=force
+            out, self.labels, judge.columns, texts.source.columns, mark=mark, inputs=[options.path], force=force
         ) as writer:
-            for chunk in texts.chunks(CHUNK):
-                there = np.array([bool(text) for text in chunk.texts], dtype=bool)
-                some, *behind = self._answer([text for text in chunk.texts if text])
-                words_of = judge(some, *behind)
-                said = [next(words_of) if one else judge.nothing() for one in there]
-                probs = np.full((len(there), len(exported.labels)), np.nan, np.float32)
-                probs[there] = some
+            for chunk, said, probs in self._answered(texts, progress):
                 writer.write(chunk, said, probs)
+                there = ~np.isnan(probs[:, 0])
                 rows += len(there)
-                progress(chunk.end, total, texts.counted_in)
-                without += len(there) - len(some)
+                without += int((~there).sum())
                 abstained += sum(judge.abstained(words) for words, one in zip(said, there, strict=True) if one)
                 outside += sum(words.get("in_scope") is False for words in said)
-        self.said += tuple(exported.notes)
         found = {"rows": rows, "no_text": without}
         if judge.threshold is not None:
             found["abstained"] = abstained
         if self._scope:
             found["out_of_scope"] = outside
         return found
+
+    def open(self, options: ReadOptions) -> TextFile:
+        """The file with its texts; `said` tells how it is read."""
+        texts = open_texts(options, self._text, self.exported.fields, self.exported.text_columns)
+        self.said = (texts.words, *texts.source.says)
+        return texts
+
+    def chunks(self, texts: TextFile) -> Iterator[Chunk]:
+        """Its rows, as `rows` has them."""
+        return texts.chunks(CHUNK)
+
+    def rows(self, options: ReadOptions, progress: Progress = no_progress) -> Iterator[Answered]:
+        """A file's rows a chunk at a time, what is said of each, and probabilities [n, k], NaN where there is no text.
+
+        Raises:
+            InputError: The file or its columns cannot be used.
+        """
+        return self._answered(self.open(options), progress)
+
+    def _answered(self, texts: TextFile, progress: Progress) -> Iterator[Answered]:
+        total = 0 if progress is no_progress else texts.extent()
+        for chunk in self.chunks(texts):
+            there = np.array([bool(text) for text in chunk.texts], dtype=bool)
+            some, *behind = self._answer([text for text in chunk.texts if text])
+            words_of = self._judge(some, *behind)
+            said = [next(words_of) if one else self._judge.nothing() for one in there]
+            probs = np.full((len(there), len(self.labels)), np.nan, np.float32)
+            probs[there] = some
+            yield chunk, said, probs
+            progress(chunk.end, total, texts.counted_in)
+        self.said += tuple(self.exported.notes)

@@ -17,12 +17,15 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.middleware import Middleware
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from factory.errors import InputError
-from factory.predict.decide import Asked, Judge
+from factory.errors import FactoryError, InputError
+from factory.predict.annotator import Answerer
+from factory.predict.decide import Asked, Judge, sureness
+from factory.predict.defer import Deferring, verdict
 from factory.predict.http_limits import ImpatientProtocol, RequestLimits, hosts_of
 from factory.predict.load import load_export
 from factory.predict.turns import TooManyWaitError, Turns
 from factory.programs.sandbox.host.pool import Sandbox
+from factory.result import no_progress
 
 MOST_TEXTS = 1024
 MOST_CHARACTERS = 100_000
@@ -56,6 +59,12 @@ class Question(BaseModel):
     scope: float | None = Field(
         None, gt=0, lt=1, description="Share of texts like those of training that may be called out of scope."
     )
+    defer_below: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Texts below this probability are deferred: no label, or the engine's if there is one.",
+    )
     why: bool = Field(False, description="Reasons for each answer, as `?why=1` asks for too; for a glass box.")
     probabilities: bool = Field(True, description="Whether to send the probability of every label.")
 
@@ -69,6 +78,8 @@ class Answer(BaseModel):
     set: list[str] | None = Field(None, description="The conformal label set.")
     in_scope: bool | None = Field(None, description="Whether the text is like those of training.")
     scope: float | None = Field(None, description="Cosine to the nearest prototype of the training texts.")
+    deferred: bool | None = Field(None, description="Whether the model is less sure than was asked for.")
+    answered_by: str | None = Field(None, description="`model`, `engine` or `nobody`, where texts may be deferred.")
     why: str | None = Field(None, description="The reasons in a sentence.")
     reasons: dict[str, Any] | None = Field(None, description="Which programs fired, on what, and what the text says.")
     probabilities: dict[str, float] | None = None
@@ -81,8 +92,9 @@ class Results(BaseModel):
 
 
 def make_app(
-    folder: str | Path, *, precision: str = "int8", hosts: frozenset[str] | None = None, sandbox: Sandbox = "kernel"
-) -> Any:
+    folder: str | Path, *, precision: str = "int8", hosts: frozenset[str] | None = None, sandbox: Sandbox = "kernel",
+    defer_below: float | None = None, answer: Answerer | None = None,
+) -> Any:  # fmt: skip
     """The application: `POST /predict`, `GET /health`, `GET /labels`, and its OpenAPI page at `/docs`.
 
     Args:
@@ -90,15 +102,20 @@ def make_app(
         precision: `fp32` or `int8`.
         hosts: Names that a request may be sent to, without a port; None allows any.
         sandbox: As `load_export` takes it.
+        defer_below: Texts below this probability are deferred, unless a request says otherwise; none by default.
+        answer: Who is asked for their labels; nobody by default. Where it cannot answer, nobody has.
 
     Raises:
         ExportError: The export cannot be used.
+        InputError: `defer_below` is no probability.
     """
     from factory import __version__
 
+    if defer_below is not None:
+        Deferring(below=defer_below)
     model = load_export(folder, precision=precision, sandbox=sandbox)
     started = time.monotonic()
-    counts = {"requests": 0, "texts": 0}
+    counts, one_asks, faults = {"requests": 0, "texts": 0}, asyncio.Lock(), list[str]()
     turns: list[Turns] = []
 
     @asynccontextmanager
@@ -134,6 +151,19 @@ def make_app(
         counts["requests"] += 1
         counts["texts"] += len(question.texts)
         results = list(judge(probs, *behind))
+        below = question.defer_below if question.defer_below is not None else defer_below
+        if below is not None:
+            unsure = Deferring(below=below).chosen(sureness(probs, model.multi))
+            left = [text for text, one in zip(question.texts, unsure, strict=True) if one]
+            found: list[Any] = [None] * len(left)
+            if left and answer is not None:
+                try:
+                    async with one_asks:
+                        found = await _while_there(asyncio.to_thread(answer, left, no_progress), request)
+                except FactoryError as error:  # nobody has answered, and the results say so
+                    faults[:] = [str(error)]
+            for result, one in zip(results, unsure, strict=True):
+                result |= verdict(result, model.multi, bool(one), found.pop(0) if one else None)
         if question.probabilities:
             for result, row in zip(results, probs, strict=True):
                 result["probabilities"] = {n: round(float(p), 6) for n, p in zip(model.labels, row, strict=True)}
@@ -144,7 +174,14 @@ def make_app(
         """Whether the model is loaded, for how long, what it did, and what it carries beside probabilities."""
         trust = [name for name in ("conformal", "abstain", "scope") if model.trust.get(name)]
         seconds = round(time.monotonic() - started, 1)
-        return {"status": "ok", "kind": model.kind, "trust": trust, "seconds": seconds, **counts}
+        return {
+            "status": "ok",
+            "kind": model.kind,
+            "trust": trust,
+            "seconds": seconds,
+            **counts,
+            "engine_fault": next(iter(faults), None),
+        }
 
     @app.get("/labels")
     async def labels() -> dict[str, Any]:
@@ -211,7 +248,7 @@ async def _while_there(answer: Any, request: Request) -> Any:
 
 def serve(
     model: str | Path, *, host: str = "127.0.0.1", port: int = 8080, precision: str = "int8", sandbox: Sandbox = "kernel",
-    told: Callable[[str], None] = lambda line: None,
+    defer_below: float | None = None, answer: Answerer | None = None, told: Callable[[str], None] = lambda line: None,
 ) -> None:  # fmt: skip
     """Serve an export until interrupted.
 
@@ -221,13 +258,16 @@ def serve(
         port: The port; 0 takes a free one.
         precision: `fp32` or `int8`.
         sandbox: As `load_export` takes it.
+        defer_below, answer: As `make_app` takes them.
         told: Called with the address when the server can be asked.
 
     Raises:
         InputError: The address cannot be used.
         ExportError: The export cannot be used.
     """
-    app = make_app(model, precision=precision, hosts=hosts_of(host), sandbox=sandbox)
+    app = make_app(
+        model, precision=precision, hosts=hosts_of(host), sandbox=sandbox, defer_below=defer_below, answer=answer
+    )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family, backlog=128)

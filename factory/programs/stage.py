@@ -82,7 +82,8 @@ def author(warehouse: Warehouse, params: AuthorParams, call: Call) -> StageResul
     """
     config = {
         **params.model_dump(exclude={"strict", "sandbox", "knowledge_kind", "labels", "show"}),
-        **({} if params.labels is None else {"labels": params.labels}), **({} if params.show == "any" else {"show": params.show}),
+        **({} if params.labels is None else {"labels": params.labels}),
+        **({} if params.show == "any" else {"show": params.show}),
         "candidates": params.candidates if params.candidates is not None else 2 * params.programs,
         "knowledge": params.knowledge_kind if params.knowledge else None,
     }

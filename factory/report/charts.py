@@ -186,6 +186,23 @@ def equivalents(curve: Mapping[str, Any], full_gold: float | None, dev_only: tup
     return out[0]
 
 
+def deferral(found: Mapping[str, Any], metric: str) -> str:
+    """Score against the share that is handed over, a line for each system, the language model alone as a level."""
+    with _figure(7.4, 3.4) as (axes, out):
+        for row, colour in zip(found["systems"], (BLUE, GREEN, RED, GREY), strict=False):
+            shares = [100 * share for share in found["shares"]]
+            low, high = zip(*(point["ci95"] for point in row["points"]), strict=True)
+            axes.fill_between(shares, low, high, color=colour, alpha=0.12, linewidth=0)
+            scores = [point["score"] for point in row["points"]]
+            axes.plot(shares, scores, "o-", color=colour, markersize=4, label=row["system"])
+        axes.axhline(found["teacher"], color=INK, linewidth=0.9, linestyle="--", label="language model alone")
+        axes.set_xlabel("least sure texts handed to the language model, % (band: 95 % interval)")
+        axes.set_ylabel(metric.replace("_", " "))
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+        axes.grid()
+    return out[0]
+
+
 def reliability(bins: Sequence[Mapping[str, float]], ece: float) -> str:
     """How often the student is right at each level of confidence."""
     with _figure(3.6, 3.3) as (axes, out):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from factory.evaluation.rivals import ACTIVE, size_of
+from factory.report.deferral import deferral_of
 from factory.report.example import example_of
 from factory.report.first import first_of
 from factory.report.known import known_of
@@ -162,6 +163,7 @@ def _evaluation(warehouse: Warehouse, card: TaskCard, found: Mapping[str, Any] |
         n_dev=len(dev_gold(warehouse)),
     )
     return {
+        "deferral": deferral_of(systems, found["systems"].get("teacher")),
         "verdict": {"decision": verdict.decision, "sentence": verdict.sentence, "reasons": list(verdict.reasons)},
         "recorded": int(warehouse.scalar("SELECT count(*) FROM answers WHERE origin = 'recorded'")),
         "n": found["n"], "n_distinct": next((row["n"] for row in found["distinct"].values()), 0), "systems": systems,

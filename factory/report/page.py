@@ -152,7 +152,7 @@ def _view(facts: Mapping[str, Any]) -> dict[str, Any]:
         ("known", "No score", facts["known"]), ("audit", "Agreement", facts["audit"]),
         ("systems", "Systems", evaluation), ("costs", "Cost of a million texts", facts["costs"]),
         ("quality", "In detail", evaluation),
-        ("equivalents", "Label equivalents", view["equivalents"]),
+        ("equivalents", "Label equivalents", view["equivalents"]), ("deferral", "Deferral", (evaluation or {}).get("deferral")),
         ("money", "Money", facts["money"]["of"]), ("task", "Task and texts", True),
         ("bought", "Bought", facts["bought"]), ("spend", "Spend", True),
         ("programs", "Programs", True), ("uncovered", "Uncovered and ties", True), ("lineage", "Lineage", facts["lineage"]),
@@ -205,7 +205,7 @@ def _tiles(facts: Mapping[str, Any], metric: str, view: Mapping[str, Any]) -> li
 def _pictures(view: Mapping[str, Any]) -> dict[str, str]:
     from factory.report import charts as pictures
 
-    out = dict.fromkeys(("systems", "confusion", "reliability", "equivalents", "coverage", "money"), "")
+    out = dict.fromkeys(("systems", "confusion", "reliability", "equivalents", "coverage", "money", "deferral"), "")
     evaluation, money = view["evaluation"], view["money"]
     rows = [(row["name"], row["score"], row["ci95"]) for row in (evaluation or {}).get("systems", ())] or [
         (row["system"], row["share"], (row["low"], row["high"])) for row in (view["audit"] or {}).get("systems", ())
@@ -223,6 +223,8 @@ def _pictures(view: Mapping[str, Any]) -> dict[str, str]:
     if evaluation:
         out["systems"] = pictures.systems(evaluation["systems"], view["metric"])
         by_name = {row["name"]: row for row in evaluation["systems"]}
+        if evaluation["deferral"]:
+            out["deferral"] = pictures.deferral(evaluation["deferral"], view["metric"])
         detail = view["shown"]["detail"]
         if detail.get("confusion"):
             out["confusion"] = pictures.confusion(detail["confusion"], detail["label_names"])

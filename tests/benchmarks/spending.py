@@ -8,12 +8,15 @@
 and 36 programs, its decisions, and its regret beside the best of three fixed mixes (programs alone; labels alone, by the same
 student's recipe; half and half) and beside random splits. No audit slice is taken, as in `combination.py`: it would cost all the
 same. What answers is the mixture where there is one, else the student. Warehouses, vectors and scores lie in --folder, which may
-be that of `combination.py`; remove auto-SET-*.json there to have scores computed anew.
+be that of `combination.py`; remove auto-SET-*.json there to have scores computed anew. `defer/SET` and `definition/trec`: see
+`spending_defer.py`; `prepare` and `programs/newsgroups20`: see `spending_programs.py`.
 """
 
 from __future__ import annotations
 
 import spending_auto  # noqa: F401 - its cases
+import spending_defer  # noqa: F401
+import spending_programs  # noqa: F401
 from _harness import main
 from combination import arguments
 

@@ -22,9 +22,7 @@ SPLITS = (0.15, 0.4, 0.65, 0.9)
 """Shares of the tokens that go to programs in the random splits: the middles of four equal parts of what is left to chance."""
 SOLD = ("label_models", "soft_labels", "anchors", "models", "model_rows", "trials", "purchases")
 """Tables that are emptied before a replay begins."""
-RECORDED = (
-    "FROM slots WHERE state = 'accepted' AND plan_no = (SELECT max(plan_no) FROM plans WHERE stage = 'author')"
-)
+RECORDED = "FROM slots WHERE state = 'accepted' AND plan_no = (SELECT max(plan_no) FROM plans WHERE stage = 'author')"
 """The programs that are recorded."""
 STASH = "recorded"
 """The stage of the requests of programs that a replay has not bought yet."""
@@ -132,7 +130,9 @@ class Replay:
         with gold_file(self.of.warehouse) as db:
             test = Test(self.of, db)
             given = self.labels[:labels]
-            said = teacher_labels(self.of.warehouse, test.inputs.of, given, test.gold.texts, test.hashes, test.shape, [labels], 0)
+            said = teacher_labels(
+                self.of.warehouse, test.inputs.of, given, test.gold.texts, test.hashes, test.shape, [labels], 0
+            )
             if not said:
                 return 0.0
             found = test.score("", said[f"teacher_labels_{len(given)}"])

@@ -104,4 +104,18 @@ CASES: dict[str, dict[str, Any]] = {
         "demos": [],
         "answer": ["Grandma would approve of this stew."],
     },
+    "sharpen_meanings": {
+        "values": {
+            **_TASK,
+            "pair": _TASK["labels"][:2],
+            "examples": [{"text": TEXTS[1], "label": "question"}, {"text": TEXTS[0], "label": "praise"}],
+        },
+        "demos": [],
+        "answer": {
+            "meanings": [
+                {"label": "question", "meaning": "The writer asks for something."},
+                {"label": "praise", "meaning": "The writer likes it and asks for nothing."},
+            ]
+        },
+    },
 }

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from factory.llm.ledger import Ledger
 
 
+BY_FILE = frozenset({"batch", "hosted", "recorded"})
+"""Engines that want all questions at once: their answers come by file."""
+
+
 class Pending(EngineError):
     """Answers are missing that this engine cannot get by itself: a batch must be run, or a recording completed."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from factory.canonical import digest
 from factory.errors import InputError, nearest
 from factory.llm.request import Failure
 from factory.programs.author.loop import AuthorState, Candidate, Slot, plan_slots, step, values_of
-from factory.programs.author.rubrics import RUBRICS
+from factory.programs.author.renew import renewal, slot_of
 from factory.programs.author.similar import plain_source
 from factory.programs.blocks import RUNNABLE
 from factory.programs.sandbox.host.pool import Pool, Sandbox, shared_pool
@@ -59,20 +59,25 @@ def author_programs(
     })  # fmt: skip
     plan = plans.find(warehouse, STAGE, key)
     if plan is not None and plan.done:
-        return _result(warehouse, plan.plan_no, config, skipped=True, says=())
+        return _result(warehouse, plan, config, skipped=True, says=())
     if plan is None:
         plan = _freeze(warehouse, card, config, key, version)
-    return _fill(asker, card, asking, plan.plan_no, config, shared_pool(strict, sandbox))
+    if not plans.slots(warehouse, plan.plan_no):  # the card changed, and no program speaks of what did
+        with warehouse.lease() as db:
+            plans.finish(db, plan.plan_no)
+        return _result(warehouse, plan, config, skipped=True, says=())
+    return _fill(asker, card, asking, plan, config, shared_pool(strict, sandbox))
 
 
 # The plan ---------------------------------------------------------------------------------------------------------------
 def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key: str, version: str) -> Plan:
-    """Store the plan with every slot, and which texts each slot shows."""
+    """Store the plan with every slot, and which texts each slot shows; after a change of the card, with those it touches."""
     labels = config.get("labels")
     unknown = next((name for name in labels or () if name not in card.label_names), None)
     if unknown is not None:
         raise InputError(f"there is no label `{unknown}`{nearest(unknown, card.label_names)}", where="author.labels")
-    slots = plan_slots(
+    anew = renewal(warehouse, card, config, version)
+    slots = list(anew.slots) if anew is not None else plan_slots(
         card.label_names, kind=card.kind, candidates=config["candidates"], variants=config["variants"],
         programs=config["programs"], form=config["form"], varied=config["varied"], only=labels,
     )  # fmt: skip
@@ -94,7 +99,14 @@ def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key
         }  # fmt: skip
         frozen.append(plans.Slot(slot.number, spec, {"texts": window + [text_no for text_no, _ in seeds]}))
     told = {"task_revision": card.revision, "prompt_version": version}
+    if anew is not None:
+        config = {**config, "renews": {"programs": list(anew.programs), "wanted": anew.wanted}}
     return plans.create(warehouse, STAGE, key, config, **told, slots=frozen)
+
+
+def _wanted(plan: Plan, config: Mapping[str, Any]) -> int:
+    """How many programs a plan is to bring."""
+    return int(plan.config["renews"]["wanted"] if "renews" in plan.config else config["programs"])
 
 
 def _seed_texts(warehouse: Warehouse, card: TaskCard, per_label: int) -> list[tuple[int, list[str]]]:
@@ -113,22 +125,20 @@ def _slots(warehouse: Warehouse, plan_no: int) -> list[tuple[Slot, dict[str, Any
     found = []
     for stored in plans.slots(warehouse, plan_no):
         spec = dict(stored.spec)
-        scope = "targeted" if spec["target"] is not None else "focused" if spec["focus"] else "broad"
-        approach = next(rubric for rubric in RUBRICS[scope, spec["form"]] if rubric.name == spec["approach"])
-        slot = Slot(stored.slot_no, approach, spec["variant"], tuple(spec["focus"]), spec["target"], spec["form"])
-        found.append((slot, spec))
+        found.append((slot_of(stored.slot_no, spec), spec))
     return found
 
 
 # Filling --------------------------------------------------------------------------------------------------------------------
 def _fill(
-    asker: Asker, card: TaskCard, asking: Mapping[str, Prompt], plan_no: int, config: Mapping[str, Any], pool: Pool
+    asker: Asker, card: TaskCard, asking: Mapping[str, Prompt], plan: Plan, config: Mapping[str, Any], pool: Pool
 ) -> StageResult:
     from factory import prompts
     from factory.programs.author.answers import Reader
 
     warehouse, engine = asker.warehouse, asker.engine
     labels = label_names(warehouse)
+    plan_no, replaced = plan.plan_no, plan.config.get("renews", {}).get("programs", [])
     planned = _slots(warehouse, plan_no)
     spec_of = {slot.number: spec for slot, spec in planned}
     probe = [text for _, text in sample_texts(warehouse, int(config["probe"]), "probe")]
@@ -140,9 +150,9 @@ def _fill(
     knowledge = _knowledge(asker, kind, card_values, examples) if kind else ""
     known = [*programs.accepted(warehouse), *programs.rejected_by_people(warehouse)]
     mine = {plan_no, *plans.begun_alike(warehouse, STAGE, plan_no)}
-    known = [one for one in known if one.kind in RUNNABLE and one.plan_no not in mine]
+    known = [one for one in known if one.kind in RUNNABLE and one.plan_no not in mine and one.number not in replaced]
     sources = tuple(plain_source(one.source, one.kind) for one in known)
-    state = AuthorState(tuple(slot for slot, _ in planned), int(config["programs"]), sources)
+    state = AuthorState(tuple(slot for slot, _ in planned), _wanted(plan, config), sources)
     state, wanted = step(state, [])
     while wanted:
         requests = []
@@ -160,8 +170,8 @@ def _fill(
         answers = _ask(asker, reader, wanted, requests, int(config["repairs"]))
         state, wanted = step(state, answers)
     versions = {form: prompt.version for form, prompt in asking.items()}
-    _store(warehouse, plan_no, state.decided, labels, versions)
-    return _result(warehouse, plan_no, config, skipped=False, says=tuple(asker.notes))
+    _store(warehouse, plan_no, state.decided, labels, versions, replaced)
+    return _result(warehouse, plan, config, skipped=False, says=tuple(asker.notes))
 
 
 def _knowledge(asker: Asker, kind: str, card_values: Mapping[str, Any], examples: list[str]) -> str:
@@ -193,11 +203,14 @@ def _ask(asker: Asker, reader: Reader, slots: list[Slot], requests: list[Request
 
 # Writing ----------------------------------------------------------------------------------------------------------------------
 def _store(
-    warehouse: Warehouse, plan_no: int, decided: tuple[Candidate, ...], labels: list[str], versions: Mapping[str, str]
-) -> None:
-    """Programs, slots and events of a finished plan, in one transaction."""
+    warehouse: Warehouse, plan_no: int, decided: tuple[Candidate, ...], labels: list[str], versions: Mapping[str, str],
+    replaced: Sequence[int],
+) -> None:  # fmt: skip
+    """Programs, slots and events of a finished plan, in one transaction, with the end of those that it replaces."""
     outcomes: dict[int, plans.Outcome] = {}
     with warehouse.lease() as db:
+        for number in replaced:
+            programs.set_state(db, number, "superseded", "definition_changed", STAGE)
         for candidate in decided:
             slot = candidate.slot
             reason, detail = candidate.drop_reason, candidate.detail
@@ -224,9 +237,10 @@ def _store(
 
 
 def _result(
-    warehouse: Warehouse, plan_no: int, config: Mapping[str, Any], *, skipped: bool, says: tuple[str, ...]
+    warehouse: Warehouse, plan: Plan, config: Mapping[str, Any], *, skipped: bool, says: tuple[str, ...]
 ) -> StageResult:
     """What the plan came to."""
+    plan_no, wanted = plan.plan_no, _wanted(plan, config)
     states = plans.states(warehouse, plan_no)
     accepted = sum(n for (state, _), n in states.items() if state == "accepted")
     refused = {reason or "": n for (state, reason), n in states.items() if state == "dropped"}
@@ -235,7 +249,12 @@ def _result(
     if refused:
         line += "; refused: " + ", ".join(f"{n} {reason}" for reason, n in sorted(refused.items()))
     lines = [line, *says]
-    if accepted < int(config["programs"]):
-        lines.append(f"{config['programs']} were wanted, and the {config['candidates']} candidates are used up")
-    did = {"plan": plan_no, "wanted": config["programs"], "asked": asked, "accepted": accepted, "refused": refused}
+    if accepted < wanted:
+        tried = config["candidates"] if "renews" not in plan.config else sum(states.values())
+        lines.append(f"{wanted} were wanted, and the {tried} candidates are used up")
+    if "renews" in plan.config:
+        lines.append(
+            f"the card changed: {len(plan.config['renews']['programs'])} programs are written anew, the others stay"
+        )
+    did = {"plan": plan_no, "wanted": wanted, "asked": asked, "accepted": accepted, "refused": refused}
     return StageResult("author", skipped, did, tuple(lines))

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
 
 
+NOT_ASKED = frozenset({"outcome", "renews"})
+"""What a plan's configuration tells beside what was asked for: what it came to, and what of an earlier plan it renews."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """A plan as it stands in the warehouse.
@@ -178,6 +182,25 @@ def find(warehouse: Warehouse, stage: str, key: str) -> Plan | None:
     """The plan of that stage and key."""
     rows = warehouse.query("SELECT plan_no, key, done, config FROM plans WHERE stage = ? AND key = ?", [stage, key])
     return Plan(int(rows[0][0]), rows[0][1], bool(rows[0][2]), json.loads(rows[0][3])) if rows else None
+
+
+def earlier(
+    warehouse: Warehouse, stage: str, config: Mapping[str, Any], *, task_revision: str, prompt_version: str,
+    done: bool = False,
+) -> tuple[Plan, str] | None:  # fmt: skip
+    """The last plan (of those that are `done`) that asked the same by an earlier revision of the card, with that revision."""
+    rows = warehouse.query(
+        "SELECT plan_no, key, done, config, task_revision FROM plans"
+        " WHERE stage = ? AND task_revision <> ? AND prompt_version = ? ORDER BY plan_no DESC",
+        [stage, task_revision, prompt_version],
+    )
+    for number, key, is_done, told, revision in rows:
+        plan = Plan(int(number), key, bool(is_done), json.loads(told))
+        if (plan.done or not done) and _as_json(
+            {k: v for k, v in plan.config.items() if k not in NOT_ASKED}
+        ) == _as_json(config):
+            return plan, str(revision)
+    return None
 
 
 def family(db: duckdb.DuckDBPyConnection, stage: str, name: str) -> list[int]:
