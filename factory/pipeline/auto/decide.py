@@ -67,7 +67,7 @@ class State:
 
     Attributes:
         bought: All purchases so far, the first round among them.
-        programs: Programs that were asked for so far, whatever they are for.
+        programs: Programs that vote, whatever they are for.
         anchors: Anchors that teach.
         labels: The labels.
         score: What the answer is worth, 0 to 1, or None while no anchor judges it.
@@ -154,7 +154,8 @@ def decide(state: State) -> Purchase | Stop:
     payable = [one for one in worth if one.price <= state.left]
     if not payable:
         cheapest = min(worth, key=lambda one: one.price)
-        return Stop(f"the budget: {cheapest.words} would take {cheapest.price:,.4g}, and {state.left:,.4g} is left")
+        price, left = (f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in (cheapest.price, state.left))
+        return Stop(f"the budget: {cheapest.words} would take {price}, and {left} is left")
     best, usual = max(payable, key=lambda one: one.rate), _usual(state, payable)
     if _clear(best, usual):
         return replace(best, why=f"the most for its price, {best.rate / usual.rate:.1f} times that of {usual.words}")
@@ -185,6 +186,8 @@ def offers(state: State) -> list[Purchase]:
     purchases = []
     for kind, of_label, reach in found:
         if sizes[kind] > 0:
+            if kind not in ("programs", "anchors"):  # `brings` is of a whole purchase
+                reach *= min(1.0, sizes[kind] / CURVES[kind].size)
             theta, sd = learned(kind, state.bought)
             price = max(sizes[kind] * state.prices[kind], 1e-12)
             purchases.append(Purchase(kind, sizes[kind], of_label, reach, price, theta * reach, sd * reach))
