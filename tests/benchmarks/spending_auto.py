@@ -186,45 +186,57 @@ def replayed(name: str, options: Options) -> list[Row]:
 
 
 def curve(name: str, options: Options) -> list[Row]:
-    """The share of the error that programs beyond the first dozen, and the first anchors, took away, per doubling."""
-    from factory.warehouse.tables.gold import gold_file
+    """The share of the error that programs beyond the first dozen, and anchors, took away, per doubling: on training texts."""
+    from factory.distill.stage import distill
+    from factory.pipeline.auto.curves import FIRST_ANCHORS
+    from factory.task import current_card
+    from factory.warehouse.tables.anchors import read_anchors
+    from factory.warehouse.tables.gold import gold_file, read_gold
+    from factory.warehouse.tables.labels import MIXTURE, label_models, soft_labels
 
     if options.quick:
         raise Skip("not in --quick")
-    of = ready(name, {"name": "minilm"}, options)
-    with gold_file(of.warehouse) as db:
-        test = Test(of, db)
-    if test.multi:
+    warehouse = ready(name, {"name": "minilm"}, options).warehouse
+    if current_card(warehouse).kind == "multi":
         raise Skip("of tasks with one label")
-    voted = of.warehouse.query(
+    with gold_file(warehouse) as db:
+        every = read_gold(db, "reference", int(warehouse.scalar("SELECT count(*) FROM labels")))
+    kept = every.distinct()
+    at = {int(number): place for place, number in enumerate(every.texts[kept])}
+    gold = every.labels[kept].argmax(axis=1)
+    voted = warehouse.query(
         "SELECT slot_no, list(text_no), list(vote) FROM votes JOIN programs USING (program_no)"
-        " WHERE state = 'accepted' AND text_no IN (SELECT text_no FROM split_texts WHERE split = 'test')"
+        " WHERE state = 'accepted' AND text_no IN (SELECT text_no FROM split_texts WHERE split = 'train')"
         " GROUP BY slot_no ORDER BY 1"
     )
-    at = {int(number): place for place, number in enumerate(test.gold.texts)}
-    gold = test.gold.labels.argmax(axis=1)
 
     def error(programs: int) -> float:
-        counts = np.zeros(test.gold.labels.shape)
+        counts = np.zeros(every.labels[kept].shape)
         for _, texts, votes in voted[:programs]:
-            np.add.at(counts, ([at[number] for number in texts], votes), 1)
+            known = [(at[number], vote) for number, vote in zip(texts, votes, strict=True) if number in at]
+            np.add.at(counts, tuple(np.array(known).T), 1)
         top = counts == counts.max(axis=1, keepdims=True)
         return float(1 - (top[np.arange(len(gold)), gold] / top.sum(axis=1)).mean())
+
+    def error_of(model: Any) -> float:
+        soft = soft_labels(warehouse, model.number, split="train")
+        rows = [(at[number], row) for row, number in enumerate(soft.text_nos.tolist()) if number in at]
+        places, here = np.array(rows).T
+        return float((soft.probs[here].argmax(axis=1) != gold[places]).mean())
 
     few, all_ = error(12), error(len(voted))
     rows = [row(f"curve/{name}/programs", (1 - all_ / few) / np.log2(len(voted) / 12), unit="share of the error per doubling",
                 programs=len(voted), error_of_12=round(few, 4), error=round(all_, 4))]  # fmt: skip
-    extra = options.extra
-    kept = Path(extra["folder"]) / f"{name}-minilm-{extra['heap']}-{extra['tests']}.json"
-    measured = json.loads(kept.read_text())["rows"] if kept.is_file() else []
-    first = next((one for one in measured if one["anchors"] >= 100 and "mixture" in one["systems"]), None)
-    if first is not None:
-        from factory.pipeline.auto.curves import FIRST_ANCHORS
-
-        before, after = (1 - first["systems"][system][first["unit"]] for system in (first["label_model"], "mixture"))
-        doublings = np.log2(1 + first["anchors"] / FIRST_ANCHORS)
+    if read_anchors(warehouse, "teach"):
+        distill(warehouse, systems=["combined"], encoder={"name": "minilm"})
+    models = label_models(warehouse)
+    mixture = next((one for one in models if one.name == MIXTURE), None)
+    if mixture is not None:
+        anchors = len(read_anchors(warehouse, "teach"))
+        before, after = error_of(next(one for one in models if one.chosen)), error_of(mixture)
+        doublings = np.log2(1 + anchors / FIRST_ANCHORS)
         rows.append(row(f"curve/{name}/anchors", (1 - after / before) / doublings, unit="share of the error per doubling",
-                        anchors=first["anchors"], error_of_label_model=round(before, 4), error=round(after, 4)))  # fmt: skip
+                        anchors=anchors, error_of_label_model=round(before, 4), error=round(after, 4)))  # fmt: skip
     return rows
 
 
