@@ -277,7 +277,8 @@ def _end_to_end(options: Options) -> Row:
     for path in sorted(options.data.glob("*/train.parquet")):
         columns = table(str(path.parent), "train")
         texts.update(dict.fromkeys(str(text) for text in columns.get("text", []) if text and str(text).strip()))
-    chosen = [list(texts)[at] for at in sample(len(texts), wanted, 5)]
+    every = list(texts)
+    chosen = [every[at] for at in sample(len(every), wanted, 5)]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         lines = "\n".join(json.dumps({"text": text}) for text in chosen)

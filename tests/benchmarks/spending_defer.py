@@ -3,8 +3,8 @@
 `defer/SET`: the default line with 300 anchors, its student and the model's own labels of test, both by the recorded answers;
 score and price where the least sure 0, 5, 10, 20, 40% go to the model. `definition/trec`: NUM is split into TIME and AMOUNT by
 TREC's fine labels; what the line asks again beside asking everything again, and both students' scores on the new gold. Its
-answers are looked for in `definition-trec.answers.jsonl` of --folder; as long as some are missing, the case writes their requests
-beside that file and is skipped.
+answers are recorded in `pipelines/trec/split_answers.jsonl`; where some are missing, the case writes their requests to --folder
+and is skipped.
 
 Warehouses are those of `combination_data`, in --folder.
 """
@@ -132,8 +132,9 @@ def changed(base: Path, folder: Path) -> dict[str, tuple[Any, dict[str, int]]]:
     from factory.warehouse.file import Warehouse
     from factory.warehouse.tables.programs import accepted, set_state
 
-    answers = [ROOT / "pipelines" / "trec" / "answers.jsonl"]
-    mine, requests = folder / "definition-trec.answers.jsonl", folder / "definition-trec.requests.jsonl"
+    recorded = ROOT / "pipelines" / "trec"
+    answers, mine = [recorded / "answers.jsonl"], recorded / "split_answers.jsonl"
+    requests = folder / "definition-trec.requests.jsonl"
     answers += [mine] if mine.is_file() else []
     wanted: dict[tuple[str, int], dict[str, Any]] = {}
 
