@@ -221,10 +221,10 @@ def curve(name: str, options: Options) -> list[Row]:
     if first is not None:
         from factory.pipeline.auto.curves import FIRST_ANCHORS
 
-        before, after = (1 - first["systems"][system][first["unit"]] for system in (first["label_model"], "mixture"))
+        before, after = (1 - first["systems"][system][first["unit"]] for system in ("student", "mixture"))
         doublings = np.log2(1 + first["anchors"] / FIRST_ANCHORS)
         rows.append(row(f"curve/{name}/anchors", (1 - after / before) / doublings, unit="share of the error per doubling",
-                        anchors=first["anchors"], error_of_label_model=round(before, 4), error=round(after, 4)))  # fmt: skip
+                        anchors=first["anchors"], error_of_student=round(before, 4), error=round(after, 4)))  # fmt: skip
     return rows
 
 
