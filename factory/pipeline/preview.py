@@ -73,8 +73,10 @@ def _buys(pipeline: Pipeline, warehouse: Warehouse, folder: Path) -> dict[str, A
     step = next((step for step in pipeline.steps if step.verb == "buy"), None)
     if step is None:
         return None
+    from factory.pipeline.auto.params import BuyParams
     from factory.pipeline.auto.stage import forecast_of
 
+    assert isinstance(step.params, BuyParams)
     context = Context(pipeline.card, folder, pipeline.base, pipeline.engine, pipeline.budget)
     return forecast_of(warehouse, step.params, context.call(step.stage))
 

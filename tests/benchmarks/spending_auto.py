@@ -218,26 +218,40 @@ def curve(name: str, options: Options) -> list[Row]:
         top = counts == counts.max(axis=1, keepdims=True)
         return float(1 - (top[np.arange(len(gold)), gold] / top.sum(axis=1)).mean())
 
-    def error_of(model: Any) -> float:
-        soft = soft_labels(warehouse, model.number, split="train")
-        rows = [(at[number], row) for row, number in enumerate(soft.text_nos.tolist()) if number in at]
-        places, here = np.array(rows).T
-        return float((soft.probs[here].argmax(axis=1) != gold[places]).mean())
+    def wrong(text_nos: Any, probs: Any) -> float:
+        rows = np.array([(at[number], row) for row, number in enumerate(text_nos.tolist()) if number in at])
+        return float((probs[rows[:, 1]].argmax(axis=1) != gold[rows[:, 0]]).mean())
 
     few, all_ = error(12), error(len(voted))
     rows = [row(f"curve/{name}/programs", (1 - all_ / few) / np.log2(len(voted) / 12), unit="share of the error per doubling",
                 programs=len(voted), error_of_12=round(few, 4), error=round(all_, 4))]  # fmt: skip
-    if read_anchors(warehouse, "teach"):
+    anchors = len(read_anchors(warehouse, "teach"))
+    if anchors:
         distill(warehouse, systems=["combined"], encoder={"name": "minilm"})
-    models = label_models(warehouse)
-    mixture = next((one for one in models if one.name == MIXTURE), None)
-    if mixture is not None:
-        anchors = len(read_anchors(warehouse, "teach"))
-        before, after = error_of(next(one for one in models if one.chosen)), error_of(mixture)
+        models = {one.name: one for one in label_models(warehouse) if one.chosen or one.name == MIXTURE}
+        mixed = soft_labels(warehouse, models.pop(MIXTURE).number, split="train")
+        voted_by = soft_labels(warehouse, next(iter(models.values())).number, split="train")
+        before, after = wrong(mixed.text_nos, _unseen(warehouse, voted_by)), wrong(mixed.text_nos, mixed.probs)
         doublings = np.log2(1 + anchors / FIRST_ANCHORS)
         rows.append(row(f"curve/{name}/anchors", (1 - after / before) / doublings, unit="share of the error per doubling",
-                        anchors=anchors, error_of_label_model=round(before, 4), error=round(after, 4)))  # fmt: skip
+                        anchors=anchors, error_of_student=round(before, 4), error=round(after, 4)))  # fmt: skip
     return rows
+
+
+def _unseen(warehouse: Any, soft: Any) -> Any:
+    """What the student says of training texts, of each half as taught by the label model on the other."""
+    from factory.encoders.encoder import load_encoder
+    from factory.students.base import fit_student
+    from factory.students.stored import inputs_of
+
+    encoder = load_encoder({"name": "minilm"})
+    inputs, said = inputs_of(warehouse, "hybrid", encoder, soft.text_nos.tolist()), np.zeros_like(soft.probs)
+    for part in (0, 1):
+        learns = np.flatnonzero((np.arange(len(said)) % 2 != part) & soft.covered)
+        student = fit_student("hybrid", inputs.take(learns), soft.probs[learns], config={"c": 10.0}, encoder=encoder)
+        rows = np.flatnonzero(np.arange(len(said)) % 2 == part)
+        said[rows] = student.predict_proba(inputs.take(rows))
+    return said
 
 
 for _name in SETS:
