@@ -39,8 +39,8 @@ CURVES: Mapping[Kind, Curve] = {
 (7, 19, 11 and 5% of it for each doubling). `anchors`: the error of the mixture beside that of the student, which answers without
 anchors, on training texts that it has not seen (5, 11, 7 and 2% for each doubling, at 1,890, 505, 456 and 477 anchors). `price`:
 tokens of the recorded answers. All by `python tests/benchmarks/spending.py --only ^curve/`, which reads no gold of test. The
-other three are not measured: they are near `programs`, with a deviation as wide as what is expected, so that they are bought where
-their reach is plainly the largest."""
+other three are not measured: they are near `programs`, with a deviation as wide as what is expected, so that they are bought
+where their reach is plainly the largest."""
 FIRST_ANCHORS = 50.0
 """Anchors count from here: a mixture takes so many, and the first hundred bring little more than one doubling would."""
 LEAST_PROGRAMS, MOST_PROGRAMS, PER_LABEL = 12, 48, 2
