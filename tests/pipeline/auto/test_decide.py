@@ -104,7 +104,9 @@ def test_it_stops_at_the_budget_and_at_the_last_round_and_says_so() -> None:
     assert sum(one.price for one in made) <= 100_000.0
     assert why.startswith("the budget: ")
     assert "is left" in why
-    assert decide(begin(left=9_000.5, conflicts=0.0)) == Stop("the budget: 12 programs would take 30,000, and 9,000 is left")
+    assert decide(begin(left=9_000.5, conflicts=0.0)) == Stop(
+        "the budget: 12 programs would take 30,000, and 9,000 is left"
+    )
     last = decide(begin(left=20_000.0))
     assert isinstance(last, Purchase)
     assert last.size == (8 if last.kind == "programs" else 40), "what is left pays for a part"
