@@ -65,7 +65,7 @@ def same(form: str, value: Any, truth: Any) -> bool:
 
 
 # Of these nothing was recorded (and `author_knowledge` takes any words); the others' mutations start from real answers, too.
-INVENTED_ONLY = {"author_rule_list_multi", "propose_attributes"}
+INVENTED_ONLY = {"sharpen_meanings", "author_rule_list_multi", "propose_attributes"}
 SOURCES = [
     (name, source)
     for name in sorted(set(CASES) - {"author_knowledge"})
