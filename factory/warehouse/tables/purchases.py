@@ -18,7 +18,10 @@ WORDS = {
     FIRST: "programs", AUDIT: "labels for the audit slice", "programs": "programs", "anchors": "anchors",
     "label_programs": "programs for", "conflict_programs": "programs on conflicting texts", "texts": "synthetic texts for",
 }  # fmt: skip
-_COLUMNS = "kind, size, label, reach, expected, sd, price, unit, why, setting, done, gain, error, requests, tokens, cost, purchase_no"
+_COLUMNS = (
+    "kind, size, label, reach, expected, sd, price, unit, why, setting, done, gain, error,"
+    " requests, tokens, cost, purchase_no"
+)
 
 
 @dataclass(frozen=True)
