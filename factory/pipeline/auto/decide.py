@@ -154,7 +154,9 @@ def decide(state: State) -> Purchase | Stop:
     payable = [one for one in worth if one.price <= state.left]
     if not payable:
         cheapest = min(worth, key=lambda one: one.price)
-        price, left = (f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in (cheapest.price, state.left))
+        price, left = (
+            f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in (cheapest.price, max(state.left, 0.0))
+        )
         return Stop(f"the budget: {cheapest.words} would take {price}, and {left} is left")
     best, usual = max(payable, key=lambda one: one.rate), _usual(state, payable)
     if _clear(best, usual):
