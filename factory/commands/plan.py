@@ -89,9 +89,9 @@ def _show_direct(direct: Mapping[str, Any] | None) -> None:
     """Say so where the model may as well label every text itself."""
     if direct is None or direct["tokens"] > direct["instead"][1]:
         return
-    less = "less" if direct["tokens"] < direct["instead"][0] else "about as much"
+    less = "less than" if direct["tokens"] < direct["instead"][0] else "about as much as"
     tell(
-        f"Labelling all {direct['texts']:,} training texts by the model takes about {direct['tokens']:,} tokens, {less} than"
+        f"Labelling all {direct['texts']:,} training texts by the model takes about {direct['tokens']:,} tokens, {less}"
         f" programs and synthetic texts\n({_range(direct['instead'], ',d')}): `- annotate: {{split: train, as_votes: true}}`"
         " instead of `author` and `synthesize` does so."
     )

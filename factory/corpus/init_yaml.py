@@ -48,8 +48,8 @@ def pipeline_text(name: str, path: str, spec: SourceSpec, columns: Columns) -> s
         f"  # dev: {{path: dev.csv, text: {text}, label: label{more}}}\n"
         f"  # test: {{path: test.csv, text: {text}, label: label{more}}}\n"
         "# The steps: ingest, author, vote, synthesize, vote, denoise, distill, annotate (with test), evaluate, export,\n"
-        "# report. A step's parameters are given by its name; `false` leaves it out. `steps: auto` decides instead, round by\n"
-        "# round and under a budget, what to buy from the model:\n"
+        "# report. A step's parameters are given by its name; `false` leaves it out. `steps: auto`, in place of all\n"
+        "# that follows, decides round by round and under a budget what to buy from the model.\n"
         "steps:\n  author: {programs: 20}\n  # synthesize: false\n"
     )
 

@@ -20,7 +20,7 @@ from factory.pipeline.auto.decide import Stop, decide
 from factory.pipeline.auto.judge import judge
 from factory.pipeline.auto.look import prices_of, spent_on, state_of
 from factory.pipeline.auto.params import BuyParams
-from factory.pipeline.auto.words import follows, forecast, in_words, too_small
+from factory.pipeline.auto.words import follows, forecast, in_words, least_of, pays, too_small
 from factory.pipeline.collect import Collector
 from factory.pipeline.steps import make_step, stage_of
 from factory.result import StageResult
@@ -100,9 +100,9 @@ class _Buyer:
             return self._result(skipped=True)
         if looking and rows and all(row.done for row in rows):
             raise Pending("the next purchase depends on what came of the last")
+        if budget is not None and not looking and not any(row.done for row in rows):
+            self._can_begin(budget)
         if not rows:
-            if budget is not None and not looking:
-                self._can_begin(budget)
             purchases.put(self.warehouse, self.card.revision, self.first())
         cut = False
         while not cut:
@@ -172,7 +172,10 @@ class _Buyer:
                     return True
         if pending:
             then = follows(len(self.made(rows)), self.bound(), self.call.budget)
-            raise Pending("; ".join(error.what for error in pending), fix=f"{pending[0].fix or ''} {then}".strip())
+            raise Pending(
+                "; ".join(error.what for error in pending),
+                fix=f"{(pending[0].fix or '').rstrip('.')}. {then}".lstrip(". "),
+            )
         if isinstance(self.call.engine, Collector):
             raise Pending("the next purchase depends on what came of the last")
         before: Mapping[int, float] | None = purchases.judged_last(self.warehouse, self.card.revision)
@@ -233,12 +236,8 @@ class _Buyer:
         Raises:
             InputError: See there.
         """
-        price = first_price(self.warehouse, self.params, self.call)
-        least = {
-            "money": None if price["cost"] is None else price["cost"][0], "requests": price["answers"][0],
-            "tokens": price["tokens_in"][0] + price["tokens_out"][0],
-        }[budget.unit]  # fmt: skip
-        if not budget.most or (least is not None and least > budget.most):
+        least = least_of(first_price(self.warehouse, self.params, self.call), budget)
+        if not pays(budget, least):
             raise too_small(budget, self.first(), least)
 
     def _result(self, *, skipped: bool, cut: bool = False) -> StageResult:

@@ -31,6 +31,18 @@ def amount(budget: Budget, value: float | None = None) -> str:
     return f"{value:g}" if budget.unit == "money" else f"{value:,.0f} {budget.unit}"
 
 
+def least_of(price: Mapping[str, Any], budget: Budget) -> float | None:
+    """What the first round takes at least, in the budget's unit; None where no price is known."""
+    if budget.unit == "money":
+        return None if price["cost"] is None else float(price["cost"][0])
+    return float(price["answers"][0] if budget.unit == "requests" else price["tokens_in"][0] + price["tokens_out"][0])
+
+
+def pays(budget: Budget, least: float | None) -> bool:
+    """Whether a budget may hold the first round."""
+    return bool(budget.most) and (least is None or least <= budget.most)
+
+
 def too_small(budget: Budget, first: Sequence[Row], least: float | None) -> InputError:
     """What is said of a budget that does not pay the first round."""
     takes = "is not free" if least is None else f"takes {amount(budget, least)} at least"
@@ -42,7 +54,8 @@ def too_small(budget: Budget, first: Sequence[Row], least: float | None) -> Inpu
 def ends(rounds: int, budget: Budget | None) -> str:
     """When buying ends."""
     bound = "" if budget is None else f", or when {amount(budget)} are spent"
-    return f"It ends when nothing promises more than noise, after {rounds} more purchases at the latest{bound}"
+    more = "one more purchase" if rounds == 1 else f"{rounds} more purchases"
+    return f"It ends when nothing promises more than noise, after {more} at the latest{bound}"
 
 
 def follows(made: int, rounds: int, budget: Budget | None) -> str:
@@ -50,7 +63,7 @@ def follows(made: int, rounds: int, budget: Budget | None) -> str:
     left = max(rounds - made, 0)
     if not left:
         return "This is the last round trip for what is bought: then the line goes on to its end."
-    return f"Then the next purchase is decided by what they bring, {left} at most. {ends(left, budget)}."
+    return f"Then the next purchase is decided by what they bring. {ends(left, budget)}."
 
 
 def forecast(
@@ -77,5 +90,9 @@ def forecast(
     takes = f"{tokens[0]:,} to {tokens[1]:,} tokens"
     if price["cost"] is not None:
         takes += f", {price['cost'][0]:,.2f} to {price['cost'][1]:,.2f} in money"
-    words = f"Bought first: {what_first}, for {takes}. Each later purchase is decided by what the last ones brought."
+    words = f"Bought first: {what_first}, for {takes}."
+    if budget is not None and not pays(budget, least := least_of(price, budget)):
+        told = too_small(budget, [row for row in rows if not row.done], least)
+        return {"words": f"{words} But {told.what}: `run` refuses it. {told.fix}.", "price": dict(price)}
+    words += " Each later purchase is decided by what the last ones brought."
     return {"words": f"{words} {ends(rounds, budget)}.", "price": dict(price)}

@@ -164,8 +164,12 @@ def test_a_plan_says_what_is_bought_first_its_price_and_when_it_ends(
     assert code == 0
     said = " ".join((out + err).split())
     assert "Bought first: 6 programs and 20 labels for the audit slice, for " in said
-    assert "It ends when nothing promises more than noise, after 1 more purchases at the latest" in said
+    assert "It ends when nothing promises more than noise, after one more purchase at the latest" in said
     text = run.path.read_text()
+    run.path.write_text(text + 'budget: "3 requests"\n')
+    code, out, err = told("plan", str(run.path), "--set", f"url={server.url}", "--folder", str(run.folder))
+    assert "does not pay the first round" in " ".join((out + err).split()), "`run` would refuse it"
+    run.path.write_text(text)
     run.path.write_text(f"budget: 90k tokens\n{text}")
     code, out, _ = told("plan", str(run.path), "--set", f"url={server.url}", "--folder", str(run.folder), "--json")
     buys = json.loads(out)["buys"]
@@ -183,7 +187,10 @@ def test_with_files_the_first_round_is_one_trip_that_says_what_follows(tmp_path:
     assert code == 4
     last = err.splitlines()[-1]
     assert "26 requests are to be answered (6 of `author` and 20 of `annotate`)" in last
-    assert "Then the next purchase is decided by what they bring, 2 at most" in last
+    assert (
+        "Then the next purchase is decided by what they bring. It ends when nothing promises more than noise, after 2 more"
+        in last
+    )
 
 
 @pytest.mark.slow
