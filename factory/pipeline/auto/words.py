@@ -45,10 +45,10 @@ def pays(budget: Budget, least: float | None) -> bool:
 
 def too_small(budget: Budget, first: Sequence[Row], least: float | None) -> InputError:
     """What is said of a budget that does not pay the first round."""
-    takes = "is not free" if least is None else f"takes {amount(budget, least)} at least"
+    take = "are not free" if least is None else f"take {amount(budget, least)} at least"
     bought = " and ".join(row.words for row in first)
     fix = "Give more, or `buy: {programs: ..., audit: ...}` for a smaller first round"
-    return InputError(f"a budget of {amount(budget)} does not pay the first round: {bought} {takes}", fix=fix)
+    return InputError(f"a budget of {amount(budget)} does not pay the first round: {bought} {take}", fix=fix)
 
 
 def ends(rounds: int, budget: Budget | None) -> str:

@@ -141,8 +141,8 @@ def test_a_run_that_is_through_buys_nothing_more_and_a_larger_bound_goes_on_from
     [
         ("0", "a budget of 0 does not pay the first round: 6 programs and 20 labels for the audit slice"),
         ("0 tokens", "a budget of 0 tokens does not pay the first round"),
-        ("900 tokens", r"a budget of 900 tokens does not pay the first round: .* takes [\d,]+ tokens at least"),
-        ("25 requests", "a budget of 25 requests does not pay the first round: .* takes 26 requests at least"),
+        ("900 tokens", r"a budget of 900 tokens does not pay the first round: .* take [\d,]+ tokens at least"),
+        ("25 requests", "a budget of 25 requests does not pay the first round: .* take 26 requests at least"),
     ],
 )
 def test_a_budget_that_does_not_pay_the_first_round_is_refused_in_one_line_before_anything_is_asked(
