@@ -31,7 +31,7 @@ from typing import Any
 from _harness import Options, Row, Skip, case, main, row
 from combination_data import SETS, Test, members, ready
 from combination_estimate import estimates
-from students_data import encoder_named
+from students_data import encoder_settings
 
 AIMED = ("trec", "agnews", "emotion", "reuters", "amazon", "sst5")
 FIRST = ("teacher", "full_gold", "student", "combined", "mixture")
@@ -52,9 +52,9 @@ def compared(name: str, options: Options) -> list[Row]:
     encoder = options.extra["encoder"]
     kept = _kept(name, options)
     if not kept.is_file():
-        found = encoder_named(encoder)
+        settings = encoder_settings(encoder)
         began = time.monotonic()
-        rows = _measured(name, encoder, {"name": found.name} if encoder == "minilm" else _folder(encoder), options)
+        rows = _measured(name, encoder, settings, options)
         kept.write_text(json.dumps({"rows": rows, "seconds": round(time.monotonic() - began)}, default=float))
     rows = json.loads(kept.read_text())["rows"]
     for one in rows:
@@ -114,10 +114,6 @@ def _measured(name: str, encoder: str, settings: Mapping[str, Any], options: Opt
     return rows
 
 
-def _folder(encoder: str) -> dict[str, str]:
-    return {"name": str(Path(os.environ["LABEL_FACTORY_MODELS"]) / encoder)}
-
-
 def _kept(name: str, options: Options) -> Path:
     extra = options.extra
     extra["folder"].mkdir(parents=True, exist_ok=True)
@@ -142,8 +138,7 @@ def estimated(name: str, options: Options) -> list[Row]:
     """Accuracy without a test set, on one set."""
     if options.quick:
         raise Skip("not in --quick")
-    encoder = options.extra["encoder"]
-    return estimates(name, {"name": encoder_named(encoder).name} if encoder == "minilm" else _folder(encoder), options)
+    return estimates(name, encoder_settings(options.extra["encoder"]), options)
 
 
 for _name in SETS:

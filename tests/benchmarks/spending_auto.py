@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from unittest.mock import patch
 import numpy as np
 from _harness import Options, Row, Skip, case, row
 from combination_data import SETS, Ready, Test, ready
+from students_data import encoder_settings
 
 DOZENS = (12, 24, 36)
 """Budgets, in programs."""
@@ -53,8 +53,7 @@ class Replay:
 
         self.name, self.options = name, options
         encoder = options.extra["encoder"]
-        folder = Path(os.environ.get("LABEL_FACTORY_MODELS", "nowhere")) / encoder
-        self.encoder = {"name": "minilm" if encoder == "minilm" else str(folder)}
+        self.encoder = encoder_settings(encoder)
         self.of = ready(name, self.encoder, options)
         distill(self.of.warehouse, systems=["student"], encoder=self.encoder)  # the recipe of labels alone
         self.labels = model_labels(self.of.warehouse)

@@ -22,7 +22,7 @@ from unittest.mock import patch
 
 from _harness import ROOT, Options, Row, Skip, case, row
 from combination_data import SETS, Test, ready
-from students_data import encoder_named
+from students_data import encoder_settings
 
 SHOWN = ("trec", "agnews", "emotion", "reuters", "amazon", "sst5")
 ANCHORS: Mapping[str, Any] = {"anchors": 300, "audit": 100}
@@ -48,7 +48,7 @@ def deferred(name: str, options: Options) -> list[Row]:
     from factory.llm.request import Usage
     from factory.warehouse.tables.gold import gold_file
 
-    settings = {"name": encoder_named(options.extra.get("encoder", "minilm")).name}
+    settings = encoder_settings(options.extra.get("encoder", "minilm"))
     of = ready(name, settings, options)
     warehouse = of.warehouse
     annotate(warehouse, of.engine, among=SETS[name].pool, **ANCHORS)
@@ -96,7 +96,7 @@ def definition(options: Options) -> Row:
     from factory.evaluation.systems import student_systems
     from factory.programs.stage import vote
 
-    settings = {"name": encoder_named(options.extra.get("encoder", "minilm")).name}
+    settings = encoder_settings(options.extra.get("encoder", "minilm"))
     of = ready("trec", settings, options)
     assert of.warehouse.folder is not None
     sides = changed(of.warehouse.folder, options.extra["folder"])

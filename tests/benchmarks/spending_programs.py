@@ -10,12 +10,11 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import combination_data
 from _harness import Options, Row, Skip, case, row
 from combination_data import Set, Test, ready
-from students_data import encoder_named
+from students_data import encoder_settings
 
 QUOTED = re.compile(
     r"^\s*(?:[>|:}]|\w{1,4}>)|writes in|writes:|wrote:|says:|said:|^In article|^Quoted from|<[^>]*@[^>]*> *$", re.I
@@ -80,8 +79,7 @@ def programs(options: Options) -> list[Row]:
         raise Skip("not in --quick")
     combination_data.SETS[NAME] = Set(NAME, str(prepared(options)), 300, (300,))
     encoder = options.extra["encoder"]
-    named = encoder_named(encoder)
-    settings: dict[str, Any] = {"name": "minilm" if encoder == "minilm" else str(named.folder)}
+    settings = encoder_settings(encoder)
     of = ready(NAME, settings, options)
     warehouse = of.warehouse
     annotate(warehouse, of.engine, anchors=300, audit=0, among=len(model_labels(warehouse)))

@@ -67,6 +67,16 @@ def encoder_named(name: str, **settings: Any) -> Any:
         raise Skip(str(error)) from error
 
 
+def encoder_settings(name: str) -> dict[str, Any]:
+    """What a step is told to take it.
+
+    Raises:
+        Skip: It is not on this machine.
+    """
+    found = encoder_named(name)
+    return {"name": "minilm" if name == "minilm" else str(found.folder)}
+
+
 def vectors(texts: list[str]) -> np.ndarray:
     """MiniLM's vectors, kept on disk if the environment names a folder for them."""
     cache = os.environ.get("LABEL_FACTORY_BENCH_CACHE")

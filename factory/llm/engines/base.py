@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from factory.llm.ledger import Ledger
 
 
-BY_FILE = frozenset({"batch", "hosted", "recorded"})
+TAKES_HOURS = frozenset({"batch", "hosted"})
+"""Engines whose answers come hours after their requests."""
+BY_FILE = TAKES_HOURS | {"recorded"}
 """Engines that want all questions at once: their answers come by file."""
 
 

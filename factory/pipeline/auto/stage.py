@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
 from factory.errors import BudgetError, InputError
-from factory.llm.engines.base import Pending
+from factory.llm.engines.base import TAKES_HOURS, Pending
 from factory.params import Call, stage
 from factory.pipeline.auto.curves import PROGRAMS, first_programs
 from factory.pipeline.auto.decide import Stop, decide
@@ -34,9 +34,8 @@ if TYPE_CHECKING:
     from factory.llm.budget import Budget
     from factory.warehouse.file import Warehouse
 
-BY_FILE = ("batch", "hosted")
-"""Engines whose answers take hours: few rounds, each twice as large, and nothing that depends on an answer within a round."""
 TRIPS = 3
+"""Round trips at most where answers take hours: few, each twice as large, and nothing within one depends on another answer."""
 
 
 @stage("buy", BuyParams, asks=True, takes=("base",))
@@ -109,7 +108,7 @@ class _Buyer:
             rows = self.rows()
             waiting = [row for row in rows if not row.done]
             if not waiting:
-                scale = 2 if self.call.engine.name in BY_FILE else 1
+                scale = 2 if self.call.engine.name in TAKES_HOURS else 1
                 found = decide(
                     state_of(self.warehouse, self.params, budget, rows, self.bound() - len(self.made(rows)), scale)
                 )
@@ -141,7 +140,7 @@ class _Buyer:
         def total(*kinds: str) -> int:
             return sum(one.size for one in told if one.kind in kinds and (one.label == row.label or one.kind == FIRST))
 
-        by_file = self.call.engine.name in BY_FILE
+        by_file = self.call.engine.name in TAKES_HOURS
         if row.kind in (FIRST, *PROGRAMS):
             kinds = (FIRST, "programs") if row.kind in (FIRST, "programs") else (row.kind,)
             given: dict[str, Any] = {"programs": total(*kinds)}
@@ -213,7 +212,7 @@ class _Buyer:
 
     def bound(self) -> int:
         """How many of them there may be."""
-        return min(self.params.rounds, TRIPS - 1) if self.call.engine.name in BY_FILE else self.params.rounds
+        return min(self.params.rounds, TRIPS - 1) if self.call.engine.name in TAKES_HOURS else self.params.rounds
 
     @contextmanager
     def _within_budget(self) -> Iterator[None]:
