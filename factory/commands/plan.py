@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -23,13 +24,15 @@ def plan(
     pipeline: PipelineFile,
     set_: Settings = None,
     folder: Folder = None,
+    budget: Annotated[str | None, Option(help="As for `run`: what would be bought within it.")] = None,
     prompt: Annotated[bool, Option(help="Show one rendered prompt.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """What the pipeline would still ask and compute, before spending: requests, tokens, cost, time, and one rendered prompt."""
     from factory.pipeline.preview import plan_pipeline
 
-    planned = plan_pipeline(load(pipeline, set_), folder=folder)
+    loaded = load(pipeline, set_)
+    planned = plan_pipeline(replace(loaded, budget=budget or loaded.budget), folder=folder)
     give(planned, as_json, lambda: show_plan(planned, prompt=prompt))
 
 
@@ -73,7 +76,7 @@ def show_plan(planned: Mapping[str, Any], *, prompt: bool = True) -> None:
             tell("For costs add `price: {input: 1.0, output: 3.0}` to `engine`: money per million tokens")
     if planned["buys"]:
         tell(planned["buys"]["words"])
-    _show_direct(planned["direct"])
+    _show_direct(planned["direct"], planned["buys"] is not None)
     _show_compute(planned["compute"])
     if planned["stages"] and prompt:
         first = planned["stages"][0]
@@ -85,15 +88,17 @@ def show_plan(planned: Mapping[str, Any], *, prompt: bool = True) -> None:
         tell(f"`{step['step']}` depends on answers that are missing, or on what `tune` makes{more}")
 
 
-def _show_direct(direct: Mapping[str, Any] | None) -> None:
+def _show_direct(direct: Mapping[str, Any] | None, buys: bool) -> None:
     """Say so where the model may as well label every text itself."""
     if direct is None or direct["tokens"] > direct["instead"][1]:
         return
     less = "less than" if direct["tokens"] < direct["instead"][0] else "about as much as"
+    what = "the programs of the first round" if buys else "programs and synthetic texts"
+    place = "`steps` with" if buys else "instead of `author` and `synthesize`"
     tell(
         f"Labelling all {direct['texts']:,} training texts by the model takes about {direct['tokens']:,} tokens, {less}"
-        f" programs and synthetic texts\n({_range(direct['instead'], ',d')}): `- annotate: {{split: train, as_votes: true}}`"
-        " instead of `author` and `synthesize` does so."
+        f" {what}\n({_range(direct['instead'], ',d')}): {place} `- annotate: {{split: train, as_votes: true}}`"
+        f"{' do' if buys else ' does'} so."
     )
 
 

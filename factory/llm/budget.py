@@ -122,10 +122,7 @@ class Budget:
         if self.money is None:
             return 0.0
         if price is None:
-            raise BudgetError(
-                f"no price is known for {call.request.model.name}, so a budget in money cannot be kept",
-                fix="Give `engine: {price: {input: ..., output: ...}}` per million tokens, or a budget in tokens",
-            )
+            raise no_price(call.request.model.name)
         money = cost_of(price, Usage(tokens_in, tokens_out), None, 1)
         if price.gpu_hour is None:
             return money
@@ -175,6 +172,14 @@ class Budget:
             what = f"the budget of {self.money:g} would be passed: {self.spent_money:.4f} is spent"
         fix = "Every answer is stored; run again with a larger budget to go on"
         return BudgetError(f"{what}, and at least {left:,} requests are left", fix=fix)
+
+
+def no_price(model: str) -> BudgetError:
+    """What is said of a budget in money where nobody knows the model's price."""
+    return BudgetError(
+        f"no price is known for {model}, so a budget in money cannot be kept",
+        fix="Give `engine: {price: {input: ..., output: ...}}` per million tokens, or a budget in tokens",
+    )
 
 
 def parse_budget(text: str) -> Budget:

@@ -59,7 +59,7 @@ class EngineSettings(BaseModel):
         connect_timeout_s: Most seconds to connect.
         retries: How often a failed call is sent again.
         patience_s: How long a server may be away, or ask us to wait, before the run ends with exit code 5. What was answered is
-            kept.
+            kept. One that has answered nothing yet is waited for 30 s at most: it is more likely not there.
         extra_body: server: sent with each call (`{chat_template_kwargs: {enable_thinking: false}}`); of it, `vllm` and
             `transformers` take `chat_template_kwargs`.
         answers: recorded: the JSONL file, or several.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
 from factory.errors import BudgetError, InputError
+from factory.llm.budget import no_price
 from factory.llm.engines.base import TAKES_HOURS, Pending
 from factory.params import Call, stage
 from factory.pipeline.auto.curves import PROGRAMS, first_programs
@@ -203,8 +204,12 @@ class _Buyer:
             self.notes.append(f"not all could be judged: {error.what}")
 
     def _call(self, verb: str, params: Mapping[str, Any]) -> StageResult:
-        step = make_step(verb, params, where="buy")
-        return stage_of(verb).run(self.warehouse, step.params, self.call)
+        step, told = make_step(verb, params, where="buy"), self.call.progress
+
+        def progress(done: int, total: int, what: str) -> None:
+            told(done, total, f"{what} ({verb})")
+
+        return stage_of(verb).run(self.warehouse, step.params, replace(self.call, progress=progress))
 
     def made(self, rows: Sequence[Row]) -> list[Row]:
         """The purchases that were decided after the first round."""
@@ -234,10 +239,13 @@ class _Buyer:
 
         Raises:
             InputError: See there.
+            BudgetError: It is in money, and nobody knows a price.
         """
-        least = least_of(first_price(self.warehouse, self.params, self.call), budget)
+        least = least_of(price := first_price(self.warehouse, self.params, self.call), budget)
         if not pays(budget, least):
             raise too_small(budget, self.first(), least)
+        if least is None and price["answers"][0]:
+            raise no_price(self.call.engine.model.name)
 
     def _result(self, *, skipped: bool, cut: bool = False) -> StageResult:
         rows = self.rows()

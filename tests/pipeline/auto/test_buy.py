@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from factory.errors import InputError
+from factory.errors import BudgetError, InputError
 from factory.pipeline.auto import stage
 from factory.pipeline.load import load_pipeline
 from factory.pipeline.run import run_pipeline
@@ -156,6 +156,19 @@ def test_a_budget_that_does_not_pay_the_first_round_is_refused_in_one_line_befor
     assert run.rows() == []
 
 
+def test_a_budget_in_money_is_refused_where_nobody_knows_a_price(tmp_path: Path, server: CountingServer) -> None:
+    run = Run(tmp_path, server)
+    with pytest.raises(BudgetError, match="no price is known for counting"):
+        run.go(budget="2.50")
+    assert server.settled()["samples"] == 0
+
+
+def test_progress_says_what_is_asked_for(tmp_path: Path, server: CountingServer) -> None:
+    said: set[str] = set()
+    Run(tmp_path, server).go(progress=lambda step, *_: lambda done, of, what: said.add(f"{step.verb}: {what}"))
+    assert {"author", "annotate", "vote"} <= {what.rpartition("(")[2].rstrip(")") for what in said}
+
+
 def test_a_plan_says_what_is_bought_first_its_price_and_when_it_ends(
     tmp_path: Path, server: CountingServer, told: Told
 ) -> None:
@@ -166,10 +179,9 @@ def test_a_plan_says_what_is_bought_first_its_price_and_when_it_ends(
     assert "Bought first: 6 programs and 20 labels for the audit slice, for " in said
     assert "It ends when nothing promises more than noise, after one more purchase at the latest" in said
     text = run.path.read_text()
-    run.path.write_text(text + 'budget: "3 requests"\n')
-    code, out, err = told("plan", str(run.path), "--set", f"url={server.url}", "--folder", str(run.folder))
+    given = ("plan", str(run.path), "--set", f"url={server.url}", "--folder", str(run.folder), "--budget", "3 requests")
+    code, out, err = told(*given)
     assert "does not pay the first round" in " ".join((out + err).split()), "`run` would refuse it"
-    run.path.write_text(text)
     run.path.write_text(f"budget: 90k tokens\n{text}")
     code, out, _ = told("plan", str(run.path), "--set", f"url={server.url}", "--folder", str(run.folder), "--json")
     buys = json.loads(out)["buys"]
