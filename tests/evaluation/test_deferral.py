@@ -51,6 +51,7 @@ def test_the_teacher_answers_the_least_sure_and_an_unreadable_answer_is_wrong() 
     )
 
 
+@pytest.mark.slow
 def test_the_report_shows_the_curve_of_what_is_taken_home_with_its_price(tmp_path: Path) -> None:
     warehouse, engine = filled(tmp_path)
     denoise(warehouse, encoder="none")

@@ -65,8 +65,11 @@ class Run:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, server: CountingServer) -> tuple[Run, int]:
     """A run without a stop, and how many answers it asked for."""
-    run = Run(tmp_path_factory.mktemp("auto"), server)
-    run.go()
+    run, said = Run(tmp_path_factory.mktemp("auto"), server), set[str]()
+    run.go(progress=lambda *_: lambda done, of, what: said.add(what))
+    assert {"author", "annotate", "vote"} <= {what.rpartition("(")[2].rstrip(")") for what in said}, (
+        "progress names the stage"
+    )
     return run, server.settled()["samples"]
 
 
@@ -161,12 +164,6 @@ def test_a_budget_in_money_is_refused_where_nobody_knows_a_price(tmp_path: Path,
     with pytest.raises(BudgetError, match="no price is known for counting"):
         run.go(budget="2.50")
     assert server.settled()["samples"] == 0
-
-
-def test_progress_says_what_is_asked_for(tmp_path: Path, server: CountingServer) -> None:
-    said: set[str] = set()
-    Run(tmp_path, server).go(progress=lambda step, *_: lambda done, of, what: said.add(f"{step.verb}: {what}"))
-    assert {"author", "annotate", "vote"} <= {what.rpartition("(")[2].rstrip(")") for what in said}
 
 
 def test_a_plan_says_what_is_bought_first_its_price_and_when_it_ends(
