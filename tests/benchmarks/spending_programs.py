@@ -92,7 +92,7 @@ def programs(options: Options) -> list[Row]:
     before: dict[str, float] = {}
     with gold_file(warehouse) as db:
         test = Test(of, db)
-        alone = test.score("teacher_labels_300", test.rivals([300])["teacher_labels_300"])
+        alone = None
         for count in range(DOZEN, len(written) + DOZEN, DOZEN):
             for at, number in enumerate(written):
                 if at < count:
@@ -101,6 +101,8 @@ def programs(options: Options) -> list[Row]:
                     reject_program(warehouse, number, reason=_LATER)
             denoise(warehouse, encoder=settings)
             distill(warehouse, systems=["student", "combined"], encoder=settings)
+            if alone is None:  # by the recipe of a student, so once there is one
+                alone = test.score("teacher_labels_300", test.rivals([300])["teacher_labels_300"])
             said = test.students()
             chosen = next(model.name for model in label_models(warehouse) if model.chosen)
             figures = {
