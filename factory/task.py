@@ -38,7 +38,7 @@ class Label(BaseModel):
     was: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
-    confused_with: tuple[str, ...] = Field((), alias="not")
+    confused_with: tuple[str, ...] = Field(default=(), validation_alias="not", serialization_alias="not")
 
     @field_validator("was", "aliases", "examples", "confused_with", mode="before")
     @classmethod
@@ -245,7 +245,7 @@ def label_names(warehouse: Warehouse) -> list[str]:
     return [name for (name,) in warehouse.query("SELECT name FROM labels ORDER BY label_no")]
 
 
-_LABEL_KEYS = tuple(field.alias or name for name, field in Label.model_fields.items())
+_LABEL_KEYS = tuple(field.serialization_alias or name for name, field in Label.model_fields.items())
 
 
 def _reason(first: Any, lines: Places) -> str:

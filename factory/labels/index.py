@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -75,11 +75,11 @@ class LabelIndex:
         """For each text all labels, the likeliest first: `vectors` as `candidates` takes them."""
         for start in range(0, len(texts), _CHUNK):
             part = list(texts[start : start + _CHUNK])
-            fused = _reciprocal(self._words.scores(part))
+            fused: NDArray[Any] = _reciprocal(self._words.scores(part))
             if self._vectors is not None and self.encoder is not None:
                 given = self.encoder.encode(part) if vectors is None else vectors[start : start + _CHUNK]
                 near = np.maximum.reduceat(np.asarray(given, np.float32) @ self._vectors.T, self._first, axis=1)
-                fused = WORDS * fused + _reciprocal(np.round(near, DECIMALS), everything=True)
+                fused = WORDS * fused + _reciprocal(np.asarray(near.round(DECIMALS), np.float32), everything=True)
             yield from np.argsort(-fused, axis=1, kind="stable")
 
     def near_labels(self, count: int) -> list[list[int]]:

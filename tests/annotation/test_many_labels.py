@@ -107,7 +107,7 @@ def text_of(row: dict[str, Any]) -> str:
     return str(row["messages"][-1]["content"].split("<text>")[1].split("</text>")[0])
 
 
-def annotations(warehouse: Warehouse) -> dict[str, str]:
+def labelled(warehouse: Warehouse) -> dict[str, str]:
     rows = warehouse.query(
         "SELECT t.text, l.name FROM annotations JOIN texts t USING (text_no) JOIN labels l USING (label_no)"
     )
@@ -121,7 +121,7 @@ def test_each_text_is_shown_twenty_labels_and_gets_the_one_that_the_model_gave(t
     assert {len(shown_in(row)) for row in model.rounds[0]} == {20}
     assert {row["prompt"] for row in model.rounds[0]} == {"annotate_among"}
     assert len({row["messages"][0]["content"] for row in model.rounds[0]}) == 1, "what requests share comes first"
-    assert annotations(warehouse) == dict(zip(TEXTS, THINGS, strict=True))
+    assert labelled(warehouse) == dict(zip(TEXTS, THINGS, strict=True))
     assert result.did["answered"] == len(TEXTS)
     assert model.run(warehouse, split="train").skipped
 
@@ -133,7 +133,7 @@ def test_a_text_of_which_no_label_shown_fits_is_asked_with_all(tmp_path: Path) -
     assert len(first) == 3
     assert [text_of(row) for row in second] == [WITHOUT]
     assert shown_in(second[0]) == THINGS
-    assert annotations(warehouse)[WITHOUT] == "salt"
+    assert labelled(warehouse)[WITHOUT] == "salt"
 
 
 def test_a_card_of_as_many_labels_as_are_shown_is_asked_as_ever(tmp_path: Path) -> None:
