@@ -18,7 +18,8 @@ Where things live:
     export/ predict/    what a user takes home, and running it
     evaluation/         scores and baselines, the only reader of test and reference gold; report/ shows them
     review/             what to ask next, likely label errors
-    prompts/ llm/ encoders/ files/ warehouse/   below all wings: messages, models, vectors, formats, the DuckDB file
+    labels/ prompts/ llm/ encoders/ files/ warehouse/   below all wings: finding labels, messages, models, vectors, formats, the
+                        DuckDB file
 
 Imports run one way: cli -> pipeline -> stages -> cores -> what lies below all wings. Stages never import each other; cores
 import no stage. A new label model, student, engine or synthesis method is one new file and one line in its folder's table.

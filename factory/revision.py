@@ -77,7 +77,7 @@ def change_of(old: TaskCard, new: TaskCard) -> Change:
             why = f"the label {label.name!r} is new, and its `was` names no label of the earlier card"
             return Change(whole=why)
         touched |= {name for name in news if name in before}
-        if earlier is not None and earlier.description != label.description:
+        if earlier is not None and earlier.meaning != label.meaning:
             touched.add(label.name)
     became = {
         old_name: tuple(new_label.name for new_label in new.labels if old_name in (new_label.name, *new_label.was))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,17 +27,23 @@ class Label(BaseModel):
         name: As it stands in the gold files and in the export.
         description: One or two sentences that a stranger could label by.
         was: What texts of this label were called by an earlier card: those labels are asked again, and no others.
+        aliases: Other names that it goes by. Prompts show them, and it is found by them where a card has many labels.
+        examples: A few short texts of this label, written by whoever wrote the card; likewise.
+        confused_with: Labels of the card that it is easily taken for (`not` in YAML), which are shown beside it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
     name: str = Field(min_length=1, max_length=200)
     description: str = Field(min_length=1)
     was: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+    confused_with: tuple[str, ...] = Field(default=(), validation_alias="not", serialization_alias="not")
 
-    @field_validator("was", mode="before")
+    @field_validator("was", "aliases", "examples", "confused_with", mode="before")
     @classmethod
-    def _one_or_several(cls, was: Any) -> Any:
-        return [nfc(name) for name in ([was] if isinstance(was, str) else was)]
+    def _one_or_several(cls, given: Any) -> Any:
+        return [nfc(name) for name in ([given] if isinstance(given, str) else given)]
 
     @field_validator("name")
     @classmethod
@@ -45,6 +51,14 @@ class Label(BaseModel):
         if name != name.strip() or re.search(r"[\x00-\x1f\x7f-\x9f]", name):
             raise ValueError("a label's name has no blanks at its ends and no control characters")
         return nfc(name)
+
+    @property
+    def meaning(self) -> str:
+        """What prompts say of the label: its description, then what else it is called, and examples."""
+        parts = [self.description]
+        parts += [f"Also called: {', '.join(self.aliases)}."] if self.aliases else []
+        parts += ["For example: " + "; ".join(f'"{text}"' for text in self.examples)] if self.examples else []
+        return " ".join(parts)
 
 
 class TaskCard(BaseModel):
@@ -93,6 +107,12 @@ class TaskCard(BaseModel):
             raise ValueError(f"label {doubles[0]!r} stands twice")
         if self.kind == "single" and len(names) < 2:
             raise ValueError("a task of kind 'single' needs two labels or more")
+        for label in self.labels:
+            beside = next((name for name in label.confused_with if name not in names or name == label.name), None)
+            if beside is not None:
+                raise ValueError(
+                    f"label {label.name!r} names {beside!r} under `not`, which is no other label of the card"
+                )
         if self.default_label is not None and self.default_label not in names:
             raise ValueError(f"default_label {self.default_label!r} is not one of the labels")
         return self
@@ -107,9 +127,15 @@ class TaskCard(BaseModel):
         """SHA-256 of the card's canonical JSON: a change of any word is a new revision."""
         told = self.model_dump(mode="json")
         told["labels"] = [
-            {key: value for key, value in label.items() if key != "was" or value} for label in told["labels"]
+            {key: value for key, value in label.items() if key in ("name", "description") or value}
+            for label in told["labels"]
         ]
         return digest(told)
+
+    def some(self, names: Iterable[str]) -> tuple[Label, ...]:
+        """The labels of these names, in the order of the card."""
+        wanted = set(names)
+        return tuple(label for label in self.labels if label.name in wanted)
 
     def label(self, name: str) -> Label:
         """The label of that name.
@@ -219,6 +245,9 @@ def label_names(warehouse: Warehouse) -> list[str]:
     return [name for (name,) in warehouse.query("SELECT name FROM labels ORDER BY label_no")]
 
 
+_LABEL_KEYS = tuple(field.serialization_alias or name for name, field in Label.model_fields.items())
+
+
 def _reason(first: Any, lines: Places) -> str:
     """One sentence for a person out of one pydantic error."""
     name = ".".join(str(part) for part in first["loc"]) or "the card"
@@ -226,7 +255,7 @@ def _reason(first: Any, lines: Places) -> str:
     if kind == "missing":
         return f"`{name}` is missing"
     if kind == "extra_forbidden":
-        return f"unknown key `{name}`{nearest(str(first['loc'][-1]), [*TaskCard.model_fields, *Label.model_fields])}"
+        return f"unknown key `{name}`{nearest(str(first['loc'][-1]), [*TaskCard.model_fields, *_LABEL_KEYS])}"
     if kind == "string_type" and not isinstance(first["input"], (list, dict)):
         written = lines.written.get(tuple(first["loc"]), first["input"])
         return f'`{name}` is {yaml_words(first["input"])}: put it in quotes, as in "{written}"'

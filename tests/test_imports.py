@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FLOOR = ("prompts", "encoders", "llm", "warehouse", "files", "")
+FLOOR = ("labels", "prompts", "encoders", "llm", "warehouse", "files", "")
 """What lies below all wings, from top to bottom; the last is the package's own modules."""
 STARTS = ("factory.cli", "factory.__main__", "factory.reference")
 TOP = {"commands": 5, "studio": 5, "pipeline": 4}

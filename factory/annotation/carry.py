@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from factory.revision import card_of, change_of
@@ -11,13 +12,21 @@ from factory.warehouse.tables import plans, programs
 from factory.warehouse.tables.plans import Answered, Outcome, Plan, Slot
 
 if TYPE_CHECKING:
+    from factory.annotation.choose import Specs
     from factory.task import TaskCard
     from factory.warehouse.file import Warehouse
 
 STAGE = "annotate"
 
 
-def over(warehouse: Warehouse, key: str, config: Mapping[str, Any], card: TaskCard, prompt_version: str) -> Plan | None:
+def over(
+    warehouse: Warehouse,
+    key: str,
+    config: Mapping[str, Any],
+    card: TaskCard,
+    prompt_version: str,
+    specs: Specs | None = None,
+) -> Plan | None:
     """A plan over the texts of the last one that asked the same by an earlier card; None if there is none that stands.
 
     Its slots are those of the earlier plan. One whose labels the change does not touch is decided with the answer that it had,
@@ -30,6 +39,7 @@ def over(warehouse: Warehouse, key: str, config: Mapping[str, Any], card: TaskCa
         config: Likewise.
         card: As it is now.
         prompt_version: Of the prompt.
+        specs: What texts that are asked again are asked with, where it is not all labels.
     """
     found = plans.earlier(warehouse, STAGE, config, task_revision=card.revision, prompt_version=prompt_version)
     before = None if found is None else card_of(warehouse, found[1])
@@ -45,6 +55,10 @@ def over(warehouse: Warehouse, key: str, config: Mapping[str, Any], card: TaskCa
         for slot in every
         if slot.state == "accepted" and change.stands(json.loads(slot.detail or "[]"))
     }
+    if specs is not None:
+        again = [at for at, slot in enumerate(slots) if slot.slot_no not in kept]
+        for at, spec in zip(again, specs([slots[at].parents for at in again]), strict=True):
+            slots[at] = replace(slots[at], spec=spec)
     with warehouse.lease() as db:
         plan = plans.create(
             warehouse, STAGE, key, config, task_revision=card.revision, prompt_version=prompt_version, slots=slots

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from factory.annotation.core import sample_order
+from factory.task import label_names
 from factory.warehouse.file import Warehouse
 from factory.warehouse.tables import plans
 from factory.warehouse.tables.plans import Plan, Slot
@@ -15,14 +16,27 @@ from factory.warehouse.tables.votes import TALLIES
 Texts = Literal["all", "uncovered_or_tied"]
 """Which texts of a split may be asked: all, or those for which accepted programs give no vote or a tie."""
 
+Specs = Callable[[Sequence[Mapping[str, Any]]], list[dict[str, Any]]]
+"""What texts (each as its slot keeps it: its `text_no`, and for an anchor its `role`) are asked with."""
+
 
 @dataclass(frozen=True)
 class Question:
-    """One open slot: a text of the corpus, or (for calibration) a text without content, which has no number."""
+    """One open slot: a text of the corpus, or (for calibration) a text without content, which has no number.
+
+    Attributes:
+        slot_no: The slot.
+        text_no: The text.
+        text: What it says.
+        shown: The names of the labels that it is shown; None for all.
+        wide: Whether it is asked with all labels although others are shown some.
+    """
 
     slot_no: int
     text_no: int | None
     text: str
+    shown: tuple[str, ...] | None = None
+    wide: bool = False
 
 
 def choose(
@@ -52,14 +66,22 @@ def without_content(texts: Sequence[str]) -> list[Slot]:
     return [Slot(number, {"null": text}) for number, text in enumerate(texts)]
 
 
-def add(warehouse: Warehouse, plan: Plan, parents: Sequence[Mapping[str, Any]]) -> int:
-    """Add a slot for every text that has none yet (`parents`: its `text_no`, and what is kept with it). Returns how many."""
+def add(warehouse: Warehouse, plan: Plan, parents: Sequence[Mapping[str, Any]], specs: Specs | None = None) -> int:
+    """Add a slot for every text that has none yet, and return how many.
+
+    Args:
+        warehouse: Where the plan is.
+        plan: To what.
+        parents: Of each text its `text_no`, and what is kept with it.
+        specs: What each is asked with, where it is not all labels.
+    """
+    there = plans.slots(warehouse, plan.plan_no)
+    known = {slot.parents["text_no"] for slot in there if "text_no" in slot.parents}
+    new = [one for one in parents if one["text_no"] not in known]
+    first = max((slot.slot_no for slot in there), default=-1) + 1
+    asked = [{} for _ in new] if specs is None else specs(new)
+    fresh = [Slot(first + at, spec, one) for at, (one, spec) in enumerate(zip(new, asked, strict=True))]
     with warehouse.lease() as db:
-        there = plans.slots(warehouse, plan.plan_no)
-        known = {slot.parents["text_no"] for slot in there if "text_no" in slot.parents}
-        new = [one for one in parents if one["text_no"] not in known]
-        first = max((slot.slot_no for slot in there), default=-1) + 1
-        fresh = [Slot(first + at, parents=one) for at, one in enumerate(new)]
         plans.extend(db, plan.plan_no, fresh)
     return len(new)
 
@@ -69,11 +91,18 @@ def questions(warehouse: Warehouse, plan: Plan) -> list[Question]:
     slots = plans.slots(warehouse, plan.plan_no, only="open")
     numbers = [slot.parents.get("text_no") for slot in slots]
     sql = "SELECT text_no, text FROM texts WHERE text_no IN (SELECT unnest(?::INTEGER[]))"
-    texts = dict(warehouse.query(sql, [numbers]))
+    texts, names = dict(warehouse.query(sql, [numbers])), label_names(warehouse)
+
+    def shown(slot: Slot) -> tuple[str, ...] | None:
+        return tuple(names[at] for at in slot.spec["shown"]) if "shown" in slot.spec else None
+
     return [
-        Question(slot.slot_no, number, slot.spec["null"] if number is None else texts[number])
+        Question(
+            slot.slot_no, number, slot.spec["null"] if number is None else texts[number], shown(slot),
+            slot.spec.get("wide", False),
+        )
         for slot, number in zip(slots, numbers, strict=True)
-    ]
+    ]  # fmt: skip
 
 
 _ALL = """

@@ -109,8 +109,8 @@ def as_yaml(card: TaskCard) -> str:
     """A card as a file that `task:` may name."""
     told = card.model_dump(mode="json", exclude_defaults=True)
     told["labels"] = {
-        label.name: {"description": label.description, "was": list(label.was)} if label.was else label.description
-        for label in card.labels
+        one["name"]: {key: value for key, value in one.items() if key != "name"} if len(one) > 2 else one["description"]
+        for one in told["labels"]
     }
     return str(yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=120))
 

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from factory.encoders.settings import Named
+from factory.labels.candidates import is_large
 from factory.params import Call, Params, stage
 from factory.programs.author.fill import author_programs
 from factory.programs.vote import vote_texts
 from factory.result import StageResult
+from factory.task import current_card
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -50,6 +53,9 @@ class AuthorParams(Params):
         " alone; programs for all and for each by default.")  # fmt: skip
     show: Literal["any", "conflicts"] = Field("any", description="Which texts the prompts show: `conflicts` shows those on"
         " which accepted programs disagree, as far as there are any. A first round has none.")  # fmt: skip
+    encoder: Named = Field("auto", description="Whose embeddings tell which labels are near one another, where the card has"
+        " more than twenty: programs then speak of groups of such labels, and their prompts show no others than those nearest"
+        " to the group. Name one where answers are to be replayed elsewhere.")  # fmt: skip
     strict: bool = Field(False, description=STRICT)
     sandbox: Literal["kernel", "process"] = Field("kernel", description=SANDBOX)
 
@@ -81,7 +87,8 @@ def author(warehouse: Warehouse, params: AuthorParams, call: Call) -> StageResul
         Unanswered: Requests have no answer yet, through nothing that the model said. What came is stored; run again.
     """
     config = {
-        **params.model_dump(exclude={"strict", "sandbox", "knowledge_kind", "labels", "show"}),
+        **params.model_dump(exclude={"strict", "sandbox", "knowledge_kind", "labels", "show", "encoder"}),
+        **(params.model_dump(mode="json", include={"encoder"}) if is_large(current_card(warehouse)) else {}),
         **({} if params.labels is None else {"labels": params.labels}),
         **({} if params.show == "any" else {"show": params.show}),
         "candidates": params.candidates if params.candidates is not None else 2 * params.programs,

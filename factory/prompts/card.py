@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from factory.task import TaskCard
 
 
-def card_values(card: TaskCard) -> dict[str, Any]:
+def card_values(card: TaskCard, only: Iterable[str] | None = None) -> dict[str, Any]:
     """`kind_of_text`, `labels` and `guidelines`, as every prompt that labels texts or writes programs wants them.
+
+    Args:
+        card: The task card.
+        only: The names of the labels that are shown, in the card's order; all by default.
 
     Example:
         >>> from factory.task import Label
@@ -18,18 +22,22 @@ def card_values(card: TaskCard) -> dict[str, Any]:
         >>> card_values(card)["kind_of_text"]
         'a film review'
     """
+    shown = card.labels if only is None else card.some(only)
     return {
         "kind_of_text": _phrase(card.text),
-        "labels": [{"name": label.name, "description": label.description} for label in card.labels],
+        "labels": [{"name": label.name, "description": label.meaning} for label in shown],
         "guidelines": card.guidelines.strip(),
     }
 
 
-def writing_values(card: TaskCard, label: str, *, contrast: bool = True) -> dict[str, Any]:
+def writing_values(
+    card: TaskCard, label: str, *, contrast: bool = True, beside: Iterable[str] | None = None
+) -> dict[str, Any]:
     """`kind_of_text`, `instruction`, `label`, `meaning`, `other_labels` and `guidelines`, for prompts that write texts.
 
     The instruction is `card.verbs["rewrite"]`, the verbalisation of a label `card.verbs["labels"][name]`; both default to what
-    the card says of texts and labels. With `contrast` the other labels are shown, so that the new text can keep clear of them.
+    the card says of texts and labels. With `contrast` the other labels are shown (those named `beside`; all by default), so that
+    the new text can keep clear of them.
 
     Raises:
         KeyError: The card has no such label.
@@ -40,7 +48,10 @@ def writing_values(card: TaskCard, label: str, *, contrast: bool = True) -> dict
         for item in card.labels
     }
     phrase = _phrase(card.text)
-    others = [{"name": name, "description": text} for name, text in described.items() if name != label]
+    names = described if beside is None else set(beside)
+    others = [
+        {"name": name, "description": text} for name, text in described.items() if name != label and name in names
+    ]
     return {
         "kind_of_text": phrase,
         "instruction": str(card.verbs.get("rewrite") or f"Write {phrase}, made from what the passage says."),

@@ -12,6 +12,7 @@ from factory.report.example import example_of
 from factory.report.first import first_of
 from factory.report.known import known_of
 from factory.report.line_facts import (
+    candidates_of,
     dropped_of,
     label_models_of,
     named,
@@ -82,7 +83,7 @@ def gather(warehouse: Warehouse) -> dict[str, Any]:
             "task": _task(card), "splits": _splits(warehouse), "spend": spend_of(warehouse), "programs": programs_of(warehouse),
             "bought": [row.as_json for row in purchases(warehouse)],
             "refused": refused_of(warehouse), "votes": votes,
-            "known": None if found else known_of(warehouse, votes, audit, outlook),
+            "candidates": candidates_of(warehouse), "known": None if found else known_of(warehouse, votes, audit, outlook),
             "audit": audit, "label_models": label_models_of(warehouse), "students": _students(warehouse),
             "synthetic": synthetic_of(warehouse), "evaluation": evaluation,
             "dropped": dropped_of(warehouse), "lineage": example_of(warehouse),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from factory.evaluation.estimate import Z95, wilson
+from factory.labels.recall import recall_of
 from factory.warehouse.tables.gold import KEPT_TEXTS
 
 if TYPE_CHECKING:
@@ -35,6 +37,16 @@ def spend_of(warehouse: Warehouse) -> dict[str, Any]:
     total["cost"] = sum(known) if known or not rows else None
     origins = [origin for (origin,) in warehouse.query("SELECT DISTINCT origin FROM answers ORDER BY 1")]
     return {"rows": rows, "total": total, "counted": all(row["counted"] for row in rows), "origins": origins}
+
+
+def candidates_of(warehouse: Warehouse) -> str | None:
+    """In words, how often the labels that texts were shown hold the right one; None where texts are shown all."""
+    found = recall_of(warehouse)
+    if found is None or not found.labels:
+        return None
+    share = found.held / found.labels
+    low, high = wilson(share, found.labels, Z95)
+    return f"{found.words[0].upper()}{found.words[1:]}: {share:.0%} (95% interval {low:.0%} to {high:.0%})."
 
 
 def programs_of(warehouse: Warehouse) -> list[dict[str, Any]]:

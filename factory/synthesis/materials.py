@@ -10,8 +10,8 @@ import numpy as np
 
 from factory.errors import InputError
 from factory.result import Progress, no_progress
+from factory.retrieval import Hits, LexicalIndex, search_chunks
 from factory.synthesis.bands import Band, pick
-from factory.synthesis.retrieval import Hits, LexicalIndex, search_chunks
 from factory.synthesis.synthesizrr import Query
 from factory.task import label_names
 from factory.warehouse.tables.gold import seed_gold

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import InputError
+from factory.labels.candidates import SHOWN, is_large
+from factory.labels.index import LabelIndex
 from factory.prompts import writing_values
 from factory.result import Progress
 from factory.synthesis.bands import DEMOS, SOURCES, band
@@ -27,6 +29,7 @@ from factory.warehouse.held_out import held_out_texts
 from factory.warehouse.tables.texts import sample_texts, texts_of
 
 if TYPE_CHECKING:
+    from factory.encoders.base import Encoder
     from factory.llm import Engine
     from factory.warehouse.file import Warehouse
 
@@ -98,7 +101,7 @@ class Preparation:
             length=length_words(real), longest=longest_usual(real), style=self._sample(config["style"], flat),
             contrast=config["contrast"],
             demonstrations=_interleaved(seeds, 3) if config["label_check"] == "model" else (),
-            sampling=config["sampling"], engine_sampling=self.engine.sampling,
+            sampling=config["sampling"], engine_sampling=self.engine.sampling, siblings=self._siblings(),
         )  # fmt: skip
         screen = TextScreen(
             held_out=held_out_texts(self.warehouse),
@@ -119,6 +122,20 @@ class Preparation:
         if config["label_check"] == "model":
             return Check(config["check_samples"], config["check_share"], config["method"] == "self_guide", "drop")
         return Check() if config["label_check"] == "programs" else None
+
+    def _siblings(self) -> Mapping[str, Sequence[str]]:
+        """For each label of a card of many those nearest to it; nothing where prompts show all."""
+        if not is_large(self.card):
+            return {}
+        index = LabelIndex(self.card.labels, None if self.engine.counting_only else self._encoder())
+        names = self.card.label_names
+        return {names[at]: [names[other] for other in near] for at, near in enumerate(index.near_labels(SHOWN - 1))}
+
+    def _encoder(self) -> Encoder:
+        """The same passages and siblings, so the same prompts, on every machine."""
+        from factory.encoders.encoder import load_encoder
+
+        return load_encoder(self.config["encoder"]).exact
 
     def _sample(self, count: int, seeds: Sequence[Seed]) -> list[str]:
         """Some unlabelled texts of the split train, drawn by content so that their numbers do not matter."""
@@ -176,11 +193,7 @@ class Preparation:
         exclude = [seed.text_no for some in seeds.values() for seed in some]
         if self.engine.counting_only:
             return dealt(queries, corpus, demos=demos, sources=sources, exclude=exclude), {}
-        encoder = None
-        if config["retrieval"] != "lexical":
-            from factory.encoders.encoder import load_encoder
-
-            encoder = load_encoder(config["encoder"]).exact  # the same passages, so the same prompts, on every machine
+        encoder = None if config["retrieval"] == "lexical" else self._encoder()
         found = retrieve(
             self.warehouse, queries, corpus, how=config["retrieval"], encoder=encoder, demos=demos, sources=sources,
             exclude=exclude, pool=config["pool"], progress=self.progress,

@@ -39,6 +39,7 @@ class Renderer:
         demonstrations: `(text, label)` of the seeds, for checks.
         sampling: Over the writing prompt's own.
         engine_sampling: The engine's, over every prompt's own.
+        siblings: For each label the others that prompts show with it; nothing where they show all.
     """
 
     card: TaskCard
@@ -53,6 +54,7 @@ class Renderer:
     demonstrations: Sequence[tuple[str, str]] = ()
     sampling: Mapping[str, Any] | None = None
     engine_sampling: Mapping[str, Any] = field(default_factory=dict)
+    siblings: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def prompt(self, kind: str) -> Prompt:
         """The prompt for slots of this kind."""
@@ -70,7 +72,7 @@ class Renderer:
         prompt = self.prompt(slot.kind)
         if slot.kind == "check":
             text = parts[slot.parents["slot"], slot.parents["part"]].text
-            values, demos = self._check(text)
+            values, demos = self._check(text, slot.label)
         elif slot.kind == "attributes":
             values, demos = {**self._writing(slot.label), "examples": self._given(slot, "examples")}, []
             values.pop("instruction", None)
@@ -80,7 +82,7 @@ class Renderer:
         values = {name: value for name, value in values.items() if name in known}
         return prompt.request(
             values, self.model, sampling=self._sampling(slot, prompt), structured=self.structured,
-            labels=self.card.label_names, demos=demos,
+            labels=self._shown(slot.label) or self.card.label_names, demos=demos,
         )  # fmt: skip
 
     def _sampling(self, slot: Slot, prompt: Prompt) -> Mapping[str, Any]:
@@ -95,7 +97,8 @@ class Renderer:
     def _writing(self, label: str) -> dict[str, Any]:
         from factory.prompts import writing_values
 
-        values = dict(writing_values(self.card, label, contrast=self.contrast))
+        beside = self.siblings.get(label)
+        values = dict(writing_values(self.card, label, contrast=self.contrast, beside=beside))
         return {**values, "length": self.length, "style": list(self.style)}
 
     def _given(self, slot: Slot, name: str) -> list[str]:
@@ -119,8 +122,14 @@ class Renderer:
             values["count"] = str(spec["count"]) if spec["count"] > 1 else None
         return values, []
 
-    def _check(self, text: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def _check(self, text: str, label: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         from factory.prompts import card_values
 
-        demos = [{"text": demo, "label": label} for demo, label in self.demonstrations]
-        return {**card_values(self.card), "text": text}, demos
+        shown = self._shown(label)
+        demos = [{"text": demo, "label": name} for demo, name in self.demonstrations if not shown or name in shown]
+        return {**card_values(self.card, shown or None), "text": text}, demos
+
+    def _shown(self, label: str) -> list[str]:
+        """The label and its siblings, in the order of the card; none where prompts show all labels."""
+        some = self.siblings.get(label)
+        return [] if some is None else [one.name for one in self.card.some([label, *some])]

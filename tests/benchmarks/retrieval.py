@@ -44,7 +44,7 @@ def sizes(options: Options) -> tuple[int, int]:
 def dense_exact(options: Options) -> list[Row]:
     """Queries per second of the exact index, from memory, beside faiss flat."""
     faiss = _faiss()
-    from factory.synthesis.retrieval import Hits, search_chunks
+    from factory.retrieval import Hits, search_chunks
 
     n, q = sizes(options)
     vectors = generated(n)
@@ -75,7 +75,7 @@ def dense_memory(options: Options) -> Row:
         path = Path(folder) / "vectors.npy"
         np.save(path, generated(n))
         ours = _peak_mb(
-            f"from factory.synthesis.retrieval import search_chunks; import numpy as np;"
+            f"from factory.retrieval import search_chunks; import numpy as np;"
             f"v = np.load({str(path)!r}, mmap_mode='r');"
             f"search_chunks(np.array(v[:{q}]), (v[at:at + 16384] for at in range(0, len(v), 16384)), {K})"
         )
@@ -95,7 +95,7 @@ def lexical(options: Options) -> list[Row]:
     import pyarrow.parquet as pq
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    from factory.synthesis.retrieval import LexicalIndex
+    from factory.retrieval import LexicalIndex
 
     texts = pq.read_table(options.data / "agnews" / "train.parquet")["text"].to_pylist()
     texts = texts[:5000] if options.quick else texts

@@ -41,6 +41,7 @@ def label(text):
 
 CASES: dict[str, dict[str, Any]] = {
     "annotate": {"values": {**_TASK, "text": TEXTS[1]}, "demos": SEEDS, "answer": "praise"},
+    "annotate_among": {"values": {**_TASK, "text": TEXTS[1]}, "demos": SEEDS, "answer": "praise"},
     "annotate_multi": {"values": {**_TASK, "text": TEXTS[0]}, "demos": [], "answer": ["question"]},
     "prompted_vote": {"values": {**_TASK, "text": TEXTS[0]}, "demos": [], "answer": "question"},
     "self_guide_output": {"values": {**_TASK, "text": TEXTS[2]}, "demos": SEEDS, "answer": "off topic"},

@@ -37,3 +37,12 @@ def test_no_limit_is_no_limit() -> None:
 def test_room_is_no_part_of_what_recorded_answers_match_by() -> None:
     assert request(5).content_key == request(5, longest=60).content_key
     assert request(5).key != request(5, longest=60).key
+
+
+def test_with_siblings_a_prompt_shows_these_alone_of_the_other_labels() -> None:
+    def shown(**given: Any) -> str:
+        return str(request(1, **given).messages[0]["content"]).split("# The other labels")[1].split("\n#")[0]
+
+    others = [label.name for label in CARD.labels if label.name != "pets"]
+    assert all(f"- {name}:" in shown() for name in others)
+    assert [name for name in others if f"- {name}:" in shown(siblings={"pets": others[:1]})] == others[:1]

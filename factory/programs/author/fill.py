@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from factory.canonical import digest
 from factory.errors import InputError, nearest
+from factory.labels.candidates import is_large
 from factory.llm.request import Failure
 from factory.programs.author.loop import AuthorState, Candidate, Slot, plan_slots, step, values_of
+from factory.programs.author.many import look_at_many
 from factory.programs.author.renew import renewal, slot_of
 from factory.programs.author.similar import plain_source
 from factory.programs.blocks import RUNNABLE
@@ -61,7 +64,7 @@ def author_programs(
     if plan is not None and plan.done:
         return _result(warehouse, plan, config, skipped=True, says=())
     if plan is None:
-        plan = _freeze(warehouse, card, config, key, version)
+        plan = _freeze(warehouse, card, config, key, version, counting_only=engine.counting_only)
     if not plans.slots(warehouse, plan.plan_no):  # the card changed, and no program speaks of what did
         with warehouse.lease() as db:
             plans.finish(db, plan.plan_no)
@@ -70,16 +73,22 @@ def author_programs(
 
 
 # The plan ---------------------------------------------------------------------------------------------------------------
-def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key: str, version: str) -> Plan:
+def _freeze(
+    warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key: str, version: str, *, counting_only: bool
+) -> Plan:
     """Store the plan with every slot, and which texts each slot shows; after a change of the card, with those it touches."""
     labels = config.get("labels")
     unknown = next((name for name in labels or () if name not in card.label_names), None)
     if unknown is not None:
         raise InputError(f"there is no label `{unknown}`{nearest(unknown, card.label_names)}", where="author.labels")
+    many = None
+    if is_large(card):
+        many = look_at_many(warehouse, card, None if counting_only else config["encoder"], labels)
     anew = renewal(warehouse, card, config, version)
     slots = list(anew.slots) if anew is not None else plan_slots(
         card.label_names, kind=card.kind, candidates=config["candidates"], variants=config["variants"],
         programs=config["programs"], form=config["form"], varied=config["varied"], only=labels,
+        apart=None if many is None else many.groups,
     )  # fmt: skip
     per_slot = int(config["examples"])
     windows = len(slots) if config["varied"] else max(1, config["variants"])
@@ -90,12 +99,18 @@ def _freeze(warehouse: Warehouse, card: TaskCard, config: Mapping[str, Any], key
         raise InputError("there are no training texts", where=warehouse.path, fix="Ingest the split `train` first")
     seeds = _seed_texts(warehouse, card, int(config["seeds"]))
     frozen = []
+    turns: Counter[tuple[Any, ...]] = Counter()
     for slot in slots:
         first = (slot.number if config["varied"] else slot.variant) * per_slot
         window = [shown[(first + i) % len(shown)] for i in range(min(per_slot, len(shown)))]
+        if many is not None and config.get("show") != "conflicts":
+            near = many.window(slot, turns[slot.focus, slot.target], per_slot)
+            window = list(dict.fromkeys([*near, *window]))[:per_slot]
+            turns[slot.focus, slot.target] += 1
         spec = {
             "approach": slot.approach.name, "variant": slot.variant, "focus": list(slot.focus), "target": slot.target,
             "form": slot.form, "examples": window, "seeds": seeds,
+            **({} if many is None else {"shown": many.shown(slot)}),
         }  # fmt: skip
         frozen.append(plans.Slot(slot.number, spec, {"texts": window + [text_no for text_no, _ in seeds]}))
     told = {"task_revision": card.revision, "prompt_version": version}
@@ -159,7 +174,8 @@ def _fill(
         for slot in wanted:
             spec = spec_of[slot.number]
             values = values_of(
-                slot, state.slots, card_values, examples=[shown[no] for no in spec["examples"]],
+                slot, state.slots, prompts.card_values(card, spec["shown"]) if "shown" in spec else card_values,
+                examples=[shown[no] for no in spec["examples"]],
                 seeds=[{"text": shown[no], "label": ", ".join(names)} for no, names in spec["seeds"]], knowledge=knowledge,
             )  # fmt: skip
             names = [slot.target] if slot.target is not None else list(slot.focus) or card.label_names

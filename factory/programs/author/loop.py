@@ -61,6 +61,7 @@ def plan_slots(
     form: str = "python",
     varied: bool = True,
     only: Sequence[str] | None = None,
+    apart: Sequence[tuple[str, ...]] | None = None,
 ) -> list[Slot]:
     """The slots of a plan; a longer plan begins with a shorter one.
 
@@ -77,6 +78,7 @@ def plan_slots(
         form: `python`, `rules`, or `both`, which takes turns so that every approach is asked for in either.
         varied: False repeats the variants of programs that speak of one label, as the pipelines were recorded.
         only: Programs for each of these labels alone.
+        apart: Groups of labels, for a card of many: programs of a `single` task speak of one group each, and none of all labels.
     """
     variants = max(1, min(variants, len(VARIANTS)))
 
@@ -97,10 +99,12 @@ def plan_slots(
     per_group = -(-len(labels) // max(1, min(len(labels), wanted // 2)))
     groups = [tuple(labels[i : i + per_group]) for i in range(0, len(labels), per_group)]
     groups = groups if only is None else [(name,) for name in only]
+    groups = groups if apart is None else list(apart)
+    grouped = bool(only) or apart is not None
     size = {scope: len(RUBRICS[scope, "python"]) for scope in ("broad", "focused")}
     for number in range(candidates):
-        count = number if only else number // 2
-        if not only and number % 2 == 0:
+        count = number if grouped else number // 2
+        if not grouped and number % 2 == 0:
             round_no, at = divmod(count, size["broad"])
             mine = form_at(at, round_no)
             slots.append(Slot(number, RUBRICS["broad", mine][at], (round_no + at) % variants, form=mine))

@@ -1,4 +1,4 @@
-"""Finding passages like a query: dense (inner product of embeddings) and lexical (BM25).
+"""Finding passages (or labels) like a query: dense (inner product of embeddings) and lexical (BM25).
 
 Dense search is exact and goes through the vectors in chunks, so they may lie in memory, in a memory-mapped file, or come from the
 warehouse piece by piece. Lexical search is `bm25s`.
@@ -78,6 +78,10 @@ class LexicalIndex:
             found_positions[row, : len(top)] = top
             found_scores[row, : len(top)] = scores[top]
         return Hits(found_positions, found_scores)
+
+    def scores(self, queries: Sequence[str]) -> NDArray[np.float32]:
+        """float32 [q, n]: every query's score of every passage."""
+        return np.stack([np.zeros(self._n, np.float32), *self._scores(queries)])[1:]
 
     def sample_scores(self, queries: Sequence[str], count: int) -> NDArray[np.float32]:
         """About `count` of all the scores of these queries, drawn evenly (every n-th passage): for quantiles."""
