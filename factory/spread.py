@@ -39,7 +39,7 @@ _ELSEWHERE: ContextVar[Elsewhere | None] = ContextVar("elsewhere", default=None)
 
 
 def spread(work: Work[T, R], items: Iterable[T], count: int, *, ahead: int = 2) -> Generator[R]:
-    """Do work, item by item.
+    """Do work, item by item. A single item is always done here: it divides no further.
 
     Args:
         work: What is done to an item.
@@ -53,7 +53,7 @@ def spread(work: Work[T, R], items: Iterable[T], count: int, *, ahead: int = 2) 
     elsewhere = _ELSEWHERE.get()
     if count == 0:
         return
-    if elsewhere is not None:
+    if elsewhere is not None and count > 1:
         yield from elsewhere(work, iter(items), count, ahead)
         return
     do = work.here or work.make(*work.given)

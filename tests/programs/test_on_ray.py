@@ -99,12 +99,12 @@ def test_votes_on_ray_equal_those_here_row_by_row(ray: Any) -> None:
 def test_a_layer_that_is_missing_in_a_worker_is_said_and_strict_refuses(ray: Any) -> None:
     asked = (AcceptedProgram(1, "def label(text):\n    return 0", None),), ["a"]
     with on_ray():
-        [run] = spread(Work(Voter, (["x", "y"], False, "kernel", ["seccomp"])), [asked], 1)
+        run, _ = spread(Work(Voter, (["x", "y"], False, "kernel", ["seccomp"])), [asked] * 2, 2)
         assert run.votes.tolist() == [[0]]
         assert run.layers is not None
         assert "seccomp" in run.layers.says()
         with pytest.raises(SandboxError, match=r"seccomp.*strict asks for all of them"):
-            list(spread(Work(Voter, (["x", "y"], True, "kernel", ["seccomp"])), [asked], 1))
+            list(spread(Work(Voter, (["x", "y"], True, "kernel", ["seccomp"])), [asked] * 2, 2))
 
 
 def kill_the_workers() -> int:
