@@ -38,7 +38,7 @@ Elsewhere = Callable[[Work[Any, Any], Iterator[Any], int, int], Iterator[Any]]
 _ELSEWHERE: ContextVar[Elsewhere | None] = ContextVar("elsewhere", default=None)
 
 
-def spread(work: Work[T, R], items: Iterable[T], count: int, *, ahead: int = 2) -> Generator[R]:
+def spread(work: Work[T, R], items: Iterable[T], count: int, *, ahead: int = 2, here: bool = False) -> Generator[R]:
     """Do work, item by item. A single item is always done here: it divides no further.
 
     Args:
@@ -46,6 +46,7 @@ def spread(work: Work[T, R], items: Iterable[T], count: int, *, ahead: int = 2) 
         items: Read by this process, one at a time, as there is room for them.
         count: How many there are.
         ahead: Elsewhere, how many items for each worker may be read beyond the last result that was taken.
+        here: Whether it can be done in this process alone.
 
     Yields:
         The results, in the order of the items.
@@ -53,7 +54,7 @@ def spread(work: Work[T, R], items: Iterable[T], count: int, *, ahead: int = 2) 
     elsewhere = _ELSEWHERE.get()
     if count == 0:
         return
-    if elsewhere is not None and count > 1:
+    if elsewhere is not None and count > 1 and not here:
         yield from elsewhere(work, iter(items), count, ahead)
         return
     do = work.here or work.make(*work.given)

@@ -13,14 +13,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from factory.corpus.stage import ingest
 from factory.encoders.encoder import load_encoder
 from factory.encoders.vectors import vectors_of
 from factory.predict import shards
 from factory.programs import stage
+from factory.task import load_card
 from factory.warehouse.file import Warehouse
 from tests.cluster.nodes import Nodes, cluster
 from tests.predict.test_shards import write_shards
 from tests.programs.test_on_ray import PROGRAMS, filled, tables
+from tests.programs.test_stage import CARD
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,11 +33,14 @@ DRIVER = """
 import sys
 from pathlib import Path
 from factory.cluster.spreading import on_ray
+from factory.corpus.stage import ingest
 from factory.encoders.encoder import load_encoder
 from factory.encoders.vectors import vectors_of
 from factory.predict import shards
 from factory.programs import stage
+from factory.task import load_card
 from factory.warehouse.file import Warehouse
+from tests.programs.test_stage import CARD
 
 def progress(done, total, what):
     print(done, total, what, file=sys.__stdout__, flush=True)
@@ -44,6 +50,7 @@ def progress(done, total, what):
 folder, warehouse = Path(sys.argv[1]), Warehouse.open(Path(sys.argv[1]) / "w.duckdb")
 with on_ray(sys.argv[3]):
     stage.vote(warehouse, block=50, progress=progress)
+    ingest(Warehouse.open(folder / "texts.duckdb"), load_card(CARD), {"train": str(folder / "in")})
     vectors_of(warehouse, load_encoder("hashing"), range(700), progress)
     shards.predict(sys.argv[2], folder / "in", folder / "out", progress=progress)
 """
@@ -62,7 +69,15 @@ def nodes() -> Iterator[Nodes]:
         yield found
 
 
-def test_votes_vectors_and_predictions_of_three_nodes_two_of_which_die_equal_those_of_one_machine(
+def read_in(path: Path) -> list[list[tuple[object, ...]]]:
+    """What `ingest` wrote, but for the time of day."""
+    sources = "(SELECT * EXCLUDE ingested_at FROM sources)"
+    return [
+        Warehouse.open(path).query(f"SELECT * FROM {name} ORDER BY ALL") for name in ("texts", "occurrences", sources)
+    ]
+
+
+def test_texts_votes_vectors_and_predictions_of_three_nodes_two_of_which_die_equal_those_of_one_machine(
     nodes: Nodes, linear: Path, tmp_path: Path
 ) -> None:
     filled(Warehouse.open(tmp_path / "w.duckdb"), 700)
@@ -95,6 +110,8 @@ def test_votes_vectors_and_predictions_of_three_nodes_two_of_which_die_equal_tho
     stage.vote(here, block=50)
     assert tables(Warehouse.open(tmp_path / "w.duckdb")) == tables(here)
     assert len(tables(here)["vote_blocks"]) == len(PROGRAMS) * 700 / 50
+    ingest(Warehouse.open(tmp_path / "mine.duckdb"), load_card(CARD), {"train": str(tmp_path / "in")})
+    assert read_in(tmp_path / "texts.duckdb") == read_in(tmp_path / "mine.duckdb")
     mine = vectors_of(here, load_encoder("hashing"), range(700))
     theirs = Warehouse.open(tmp_path / "w.duckdb").query("SELECT vector FROM vectors ORDER BY text_no")
     assert np.array_equal(mine, np.array([vector for (vector,) in theirs], np.float32))
