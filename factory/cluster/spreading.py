@@ -4,8 +4,8 @@ Plain actors, not Ray Data: results are committed in order by the one process th
 ahead of the last commit, since what an item holds can depend on the results before it; and an actor is what a sandbox or a
 model needs, which starts once. With actors that is one loop; Ray Data's executor decides by itself how far it reads ahead.
 
-Nor are Ray's own restarts of actors used. An actor of a node that is gone would come back only where a processor is free, and in
-a full cluster none is: its item would wait forever. Here an item of a lost actor is the next that any other gets.
+Nor are Ray's own restarts of actors used. An actor of a node that is gone comes back only where a processor is free, and in a
+full cluster none is: that ended the run. Here an item of a lost actor is the next that any other gets.
 """
 
 from __future__ import annotations

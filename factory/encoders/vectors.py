@@ -11,7 +11,7 @@ import numpy as np
 
 from factory.errors import InputError
 from factory.result import Progress, no_progress
-from factory.spread import Work, spread
+from factory.spread import Work, is_elsewhere, spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,7 +87,7 @@ def vectors_of(
     def here(part: Sequence[str]) -> NDArray[np.float32]:
         return encoder.encode(part, lambda done, _, what: tell(begun + done, len(missing), what))
 
-    work = Work(Encoding, (_to_be_found(encoder), encoder.key), here)
+    work = Work(Encoding, (_to_be_found(encoder), encoder.key) if is_elsewhere() else (), here)
     if parts:
         tell(0, len(missing), "texts encoded")
     with closing(spread(work, texts(), len(parts))) as encoded:
