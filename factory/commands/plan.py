@@ -149,6 +149,8 @@ def _show_scale(scale: Mapping[str, Any]) -> None:
     )
     table(["step", "measured here", "one node", f"{nodes:,} nodes", "gains up to", "since"], rows, title=title)
     tell(f"{scale['first']} The warehouse: some {scale['disk_bytes'] / 1e9:,.1f} GB.")
+    if any(step["step"] == "ingest" for step in scale["steps"]):
+        tell("`ingest` is counted as one process: files of a folder are read on all nodes, and stored by one.")
     tell(
         "Requests and money do not grow with the texts, unless `annotate` has no `limit`; more `url` make them quicker."
     )
