@@ -51,7 +51,7 @@ VARIABLES = {
     "LABEL_FACTORY_MODELS": "a folder of prepared models that `encoder: auto` may choose from (`tests/prepare_models.py`)",
     "LABEL_FACTORY_CACHE": "where graphs of encoders for ONNX Runtime are kept; `~/.cache/label-factory` by default",
     "LABEL_FACTORY_PROMPTS": "a folder of prompt files that are taken before the shipped ones of the same name",
-    "RAY_ADDRESS": "the Ray cluster that `vote: {ray: true}` and `predict --ray` use; this machine without it",
+    "RAY_ADDRESS": "the Ray cluster that `run --ray`, `predict --ray` and `vote: {ray: true}` use; this machine without it",
 }
 
 

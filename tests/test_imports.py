@@ -51,7 +51,7 @@ HEAVY: Mapping[str, tuple[str, ...]] = {
     "vllm": ("llm/engines",),
     "openai": ("llm",),
     "dspy": ("llm", "prompts", "tuning"),
-    "ray": ("cluster", "predict/shards"),
+    "ray": ("cluster",),
     "matplotlib": ("report",),
     "cleanlab": ("review",),
     "datasets": ("files", "corpus", "students"),

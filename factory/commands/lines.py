@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,6 +46,10 @@ def run(
         str | None,
         Option(help="Most to spend: '2.50' (money), '200k tokens' or '500 requests'. Exit code 3 when it ends a run."),
     ] = None,
+    ray: Annotated[
+        bool,
+        Option("--ray", help="Do work that divides on Ray: the cluster in RAY_ADDRESS, or this machine's processors."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a pipeline: every step that is not done yet, in order. Run it again after a kill; nothing is paid for twice.
@@ -53,6 +59,8 @@ def run(
     from factory.pipeline.run import run_pipeline
 
     loaded = load(pipeline, set_)
+    if ray and loaded.cluster is None:
+        loaded = replace(loaded, cluster=os.environ.get("RAY_ADDRESS") or "local")
     with private_files(), shown_progress() as (progress, told):
         result = run_pipeline(loaded, folder=folder, only=only or (), budget=budget, progress=progress, told=told)
 
@@ -213,8 +221,6 @@ def run_verb(
     as_json: bool,
 ) -> None:
     """Run one step of a pipeline, or one step on a task card alone."""
-    from dataclasses import replace
-
     from factory.pipeline.load import Pipeline
     from factory.pipeline.run import run_pipeline
     from factory.pipeline.steps import make_step

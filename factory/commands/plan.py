@@ -26,6 +26,11 @@ def plan(
     folder: Folder = None,
     budget: Annotated[str | None, Option(help="As for `run`: what would be bought within it.")] = None,
     prompt: Annotated[bool, Option(help="Show one rendered prompt.")] = True,
+    texts: Annotated[
+        str | None,
+        Option(help="How many texts there will be, as `100M`: what the steps take then, by what they took here."),
+    ] = None,
+    nodes: Annotated[int, Option(min=1, help="With --texts: on how many machines like this one.")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """What the pipeline would still ask and compute, before spending: requests, tokens, cost, time, and one rendered prompt."""
@@ -33,6 +38,10 @@ def plan(
 
     loaded = load(pipeline, set_)
     planned = plan_pipeline(replace(loaded, budget=budget or loaded.budget), folder=folder)
+    if texts is not None:
+        from factory.pipeline.scale import parse_count, plan_at_scale
+
+        planned["scale"] = plan_at_scale(loaded, parse_count(texts), nodes, folder=folder)
     give(planned, as_json, lambda: show_plan(planned, prompt=prompt))
 
 
@@ -83,6 +92,8 @@ def show_plan(planned: Mapping[str, Any], *, prompt: bool = True) -> None:
         tell(f"One rendered prompt ({first['stage']}):")
         for message in first["prompt"]:
             tell(f"--- {message['role']}\n{message['content']}")
+    if "scale" in planned:
+        _show_scale(planned["scale"])
     for step in planned["later"]:
         more = ": what it asks, at most, stands above" if "answers" in step else ""
         tell(f"`{step['step']}` depends on answers that are missing, or on what `tune` makes{more}")
@@ -116,6 +127,33 @@ def _show_compute(compute: Mapping[str, Any]) -> None:
     if compute["quicker"]:
         quick = compute["quicker"]
         tell(f"Quicker, for a first look: {quick['how']}: {_times(quick['seconds'])} in their place.")
+
+
+def _show_scale(scale: Mapping[str, Any]) -> None:
+    """What the steps take on many texts and several nodes."""
+    nodes = scale["nodes"]
+    rows = [
+        [
+            step["step"],
+            f"{step['measured']['seconds']:,.1f} s",
+            duration(step["one_node_s"]),
+            duration(step["seconds"]),
+            "" if step["linear_to"] is None else f"{step['linear_to']:,}",
+            step["why"],
+        ]
+        for step in scale["steps"]
+    ]
+    rows.append(["all", "", duration(scale["one_node_s"]), duration(scale["seconds"]), "", ""])
+    title = (
+        f"{scale['texts']:,} texts on {nodes:,} nodes of {scale['cores']} processors, each like one of this machine's"
+    )
+    table(["step", "measured here", "one node", f"{nodes:,} nodes", "gains up to", "since"], rows, title=title)
+    tell(f"{scale['first']} The warehouse: some {scale['disk_bytes'] / 1e9:,.1f} GB.")
+    if any(step["step"] == "ingest" for step in scale["steps"]):
+        tell("`ingest` is counted as one process: files of a folder are read on all nodes, and stored by one.")
+    tell(
+        "Requests and money do not grow with the texts, unless `annotate` has no `limit`; more `url` make them quicker."
+    )
 
 
 def _times(ends: Sequence[float] | None) -> str:

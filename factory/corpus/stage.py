@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from factory.corpus import splits
 from factory.corpus.file_stamps import read_hints, write_hints
+from factory.corpus.reader import GOLD_SPLITS, Read, Reader
 from factory.corpus.splits import LikeTest, is_settled, settle_splits
-from factory.corpus.staging import Arrival, stage_source, take_in
+from factory.corpus.staging import Arrival, take_in
 from factory.errors import InputError
-from factory.files.columns import Columns, choose_columns
-from factory.files.open import format_of, open_source
-from factory.files.rows import Cleaner
+from factory.files.base import place
+from factory.files.columns import Columns
+from factory.files.open import format_of
 from factory.files.source import SourceSpec, load_specs
 from factory.files.stamp import file_state
 from factory.result import Progress, StageResult, no_progress
+from factory.spread import Work, spread
 from factory.task import TaskCard, register
 from factory.warehouse.file import Warehouse, next_no
 from factory.warehouse.tables.gold import drop_gold
-
-GOLD_SPLITS = ("seed", "dev")
-"""Splits whose gold every stage may see."""
 
 
 @dataclass
@@ -103,10 +104,7 @@ def ingest(
         register(warehouse, card)
         call.written += 1
     numbers = call.numbers()
-    for split, of_split in specs.items():
-        _forget(call, split, [spec.name for spec in of_split])
-        for spec in of_split:
-            _ingest_one(call, numbers, split, spec)
+    _ingest_all(call, numbers, specs)
     if not is_settled(warehouse, like_test):
         with warehouse.lease() as db:
             call.written += 1 + settle_splits(db, like_test=like_test)
@@ -143,26 +141,46 @@ def _unchanged(call: _Call, numbers: Mapping[str, int], split: str, spec: Source
     return bool(counts) and counts[0][0] == counts[0][1]
 
 
-def _ingest_one(call: _Call, numbers: Mapping[str, int], split: str, spec: SourceSpec) -> None:
-    if _unchanged(call, numbers, split, spec):
-        return
-    base, card = call.base, call.card
-    format_of(spec.reading(base))
-    state = call.state(split, spec, numbers)
-    source = open_source(spec.reading(base))
-    columns = choose_columns(spec, source, card.fields, gold=split in GOLD_SPLITS)
-    call.says += [*spec.said, *source.says, *columns.guessed]
-    cleaner = Cleaner(spec, source, columns, card.fields, numbers, card.kind, drop_exemplars=split == "train")
+def _ingest_all(call: _Call, numbers: Mapping[str, int], specs: Mapping[str, tuple[SourceSpec, ...]]) -> None:
+    """Read the sources that changed, each by itself, and store them in order."""
+    wanted = [(split, spec) for split, of in specs.items() for spec in of if not _unchanged(call, numbers, split, spec)]
+    states: deque[str | None] = deque()
+
+    def asked() -> Iterator[tuple[str, SourceSpec]]:
+        for split, spec in wanted:
+            format_of(spec.reading(call.base))
+            states.append(call.state(split, spec, numbers))
+            yield split, spec
+
+    base = None if call.base is None else call.base.absolute()
+    given = (call.card.fields, call.card.kind, dict(numbers))
+    changed = {(split, spec.name) for split, spec in wanted}
     with tempfile.TemporaryDirectory(prefix="factory-ingest-") as name:
-        arrival = stage_source(source, cleaner, Path(name), progress=call.progress, what=f"{split}: rows read")
-        if spec.texts is None and not (arrival.n_rows or arrival.bad or arrival.left_out):
-            raise InputError("there is no row in it", where=spec.name, fix=f"Give `{split}` a file with rows, or none")
-        call.read += arrival.n_rows
-        changed = _store(call, split, spec, source.kind, columns, arrival)
+        folder = Path(name)
+        work = Work(Reader, (*given, base), Reader(*given, call.base, folder, call.progress))
+        # what stands in a stream is there for this process alone
+        divides = all(spec.path != "-" for _, spec in wanted)
+        with closing(spread(work, asked(), len(wanted), here=not divides)) as reads:
+            for split, of_split in specs.items():
+                _forget(call, split, [spec.name for spec in of_split])
+                for spec in of_split:
+                    if (split, spec.name) in changed:
+                        read = next(reads)
+                        _take(call, split, spec, read, read.laid_down(folder), states.popleft())
+
+
+def _take(call: _Call, split: str, spec: SourceSpec, read: Read, arrival: Arrival, state: str | None) -> None:
+    """Store a source that was read."""
+    call.says += read.says
+    if spec.texts is None and not (arrival.n_rows or arrival.bad or arrival.left_out):
+        raise InputError("there is no row in it", where=spec.name, fix=f"Give `{split}` a file with rows, or none")
+    call.read += arrival.n_rows
+    call.progress(call.read, 0, f"{split}: rows read")
+    changed = _store(call, split, spec, read.kind, read.columns, arrival)
     call.written += changed
     if arrival.bad:
         first = sorted(arrival.bad, key=lambda row: row.row_no)[:3]
-        worst = ", ".join(f"{cleaner.place(row.row_no)} {row.reason}" for row in first)
+        worst = ", ".join(f"{place(spec.name, row.row_no, read.kind)} {row.reason}" for row in first)
         call.says.append(
             f"{spec.name}: {arrival.n_bad} of {arrival.n_rows + arrival.n_bad} rows cannot be used ({worst}"
             f"{', ...' if arrival.n_bad > 3 else ''}); they are in bad_rows"

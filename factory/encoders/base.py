@@ -24,10 +24,12 @@ class Encoder:
         says: One line for a person about which encoder this is and why.
         prompt: What is put before each text; the callers of `encode` do not.
         length: Tokens of a window; 0 where there are none.
+        threads: On how many threads a graph computes; 0 lets it choose.
     """
 
     prompt: str = ""
     length: int = 0
+    threads: int = 0
 
     def __init__(self, name: str, key: str, dimension: int, says: str) -> None:
         self.name = name

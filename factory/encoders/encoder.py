@@ -90,7 +90,7 @@ class TransformerEncoder(Encoder):
             return np.zeros((0, self.dimension), np.float32)
         place = self._graph.place
         if place is not None:
-            self._model = self._model or open_graph(place, self._choice)
+            self._model = self._model or open_graph(place, self._choice, self.threads)
             return cast("NDArray[np.float32]", self._model.encode(texts, progress))
         from factory.encoders.torch_model import encode_with
 

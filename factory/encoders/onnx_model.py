@@ -156,14 +156,17 @@ def _make(place: Path, choice: Wanted, load: Callable[[], Any]) -> None:
                 raise
 
 
-def open_graph(place: Path, choice: Wanted) -> GraphModel:
-    """The graph that `graph_of` found."""
+def open_graph(place: Path, choice: Wanted, threads: int = 0) -> GraphModel:
+    """The graph that `graph_of` found; threads as of `GraphModel`."""
     told = json.loads((place / "graph.json").read_text(encoding="utf-8"))
-    return _opened(place / "model.onnx", (place / "tokenizer.json").read_text(encoding="utf-8"), told["pad"], choice)
+    return _opened(
+        place / "model.onnx", (place / "tokenizer.json").read_text(encoding="utf-8"), told["pad"], choice, threads
+    )
 
 
-def _opened(path: Path, tokens: str, pad: int, choice: Wanted) -> GraphModel:
-    return GraphModel(str(path), tokens, pad=pad, prompt=choice.prompt or "", length=int(choice.length or 0))
+def _opened(path: Path, tokens: str, pad: int, choice: Wanted, threads: int = 0) -> GraphModel:
+    prompt, length = choice.prompt or "", int(choice.length or 0)
+    return GraphModel(str(path), tokens, pad=pad, prompt=prompt, length=length, threads=threads)
 
 
 def calibration(body: Any, prompt: str) -> list[dict[str, NDArray[Any]]]:

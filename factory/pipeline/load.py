@@ -26,6 +26,7 @@ TOP_KEYS = {
     "steps": "the list of steps; or, with `data`, `auto` (the default), `standard`, or what is different from that line",
     "variables": "defaults of ${...}; --set NAME=VALUE overrides them",
     "budget": "most to spend, in money ('2.50'), tokens ('200k tokens') or requests ('500 requests')",
+    "cluster": "where work that divides is done: {ray: HOST:6379}, or {ray: local}",
     "description": "words for a person",
 }
 
@@ -43,6 +44,7 @@ class Pipeline:
         budget: As given, or None.
         path: The YAML file, or None.
         variables: The values that were filled in.
+        cluster: The address of the Ray cluster on which work that divides is done (`local`: this machine), or None.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Pipeline:
     budget: str | None = None
     path: Path | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
+    cluster: str | None = None
 
 
 At = Callable[..., str]
@@ -101,7 +104,8 @@ def load_pipeline(path: str | Path, settings: Mapping[str, str] | None = None) -
     if engine is not None:
         check_engine(engine, at("engine"))
     budget = None if data.get("budget") is None else str(data["budget"])
-    return Pipeline(_name(data, path, at), card, engine, steps, path.parent, budget, path, variables)
+    where_done = None if data.get("cluster") is None else _cluster(data["cluster"], at("cluster"))
+    return Pipeline(_name(data, path, at), card, engine, steps, path.parent, budget, path, variables, where_done)
 
 
 def load_engine(path: str | Path) -> tuple[EngineSettings, Path, str | None]:
@@ -231,6 +235,13 @@ def _variables(data: Mapping[str, Any], at: At) -> dict[str, str]:
     if not isinstance(given, Mapping):
         raise InputError("`variables` is a mapping of names to values", where=at("variables"))
     return {str(name): str(value) for name, value in given.items()}
+
+
+def _cluster(given: Any, where: str) -> str:
+    """The address of the Ray cluster that a file names."""
+    if not isinstance(given, Mapping) or list(given) != ["ray"] or not isinstance(given["ray"], str):
+        raise InputError("`cluster` is {ray: ADDRESS}: HOST:6379, or `local`", where=where)
+    return given["ray"]
 
 
 def _card(task: Any, base: Path, where: str) -> TaskCard:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from factory.cluster.spreading import on_ray
 from factory.errors import InputError
 from factory.extras import need
 from factory.llm.engines.base import Pending
@@ -81,7 +82,8 @@ def run_pipeline(
     """
     folder = (folder or Path("factory-runs") / pipeline.name).absolute()
     place = folder if warehouse is None else warehouse.folder
-    with alone_in(place) if alone else nullcontext():
+    spread = on_ray(pipeline.cluster) if pipeline.cluster is not None else nullcontext()
+    with spread, alone_in(place) if alone else nullcontext():
         if warehouse is None:
             warehouse = Warehouse.open(folder / f"{pipeline.name}.duckdb")
         context = Context(pipeline.card, folder, pipeline.base, pipeline.engine, budget or pipeline.budget)

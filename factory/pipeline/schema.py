@@ -50,6 +50,8 @@ def pipeline_schema() -> dict[str, Any]:
             "name": {"type": "string"}, "description": {"type": "string"}, "task": {"anyOf": [{"type": "string"}, card]},
             "engine": plain(EngineSettings), "variables": {"type": "object"}, "budget": {"type": ["string", "number"]},
             "data": {"type": ["string", "object"]},
+            "cluster": {"type": "object", "properties": {"ray": {"type": "string"}}, "required": ["ray"],
+                "additionalProperties": False},
             "steps": {
                 "anyOf": [
                     {"type": "array", "minItems": 1, "items": {"anyOf": listed}},

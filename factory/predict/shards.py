@@ -3,8 +3,8 @@
 Each shard is written under another name and renamed when it is whole, with what it was made from in its metadata. So a run that
 was killed goes on with the shards that are left, and a shard that changed, or another export, is labelled again.
 
-On Ray it is Ray Data over the shards' names, not over their rows: an actor that holds the export streams its shard from file to
-file in bounded memory. So a shard in is a shard out, and no text passes through Ray.
+What is spread are the shards' names, not their rows: a process that holds the export streams its shard from file to file in
+bounded memory. So a shard in is a shard out, and on a cluster no text travels.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import factory.errors
-from factory.cluster.ray import need_ray, plain_errors, processors, quiet_data, session
-from factory.errors import FactoryError, InputError
+from factory.cluster.ray import need_ray
+from factory.cluster.spreading import on_ray
+from factory.errors import InputError
 from factory.files.base import ReadOptions
 from factory.files.manifest import NAME
 from factory.files.write import MARK
 from factory.predict.decide import Asked
 from factory.predict.load import Labeller, predict_file
 from factory.result import Progress, no_progress
+from factory.spread import Work, is_elsewhere, spread
 
 if TYPE_CHECKING:
     from factory.programs.sandbox.host.pool import Sandbox
@@ -146,8 +146,11 @@ def predict(
     read: list[str] = []
     done = len(shards) - len(left)
     progress(done, len(shards), "files")
-    here = (_label(labeller, how, shard, mark) for shard, mark in left)
-    with closing(_on_ray(left, how) if ray and left else here) as labelled:
+    work = Work(ShardLabeller, (how,), ShardLabeller(how, labeller))
+    with (
+        on_ray() if ray and not is_elsewhere() else nullcontext(),
+        closing(spread(work, left, len(left), ahead=len(left))) as labelled,
+    ):
         for counts in labelled:
             done += 1
             read = counts.pop("read")
@@ -212,47 +215,17 @@ def _label(labeller: Labeller, how: How, shard: Shard, mark: str) -> dict[str, A
     return {**counts, "read": list(labeller.said)}
 
 
-def _on_ray(left: Sequence[tuple[Shard, str]], how: How) -> Generator[dict[str, Any]]:
-    """Label the shards on Ray, as they come.
+class ShardLabeller:
+    """What labels shards, with the export in it: on a cluster on one processor, and opened there."""
 
-    Raises:
-        FactoryError: As an actor raised it.
-        ClusterError: Ray cannot be used, or lost an actor for good.
-    """
-    items = [{"source": str(shard.source), "out": str(shard.out), "mark": mark} for shard, mark in left]
-    with session() as ray, plain_errors(ray), quiet_data():
-        from ray.data import ActorPoolStrategy, from_items
+    def __init__(self, how: How, labeller: Labeller | None = None) -> None:
+        if labeller is None:
+            os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        self._how, self._labeller = how, labeller or how.labeller(threads=1)
 
-        seats = ActorPoolStrategy(size=min(len(items), processors(ray)), max_tasks_in_flight_per_actor=1)
-        names = from_items(items, override_num_blocks=len(items))
-        made: Any = {"fn_constructor_args": (how,), "batch_size": 1, "batch_format": "numpy", "num_cpus": 1}
-        for row in names.map_batches(Seat, compute=seats, **made).iter_rows():
-            said = json.loads(row["said"])
-            if "kind" in said:
-                kind = getattr(factory.errors, said.pop("kind"))
-                raise kind(said["what"], where=said["where"], fix=said["fix"])
-            yield said
-
-
-class Seat:
-    """Ray Data's actor: one processor, with the export in it."""
-
-    def __init__(self, how: How) -> None:
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        self._how = how
-        self._labeller: Labeller | None = None
-
-    def __call__(self, batch: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-        """Label shards; what is said of each is JSON: counts, or an error of ours, for which Ray has no place of its own."""
-        said = []
-        for source, out, mark in zip(batch["source"], batch["out"], batch["mark"], strict=True):
-            try:
-                self._labeller = self._labeller or self._how.labeller(threads=1)
-                counts = _label(self._labeller, self._how, Shard(Path(source), Path(out)), mark)
-            except FactoryError as error:
-                counts = {"kind": type(error).__name__, "what": error.what, "where": error.where, "fix": error.fix}
-            said.append(json.dumps(counts))
-        return {"said": said}
+    def __call__(self, one: tuple[Shard, str]) -> dict[str, Any]:
+        """Label a shard, with its mark: see `_label`."""
+        return _label(self._labeller, self._how, *one)
 
 
 def _cut(pattern: Path) -> tuple[Path, str]:

@@ -13,7 +13,7 @@ from factory.programs.rules import rule_votes
 from factory.programs.sandbox.host.result import STATUS, ProgramRun
 
 if TYPE_CHECKING:
-    from factory.programs.sandbox.host.pool import Pool
+    from factory.programs.sandbox.host.pool import Pool, Sandbox
     from factory.warehouse.file import Warehouse
 
 RUNNABLE = ("python", "rules")
@@ -57,8 +57,23 @@ class Block:
     texts: Sequence[str]
 
 
-Voted = tuple[Block, "ProgramRun"]
-"""A block, and what its programs said of it."""
+Asked = tuple[tuple[AcceptedProgram, ...], Sequence[str]]
+"""Programs, and texts that they are to vote on."""
+
+
+class Voter:
+    """What votes on texts, with a sandbox of its own; arguments as of `Pool`, which starts with the first Python program."""
+
+    def __init__(
+        self, labels: Sequence[str], strict: bool = False, sandbox: Sandbox = "kernel", refuse: Sequence[str] = ()
+    ) -> None:
+        from factory.programs.sandbox.host.pool import Pool
+
+        self._pool, self._labels = Pool(workers=1, strict=strict, sandbox=sandbox, refuse=refuse), labels
+
+    def __call__(self, asked: Asked) -> ProgramRun:
+        """See `run_accepted`."""
+        return run_accepted(self._pool, *asked, self._labels)
 
 
 def accepted_programs(warehouse: Warehouse, labels: Sequence[str]) -> list[AcceptedProgram]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from factory.cluster.ray import need_ray
-from factory.programs.blocks import AcceptedProgram, Block, Gap, Voted, accepted_programs, run_accepted
+from factory.cluster.spreading import on_ray
+from factory.programs.blocks import AcceptedProgram, Asked, Block, Gap, Voter, accepted_programs, run_accepted
 from factory.programs.sandbox.host.pool import Sandbox, shared_pool
 from factory.programs.sandbox.host.result import STATUS
 from factory.result import Progress, StageResult, no_progress
+from factory.spread import Work, is_elsewhere, spread
 from factory.task import label_names
 from factory.warehouse.tables.votes import Said, done_blocks, forget_stale, put_block
 
@@ -44,8 +46,13 @@ def vote_texts(
     progress: Progress = no_progress,
 ) -> StageResult:
     """See `factory.programs.stage.vote`."""
-    if ray:
-        need_ray()
+    with on_ray() if ray and not is_elsewhere() else nullcontext():
+        return _vote(warehouse, block, strict, sandbox, begin, progress)
+
+
+def _vote(
+    warehouse: Warehouse, block: int, strict: bool, sandbox: Sandbox, begin: Callable[[], None], progress: Progress
+) -> StageResult:
     labels = label_names(warehouse)
     programs = accepted_programs(warehouse, labels)
     stale = forget_stale(warehouse, [program.number for program in programs])
@@ -58,9 +65,19 @@ def vote_texts(
     counts: dict[int, Counter[str]] = {program.number: Counter() for program in programs}
     retired_blocks: Counter[int] = Counter()
     layers: dict[str, None] = {}
-    blocks = _blocks(warehouse, gaps, retired_blocks)
-    with closing(_runs(blocks, len(gaps), labels, strict=strict, sandbox=sandbox, ray=ray)) as runs:
-        for voted, run in runs:
+    read: deque[Block] = deque()
+
+    def asked() -> Iterator[Asked]:
+        for one in _blocks(warehouse, gaps, retired_blocks):
+            read.append(replace(one, texts=()))
+            yield one.programs, one.texts
+
+    def here(one: Asked) -> ProgramRun:
+        return run_accepted(shared_pool(strict, sandbox), *one, labels)
+
+    with closing(spread(Work(Voter, (labels, strict, sandbox), here), asked(), len(gaps))) as runs:
+        for run in runs:
+            voted = read.popleft()
             # a block that was read ahead may have been run with programs that have retired since
             running = [(at, p) for at, p in enumerate(voted.programs) if retired_blocks[p.number] < MAX_RETIRED_BLOCKS]
             for at, program in running:
@@ -97,20 +114,6 @@ def _failing(programs: list[AcceptedProgram], counts: dict[int, Counter[str]]) -
     if len(worst) > FAILING_SHOWN:
         lines.append(f"{len(worst) - FAILING_SHOWN} other programs failed too; `factory programs list` shows how often")
     return lines
-
-
-def _runs(
-    blocks: Iterator[Block], count: int, labels: list[str], *, strict: bool, sandbox: Sandbox, ray: bool
-) -> Generator[Voted]:
-    """The blocks in order with what their programs said of them, run here or on Ray."""
-    if ray:
-        from factory.programs.on_ray import votes_on_ray
-
-        yield from votes_on_ray(blocks, count, labels, strict=strict, sandbox=sandbox)
-    else:
-        pool = shared_pool(strict, sandbox)
-        for block in blocks:
-            yield block, run_accepted(pool, block.programs, block.texts, labels)
 
 
 def _blocks(warehouse: Warehouse, gaps: list[Gap], retired_blocks: Counter[int]) -> Iterator[Block]:

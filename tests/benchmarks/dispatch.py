@@ -1,9 +1,10 @@
 """What asking costs: requests a second through dispatch and ledger, and how near they come to what a server can give.
 
-    python tests/benchmarks/dispatch.py [--quick] [--only openai|litellm|dspy|latency|vllm|million|outage]
+    python tests/benchmarks/dispatch.py [--quick] [--only openai|litellm|dspy|latency|servers|vllm|million|outage]
 
 `overhead_*`: a server in another process that answers at once; this process and its threads on one core.
 `latency_*`: a server that takes 200 ms and serves 128 at a time; the ideal is 640 answers/s.
+`servers_*`: two servers that take 200 ms and serve 8 at a time, beside one; and one of the two killed in the middle.
 `vllm_*`: real vLLM on a CPU with a tiny random model, beside a bare aiohttp client with the same requests and concurrency.
 `million_*`: 1,000,000 pending requests, planned, looked up and sent; peak memory.
 """
@@ -51,7 +52,7 @@ def asks(n: int, model: str = "fake", salt: str = "", **sampling: Any) -> Iterat
 
 
 def ours(
-    url: str,
+    url: str | list[str],
     n: int,
     *,
     model: str = "fake",
@@ -342,6 +343,63 @@ def outage(options: Options) -> Row:
         unit="answers/s",
         outage_s=away,
         back_after_s=back,
+    )
+
+
+SLOW: dict[str, Any] = {"latency_s": 0.2, "slots": 8}
+
+
+@case("servers_two")
+def servers_two(options: Options) -> Row:
+    """Two servers beside one of them, the same requests, in turns."""
+    n, rounds = (160, 1) if options.quick else (800, 5)
+    both: list[float] = []
+    alone: list[float] = []
+    with FakeServer(**SLOW) as one, FakeServer(**SLOW) as other:
+        for _ in range(rounds):
+            both.append(in_a_process("ours", [one.url, other.url], n)["figure"])
+            alone.append(in_a_process("ours", one.url, n)["figure"])
+    return row(
+        "servers_two",
+        statistics.median(both),
+        statistics.median(alone),
+        peer_name="one server",
+        unit="answers/s",
+        n=n,
+        rounds=rounds,
+        ideal=80,
+        ours_spread=[min(both), max(both)],
+        peer_spread=[min(alone), max(alone)],
+    )
+
+
+@case("servers_one_dies")
+def servers_one_dies(options: Options) -> Row:
+    """Requests that reach the servers per text where one of two is killed in mid-run; what is above 1 was in flight."""
+    n = 160 if options.quick else 800
+    before: dict[str, Any] = {}
+    with FakeServer(**SLOW) as one, FakeServer(**SLOW) as other:
+
+        def die() -> None:
+            while other.stats().get("answered", 0) < n // 4:
+                time.sleep(0.02)
+            before.update(other.stats())
+            other.stop()
+
+        thread = threading.Thread(target=die)
+        thread.start()
+        figure = ours([one.url, other.url], n)  # which sees to it that every answer is stored, once
+        thread.join()
+        paid = one.stats()["requests"] + before["answered"]
+    return row(
+        "servers_one_dies",
+        paid / n,
+        (n + SLOW["slots"]) / n,
+        peer_name="every text once, and what was in the making",
+        unit="requests per text",
+        smaller_is_better=True,
+        n=n,
+        answers_per_s=round(figure, 1),
     )
 
 

@@ -19,7 +19,7 @@ def command_lines() -> Iterator[tuple[psutil.Process, str]]:
 
 def actors() -> list[psutil.Process]:
     """The Ray actors of the session of this process."""
-    return [process for process, line in command_lines() if "ray::VoteActor" in line or "ray::Seat" in line]
+    return [process for process, line in command_lines() if "ray::Seat" in line]
 
 
 def lives(pid: int) -> bool:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from factory.cluster import spreading
+from factory.cluster.spreading import on_ray
 from factory.errors import ClusterError, SandboxError
-from factory.programs import on_ray as spread
 from factory.programs import stage
 from factory.programs import vote as voting
-from factory.programs.blocks import AcceptedProgram, Block, Gap, Voted
+from factory.programs.blocks import AcceptedProgram, Voter
 from factory.programs.sandbox.host.process import Layers
 from factory.programs.sandbox.host.result import ProgramRun
+from factory.spread import Work, done_by, spread
 from factory.task import load_card, register
 from factory.warehouse.file import Warehouse
 from tests.programs import processes
@@ -53,55 +53,6 @@ def tables(warehouse: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
     return {name: warehouse.query(f"SELECT * FROM {name} ORDER BY ALL") for name in TABLES}
 
 
-class FakeActor:
-    """Stands for a Ray actor: every call gives a reference, which is a list of the call."""
-
-    def __init__(self) -> None:
-        self.ready, self.run = self, self
-
-    def remote(self, *arguments: Any) -> Any:
-        return Reference(arguments)
-
-
-class Reference:
-    """A call that has not come back yet."""
-
-    def __init__(self, arguments: tuple[Any, ...]) -> None:
-        self.arguments = arguments
-
-
-class FakeRay:
-    """Lets the calls come back in an order of its own."""
-
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
-
-    def wait(self, references: list[Reference], num_returns: int) -> tuple[list[Reference], None]:
-        return [self.random.choice(references)], None
-
-    def get(self, reference: Reference) -> Any:
-        return ("run of", reference.arguments[1]) if reference.arguments else LAYERS
-
-
-@pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("actors", [1, 3])
-def test_blocks_come_back_in_order_and_few_are_read_ahead(seed: int, actors: int) -> None:
-    read: list[int] = []
-    given: list[int] = []
-
-    def blocks() -> Iterator[Block]:
-        for number in range(12):
-            read.append(number)
-            assert len(read) - len(given) <= spread.BLOCKS_READ_AHEAD * actors
-            yield Block(Gap(number, number, ()), (), np.array([number]), [str(number)])
-
-    for block, run in spread.in_order(FakeRay(seed), [FakeActor() for _ in range(actors)], blocks()):
-        given.append(block.gap.first)
-        assert run == ("run of", [str(block.gap.first)])
-        assert block.texts == (), "the driver keeps no text of a block that it gave away"
-    assert given == list(range(12))
-
-
 def test_a_program_that_retires_is_left_out_of_the_same_blocks_however_far_was_read_ahead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -114,16 +65,15 @@ def test_a_program_that_retires_is_left_out_of_the_same_blocks_however_far_was_r
         ]
         return ProgramRun(votes, np.zeros(votes.shape, np.uint8), LAYERS, {}, notes)
 
-    def all_ahead(blocks: Iterator[Block], *_: Any, **__: Any) -> Iterator[Voted]:
-        for block in list(blocks):
-            yield replace(block, texts=()), run(None, block.programs, block.texts, [])
+    def all_ahead(work: Work[Any, Any], items: Iterator[Any], count: int, ahead: int) -> Iterator[ProgramRun]:
+        for programs, texts in list(items):
+            yield run(None, programs, texts, [])
 
     monkeypatch.setattr(voting, "run_accepted", run)
-    monkeypatch.setattr(voting, "need_ray", lambda: None)
-    monkeypatch.setattr(spread, "votes_on_ray", all_ahead)
     here, elsewhere = filled(Warehouse.memory(), 60), filled(Warehouse.memory(), 60)
     one = stage.vote(here, block=10)
-    other = stage.vote(elsewhere, block=10, ray=True)
+    with done_by(all_ahead):
+        other = stage.vote(elsewhere, block=10)
     assert tables(here) == tables(elsewhere)
     assert one == other
     assert (
@@ -147,12 +97,14 @@ def test_votes_on_ray_equal_those_here_row_by_row(ray: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.long
 def test_a_layer_that_is_missing_in_a_worker_is_said_and_strict_refuses(ray: Any) -> None:
-    block = Block(Gap(0, 0, ()), (AcceptedProgram(1, "def label(text):\n    return 0", None),), np.array([0]), ["a"])
-    [(_, run)] = spread.votes_on_ray(iter([block]), 1, ["x", "y"], refuse=["seccomp"])
-    assert run.votes.tolist() == [[0]]
-    assert "seccomp" in run.layers.says()
-    with pytest.raises(SandboxError, match=r"seccomp.*strict asks for all of them"):
-        list(spread.votes_on_ray(iter([block]), 1, ["x", "y"], strict=True, refuse=["seccomp"]))
+    asked = (AcceptedProgram(1, "def label(text):\n    return 0", None),), ["a"]
+    with on_ray():
+        run, _ = spread(Work(Voter, (["x", "y"], False, "kernel", ["seccomp"])), [asked] * 2, 2)
+        assert run.votes.tolist() == [[0]]
+        assert run.layers is not None
+        assert "seccomp" in run.layers.says()
+        with pytest.raises(SandboxError, match=r"seccomp.*strict asks for all of them"):
+            list(spread(Work(Voter, (["x", "y"], True, "kernel", ["seccomp"])), [asked] * 2, 2))
 
 
 def kill_the_workers() -> int:
@@ -182,7 +134,7 @@ def test_a_lost_worker_is_replaced_and_its_block_is_run_again(ray: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.long
 def test_a_worker_that_is_lost_for_good_is_one_clear_line(ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spread, "RESTARTS", 0)
+    monkeypatch.setattr(spreading, "LOSSES", 0)
     warehouse = filled(Warehouse.memory(), 700)
     with pytest.raises(ClusterError, match=r"a Ray worker was lost: .*run the same command again"):
         stage.vote(warehouse, block=50, ray=True, progress=lambda *_: kill_the_workers())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from factory.errors import EngineError
+from factory.errors import EngineError, Unanswered
 from factory.llm.calls import Call, Fault, Reply
 from factory.llm.engines.base import CallEngine
 from factory.llm.engines.wire import SMALL_REPLY, Wire, retry_after, shown_url
@@ -131,12 +131,15 @@ class ServerEngine(CallEngine):
 
     def count_tokens(self, messages: Iterable[Mapping[str, Any]]) -> int | None:
         """Tokens of a prompt by vLLM's own `/tokenize`; None where a server has no such thing."""
-        url = self.settings.urls[0].removesuffix("/v1") + "/tokenize"
         body = {"model": self.model.adapter or self.model.name, "messages": list(messages)}
-        try:
-            return int(self._wire.ask(url, body)["count"])
-        except (EngineError, KeyError, TypeError, ValueError):
-            return None
+        for url in self.settings.urls:
+            try:
+                return int(self._wire.ask(url.removesuffix("/v1") + "/tokenize", body)["count"])
+            except (Unanswered, KeyError, TypeError, ValueError):
+                return None
+            except EngineError:  # away: another may be there
+                continue
+        return None
 
     def use_adapter(self, name: str, folder: Path) -> ModelRef:
         """Ask an adapter that the server serves under this name.
@@ -162,9 +165,23 @@ class ServerEngine(CallEngine):
 
     def _served(self) -> list[dict[str, Any]]:
         if self._models is None:
-            self._models = self._wire.ask(f"{self.settings.urls[0]}/models", None)
+            self._models = self._first_word()
         rows = self._models.get("data")
         return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+    def _first_word(self) -> dict[str, Any]:
+        """What the first server that is there says of its models.
+
+        Raises:
+            EngineError: None is there: what is wrong with the first.
+        """
+        troubles: list[EngineError] = []
+        for url in self.settings.urls:
+            try:
+                return self._wire.ask(f"{url}/models", None)
+            except EngineError as error:
+                troubles.append(error)
+        raise troubles[0]
 
     def _read(self, call: Call, status: int, raw: bytes, headers: Mapping[str, str], ms: float) -> Reply:
         if 300 <= status < 400:
