@@ -159,6 +159,7 @@ def test_a_run_that_is_killed_goes_on_where_it_was(linear: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_shards_on_ray_equal_those_of_the_loop(ray: Any, linear: Path, tmp_path: Path) -> None:
     written = write_shards(tmp_path / "in", 5)
     here = shards.predict(linear, tmp_path / "in", tmp_path / "here", abstain_below=0.5)

@@ -83,6 +83,7 @@ def test_a_program_that_retires_is_left_out_of_the_same_blocks_however_far_was_r
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_votes_on_ray_equal_those_here_row_by_row(ray: Any) -> None:
     here, there = filled(Warehouse.memory(), 700), filled(Warehouse.memory(), 700)
     one, other = stage.vote(here, block=50), stage.vote(there, block=50, ray=True)
