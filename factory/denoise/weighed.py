@@ -1,0 +1,49 @@
+"""What one vote counts in the label model that the student learns from, where that model weighs votes one by one."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from factory.denoise.problems import problems_of, voters_of
+from factory.task import current_card, label_names
+from factory.warehouse.tables.labels import CHOSEN
+
+if TYPE_CHECKING:
+    from factory.warehouse.file import Warehouse
+
+
+def vote_odds(warehouse: Warehouse) -> dict[tuple[int, int], float]:
+    """What a program's vote multiplies the odds of its label by, against the next likeliest label after that vote.
+
+    Returns:
+        By program number and vote; empty where the label model has no such weights, or where the accepted programs are not
+        those that it was fitted on.
+    """
+    row = warehouse.query(f"SELECT params::VARCHAR FROM label_models WHERE label_model_no = {CHOSEN}")
+    if not row or row[0][0] is None:
+        return {}
+    params: Mapping[str, Any] = json.loads(row[0][0]) or {}
+    card, names, found = current_card(warehouse), label_names(warehouse), dict[tuple[int, int], float]()
+    for problem in problems_of(card, names, voters_of(warehouse), None):
+        weights = _weights(params.get(problem.title))
+        k = problem.classes
+        if len(weights) != len(problem.voters) * k:
+            continue
+        for column, voter in enumerate(problem.voters):
+            for vote, at in problem.class_of.items():
+                row_of = weights[column * k + at]
+                others = [weight for other, weight in enumerate(row_of) if other != at]
+                found[voter.number, vote] = math.exp(row_of[at] - max(others))
+    return found
+
+
+def _weights(told: Any) -> list[list[float]]:
+    """The weights of votes in what a label model tells of itself, or of the model inside it."""
+    if not isinstance(told, Mapping):
+        return []
+    inner = told.get("votes")
+    found = told.get("weights", inner.get("weights") if isinstance(inner, Mapping) else None)
+    return found if isinstance(found, list) else []
