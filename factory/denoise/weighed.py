@@ -20,7 +20,7 @@ def vote_odds(warehouse: Warehouse) -> dict[tuple[int, int], float]:
 
     Returns:
         By program number and vote; empty where the label model has no such weights, or where the accepted programs are not
-        those that it was fitted on.
+        those that it was fitted on (people who have answered since do not matter).
     """
     row = warehouse.query(f"SELECT params::VARCHAR FROM label_models WHERE label_model_no = {CHOSEN}")
     if not row or row[0][0] is None:
@@ -30,9 +30,9 @@ def vote_odds(warehouse: Warehouse) -> dict[tuple[int, int], float]:
     for problem in problems_of(card, names, voters_of(warehouse), None):
         weights = _weights(params.get(problem.title))
         k = problem.classes
-        if len(weights) != len(problem.voters) * k:
-            continue
-        for column, voter in enumerate(problem.voters):
+        programs = [voter for voter in problem.voters if not voter.person]
+        voters = next((each for each in (problem.voters, programs) if len(each) * k == len(weights)), ())
+        for column, voter in enumerate(voters):
             for vote, at in problem.class_of.items():
                 row_of = weights[column * k + at]
                 others = [weight for other, weight in enumerate(row_of) if other != at]

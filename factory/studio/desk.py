@@ -50,9 +50,8 @@ class Desk:
 
     @property
     def folder(self) -> Path:
-        """The run's folder."""
-        assert self.warehouse.folder is not None
-        return self.warehouse.folder
+        """The run's folder; the working folder for a warehouse in memory."""
+        return self.warehouse.folder or Path()
 
     @contextmanager
     def writing(self) -> Iterator[Warehouse]:

@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from factory.errors import InputError
 from factory.evaluation.record import WORDS, summary
+from factory.pipeline.lock import at_work
 from factory.predict.decide import Asked, Judge
 from factory.predict.exported import Exported
 from factory.predict.load import load_export
@@ -93,7 +94,7 @@ def add_to(app: FastAPI, views: Views) -> None:
             loaded[key] = load_export(folder, sandbox=desk.sandbox, threads=1)
         results = _answers(loaded[key], texts)
         return views.page(request, "try", texts=form["texts"], results=results, export=folder,
-                          does=desk.command("predict", folder, "texts.txt", "--out", "labelled.csv"))  # fmt: skip
+                          does=desk.command("predict", str(folder), "texts.txt", "--out", "labelled.csv"))  # fmt: skip
 
 
 def _answers(model: Exported, texts: list[str]) -> list[dict[str, Any]]:
@@ -147,6 +148,7 @@ def _progress(desk: Desk) -> dict[str, Any]:
     with desk.warehouse.read():
         ask = desk.warehouse.query
         return {
+            "busy": at_work(desk.warehouse.folder),
             "runs": ask(
                 "SELECT run_no, pipeline, started_at::VARCHAR, ended_at::VARCHAR, status FROM runs ORDER BY 1 DESC LIMIT 10"
             ),

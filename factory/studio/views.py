@@ -48,13 +48,12 @@ class Form:
 
 
 async def _form(request: Request) -> Form:
+    body = await request.body()
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/x-www-form-urlencoded":
+    if body and kind != "application/x-www-form-urlencoded":
         raise HTTPException(415, "send a form")
     try:
-        return Form(
-            parse_qs((await request.body()).decode("ascii"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
-        )
+        return Form(parse_qs(body.decode("ascii"), keep_blank_values=True, max_num_fields=MOST_FIELDS))
     except ValueError as error:
         raise HTTPException(400, "this is not a form, or it has too many fields") from error
 
@@ -87,7 +86,7 @@ class Views:
         partly = part is not None and is_part(request)
         more = {} if partly else self.desk.head()
         found = self.templates.get_template(f"{part if partly else template}.html.j2")
-        html = found.render({**values, **more, "here": request.url.path, "command": self.desk.command})
+        html = found.render({**more, **values, "here": request.url.path, "command": self.desk.command})
         return HTMLResponse(html, status)
 
     def done(self, request: Request, words: str, to: str) -> Response:
