@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from factory.denoise.problems import problems_of, voters_of
 from factory.task import current_card, label_names
-from factory.warehouse.tables.labels import CHOSEN
+from factory.warehouse.tables.labels import chosen_params
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -19,13 +18,12 @@ def vote_odds(warehouse: Warehouse) -> dict[tuple[int, int], float]:
     """What a program's vote multiplies the odds of its label by, against the next likeliest label after that vote.
 
     Returns:
-        By program number and vote; empty where the label model has no such weights, or where the accepted programs are not
-        those that it was fitted on (people who have answered since do not matter).
+        By program number and vote; empty where the label model has no such weights, or where programs were decided on since
+        it was fitted, so that its columns are others (people who have answered since do not matter).
     """
-    row = warehouse.query(f"SELECT params::VARCHAR FROM label_models WHERE label_model_no = {CHOSEN}")
-    if not row or row[0][0] is None:
+    params = chosen_params(warehouse)
+    if not params:
         return {}
-    params: Mapping[str, Any] = json.loads(row[0][0]) or {}
     card, names, found = current_card(warehouse), label_names(warehouse), dict[tuple[int, int], float]()
     for problem in problems_of(card, names, voters_of(warehouse), None):
         weights = _weights(params.get(problem.title))

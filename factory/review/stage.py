@@ -17,12 +17,12 @@ from factory.errors import InputError, nearest
 from factory.result import Progress, StageResult, no_progress
 from factory.review import issue_files, question_files
 from factory.review.answers import Answers
-from factory.review.evidence import evidence_of
 from factory.review.find_errors import described, find_issues, questions_of
 from factory.review.pick import beliefs, check_strategy, on_label, pick
 from factory.review.voters import answers_before, votes_by_name
 from factory.task import TaskCard, current_card, label_names
 from factory.warehouse.tables.anchors import audit_texts, read_anchors
+from factory.warehouse.tables.evidence import evidence_of
 from factory.warehouse.tables.gold import disagreements, gold_texts
 from factory.warehouse.tables.labels import drawn_soft_labels, soft_labels
 from factory.warehouse.tables.places import Origin, origins
@@ -230,12 +230,18 @@ def label_texts(
 
 
 def evidence(warehouse: Warehouse, text_no: int) -> dict[str, Any]:
-    """Why a text got its label: see `factory.review.evidence.evidence_of`.
+    """Why a text got its label: see `factory.warehouse.tables.evidence.evidence_of`; of each vote also its `odds`, what it
+    multiplies the odds of its label by, or None.
 
     Raises:
         InputError: There is no such text.
     """
-    return evidence_of(warehouse, text_no, vote_odds(warehouse))
+    with warehouse.read():
+        single = current_card(warehouse).kind == "single"
+        found, odds = evidence_of(warehouse, text_no, label_names(warehouse), single=single), vote_odds(warehouse)
+    for vote in found["votes"]:
+        vote["odds"] = odds.get((vote["program_no"], vote.pop("vote")))
+    return found
 
 
 def undo_labels(warehouse: Warehouse, *, annotator: str | None = None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from factory.predict.exported import Exported
 from factory.predict.load import load_export
 from factory.studio.guard import REPORT_POLICY
 from factory.studio.views import Posted
-from factory.warehouse.tables.labels import CHOSEN
+from factory.warehouse.tables.labels import counts_by_label
 from factory.warehouse.tables.texts import texts_of
 
 if TYPE_CHECKING:
@@ -64,13 +64,12 @@ def add_to(app: FastAPI, views: Views) -> None:
         revisions = desk.warehouse.query(
             "SELECT task_no, revision, created_at::VARCHAR FROM tasks ORDER BY task_no DESC"
         )
-        used = dict(desk.warehouse.query(
-            "SELECT list_position(probs, list_max(probs)) - 1, count(*) FROM soft_labels"
-            f" WHERE covered AND label_model_no = {CHOSEN} GROUP BY 1"
-        ))  # fmt: skip
+        used = counts_by_label(desk.warehouse)
         names = desk.names()
-        return views.page(request, "card", card=desk.card(), revisions=revisions, used={names[at]: n for at, n in used.items()
-                          if at is not None}, does=desk.command("plan", "RUN"))  # fmt: skip
+        return views.page(
+            request, "card", card=desk.card(), revisions=revisions, used={names[at]: n for at, n in used.items()},
+            does=desk.command("plan", "RUN"),
+        )  # fmt: skip
 
     @app.get("/run")
     def run(request: Request) -> Response:

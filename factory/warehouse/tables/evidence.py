@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import InputError
-from factory.review.texts import likeliest
-from factory.task import current_card, label_names
+from factory.warehouse.tables.gold import gold_of_text
 from factory.warehouse.tables.lineage import walk
+from factory.warehouse.tables.listing import likeliest
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -16,13 +15,14 @@ if TYPE_CHECKING:
 MOST_EDGES = 200
 
 
-def evidence_of(warehouse: Warehouse, text_no: int, odds: Mapping[tuple[int, int], float]) -> dict[str, Any]:
+def evidence_of(warehouse: Warehouse, text_no: int, names: list[str], *, single: bool) -> dict[str, Any]:
     """What is known of a text. No gold of `test` or `reference` is read.
 
     Args:
         warehouse: Where it is.
         text_no: Its number.
-        odds: What a vote counts, by program number and vote.
+        names: Label names by number.
+        single: Whether a text has one label.
 
     Returns:
         `text`, `origin`, `places` (FILE:LINE and split), `votes`, `label_models`, `people`, `model` (the language model's own
@@ -33,7 +33,6 @@ def evidence_of(warehouse: Warehouse, text_no: int, odds: Mapping[tuple[int, int
         InputError: There is no such text.
     """
     with warehouse.read():
-        names, single = label_names(warehouse), current_card(warehouse).kind == "single"
         rows = warehouse.query("SELECT text, origin, hex(content_hash) FROM texts WHERE text_no = ?", [text_no])
         if not rows:
             raise InputError(f"there is no text {text_no}", where=warehouse.path, fix="`factory texts` lists them")
@@ -54,7 +53,7 @@ def evidence_of(warehouse: Warehouse, text_no: int, odds: Mapping[tuple[int, int
                 {
                     "program_no": number, "name": name, "kind": kind,
                     "says": names[vote] if target is None else f"{names[target]}: {'yes' if vote else 'no'}",
-                    "odds": odds.get((number, vote)),
+                    "vote": vote,
                 }
                 for number, name, kind, target, vote in warehouse.query(
                     "SELECT program_no, name, kind, target_label_no, vote FROM votes JOIN programs USING (program_no)"
@@ -93,15 +92,7 @@ def evidence_of(warehouse: Warehouse, text_no: int, odds: Mapping[tuple[int, int
                 )
             ],
             "model": _model_said(warehouse, text_no, named),
-            "gold": [
-                {"split": split, "labels": named(labels)}
-                for split, labels in warehouse.query(
-                    "SELECT o.split, list(DISTINCT g.label_no ORDER BY g.label_no) FROM gold g"
-                    " JOIN occurrences o USING (source_no, row_no, text_no) WHERE o.kept AND text_no = ? GROUP BY ALL"
-                    " ORDER BY ALL",
-                    [text_no],
-                )
-            ],
+            "gold": [{"split": split, "labels": named(labels)} for split, labels in gold_of_text(warehouse, text_no)],
             "learned": [
                 {"system": system, "weight": weight, "drop_reason": why, **likeliest(probs, names, single)}
                 for system, weight, why, probs in warehouse.query(
