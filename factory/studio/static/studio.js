@@ -16,12 +16,12 @@ function step(by) {
   go(all[at < 0 ? 0 : Math.min(Math.max(at + by, 0), all.length - 1)]);
 }
 
+// An answer goes to the text in focus and to no other; the next text is in focus at once, whatever the server takes.
 function answer(key, row) {
-  const form = (row ?? document).querySelector("form.answer");
-  const field = form?.querySelector(`[data-key="${key}"]`);
-  if (!field) return false;
-  field.click(); // a button sends the form, a box is ticked
-  return true;
+  if (!row && rows().length) return step(0);
+  const field = (row ?? document).querySelector(`form.answer [data-key="${key}"]`);
+  field?.click(); // a button sends the form, a box is ticked
+  if (row && field?.tagName === "BUTTON") step(1);
 }
 
 document.addEventListener("keydown", (event) => {
@@ -31,23 +31,25 @@ document.addEventListener("keydown", (event) => {
   let done = true;
   if (key === "j" || key === "s" || key === "ArrowDown") step(1);
   else if (key === "k" || key === "ArrowUp") step(-1);
-  else if (/^[1-9]$/.test(key)) done = answer(key, row ?? rows()[0]);
-  else if (key === "Enter" && row && event.target === row) row.querySelector("button.save")?.click();
+  else if (/^[1-9]$/.test(key)) answer(key, row);
+  else if (key === "Enter" && row?.querySelector("button.save") && event.target.tagName !== "A") {
+    row.querySelector("button.save").click();
+    step(1);
+  }
   else if (key === "u") document.querySelector("form[action='/texts/undo'] button, button[formaction='/texts/undo']")?.click();
   else if (key === "o" && row) row.querySelector("a.open")?.click();
   else done = false;
   if (done) event.preventDefault();
 });
 
-// After an answer its row is drawn anew: go on with the next one.
+// The row of an answer is drawn anew: where that took the focus away, the text after it has it.
 let next = null;
 document.addEventListener("htmx:beforeSwap", (event) => {
   const row = event.detail.target?.closest?.("li.text[data-text]");
-  next = row ? row.nextElementSibling ?? row : null;
-  if (next === row && row) next = `li.text[data-text="${row.dataset.text}"]`;
+  next = row?.contains(document.activeElement) ? (row.nextElementSibling?.dataset.text ?? row.dataset.text) : null;
 });
-document.addEventListener("htmx:afterSettle", () => {
-  go(typeof next === "string" ? document.querySelector(next) : next);
+document.addEventListener("htmx:afterSwap", () => {
+  if (next !== null) go(document.querySelector(`li.text[data-text="${next}"]`));
   next = null;
 });
 
