@@ -35,9 +35,10 @@ def add_to(app: FastAPI, views: Views) -> None:
 
     @app.get("/programs")
     def programs(request: Request, sort: str = "program_no", order: str = "asc", every: str = "") -> Response:
-        rows = view.list_programs(desk.warehouse, every=bool(every))
+        with desk.warehouse.read():  # the file is opened once
+            rows = view.list_programs(desk.warehouse, every=bool(every))
+            hidden = 0 if every else _hidden(desk)
         rows = _sorted(rows, sort, order == "desc")
-        hidden = 0 if every else _hidden(desk)
         return views.page(
             request, "programs", part="_programs", rows=rows, columns=COLUMNS, sort=sort, order=order, every=every, hidden=hidden,
             does=desk.command("programs", "list", "RUN", "--all" if every else None),
@@ -102,11 +103,13 @@ def add_to(app: FastAPI, views: Views) -> None:
             tried, fault = _tried(desk, source, shown["kind"], shown["target"], program_no)
             values = _editor(desk, kind=shown["kind"], target=shown["target"], rows=rows, source=shown["source"],
                              name=shown["name"], tried=tried, fault=fault, program=shown)  # fmt: skip
-        figures = next(
-            (r for r in view.list_programs(desk.warehouse, every=True) if r["program_no"] == program_no), None
-        )
-        change = view.diff_program(desk.warehouse, program_no) if shown["parent_no"] is not None else None
-        values |= {"program": shown, "figures": figures, "change": change, "newer": _newer(desk, program_no)}
+        with desk.warehouse.read():
+            figures = next(
+                (r for r in view.list_programs(desk.warehouse, every=True) if r["program_no"] == program_no), None
+            )
+            change = view.diff_program(desk.warehouse, program_no) if shown["parent_no"] is not None else None
+            newer = _newer(desk, program_no)
+        values |= {"program": shown, "figures": figures, "change": change, "newer": newer}
         values.setdefault("does", desk.command("programs", "show", "RUN", program_no))
         return views.page(request, "program", **values)
 
@@ -227,7 +230,8 @@ def _editor(
     tried: draft.Drafted | None, fault: str | None, program: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """What the templates of an editor ask for."""
-    labels, multi = desk.labels(), desk.card().kind == "multi"
+    card = desk.card()
+    labels, multi = card.label_names, card.kind == "multi"
     file = "draft.json" if kind == "rules" else "draft.py"
     if program is None:
         does = desk.command(

@@ -60,14 +60,16 @@ def add_to(app: FastAPI, views: Views) -> None:
         return HTMLResponse(page.read_bytes(), headers={"content-security-policy": REPORT_POLICY})
 
     @app.get("/card")
-    def card(request: Request) -> Response:
-        revisions = desk.warehouse.query(
-            "SELECT task_no, revision, created_at::VARCHAR FROM tasks ORDER BY task_no DESC"
-        )
-        used = counts_by_label(desk.warehouse)
-        names = desk.names()
+    def card_page(request: Request) -> Response:
+        with desk.warehouse.read():
+            revisions = desk.warehouse.query(
+                "SELECT task_no, revision, created_at::VARCHAR FROM tasks ORDER BY task_no DESC"
+            )
+            used = counts_by_label(desk.warehouse)
+            names = desk.names()
+            card = desk.card()
         return views.page(
-            request, "card", card=desk.card(), revisions=revisions, used={names[at]: n for at, n in used.items()},
+            request, "card", card=card, revisions=revisions, used={names[at]: n for at, n in used.items()},
             does=desk.command("plan", "RUN"),
         )  # fmt: skip
 

@@ -36,7 +36,9 @@ def add_to(app: FastAPI, views: Views) -> None:
     ) -> Response:  # fmt: skip
         wanted = _wanted(split, show, label, program, find)
         at = max(number(page, "page"), 1)
-        found = find_texts(desk.warehouse, wanted, first=(at - 1) * PAGE, count=PAGE)
+        with desk.warehouse.read():  # the file is opened once
+            found = find_texts(desk.warehouse, wanted, first=(at - 1) * PAGE, count=PAGE)
+            programs, choices = accepted(desk.warehouse), _choices(desk)
         asked = {"split": split if split != "train" else "", "show": show if show != "all" else "", "label": label,
                  "program": program, "find": find}  # fmt: skip
         does = desk.command(
@@ -44,8 +46,8 @@ def add_to(app: FastAPI, views: Views) -> None:
         )
         return views.page(
             request, "texts", part="_texts", found=found, wanted=wanted, asked=asked, page=at, pages=-(-found["total"] // PAGE),
-            shows=SHOWS, splits=SPLITS, programs=accepted(desk.warehouse), does=does, most=MOST_AT_ONCE,
-            back=link("/texts", **asked, page=at if at > 1 else ""), **_choices(desk),
+            shows=SHOWS, splits=SPLITS, programs=programs, does=does, most=MOST_AT_ONCE,
+            back=link("/texts", **asked, page=at if at > 1 else ""), **choices,
         )  # fmt: skip
 
     @app.post("/texts/label")
@@ -54,10 +56,11 @@ def add_to(app: FastAPI, views: Views) -> None:
         with desk.writing() as warehouse:
             stage.label_texts(warehouse, {text_no: _given(form)}, annotator=desk.person)
         if is_part(request):
-            found = find_texts(desk.warehouse, Wanted(number=text_no), count=1)
+            with desk.warehouse.read():
+                found, choices = find_texts(desk.warehouse, Wanted(number=text_no), count=1), _choices(desk)
             return views.page(
                 request, "texts", part="_text_done", text=found["texts"][0], wanted=Wanted(),
-                back=back_to(form, "/texts"), **_choices(desk),
+                back=back_to(form, "/texts"), **choices,
             )  # fmt: skip
         return RedirectResponse(back_to(form, "/texts"), 303)
 
@@ -89,16 +92,18 @@ def add_to(app: FastAPI, views: Views) -> None:
 
     @app.get("/texts/{text_no}")
     def text(request: Request, text_no: int) -> Response:
-        found = stage.evidence(desk.warehouse, text_no)
-        programs = {program.number: program for program in accepted(desk.warehouse, kinds=("rules",))}
-        marks = _marks(desk, found, programs)
+        with desk.warehouse.read():
+            found = stage.evidence(desk.warehouse, text_no)
+            programs = {program.number: program for program in accepted(desk.warehouse, kinds=("rules",))}
+            marks = _marks(desk, found, programs)
+            choices = _choices(desk)
         for vote in found["votes"]:
             vote["on"] = [words for words, name in marks if name == vote["name"]]
         found["votes"].sort(key=lambda vote: -(vote["odds"] or 0))
         in_train = any(place["split"] == "train" for place in found["places"])
         return views.page(
             request, "text", found=found, shown=pieces(found["text"], marks), may_label=in_train, back=f"/texts/{text_no}",
-            lists=list(programs.values()), does=desk.command("text", "RUN", text_no), **_choices(desk),
+            lists=list(programs.values()), does=desk.command("text", "RUN", text_no), **choices,
         )  # fmt: skip
 
 
