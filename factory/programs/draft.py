@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ SAMPLE = 2000
 MOST_JUDGED = 2000
 """Texts with a known label that it is compared on."""
 MOST_SHOWN = 30
+Keep = Callable[[Any, Callable[[], Any]], Any]
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Drafted:
 
 def try_source(
     warehouse: Warehouse, source: str, *, kind: str, target: str | None = None, program_no: int | None = None,
-    sandbox: Sandbox = "kernel", count: int = SAMPLE, shown: int = MOST_SHOWN,
+    sandbox: Sandbox = "kernel", count: int = SAMPLE, shown: int = MOST_SHOWN, keep: Keep = lambda name, compute: compute(),
 ) -> Drafted:  # fmt: skip
     """Try a source that is not stored, alone or in place of a program; nothing is written.
 
@@ -98,33 +100,24 @@ def try_source(
         sandbox: As for every Python program.
         count: Texts of the sample.
         shown: At most so many matches and failures.
+        keep: May keep what drafts are compared with, by a name, until something is written.
 
     Raises:
         InputError: The source is refused, or there is no such program.
     """
-    labels = label_names(warehouse)
-    if program_no is not None:
-        row = program_row(warehouse, program_no)
-        kind, target = row["kind"], None if row["target_label_no"] is None else labels[row["target_label_no"]]
+    compared = keep(("draft", target, program_no, count), lambda: _compared(warehouse, target, program_no, count))
+    labels, target, target_no, sample, numbers = (
+        compared.labels, compared.target, compared.target_no, compared.sample, compared.numbers
+    )  # fmt: skip
+    kind = compared.kind or kind
     if kind not in RUNNABLE:
         raise InputError(f"a program of kind {kind!r} cannot be run", fix="It is `python` or `rules`")
-    if target is not None and target not in labels:
-        raise InputError(f"unknown label {target!r}")
     if kind == "rules":
         try:
             source = read_rules(source, labels, target).source
         except RulesRefused as refused:
             raise InputError(f"the rules are refused: {refused.words}") from None
-    target_no = None if target is None else labels.index(target)
-    with warehouse.read():
-        sample = sample_texts(warehouse, count, "draft")
-        known = known_labels(warehouse)
-        judged = sorted(set(known) - {number for number, _ in sample})[:MOST_JUDGED]
-        more = texts_of(warehouse, judged)
-        others = [p.number for p in accepted(warehouse) if p.target_no == target_no and p.number != program_no]
-        numbers = [number for number, _ in sample]
-        said = dense_votes(warehouse, others, numbers)
-        before = None if program_no is None else dense_votes(warehouse, [program_no], numbers)[:, 0]
+    known, judged, more, said, before = compared.known, compared.judged, compared.more, compared.said, compared.before
     texts = [text for _, text in sample] + [more[number] for number in judged]
     run = run_accepted(shared_pool(sandbox=sandbox), [AcceptedProgram(0, source, target, kind)], texts, labels)
     if 0 in run.refusals:
@@ -147,6 +140,52 @@ def try_source(
             for row in failed[:shown]
         ],
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """What drafts are compared with, the same until something is written.
+
+    Attributes:
+        labels: Label names by number.
+        kind, target, target_no: Of the program that a draft would replace, or as they were asked for.
+        sample, numbers: Texts of train with their numbers, and the numbers alone.
+        known: Labels that are known, by text number; `judged` are such texts beside the sample, `more` holds them.
+        said: int32 [n, m], what the other accepted programs say of the sample, -1 where nothing.
+        before: int32 [n], what the stored version says, or None.
+    """
+
+    labels: list[str]
+    kind: str | None
+    target: str | None
+    target_no: int | None
+    sample: list[tuple[int, str]]
+    numbers: list[int]
+    known: dict[int, frozenset[int]]
+    judged: list[int]
+    more: dict[int, str]
+    said: np.ndarray
+    before: np.ndarray | None
+
+
+def _compared(warehouse: Warehouse, target: str | None, program_no: int | None, count: int) -> _Compared:
+    with warehouse.read():
+        labels, kind, before = label_names(warehouse), None, None
+        if program_no is not None:
+            row = program_row(warehouse, program_no)
+            kind, target = row["kind"], None if row["target_label_no"] is None else labels[row["target_label_no"]]
+        if target is not None and target not in labels:
+            raise InputError(f"unknown label {target!r}")
+        target_no = None if target is None else labels.index(target)
+        sample, known = sample_texts(warehouse, count, "draft"), known_labels(warehouse)
+        numbers = [number for number, _ in sample]
+        judged = sorted(set(known) - set(numbers))[:MOST_JUDGED]
+        others = [p.number for p in accepted(warehouse) if p.target_no == target_no and p.number != program_no]
+        said = dense_votes(warehouse, others, numbers)
+        if program_no is not None:
+            before = dense_votes(warehouse, [program_no], numbers)[:, 0]
+        more = texts_of(warehouse, judged)
+    return _Compared(labels, kind, target, target_no, sample, numbers, known, judged, more, said, before)
 
 
 def _matches(

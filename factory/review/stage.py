@@ -211,34 +211,35 @@ def label_texts(
     Raises:
         InputError: A text that is not in train, an unknown label, or another number of labels than the task has.
     """
-    card, names = current_card(warehouse), label_names(warehouse)
-    may = in_split(warehouse, "train", list(answers))
-    for number, labels in answers.items():
-        if number not in may:
-            raise InputError(f"text {number} is not in train", fix="People label training texts")
-        unknown = [label for label in labels if label not in card.label_names]
-        if unknown:
-            raise InputError(f"unknown label {unknown[0]!r}{nearest(unknown[0], card.label_names)}")
-        if card.kind == "single" and len(set(labels)) != 1:
-            raise InputError(f"a text of this task has one label, and text {number} was given {len(set(labels))}")
-    given = {number: frozenset(names.index(label) for label in labels) for number, labels in answers.items()}
-    with warehouse.lease() as db:
+    with warehouse.lease() as db:  # the file is opened once
+        card, names = current_card(warehouse), label_names(warehouse)
+        may = in_split(warehouse, "train", list(answers))
+        for number, labels in answers.items():
+            if number not in may:
+                raise InputError(f"text {number} is not in train", fix="People label training texts")
+            unknown = [label for label in labels if label not in card.label_names]
+            if unknown:
+                raise InputError(f"unknown label {unknown[0]!r}{nearest(unknown[0], card.label_names)}")
+            if card.kind == "single" and len(set(labels)) != 1:
+                raise InputError(f"a text of this task has one label, and text {number} was given {len(set(labels))}")
+        given = {number: frozenset(names.index(label) for label in labels) for number, labels in answers.items()}
         asked = _answers(warehouse, db, annotator)
         if given:
             asked.give(given)
     return {"answers": len(given), "audit": len(set(given) & asked.of_audit)}
 
 
-def evidence(warehouse: Warehouse, text_no: int) -> dict[str, Any]:
+def evidence(warehouse: Warehouse, text_no: int, *, lineage: bool = True) -> dict[str, Any]:
     """Why a text got its label: see `factory.warehouse.tables.evidence.evidence_of`; of each vote also its `odds`, what it
-    multiplies the odds of its label by, or None.
+    multiplies the odds of its label by, or None. Without `lineage` that part is left empty: it is the slowest.
 
     Raises:
         InputError: There is no such text.
     """
     with warehouse.read():
         single = current_card(warehouse).kind == "single"
-        found, odds = evidence_of(warehouse, text_no, label_names(warehouse), single=single), vote_odds(warehouse)
+        found = evidence_of(warehouse, text_no, label_names(warehouse), single=single, lineage=lineage)
+        odds = vote_odds(warehouse)
     for vote in found["votes"]:
         vote["odds"] = odds.get((vote["program_no"], vote.pop("vote")))
     return found

@@ -36,7 +36,7 @@ def add_to(app: FastAPI, views: Views) -> None:
     @app.get("/programs")
     def programs(request: Request, sort: str = "program_no", order: str = "asc", every: str = "") -> Response:
         with desk.warehouse.read():  # the file is opened once
-            rows = view.list_programs(desk.warehouse, every=bool(every))
+            rows = _listed(desk, every=bool(every))
             hidden = 0 if every else _hidden(desk)
         rows = _sorted(rows, sort, order == "desc")
         return views.page(
@@ -93,22 +93,20 @@ def add_to(app: FastAPI, views: Views) -> None:
 
     @app.get("/programs/{program_no}")
     def program(request: Request, program_no: int, value: str = "", label: str = "") -> Response:
-        shown = view.show_program(desk.warehouse, program_no)
+        with desk.warehouse.read():  # the file is opened once; what is tried below holds it no more
+            shown = view.show_program(desk.warehouse, program_no)
+            figures = next((r for r in _listed(desk, every=True) if r["program_no"] == program_no), None)
+            change = view.diff_program(desk.warehouse, program_no) if shown["parent_no"] is not None else None
+            newer = _newer(desk, program_no)
+            rows = _rows_of(desk, shown)
         values = dict[str, Any](editor=None, matches=[], fault=None, tried=None)
         if shown["kind"] in START:
-            rows = _rows_of(desk, shown)
             if value:
                 rows.append(_row(value=value, label=label if shown["target"] is None else "yes"))
             source = rules_source(rows) if shown["kind"] == "rules" else shown["source"]
             tried, fault = _tried(desk, source, shown["kind"], shown["target"], program_no)
             values = _editor(desk, kind=shown["kind"], target=shown["target"], rows=rows, source=shown["source"],
                              name=shown["name"], tried=tried, fault=fault, program=shown)  # fmt: skip
-        with desk.warehouse.read():
-            figures = next(
-                (r for r in view.list_programs(desk.warehouse, every=True) if r["program_no"] == program_no), None
-            )
-            change = view.diff_program(desk.warehouse, program_no) if shown["parent_no"] is not None else None
-            newer = _newer(desk, program_no)
         values |= {"program": shown, "figures": figures, "change": change, "newer": newer}
         values.setdefault("does", desk.command("programs", "show", "RUN", program_no))
         return views.page(request, "program", **values)
@@ -218,7 +216,13 @@ def _tried(
     """What a source does, or why it cannot be used."""
     try:
         tried = draft.try_source(
-            desk.warehouse, source, kind=kind, target=target, program_no=program_no, sandbox=desk.sandbox
+            desk.warehouse,
+            source,
+            kind=kind,
+            target=target,
+            program_no=program_no,
+            sandbox=desk.sandbox,
+            keep=desk.kept,
         )
     except FactoryError as error:
         return None, str(error)
@@ -273,6 +277,11 @@ def _sorted(rows: list[dict[str, Any]], by: str, down: bool) -> list[dict[str, A
         return rows
     there, none = ([row for row in rows if (row[by] is None) == empty] for empty in (False, True))
     return [*sorted(there, key=lambda row: row[by], reverse=down), *none]
+
+
+def _listed(desk: Desk, *, every: bool) -> list[dict[str, Any]]:
+    """As `list_programs`, kept until something is written."""
+    return desk.kept(("programs", every), lambda: view.list_programs(desk.warehouse, every=every))
 
 
 def _hidden(desk: Desk) -> int:

@@ -14,6 +14,8 @@ from factory.programs.rules.lists import YES_NO
 from factory.review import stage
 from factory.review.texts import SHOWS, SPLITS, Wanted, find_texts, standing
 from factory.studio.views import Form, Posted, back_to, is_part, link, number, pieces
+from factory.warehouse.tables.evidence import MOST_EDGES
+from factory.warehouse.tables.lineage import walk
 from factory.warehouse.tables.programs import Program, accepted
 
 if TYPE_CHECKING:
@@ -93,7 +95,7 @@ def add_to(app: FastAPI, views: Views) -> None:
     @app.get("/texts/{text_no}")
     def text(request: Request, text_no: int) -> Response:
         with desk.warehouse.read():
-            found = stage.evidence(desk.warehouse, text_no)
+            found = stage.evidence(desk.warehouse, text_no, lineage=False)
             programs = {program.number: program for program in accepted(desk.warehouse, kinds=("rules",))}
             marks = _marks(desk, found, programs)
             choices = _choices(desk)
@@ -105,6 +107,12 @@ def add_to(app: FastAPI, views: Views) -> None:
             request, "text", found=found, shown=pieces(found["text"], marks), may_label=in_train, back=f"/texts/{text_no}",
             lists=list(programs.values()), does=desk.command("text", "RUN", text_no), **choices,
         )  # fmt: skip
+
+    @app.get("/texts/{text_no}/lineage")
+    def lineage(request: Request, text_no: int) -> Response:
+        edges = walk(desk.warehouse, "text", str(text_no), down=False, limit=MOST_EDGES)
+        return views.page(request, "lineage", part="_lineage", edges=edges, text_no=text_no,
+                          does=desk.command("lineage", "RUN", "text", text_no))  # fmt: skip
 
 
 def _choices(desk: Desk) -> dict[str, Any]:

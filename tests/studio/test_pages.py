@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from factory.programs import manage
 from factory.studio.programs import _rows_of, rules_source
 from factory.studio.views import pieces
 from factory.warehouse.file import Warehouse
@@ -258,6 +259,18 @@ def test_the_report_leads_to_the_texts_of_a_cell(tmp_path: Path) -> None:
     assert page.text.endswith("<b>whole</b>")
     assert "script-src" not in page.headers["content-security-policy"]
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def test_what_was_read_is_kept_until_something_is_written(tmp_path: Path) -> None:
+    warehouse = make(tmp_path)
+    client = client_of(warehouse)
+    form = rules_form(rule(value="this", label="ham"))
+    for _ in range(2):
+        assert "/programs/1" in client.get("/programs").text
+        assert "conflicts 10" in words(post(client, "/programs/try", form, part=True).text)
+    manage.reject_program(warehouse, 1)
+    assert "/programs/1" not in client.get("/programs").text
+    assert "conflicts 0" in words(post(client, "/programs/try", form, part=True).text)
 
 
 def test_card_and_run_say_what_is_stored(client: TestClient, warehouse: Warehouse) -> None:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 MOST_EDGES = 200
 
 
-def evidence_of(warehouse: Warehouse, text_no: int, names: list[str], *, single: bool) -> dict[str, Any]:
+def evidence_of(
+    warehouse: Warehouse, text_no: int, names: list[str], *, single: bool, lineage: bool = True
+) -> dict[str, Any]:
     """What is known of a text. No gold of `test` or `reference` is read.
 
     Args:
@@ -23,6 +25,7 @@ def evidence_of(warehouse: Warehouse, text_no: int, names: list[str], *, single:
         text_no: Its number.
         names: Label names by number.
         single: Whether a text has one label.
+        lineage: Whether to walk its lineage, which is the slowest part.
 
     Returns:
         `text`, `origin`, `places` (FILE:LINE and split), `votes`, `label_models`, `people`, `model` (the language model's own
@@ -109,7 +112,7 @@ def evidence_of(warehouse: Warehouse, text_no: int, names: list[str], *, single:
                     [text_no],
                 )
             ],
-            "lineage": walk(warehouse, "text", str(text_no), down=False, limit=MOST_EDGES),
+            "lineage": walk(warehouse, "text", str(text_no), down=False, limit=MOST_EDGES) if lineage else [],
         }  # fmt: skip
 
 

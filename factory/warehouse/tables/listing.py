@@ -69,29 +69,29 @@ def find_texts(
     with warehouse.read() as db:
         conditions, values = _conditions(wanted, names, single)
         best = "list_max(s.probs)" if single else "list_min([abs(x - 0.5) FOR x IN s.probs IF x IS NOT NULL])"
-        order = f"{best} NULLS LAST, t.text_no" if wanted.show == "doubtful" else "t.text_no"
-        source = (
-            "FROM texts t LEFT JOIN soft_labels s ON s.text_no = t.text_no"
-            f" AND s.label_model_no = {CHOSEN} WHERE {conditions}"
-        )
-        (total,) = db.execute(f"SELECT count(*) {source}", values).fetchall()[0]
-        found = db.execute(
-            f"SELECT t.text_no, left(t.text, {MOST_CHARACTERS}), length(t.text) > {MOST_CHARACTERS}, s.probs {source}"
-            f" ORDER BY {order} LIMIT {int(count)} OFFSET {int(first)}",
+        key = best if wanted.show == "doubtful" else "0"
+        source = f"FROM texts t LEFT JOIN soft_labels s ON s.text_no = t.text_no AND s.label_model_no = {CHOSEN}"
+        ((total, numbers),) = db.execute(  # one pass tells how many there are, and which are shown
+            f"SELECT count(*), array_agg(t.text_no ORDER BY {key} NULLS LAST, t.text_no)[{first + 1}:{first + count}] {source}"
+            f" WHERE {conditions}",
             values,
         ).fetchall()
-        numbers = [row[0] for row in found]
+        found = db.execute(
+            f"SELECT t.text_no, left(t.text, {MOST_CHARACTERS}), length(t.text) > {MOST_CHARACTERS}, s.probs {source}"
+            " WHERE t.text_no IN (SELECT unnest($numbers::INTEGER[])) ORDER BY list_position($numbers::INTEGER[], t.text_no)",
+            {"numbers": numbers or []},
+        ).fetchall()
         votes = dict(
             db.execute(
                 "SELECT text_no, count(*) FROM votes JOIN programs USING (program_no) WHERE state = 'accepted'"
                 " AND text_no IN (SELECT unnest(?::INTEGER[])) GROUP BY text_no",
-                [numbers],
+                [numbers or []],
             ).fetchall()
         )
         said = db.execute(
             "SELECT text_no, annotator, list(label_no ORDER BY label_no) FILTER (WHERE yes) FROM anchors WHERE source = 'person'"
             " AND text_no IN (SELECT unnest(?::INTEGER[])) GROUP BY ALL ORDER BY ALL",
-            [numbers],
+            [numbers or []],
         ).fetchall()
     answers: dict[int, list[dict[str, Any]]] = {}
     for number, annotator, labels in said:
