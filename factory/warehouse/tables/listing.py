@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from factory.errors import InputError, nearest
 from factory.warehouse.tables.labels import CHOSEN
-from factory.warehouse.tables.votes import TALLIES
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -69,39 +68,45 @@ def find_texts(
     with warehouse.read() as db:
         conditions, values = _conditions(wanted, names, single)
         best = "list_max(s.probs)" if single else "list_min([abs(x - 0.5) FOR x IN s.probs IF x IS NOT NULL])"
-        key = best if wanted.show == "doubtful" else "0"
-        source = f"FROM texts t LEFT JOIN soft_labels s ON s.text_no = t.text_no AND s.label_model_no = {CHOSEN}"
+        order = f"{best} NULLS LAST, t.text_no" if wanted.show == "doubtful" else "t.text_no"
+        labels = f" LEFT JOIN soft_labels s ON s.text_no = t.text_no AND s.label_model_no = {CHOSEN}"
+        joined = labels if wanted.label or wanted.show in ("tied", "doubtful", "differs") else ""
         ((total, numbers),) = db.execute(  # one pass tells how many there are, and which are shown
-            f"SELECT count(*), array_agg(t.text_no ORDER BY {key} NULLS LAST, t.text_no)[{first + 1}:{first + count}] {source}"
+            f"SELECT count(*), array_agg(t.text_no ORDER BY {order})[{first + 1}:{first + count}] FROM texts t{joined}"
             f" WHERE {conditions}",
             values,
         ).fetchall()
+        # A list of values lets DuckDB skip blocks, where a subquery would have it read whole columns.
+        these = ", ".join(str(int(number)) for number in numbers or ()) or "NULL"
         found = db.execute(
-            f"SELECT t.text_no, left(t.text, {MOST_CHARACTERS}), length(t.text) > {MOST_CHARACTERS}, s.probs {source}"
-            " WHERE t.text_no IN (SELECT unnest($numbers::INTEGER[])) ORDER BY list_position($numbers::INTEGER[], t.text_no)",
-            {"numbers": numbers or []},
+            f"SELECT text_no, left(text, {MOST_CHARACTERS}), length(text) > {MOST_CHARACTERS} FROM texts"
+            f" WHERE text_no IN ({these})"
         ).fetchall()
+        shares = dict(
+            db.execute(
+                f"SELECT text_no, probs FROM soft_labels WHERE label_model_no = {CHOSEN} AND text_no IN ({these})"
+            ).fetchall()
+        )
         votes = dict(
             db.execute(
                 "SELECT text_no, count(*) FROM votes JOIN programs USING (program_no) WHERE state = 'accepted'"
-                " AND text_no IN (SELECT unnest(?::INTEGER[])) GROUP BY text_no",
-                [numbers or []],
+                f" AND text_no IN ({these}) GROUP BY text_no"
             ).fetchall()
         )
         said = db.execute(
             "SELECT text_no, annotator, list(label_no ORDER BY label_no) FILTER (WHERE yes) FROM anchors WHERE source = 'person'"
-            " AND text_no IN (SELECT unnest(?::INTEGER[])) GROUP BY ALL ORDER BY ALL",
-            [numbers or []],
+            f" AND text_no IN ({these}) GROUP BY ALL ORDER BY ALL"
         ).fetchall()
+    found.sort(key=lambda row: numbers.index(row[0]))
     answers: dict[int, list[dict[str, Any]]] = {}
     for number, annotator, labels in said:
         answers.setdefault(number, []).append({"by": annotator, "labels": [names[at] for at in labels or ()]})
     return {"total": int(total), "texts": [
         {
             "text_no": number, "text": text, "long": long, "votes": votes.get(number, 0),
-            **likeliest(probs, names, single), "answers": answers.get(number, []),
+            **likeliest(shares.get(number), names, single), "answers": answers.get(number, []),
         }
-        for number, text, long, probs in found
+        for number, text, long in found
     ]}  # fmt: skip
 
 
@@ -148,7 +153,8 @@ def _conditions(wanted: Wanted, names: list[str], single: bool) -> tuple[str, di
     answered = "(SELECT text_no FROM anchors WHERE source = 'person')"
     shown = {
         "uncovered": f"t.text_no NOT IN {voted}",
-        "conflict": f"t.text_no IN (SELECT text_no FROM {TALLIES} GROUP BY text_no, target HAVING count(DISTINCT vote) > 1)",
+        "conflict": "t.text_no IN (SELECT text_no FROM votes JOIN programs USING (program_no) WHERE state = 'accepted'"
+        " GROUP BY text_no, target_label_no HAVING min(vote) < max(vote))",
         "tied": "s.tie", "doubtful": "s.covered", "open": f"t.text_no NOT IN {answered}", "answered": f"t.text_no IN {answered}",
         "differs": "s.covered AND t.text_no IN (SELECT a.text_no FROM anchors a JOIN soft_labels x ON x.text_no = a.text_no"
         f" AND x.label_model_no = {CHOSEN} WHERE a.source = 'person' AND a.yes <> "
