@@ -159,6 +159,8 @@ def violations() -> Iterator[str]:
             yield f"{found.by} imports {package} when it is loaded"
         if package in POSIX and found.at_once and not found.by.startswith(CHILD):
             yield f"{found.by} imports {package} of POSIX when it is loaded"
+        if folder(found.by) == "studio" and folder(found.of) == "commands":
+            yield f"{found.by} imports {found.of}: the studio calls what the commands call, and stands beside them"
     yield from (f"circle of files: {' > '.join(circle)}" for circle in circles(_graph(lambda name: name)))
     yield from (
         f"circle of folders: {' > '.join(circle)}" for circle in circles(_graph(lambda name: folder(name) or name))

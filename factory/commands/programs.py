@@ -26,12 +26,13 @@ def list_(
     every: Annotated[bool, Option("--all", help="Rejected and superseded ones too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Every program with its state, coverage, overlaps and conflicts."""
+    """Every program with its state, coverage, overlaps and conflicts, and its accuracy on texts whose label is known."""
     from factory.programs import view
 
     rows = view.list_programs(open_warehouse(where, folder), every=every)
     columns = [
-        "program_no", "name", "kind", "state", "origin", "target", "coverage", "overlaps", "conflicts", "failures", "drop_reason"
+        "program_no", "name", "kind", "state", "origin", "target", "coverage", "overlaps", "conflicts", "accuracy",
+        "judged", "failures", "drop_reason",
     ]  # fmt: skip
 
     def person() -> None:
@@ -155,15 +156,32 @@ def test(
     where: Where,
     program_no: Number,
     text: Annotated[list[str] | None, Argument(help="Texts to run it on; a sample of the corpus without any.")] = None,
+    file: Annotated[
+        Path | None,
+        Option("--file", help="Try this source in its place: what would change on a sample. Nothing is stored."),
+    ] = None,
     sandbox: Sandboxed = "kernel",
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a program on some texts and show what it says."""
-    from factory.programs import view
+    from factory.programs import draft, view
 
+    warehouse = open_warehouse(where, folder)
+    if file is not None:
+        if text:
+            raise InputError("a draft is tried on a sample of the corpus", fix="Leave out the texts, or --file")
+        tried = draft.try_source(warehouse, _source(file), kind="", program_no=program_no, sandbox=as_sandbox(sandbox))
+        said = [[m["vote"], ", ".join(m["on"]), m["text"][:100]] for m in tried.matches]
+
+        def person() -> None:
+            table(["vote", "on", "text"], said)
+            say(*tried.in_words)
+
+        give(tried.as_json, as_json, person)
+        return
     rows: list[dict[str, Any]] = view.test_program(
-        open_warehouse(where, folder), program_no, texts=text or None, sandbox=as_sandbox(sandbox)
+        warehouse, program_no, texts=text or None, sandbox=as_sandbox(sandbox)
     )
     cells = [
         [r["vote"], f"{r['status']}: {r['detail']}" if "detail" in r else r["status"], r["text"][:100]] for r in rows

@@ -45,6 +45,22 @@ def alone_in(folder: Path | None) -> Iterator[None]:
         os.close(file)
 
 
+def at_work(folder: Path | None) -> int | None:
+    """The number of another process that is at work in a run's folder, as far as its lock file tells; None if there is none.
+
+    It takes no lock, so that nobody is kept from beginning: whoever writes asks `alone_in`.
+    """
+    if folder is None:
+        return None
+    try:
+        number = int((folder / LOCK).read_bytes()[:20])
+    except (OSError, ValueError):
+        return None
+    import psutil
+
+    return number if number != os.getpid() and psutil.pid_exists(number) else None
+
+
 def _taken(path: Path) -> int | None:
     """The locked file, or None where there are no locks."""
     while True:

@@ -6,7 +6,7 @@ equal its own, with intervals and correlation beside them. Arrays in, tables out
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, combinations_with_replacement
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import numpy as np
 
 from factory.label_matrix import vote_dtype
 from factory.task import label_names
+from factory.warehouse.tables.anchors import read_anchors
 from factory.warehouse.tables.gold import dev_gold
 from factory.warehouse.tables.programs import accepted
 from factory.warehouse.tables.texts import split_numbers, texts_of
@@ -131,6 +132,44 @@ def disagreements(
             rows = np.flatnonzero((pairs == kind).all(axis=1))
             found.append((names[a], names[b], int(kind[0]), int(kind[1]), len(rows), rows[:examples].tolist()))
     return sorted(found, key=lambda item: (-item[4], *item[:4]))[:kinds]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How often a program's votes are right where that is known.
+
+    Attributes:
+        right, n: Votes that agree, of all that were compared.
+    """
+
+    right: int
+    n: int
+
+    @property
+    def accuracy(self) -> float | None:
+        """None where nothing was compared."""
+        return self.right / self.n if self.n else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95% Wilson interval of `right / n`."""
+        return wilson(self.right, self.n)
+
+
+def known_labels(warehouse: Warehouse) -> dict[int, frozenset[int]]:
+    """What programs may be judged by when they are chosen: gold of dev, and anchors that teach; label numbers by text number.
+
+    The audit slice is left out: it is for estimates alone.
+    """
+    found = {anchor.text_no: anchor.labels for anchor in read_anchors(warehouse, "teach")}
+    return found | {number: frozenset(labels) for number, labels in dev_gold(warehouse).items()}
+
+
+def judge(votes: np.ndarray, numbers: Sequence[int], known: Mapping[int, frozenset[int]], target: int | None) -> Judged:
+    """How often the votes `[n]` of one program on texts are right; it speaks of the label `target`, or of all if that is None."""
+    compared = [(int(vote), known[no]) for vote, no in zip(votes, numbers, strict=True) if vote >= 0 and no in known]
+    right = sum(vote in labels if target is None else bool(vote) == (target in labels) for vote, labels in compared)
+    return Judged(right, len(compared))
 
 
 # Of a warehouse --------------------------------------------------------------------------------------------------------------

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from factory.errors import InputError
+from factory.programs.analysis import Judged, judge, known_labels
 from factory.programs.blocks import RUNNABLE, AcceptedProgram, run_accepted
 from factory.programs.rules import read_rules
 from factory.programs.sandbox.host.pool import Sandbox, shared_pool
 from factory.task import label_names
-from factory.warehouse.tables.votes import lost_votes, votes_changed
+from factory.warehouse.tables.votes import lost_votes, votes_changed, votes_on
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -22,25 +26,55 @@ _COLUMNS = (
 
 
 def list_programs(warehouse: Warehouse, *, every: bool = False) -> list[dict[str, Any]]:
-    """Programs (with `every`, rejected and superseded ones too) with their coverage, overlaps and conflicts on the split `train`,
-    and how many votes they lost in all.
+    """Programs (with `every`, rejected and superseded ones too), each with
+
+    - its `polarity` (the labels it gave), `coverage`, `overlaps` and `conflicts` on the split `train`, as Snorkel counts them;
+    - its `accuracy` on `judged` texts whose label is known (dev gold, anchors that teach), with the interval `low`, `high`;
+    - its `failures`: how many votes it lost in all;
+    - the `tokens` of the answer that it was read from.
     """
     labels = label_names(warehouse)
-    summary = warehouse.query('SELECT program_no, coverage, "overlaps", conflicts FROM program_summary')
+    summary = warehouse.query('SELECT program_no, coverage, "overlaps", conflicts, polarity FROM program_summary')
     figures, failed = {number: shares for number, *shares in summary}, lost_votes(warehouse)
+    found = warehouse.query(
+        "SELECT p.program_no, name, kind, p.origin, state, target_label_no, parent_no, drop_reason, p.detail,"
+        " a.tokens_in + a.tokens_out FROM programs p LEFT JOIN answers a USING (request_key, sample_no) ORDER BY program_no"
+    )
+    wanted = [row for row in found if every or row[4] not in ("rejected", "superseded")]
+    judged = _judged(warehouse, {row[0]: row[5] for row in wanted if row[2] != "trusted"})
     rows = []
-    for number, name, kind, origin, state, target, reason, detail in warehouse.query(
-        "SELECT program_no, name, kind, origin, state, target_label_no, drop_reason, detail FROM programs ORDER BY program_no"
-    ):
-        if not every and state in ("rejected", "superseded"):
-            continue
-        coverage, overlaps, conflicts = figures.get(number, (None, None, None))
+    for number, name, kind, origin, state, target, parent, reason, detail, tokens in wanted:
+        coverage, overlaps, conflicts, polarity = figures.get(number, (None, None, None, None))
+        said = (
+            None
+            if polarity is None
+            else [
+                vote_in_words(vote, labels, None if target is None else labels[target])
+                for vote in polarity
+                if vote is not None
+            ]
+        )
+        known = judged.get(number)
+        low, high = known.interval if known and known.n else (None, None)
         rows.append({
             "program_no": number, "name": name, "kind": kind, "origin": origin, "state": state,
-            "target": None if target is None else labels[target], "coverage": coverage, "overlaps": overlaps,
-            "conflicts": conflicts, "failures": failed.get(number), "drop_reason": reason, "detail": detail,
+            "target": None if target is None else labels[target], "parent_no": parent, "polarity": said, "coverage": coverage,
+            "overlaps": overlaps, "conflicts": conflicts, "accuracy": known and known.accuracy, "low": low, "high": high,
+            "judged": known and known.n, "failures": failed.get(number), "tokens": tokens, "drop_reason": reason,
+            "detail": detail,
         })  # fmt: skip
     return rows
+
+
+def _judged(warehouse: Warehouse, targets: Mapping[int, int | None]) -> dict[int, Judged]:
+    """How right each program is; `targets` are the labels that programs speak of by program number."""
+    known, found = known_labels(warehouse), {}
+    said: dict[int, dict[int, int]] = {number: {} for number in targets}
+    for text_no, program_no, vote in votes_on(warehouse, sorted(known), list(targets)):
+        said[program_no][text_no] = vote
+    for number, votes in said.items():
+        found[number] = judge(np.array(list(votes.values()), np.int64), list(votes), known, targets[number])
+    return found
 
 
 def show_program(warehouse: Warehouse, program_no: int) -> dict[str, Any]:
@@ -114,7 +148,7 @@ def test_program(
         raise InputError("program {} is refused ({}): {}".format(program_no, *run.refusals[0]), where=warehouse.path)
     words = run.words(0)
     return [
-        {"text": text, "vote": _words(int(vote), labels, target), "status": status}
+        {"text": text, "vote": vote_in_words(int(vote), labels, target), "status": status}
         | ({"detail": words[at]} if at in words else {})
         for at, (text, vote, status) in enumerate(zip(shown, run.votes[:, 0], run.status[:, 0], strict=True))
     ]
@@ -150,7 +184,8 @@ def _readable(row: dict[str, Any], labels: list[str]) -> str:
     return read_rules(row["source"], labels, None if target is None else labels[target]).lines
 
 
-def _words(vote: int, labels: list[str], target: str | None) -> str | None:
+def vote_in_words(vote: int, labels: list[str], target: str | None) -> str | None:
+    """What a vote says: a label, `yes` or `no` of the one label it speaks of, or None where it abstains."""
     if vote < 0:
         return None
     if target is not None:

@@ -11,21 +11,23 @@ import numpy as np
 from factory.denoise.decide import decide, tie_keys
 from factory.denoise.people import voter_name
 from factory.denoise.problems import voters_of
+from factory.denoise.weighed import vote_odds
 from factory.encoders.settings import Named
-from factory.errors import InputError
+from factory.errors import InputError, nearest
 from factory.result import Progress, StageResult, no_progress
 from factory.review import issue_files, question_files
+from factory.review.answers import Answers
 from factory.review.find_errors import described, find_issues, questions_of
 from factory.review.pick import beliefs, check_strategy, on_label, pick
 from factory.review.voters import answers_before, votes_by_name
 from factory.task import TaskCard, current_card, label_names
-from factory.warehouse.tables import programs
-from factory.warehouse.tables.anchors import audit_texts, put_person, read_anchors
+from factory.warehouse.tables.anchors import audit_texts, read_anchors
+from factory.warehouse.tables.evidence import evidence_of
 from factory.warehouse.tables.gold import disagreements, gold_texts
 from factory.warehouse.tables.labels import drawn_soft_labels, soft_labels
 from factory.warehouse.tables.places import Origin, origins
-from factory.warehouse.tables.texts import hashes_of, labelled_texts, numbers_of, texts_of
-from factory.warehouse.tables.votes import Said, put_single, read_votes, voted_texts
+from factory.warehouse.tables.texts import hashes_of, in_split, labelled_texts, numbers_of, texts_of
+from factory.warehouse.tables.votes import read_votes, voted_texts
 
 if TYPE_CHECKING:
     import duckdb
@@ -168,25 +170,11 @@ def read_answers(warehouse: Warehouse, path: Path | str, *, annotator: str | Non
     unknown = [name for name in answers if name not in known]
     if unknown:
         raise InputError(f"{len(unknown)} answers are about texts that are not in the warehouse", where=path)
-    targets: list[int | None] = [None] if card.kind == "single" else [names.index(name) for name in card.label_names]
-    of_audit = set(audit_texts(warehouse)) & set(known.values())
-    numbers = sorted(set(known.values()) - of_audit)
+    given = {known[name]: frozenset(names.index(label) for label in labels) for name, labels in answers.items()}
+    of_audit = set(audit_texts(warehouse)) & set(given)
+    numbers = set(given) - of_audit
     with warehouse.lease() as db:
-        for target in targets if numbers else ():
-            said = {
-                known[name]: names.index(given[0]) if target is None else int(names[target] in given)
-                for name, given in answers.items()
-            }
-            votes = np.array([said[number] for number in numbers], np.int32)
-            program = _voter(db, voter_name(annotator), target, names)
-            put_single(db, [Said(program, np.array(numbers, np.int32), votes, {"ok": len(numbers)})])
-        labels = {known[name]: [names.index(label) for label in given] for name, given in answers.items()}
-        put_person(
-            db,
-            labels,
-            annotator,
-            None if card.kind == "single" else [target for target in targets if target is not None],
-        )
+        _answers(warehouse, db, annotator).give(given)
     use = "run `denoise` to use them" if numbers else "`factory report` says what they tell"
     says = [f"{len(answers)} answers read, {empty} questions are still open; {use}"]
     if of_audit:
@@ -207,14 +195,77 @@ def _hashes(answers: Mapping[str, Any]) -> list[bytes]:
     return found
 
 
-def _voter(db: duckdb.DuckDBPyConnection, name: str, target: int | None, names: Sequence[str]) -> int:
-    """The number of the program that holds a person's answers; made if there is none."""
-    program = programs.find(db, kind="trusted", target_no=target, name=name)
-    if program is not None:
-        return program
-    key = programs.program_key("trusted", None if target is None else names[target], name)
-    new = programs.NewProgram(name, "trusted", "hand", "", key, target_no=target)
-    return programs.add(db, new, actor="ask", reason="answers read")
+def label_texts(
+    warehouse: Warehouse, answers: Mapping[int, Sequence[str]], *, annotator: str | None = None
+) -> dict[str, Any]:
+    """Take a person's labels for training texts, as `read_answers` takes them from a file.
+
+    Args:
+        warehouse: Where they go.
+        answers: Label names by text number; one each in a `single` task.
+        annotator: Who answers.
+
+    Returns:
+        `answers`: how many; `audit`: how many of them are of the audit slice, which teaches nobody.
+
+    Raises:
+        InputError: A text that is not in train, an unknown label, or another number of labels than the task has.
+    """
+    with warehouse.lease() as db:  # the file is opened once
+        card, names = current_card(warehouse), label_names(warehouse)
+        may = in_split(warehouse, "train", list(answers))
+        for number, labels in answers.items():
+            if number not in may:
+                raise InputError(f"text {number} is not in train", fix="People label training texts")
+            unknown = [label for label in labels if label not in card.label_names]
+            if unknown:
+                raise InputError(f"unknown label {unknown[0]!r}{nearest(unknown[0], card.label_names)}")
+            if card.kind == "single" and len(set(labels)) != 1:
+                raise InputError(f"a text of this task has one label, and text {number} was given {len(set(labels))}")
+        given = {number: frozenset(names.index(label) for label in labels) for number, labels in answers.items()}
+        asked = _answers(warehouse, db, annotator)
+        if given:
+            asked.give(given)
+    return {"answers": len(given), "audit": len(set(given) & asked.of_audit)}
+
+
+def evidence(warehouse: Warehouse, text_no: int, *, lineage: bool = True) -> dict[str, Any]:
+    """Why a text got its label: see `factory.warehouse.tables.evidence.evidence_of`; of each vote also its `odds`, what it
+    multiplies the odds of its label by, or None. Without `lineage` that part is left empty: it is the slowest.
+
+    Raises:
+        InputError: There is no such text.
+    """
+    with warehouse.read():
+        single = current_card(warehouse).kind == "single"
+        found = evidence_of(warehouse, text_no, label_names(warehouse), single=single, lineage=lineage)
+        odds = vote_odds(warehouse)
+    for vote in found["votes"]:
+        vote["odds"] = odds.get((vote["program_no"], vote.pop("vote")))
+    return found
+
+
+def undo_labels(warehouse: Warehouse, *, annotator: str | None = None) -> dict[str, Any]:
+    """Take back what a person said last, a file of answers as a whole: what the person had said before holds again.
+
+    Returns:
+        `texts`: the numbers of the texts.
+
+    Raises:
+        InputError: There is nothing to undo.
+    """
+    with warehouse.lease() as db:
+        texts = _answers(warehouse, db, annotator).undo()
+    if not texts:
+        raise InputError("there is no answer to undo", where=warehouse.path)
+    return {"texts": texts}
+
+
+def _answers(warehouse: Warehouse, db: duckdb.DuckDBPyConnection, annotator: str | None) -> Answers:
+    return Answers(
+        db, current_card(warehouse), label_names(warehouse), voter=voter_name(annotator), annotator=annotator,
+        of_audit=frozenset(audit_texts(warehouse)),
+    )  # fmt: skip
 
 
 # Auditing -------------------------------------------------------------------------------------------------------------------

@@ -163,11 +163,7 @@ def put_person(
         annotator: The person's name, or None.
         multi_labels: As `put_model` takes them.
     """
-    db.execute(
-        "DELETE FROM anchors WHERE source = 'person' AND annotator IS NOT DISTINCT FROM ? AND text_no IN"
-        " (SELECT unnest(?::INTEGER[]))",
-        [annotator, list(answers)],
-    )
+    forget_person(db, list(answers), annotator)
     rows = [
         (text_no, label, yes) for text_no, labels in answers.items() for label, yes in _by_label(labels, multi_labels)
     ]
@@ -176,6 +172,15 @@ def put_person(
         " CASE WHEN EXISTS (SELECT 1 FROM anchors WHERE source = 'model' AND role = 'audit' AND text_no = $1)"
         " THEN 'audit' ELSE 'teach' END, 'person', $4",
         [(*row, annotator) for row in rows],
+    )
+
+
+def forget_person(db: duckdb.DuckDBPyConnection, text_nos: Sequence[int], annotator: str | None) -> None:
+    """Take away what a person said of these texts."""
+    db.execute(
+        "DELETE FROM anchors WHERE source = 'person' AND annotator IS NOT DISTINCT FROM ? AND text_no IN"
+        " (SELECT unnest(?::INTEGER[]))",
+        [annotator, list(text_nos)],
     )
 
 

@@ -109,6 +109,14 @@ def seed_gold(warehouse: Warehouse) -> list[GoldText]:
     return gold_texts(warehouse, "seed")
 
 
+def gold_of_text(warehouse: Warehouse, text_no: int) -> list[tuple[str, list[int]]]:
+    """The gold of a text in `dev` and `seed`: `(split, label numbers)` of each of its rows that differ."""
+    rows = warehouse.query(
+        f"SELECT DISTINCT split, label_nos FROM {KEPT_ROWS} WHERE text_no = ? ORDER BY ALL", [text_no]
+    )
+    return [(str(split), list(labels)) for split, labels in rows]
+
+
 def gold_texts(warehouse: Warehouse, *splits: str) -> list[GoldText]:
     """The texts of some of `dev` and `seed` with their gold, each once, in the order of their files."""
     rows = warehouse.query(

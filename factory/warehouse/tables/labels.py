@@ -107,6 +107,27 @@ def label_models(warehouse: Warehouse) -> list[LabelModelRow]:
     return sorted(found, key=lambda row: (not row.chosen, row.number))
 
 
+def chosen_params(warehouse: Warehouse) -> Mapping[str, Any]:
+    """What the label model that the student learns from has learned, by problem; empty where there is none, or where a program
+    was decided on since it was fitted, so that it speaks of other programs.
+    """
+    rows = warehouse.query(
+        "SELECT params::VARCHAR FROM label_models m WHERE label_model_no = "
+        f"{CHOSEN} AND NOT EXISTS (SELECT 1 FROM program_events e JOIN programs p USING (program_no) WHERE p.kind <> 'trusted'"
+        " AND e.happened_at > m.created_at)"
+    )
+    return (json.loads(rows[0][0]) if rows and rows[0][0] else None) or {}
+
+
+def counts_by_label(warehouse: Warehouse) -> dict[int, int]:
+    """Of how many covered texts the label model that the student learns from holds each label for the likeliest."""
+    rows = warehouse.query(
+        "SELECT list_position(probs, list_max(probs)) - 1, count(*) FROM soft_labels"
+        f" WHERE covered AND label_model_no = {CHOSEN} GROUP BY 1"
+    )
+    return {int(number): int(n) for number, n in rows if number is not None}
+
+
 def chosen_for(warehouse: Warehouse, key: str) -> dict[str, list[str]]:
     """Names of the chosen label models of a key, with the students that they are for; empty if it was not finished."""
     rows = warehouse.query(

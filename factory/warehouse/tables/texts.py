@@ -84,6 +84,15 @@ def split_numbers(warehouse: Warehouse, split: str) -> NDArray[np.int64]:
     return np.asarray(table.column("text_no"), np.int64)
 
 
+def in_split(warehouse: Warehouse, split: str, numbers: Sequence[int]) -> set[int]:
+    """Those of some text numbers that are in a split."""
+    rows = warehouse.query(
+        "SELECT text_no FROM split_texts WHERE split = ? AND text_no IN (SELECT unnest(?::INTEGER[]))",
+        [split, list(numbers)],
+    )
+    return {int(number) for (number,) in rows}
+
+
 def sample_texts(
     warehouse: Warehouse, count: int, salt: str, *, split: str | None = "train", exclude: Sequence[int] = (),
     drawn_by: Literal["sha256", "md5"] = "sha256",

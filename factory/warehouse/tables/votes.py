@@ -288,11 +288,7 @@ def put_single(db: duckdb.DuckDBPyConnection, said: Sequence[Said]) -> None:
             one.program_no,
             sorted({*one.text_nos.tolist(), *(text_no for text_no, _, _ in one.failures)}),
         )
-        for table, column in (("votes", "text_no"), ("vote_blocks", "first_text_no"), ("vote_failures", "text_no")):
-            db.execute(
-                f"DELETE FROM {table} WHERE program_no = ? AND {column} IN (SELECT unnest(?::INTEGER[]))",
-                [number, text_nos],
-            )
+        forget_single(db, number, text_nos)
         columns: dict[str, Any] = {"program_no": np.full(len(one.votes), number, np.int32)}
         insert(db, "votes", {**columns, "text_no": one.text_nos, "vote": one.votes})
         voted = set(one.text_nos.tolist())
@@ -301,6 +297,15 @@ def put_single(db: duckdb.DuckDBPyConnection, said: Sequence[Said]) -> None:
             db, [(number, at, at, 1, int(at in voted), json.dumps({status.get(at, "ok"): 1})) for at in text_nos]
         )
     _put_failures(db, said)
+
+
+def forget_single(db: duckdb.DuckDBPyConnection, program_no: int, text_nos: Sequence[int]) -> None:
+    """Take away what a program said of texts here and there, each a block of its own."""
+    for table, column in (("votes", "text_no"), ("vote_blocks", "first_text_no"), ("vote_failures", "text_no")):
+        db.execute(
+            f"DELETE FROM {table} WHERE program_no = ? AND {column} IN (SELECT unnest(?::INTEGER[]))",
+            [program_no, list(text_nos)],
+        )
 
 
 def forget_votes(db: duckdb.DuckDBPyConnection, program_no: int) -> None:
