@@ -23,7 +23,7 @@ from factory.errors import InputError
 from factory.pipeline.collect import twin_of
 from factory.pipeline.load import Pipeline
 from factory.warehouse.file import Warehouse
-from factory.warehouse.tables.votes import Said, put_block
+from factory.warehouse.tables.votes import Said, put_block, shares_voted
 
 GROWS = ("ingest", "vote", "denoise", "distill")
 """Steps whose work grows with the texts. What is asked is bounded by its step, and what is scored by the texts with gold."""
@@ -211,7 +211,7 @@ def _reads_vectors(params: Mapping[str, Any]) -> bool:
 
 def _driver_s(warehouse: Warehouse, folder: Path, block: int) -> float:
     """Seconds per text that one process reads a block of texts and commits its votes, timed with as many as there are here."""
-    said = warehouse.query("SELECT program_no, sum(n_votes) / sum(n_texts) FROM vote_blocks GROUP BY ALL ORDER BY ALL")
+    said = shares_voted(warehouse)
     sql = "SELECT text_no, text FROM texts WHERE origin <> 'passage' ORDER BY text_no LIMIT ?"
     timed = Warehouse.open(folder / "timed.duckdb")
     for first in (1, 0):  # the second time nothing is new to Python and DuckDB
@@ -220,9 +220,9 @@ def _driver_s(warehouse: Warehouse, folder: Path, block: int) -> float:
         numbers, n = table.column("text_no").to_numpy(), len(table.column("text").to_pylist())
         read = time.perf_counter() - began
         given = []
-        for program_no, share in said:
-            voted = np.resize(numbers, round(n * float(share))).astype(np.int32)
-            given.append(Said(int(program_no), voted, np.zeros(len(voted), np.int32), {}))
+        for program_no, share in said.items():
+            voted = np.resize(numbers, round(n * share)).astype(np.int32)
+            given.append(Said(program_no, voted, np.zeros(len(voted), np.int32), {}))
         began = time.perf_counter()
         with timed.lease() as db:
             put_block(db, first * n, first * n + n - 1, n, given)

@@ -353,6 +353,7 @@ splits = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=splits, second=splits)
 def test_an_update_holds_what_a_fresh_warehouse_holds(

@@ -69,6 +69,7 @@ def test_a_second_run_does_nothing_and_a_changed_label_retrains_what_depends_on_
     assert "synthesis_only" in result.did["systems"]
 
 
+@pytest.mark.slow
 def test_shuffled_dev_gold_changes_student_dev_alone(warehouse: Warehouse) -> None:
     distill(warehouse, student="linear", options={"c": 10.0})
     before = stored_models(warehouse)
@@ -79,6 +80,7 @@ def test_shuffled_dev_gold_changes_student_dev_alone(warehouse: Warehouse) -> No
     assert stored_models(warehouse)["student"].key == before["student"].key
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_ends_as_an_undisturbed_one(
     warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,6 +260,7 @@ def test_without_a_sentence_encoder_the_student_is_linear_and_it_is_said(warehou
     assert any("linear" in line for line in result.says)
 
 
+@pytest.mark.slow
 def test_auto_chooses_by_agreement_without_gold_and_on_dev_where_it_may_and_keeps_every_trial(
     warehouse: Warehouse,
 ) -> None:

@@ -135,6 +135,7 @@ def test_the_report_shows_it_with_gold_and_without(anchored: tuple[Warehouse, An
     assert "Agreement with the language model" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_turned_answers_of_the_audit_slice_change_nothing_but_the_estimate(tmp_path: Path) -> None:
     made = []
     for name in ("one", "two"):

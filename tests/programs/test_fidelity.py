@@ -145,7 +145,7 @@ def test_recorded_programs_run_and_vote_as_plain_python_does(shared_data: Path) 
     for name in sorted({name for name, _ in programs}):
         card = load_card(root / name / "task.yaml")
         corpus = (
-            pq.read_table(shared_data / sets[name] / "train.parquet", columns=["text"]).column("text").to_pylist()[:300]
+            pq.read_table(shared_data / sets[name] / "train.parquet", columns=["text"]).column("text").to_pylist()[:120]
         )
         sources = [source for owner, source in programs if owner == name]
         target = card.label_names[0] if card.kind == "multi" else None

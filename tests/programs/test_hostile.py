@@ -44,6 +44,7 @@ def test_hostile_programs_touch_nothing_and_cost_no_other_vote() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_kernel_layers_hold_without_the_static_check() -> None:
     assert_untouched(run(static=False))
 

@@ -107,6 +107,8 @@ def label_mutants(
         kind = order[at % len(order)]
         names, right, other = pick(rng)
         answer, truth = kinds[kind](right, other)
+        if kind == "rejected" and any(name.casefold().startswith(("not ", "not-", "non-", "no ")) for name in names):
+            continue  # `not counterfactual` denies one label and is another
         if right == abstain and truth is not None:
             truth = "(abstain)"
         if abstain is not None and pick is labels_of and kind == "bare" and rng.random() < 0.5:

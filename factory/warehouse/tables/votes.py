@@ -204,6 +204,12 @@ def lost_votes(warehouse: Warehouse) -> dict[int, int]:
 
 
 # What was done --------------------------------------------------------------------------------------------------------------
+def shares_voted(warehouse: Warehouse) -> dict[int, float]:
+    """Of each program that has voted, by number, on which share of what it read."""
+    sql = "SELECT program_no, sum(n_votes) / sum(n_texts) FROM vote_blocks GROUP BY ALL ORDER BY ALL"
+    return {int(number): float(share) for number, share in warehouse.query(sql)}
+
+
 def done_blocks(warehouse: Warehouse, program_nos: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
     """The ranges of text numbers that each program has read, in order."""
     done: dict[int, list[tuple[int, int]]] = {number: [] for number in program_nos}

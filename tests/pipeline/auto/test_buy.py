@@ -95,6 +95,7 @@ class Stopped(BaseException):
     """What ends a run here, as Ctrl-C would."""
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_again_and_again_takes_the_same_decisions_and_pays_for_nothing_twice(
     whole: tuple[Run, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
