@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 
+from factory.canonical import digest
 from factory.encoders.base import Encoder
+from factory.files.replace import replaced
 from factory.logistic import Features, probabilities
 from factory.result import Progress, no_progress
 from factory.students.base import Student, TextsAndVectors, TrainingSet
@@ -125,11 +129,8 @@ class StaticStudent(Student):
         return cls(arrays, (folder / "tokenizer.json").read_text(encoding="utf-8"), config, multi)
 
 
-_TOKENS: dict[str, tuple[NDArray[np.float32], str]] = {}
-
-
 def token_vectors(encoder: Encoder, progress: Progress = no_progress) -> tuple[NDArray[np.float32], str]:
-    """The encoder's vector of every token of its vocabulary on its own, and its tokenizer as JSON; once per process.
+    """The encoder's vector of every token of its vocabulary on its own, and its tokenizer as JSON; kept in the cache folder.
 
     Args:
         encoder: One with a sentence-transformers model; its prompt, which stands before texts, takes no part.
@@ -138,8 +139,20 @@ def token_vectors(encoder: Encoder, progress: Progress = no_progress) -> tuple[N
     Returns:
         float32 [vocabulary, d], and the tokenizer.
     """
-    if encoder.key in _TOKENS:
-        return _TOKENS[encoder.key]
+    from factory.encoders.onnx_model import cache_folder
+
+    path = cache_folder() / "tokens" / f"{digest(encoder.key)[:32]}.npz"
+    try:
+        with np.load(path) as kept:
+            return kept["vectors"], str(kept["tokenizer"])
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        found = _token_vectors(encoder, progress)
+    with suppress(OSError), replaced(path) as draft, draft.open("wb") as file:
+        np.savez(file, vectors=found[0], tokenizer=np.array(found[1]))
+    return found
+
+
+def _token_vectors(encoder: Encoder, progress: Progress) -> tuple[NDArray[np.float32], str]:
     import torch
 
     model = encoder.body()
@@ -162,8 +175,7 @@ def token_vectors(encoder: Encoder, progress: Progress = no_progress) -> tuple[N
             out[start : start + len(tokens)] = torch.nn.functional.normalize(vector, dim=1).cpu().numpy()
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     backend["truncation"] = backend["padding"] = None
-    _TOKENS[encoder.key] = out, json.dumps(backend, ensure_ascii=False, sort_keys=True)
-    return _TOKENS[encoder.key]
+    return out, json.dumps(backend, ensure_ascii=False, sort_keys=True)
 
 
 def reduce_and_weigh(

@@ -108,7 +108,7 @@ def label_mutants(
         names, right, other = pick(rng)
         answer, truth = kinds[kind](right, other)
         if kind == "rejected" and any(name.casefold().startswith(("not ", "not-", "non-", "no ")) for name in names):
-            continue  # `not counterfactual` denies one label and is another
+            answer = rng.choice(STRANGE)  # `not counterfactual` denies one label and is another
         if right == abstain and truth is not None:
             truth = "(abstain)"
         if abstain is not None and pick is labels_of and kind == "bare" and rng.random() < 0.5:
