@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from factory.names import folded
 from factory.task import label_names
-from factory.warehouse.file import Warehouse, insert
+from factory.warehouse.file import Warehouse, first_row, insert
 from factory.warehouse.tables.gold import KEPT_ROWS
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def settle_splits(db: duckdb.DuckDBPyConnection, *, like_test: LikeTest = "leave
         f"{away.format('like_test')} AND text_no IN (FROM like_tested) AND text_no NOT IN (FROM tested)",
         "kept = true, leave_reason = NULL WHERE leave_reason IS NOT NULL AND text_no NOT IN (FROM like_tested)",
     )
-    changed = [db.execute(f"UPDATE occurrences SET {change}").fetchone() for change in changes]
+    changed = [first_row(db.execute(f"UPDATE occurrences SET {change}")) for change in changes]
     db.execute("DROP TABLE tested")
     db.execute("DROP TABLE like_tested")
     return sum(int(row[0]) for row in changed if row)

@@ -25,7 +25,7 @@ from factory.files.stamp import file_state
 from factory.result import Progress, StageResult, no_progress
 from factory.spread import Work, spread
 from factory.task import TaskCard, register
-from factory.warehouse.file import Warehouse, next_no
+from factory.warehouse.file import Warehouse, first_row, next_no
 from factory.warehouse.tables.gold import drop_gold
 
 
@@ -197,10 +197,8 @@ def _store(call: _Call, split: str, spec: SourceSpec, kind: str, columns: Column
     """Take an arrival in, in one transaction. Returns how many things changed."""
     told = json.dumps({"text": list(columns.text), "label": columns.label, "own": list(columns.own)}, sort_keys=True)
     with call.warehouse.lease() as db:
-        row = db.execute(
-            "SELECT source_no, content_digest, n_rows, n_bad, format, columns::VARCHAR FROM sources WHERE split = ? AND path = ?",
-            [split, spec.name],
-        ).fetchone()
+        known = "SELECT source_no, content_digest, n_rows, n_bad, format, columns::VARCHAR FROM sources"
+        row = first_row(db.execute(f"{known} WHERE split = ? AND path = ?", [split, spec.name]))
         facts = (arrival.content_digest, arrival.n_rows, arrival.n_bad, kind, told)
         if row is None:
             source_no = next_no(db, "sources", "source_no")

@@ -16,7 +16,7 @@ from factory.errors import WarehouseError
 from factory.files.base import BATCH_ROWS, BadRow, OpenSource
 from factory.files.rows import Cleaner, LeftOut, drawn_per_label, usable_rows
 from factory.result import Progress
-from factory.warehouse.file import insert, next_no
+from factory.warehouse.file import first_row, insert, next_no
 from factory.warehouse.tables.gold import replace_gold
 
 if TYPE_CHECKING:
@@ -222,5 +222,5 @@ def _take_bad(db: duckdb.DuckDBPyConnection, source_no: int, arrival: Arrival) -
 
 
 def _changes(db: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
-    row = db.execute(sql, parameters).fetchone()
+    row = first_row(db.execute(sql, parameters))
     return int(row[0]) if row else 0

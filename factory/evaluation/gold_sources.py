@@ -40,13 +40,14 @@ def store_source(
     from factory.files.open import open_source
     from factory.files.rows import Cleaner, drawn_per_label, usable_rows
     from factory.files.stamp import file_state
+    from factory.warehouse.file import first_row
     from factory.warehouse.tables.gold import gold_file_digest, write_source
     from factory.warehouse.tables.texts import split_hashes
 
     card = current_card(warehouse)
     numbers = dict(warehouse.query("SELECT name, label_no FROM labels WHERE active ORDER BY label_no"))
     state = file_state(spec.located(base), spec, [split, card.kind, list(card.fields), numbers, sources])
-    known = db.execute("SELECT state FROM sources WHERE split = ? AND path = ?", [split, spec.name]).fetchone()
+    known = first_row(db.execute("SELECT state FROM sources WHERE split = ? AND path = ?", [split, spec.name]))
     if known is not None and state is not None and known[0] == state:
         return None, []
     source = open_source(spec.reading(base))

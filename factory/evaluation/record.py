@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from factory.warehouse.file import insert, next_no
+from factory.warehouse.file import first_row, insert, next_no
 
 if TYPE_CHECKING:
     from factory.evaluation.scoring import Scored
@@ -56,7 +56,7 @@ def newest_key(warehouse: Warehouse) -> str | None:
 
 
 def _newest_key(db: Any) -> str | None:
-    row = db.execute("SELECT key FROM evaluations ORDER BY evaluation_no DESC LIMIT 1").fetchone()
+    row = first_row(db.execute("SELECT key FROM evaluations ORDER BY evaluation_no DESC LIMIT 1"))
     return None if row is None else str(row[0])
 
 

@@ -230,6 +230,8 @@ def _teacher(
 
 def systems_digest(warehouse: Warehouse) -> list[Any]:
     """A value that changes when anything that the systems above say of test texts may have changed."""
+    from factory.warehouse.file import first_row
+
     queries = (
         "SELECT text_no, content_hash FROM texts WHERE text_no IN (SELECT text_no FROM split_texts WHERE split = 'test')",
         "SELECT split, source_no, row_no, text_no FROM occurrences WHERE split IN ('test', 'dev', 'seed') AND kept",
@@ -243,8 +245,7 @@ def systems_digest(warehouse: Warehouse) -> list[Any]:
     parts: list[Any] = []
     with warehouse.read() as db:
         for query in queries:
-            row = db.execute(
-                f"SELECT count(*), coalesce(bit_xor(hash(t)), 0)::VARCHAR, coalesce(sum(hash(t)), 0)::VARCHAR FROM ({query}) t"
-            ).fetchone()
+            sums = "coalesce(bit_xor(hash(t)), 0)::VARCHAR, coalesce(sum(hash(t)), 0)::VARCHAR"
+            row = first_row(db.execute(f"SELECT count(*), {sums} FROM ({query}) t"))
             parts.append([str(value) for value in row or ()])
     return [*parts, gold_digest(warehouse, "dev", "seed")]

@@ -284,6 +284,12 @@ def insert(db: duckdb.DuckDBPyConnection, table: str, columns: Mapping[str, Any]
     return int(rows.num_rows)
 
 
+def first_row(result: duckdb.DuckDBPyConnection) -> tuple[Any, ...] | None:
+    """The first row of what was executed, or None; the result is read to its end, so that the connection can be used again."""
+    rows = result.fetchall()
+    return rows[0] if rows else None
+
+
 def next_no(db: duckdb.DuckDBPyConnection, table: str, column: str, *, first: int = 1) -> int:
     """The number after the largest in use, or `first`."""
     ((largest,),) = db.execute(f"SELECT max({column}) FROM {table}").fetchall()

