@@ -201,8 +201,6 @@ def register(warehouse: Warehouse, card: TaskCard) -> list[str]:
     Returns:
         Label names by label number.
     """
-    from factory.warehouse.file import first_row
-
     with warehouse.lease() as db:
         known = db.execute("SELECT label_no, name, description, active FROM labels ORDER BY label_no").fetchall()
         for number, name, _, _ in known:
@@ -219,7 +217,7 @@ def register(warehouse: Warehouse, card: TaskCard) -> list[str]:
             now = (wanted.get(name, description), name in wanted)
             if now != (description, active):
                 db.execute("UPDATE labels SET description = ?, active = ? WHERE label_no = ?", [*now, number])
-        row = first_row(db.execute("SELECT revision FROM tasks ORDER BY task_no DESC LIMIT 1"))
+        row = next(iter(db.execute("SELECT revision FROM tasks ORDER BY task_no DESC LIMIT 1").fetchall()), None)
         if row is None or row[0] != card.revision:
             db.execute(
                 "INSERT INTO tasks (task_no, revision, name, kind, card)"
