@@ -112,10 +112,10 @@ def _answers(model: Exported, texts: list[str]) -> list[dict[str, Any]]:
 
 
 def _export(desk: Desk) -> Path | None:
-    """The folder of the newest export that is there."""
+    """The run's own export, wherever the run was moved to, else the newest that is there."""
     rows = desk.warehouse.query("SELECT path FROM exports ORDER BY export_no DESC LIMIT 5")
     places = [Path(path) if Path(path).is_absolute() else desk.folder / path for (path,) in rows]
-    return next((place for place in [*places, desk.folder / "export"] if (place / "manifest.json").is_file()), None)
+    return next((place for place in [desk.folder / "export", *places] if (place / "manifest.json").is_file()), None)
 
 
 def _student(desk: Desk, found: Any) -> dict[str, Any] | None:

@@ -90,7 +90,8 @@ def add_to(app: FastAPI, views: Views) -> None:
         with desk.writing() as warehouse:
             undone = stage.undo_labels(warehouse, annotator=desk.person)["texts"]
         which = f"Text {undone[0]}" if len(undone) == 1 else f"{len(undone)} texts"
-        return views.done(request, f"{which}: your last answer was taken back.", back_to(form, "/texts"))
+        to = back_to(form, "/texts") + (f"#text-{undone[0]}" if len(undone) == 1 else "")
+        return views.done(request, f"{which}: your last answer was taken back.", to)
 
     @app.get("/texts/{text_no}")
     def text(request: Request, text_no: int) -> Response:

@@ -239,7 +239,7 @@ def test_one_text_says_who_voted_on_which_words_with_what_weight(client: TestCli
     assert "great ham great 7.39" in page
     assert "label model snorkel (chosen) spam 80.0% ham 20.0% tie" in page
     assert "train.csv:40 in train" in page
-    assert "1 answers on record" in page
+    assert "1 answer on record" in page
     assert 'action="/texts/label"' in html
     assert 'action="/texts/label"' not in client.get("/texts/61").text  # people label training texts
     assert "gold of dev spam" in words(client.get("/texts/60").text)

@@ -63,4 +63,4 @@ document.addEventListener("selectionchange", () => {
   if (words) field.value = words.slice(0, 1000);
 });
 
-if (rows().length && !location.hash) go(rows()[0]);
+if (rows().length) go((/^#text-\d+$/.test(location.hash) && document.querySelector(location.hash)) || rows()[0]);
