@@ -103,7 +103,7 @@ class Seen:
         self.page.wait_for_load_state("networkidle")
 
 
-def until(so: Callable[[], bool], seconds: float = 15.0) -> None:
+def until(so: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for something to be so (the pages' policy lets no test evaluate strings in them)."""
     deadline = time.monotonic() + seconds
     while not so():
