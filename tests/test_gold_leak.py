@@ -64,7 +64,13 @@ def tables(path: Path, moved: Path, here: Path) -> dict[str, list[Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changed", ["test labels shuffled", "reference labels shuffled", "reference removed"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "test labels shuffled",
+        *(pytest.param(one, marks=pytest.mark.long) for one in ("reference labels shuffled", "reference removed")),
+    ],
+)
 def test_gold_of_test_and_reference_changes_no_table_and_no_byte_of_the_export(
     line: Line, tmp_path: Path, changed: str
 ) -> None:

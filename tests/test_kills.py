@@ -43,7 +43,7 @@ ARRIVED = [("1.author", "answer", 3), ("3.synthesize", "answer", 4), ("5.annotat
 OTHER = [("0.ingest", "begin", 1), ("0.ingest", "gold", 1), ("6.denoise", "commit", 1), ("7.distill", "file", 6)]
 """Before anything is done; while gold is stored; all of a transaction but its COMMIT; while a model's files are written."""
 
-SOON = {("2.vote", "commit", 3), ("4.vote", "insert", 2), ("5.annotate", "answer", 30), ("7.distill", "committed", 1)}
+SOON = {("4.vote", "insert", 2), ("5.annotate", "answer", 30), ("7.distill", "committed", 1)}
 """Those that `.ci/run` does; the others are marked long."""
 
 
