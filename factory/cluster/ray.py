@@ -30,6 +30,11 @@ def need_ray() -> None:
         raise ClusterError("Ray is not installed", fix=f"Run: {install('ray')}")
 
 
+def usual_address() -> str:
+    """The cluster that `RAY_ADDRESS` names; without it this machine."""
+    return os.environ.get("RAY_ADDRESS") or LOCAL
+
+
 @contextmanager
 def session(address: str | None = None) -> Iterator[Any]:
     """Ray, connected: by the caller's own `ray.init` if there was one, else to a cluster, else to processes on this machine that
@@ -38,7 +43,7 @@ def session(address: str | None = None) -> Iterator[Any]:
     A cluster's nodes need label-factory installed, and the files that are named to them at the same paths.
 
     Args:
-        address: Of the cluster (`HOST:6379`); `local` for this machine. None: as `RAY_ADDRESS` says, and without it `local`.
+        address: Of the cluster (`HOST:6379`); `local` for this machine. None: see `usual_address`.
 
     Yields:
         The module `ray`.
@@ -47,7 +52,7 @@ def session(address: str | None = None) -> Iterator[Any]:
         ClusterError: Ray is not installed, or cannot be started or reached.
     """
     need_ray()
-    given = address or os.environ.get("RAY_ADDRESS") or LOCAL
+    given = address or usual_address()
     # Ray's switch for laptops; here it keeps the servers of a local session on 127.0.0.1. A cluster that is joined is as it is.
     if given == LOCAL:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
@@ -107,11 +112,6 @@ def start_here(ray: Any, **more: Any) -> None:
                     f"Ray cannot be started: {last_line(error)}", fix="See /tmp/ray/session_latest/logs"
                 ) from error
             # it gives its processes 30 seconds, which a busy machine may need to load them; then they are in memory
-
-
-def processors(ray: Any) -> int:
-    """How many processors the cluster has, free or not, at least 1."""
-    return max(1, int(ray.cluster_resources().get("CPU", 0)))
 
 
 def _short(error: BaseException) -> str:

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from factory import __version__
 from factory.cluster.ray import last_line, need_ray, session
 from factory.errors import ClusterError, FactoryError
-from factory.spread import Work, done_by
+from factory.spread import Work, done_by, is_elsewhere
 
 LOSSES = 2
 """How often an item is given to another actor because the one that had it was lost. One more, and the item may be to blame."""
@@ -50,6 +50,11 @@ def on_ray(address: str | None = None) -> Iterator[None]:
 
         with done_by(elsewhere):
             yield
+
+
+def on_ray_if(asked: bool) -> AbstractContextManager[None]:
+    """`on_ray` where that is asked for, unless a block around this says already where work is done."""
+    return on_ray() if asked and not is_elsewhere() else nullcontext()
 
 
 def processors(ray: Any) -> int:

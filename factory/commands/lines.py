@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -60,7 +59,9 @@ def run(
 
     loaded = load(pipeline, set_)
     if ray and loaded.cluster is None:
-        loaded = replace(loaded, cluster=os.environ.get("RAY_ADDRESS") or "local")
+        from factory.cluster.ray import usual_address
+
+        loaded = replace(loaded, cluster=usual_address())
     with private_files(), shown_progress() as (progress, told):
         result = run_pipeline(loaded, folder=folder, only=only or (), budget=budget, progress=progress, told=told)
 

@@ -230,7 +230,7 @@ def _teacher(
 
 def systems_digest(warehouse: Warehouse) -> list[Any]:
     """A value that changes when anything that the systems above say of test texts may have changed."""
-    from factory.warehouse.file import first_row
+    from factory.warehouse.file import fingerprint
 
     queries = (
         "SELECT text_no, content_hash FROM texts WHERE text_no IN (SELECT text_no FROM split_texts WHERE split = 'test')",
@@ -242,10 +242,6 @@ def systems_digest(warehouse: Warehouse) -> list[Any]:
         "SELECT label_no, name, active FROM labels",
         "SELECT text_no FROM split_texts WHERE split = 'train'",
     )
-    parts: list[Any] = []
     with warehouse.read() as db:
-        for query in queries:
-            sums = "coalesce(bit_xor(hash(t)), 0)::VARCHAR, coalesce(sum(hash(t)), 0)::VARCHAR"
-            row = first_row(db.execute(f"SELECT count(*), {sums} FROM ({query}) t"))
-            parts.append([str(value) for value in row or ()])
+        parts = [fingerprint(db, f"({query})") for query in queries]
     return [*parts, gold_digest(warehouse, "dev", "seed")]

@@ -120,11 +120,17 @@ def at_scale(measured: Sequence[Measured], texts: int, nodes: int, *, cores: int
     return {"texts": texts, "nodes": nodes, "cores": cores, "steps": steps, **told, "first": _first(steps, told)}
 
 
+_THEN = {
+    "one process commits": "reading and committing, which one process does, take as long as all the rest",
+    "there are no more blocks": "every block has a processor, and the slowest is waited for",
+}
+"""What holds where a step that divides gains no more, by why."""
+
+
 def _first(steps: Sequence[Mapping[str, Any]], told: Mapping[str, float]) -> str:
     """Which step is not quicker with more nodes first, in words."""
     whole = [step for step in steps if step["why"] == "does not divide"]
-    divided = sorted((s for s in steps if s["why"] not in ("does not divide", "does not grow with the texts")),
-        key=lambda step: step["linear_to"])  # fmt: skip
+    divided = sorted((step for step in steps if step["why"] in _THEN), key=lambda step: step["linear_to"])
     words = []
     if whole:
         worst = max(whole, key=lambda step: step["seconds"])
@@ -132,12 +138,8 @@ def _first(steps: Sequence[Mapping[str, Any]], told: Mapping[str, float]) -> str
         words.append(f"`{worst['step']}` is done by one process on any number of nodes: {share:.0%} of the whole here.")
     if divided:
         one = divided[0]
-        why = "reading and committing, which one process does, take as long as all the rest"
-        why = (
-            why if one["why"] == "one process commits" else "every block has a processor, and the slowest is waited for"
-        )
         nodes = f"up to {one['linear_to']:,} nodes" if one["linear_to"] > 1 else "no second node"
-        words.append(f"`{one['step']}` gains from {nodes}: then {why}.")
+        words.append(f"`{one['step']}` gains from {nodes}: then {_THEN[one['why']]}.")
     return " ".join(words)
 
 

@@ -14,13 +14,13 @@ import json
 import os
 import time
 from collections import Counter
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.cluster.ray import need_ray
-from factory.cluster.spreading import on_ray
+from factory.cluster.spreading import on_ray_if
 from factory.errors import InputError
 from factory.files.base import ReadOptions
 from factory.files.manifest import NAME
@@ -28,7 +28,7 @@ from factory.files.write import MARK
 from factory.predict.decide import Asked
 from factory.predict.load import Labeller, predict_file
 from factory.result import Progress, no_progress
-from factory.spread import Work, is_elsewhere, spread
+from factory.spread import Work, spread
 
 if TYPE_CHECKING:
     from factory.programs.sandbox.host.pool import Sandbox
@@ -148,7 +148,7 @@ def predict(
     progress(done, len(shards), "files")
     work = Work(ShardLabeller, (how,), ShardLabeller(how, labeller))
     with (
-        on_ray() if ray and not is_elsewhere() else nullcontext(),
+        on_ray_if(ray),
         closing(spread(work, left, len(left), ahead=len(left))) as labelled,
     ):
         for counts in labelled:

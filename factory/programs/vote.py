@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from factory.cluster.spreading import on_ray
+from factory.cluster.spreading import on_ray_if
 from factory.programs.blocks import AcceptedProgram, Asked, Block, Gap, Voter, accepted_programs, run_accepted
 from factory.programs.sandbox.host.pool import Sandbox, shared_pool
 from factory.programs.sandbox.host.result import STATUS
 from factory.result import Progress, StageResult, no_progress
-from factory.spread import Work, is_elsewhere, spread
+from factory.spread import Work, spread
 from factory.task import label_names
 from factory.warehouse.tables.votes import Said, done_blocks, forget_stale, put_block
 
@@ -46,7 +46,7 @@ def vote_texts(
     progress: Progress = no_progress,
 ) -> StageResult:
     """See `factory.programs.stage.vote`."""
-    with on_ray() if ray and not is_elsewhere() else nullcontext():
+    with on_ray_if(ray):
         return _vote(warehouse, block, strict, sandbox, begin, progress)
 
 

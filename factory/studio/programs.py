@@ -46,8 +46,7 @@ def add_to(app: FastAPI, views: Views) -> None:
 
     @app.get("/programs/new")
     def new(request: Request, kind: str = "rules", value: str = "", label: str = "", name: str = "") -> Response:
-        if kind not in START:
-            raise InputError(f"there is no kind {kind[:40]!r}", fix="It is rules or python")
+        kind = _kind(kind)
         target, said = _spoken(desk, label)
         rows = [_row(value=value, label=said)] if value else []
         tried, fault = (None, None)
@@ -157,11 +156,10 @@ def _row(**given: str) -> dict[str, str]:
 
 def _rows(form: Form) -> list[dict[str, str]]:
     """The rows of a form that have a value."""
-    columns = [form.all(name) for name in ("kind", "value", "label", "weight", "with", "unless")]
+    columns = [form.all(name) for name in _row()]
     if len({len(column) for column in columns}) > 1:
         raise InputError("the rows of the form are not whole")
-    names = ("kind", "value", "label", "weight", "with", "unless")
-    rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    rows = [_row(**dict(zip(_row(), row, strict=True))) for row in zip(*columns, strict=True)]
     return [row for row in rows if row["value"].strip()]
 
 

@@ -290,6 +290,12 @@ def first_row(result: duckdb.DuckDBPyConnection) -> tuple[Any, ...] | None:
     return rows[0] if rows else None
 
 
+def fingerprint(db: duckdb.DuckDBPyConnection, relation: str) -> list[str]:
+    """How many rows a relation (a table's name, or a query in brackets) has, and two sums over their hashes."""
+    sums = "coalesce(bit_xor(hash(t)), 0)::VARCHAR, coalesce(sum(hash(t)), 0)::VARCHAR"
+    return [str(value) for value in first_row(db.execute(f"SELECT count(*), {sums} FROM {relation} t")) or ()]
+
+
 def next_no(db: duckdb.DuckDBPyConnection, table: str, column: str, *, first: int = 1) -> int:
     """The number after the largest in use, or `first`."""
     ((largest,),) = db.execute(f"SELECT max({column}) FROM {table}").fetchall()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import InputError
+from factory.warehouse.tables.answers import people_said
 from factory.warehouse.tables.gold import gold_of_text
 from factory.warehouse.tables.lineage import walk
 from factory.warehouse.tables.listing import likeliest
@@ -35,7 +36,7 @@ def evidence_of(
     Raises:
         InputError: There is no such text.
     """
-    with warehouse.read():
+    with warehouse.read() as db:
         rows = warehouse.query("SELECT text, origin, hex(content_hash) FROM texts WHERE text_no = ?", [text_no])
         if not rows:
             raise InputError(f"there is no text {text_no}", where=warehouse.path, fix="`factory texts` lists them")
@@ -86,14 +87,7 @@ def evidence_of(
                     [text_no],
                 )
             ],
-            "answers": [
-                {"by": by, "labels": named(labels)}
-                for by, labels in warehouse.query(
-                    "SELECT annotator, list(label_no ORDER BY label_no) FILTER (WHERE yes) FROM anchors WHERE source = 'person'"
-                    " AND text_no = ? GROUP BY ALL ORDER BY ALL",
-                    [text_no],
-                )
-            ],
+            "answers": [{"by": by, "labels": named(labels)} for by, labels in people_said(db, [text_no]).get(text_no, ())],
             "model": _model_said(warehouse, text_no, named),
             "gold": [{"split": split, "labels": named(labels)} for split, labels in gold_of_text(warehouse, text_no)],
             "learned": [

@@ -20,7 +20,7 @@ import numpy as np
 
 from factory.errors import WarehouseError
 from factory.files.rows import NO_LABEL, Row
-from factory.warehouse.file import Warehouse, first_row, insert
+from factory.warehouse.file import Warehouse, fingerprint, first_row, insert
 from factory.warehouse.turn import connect, take_turn
 
 if TYPE_CHECKING:
@@ -345,10 +345,4 @@ def read_human_votes(db: duckdb.DuckDBPyConnection, gold: Gold) -> HumanVotes | 
 
 def gold_file_digest(db: duckdb.DuckDBPyConnection) -> list[Any]:
     """A value that changes when any gold or published vote of the gold file does."""
-    parts: list[Any] = []
-    for table in ("gold", "human_votes", "human_rules"):
-        row = db.execute(
-            f"SELECT count(*), coalesce(bit_xor(hash(t)), 0)::VARCHAR, coalesce(sum(hash(t)), 0)::VARCHAR FROM {table} t"
-        )
-        parts.append([str(value) for value in first_row(row) or ()])
-    return parts
+    return [fingerprint(db, table) for table in ("gold", "human_votes", "human_rules")]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from factory.errors import InputError, nearest
+from factory.warehouse.tables.answers import people_said
 from factory.warehouse.tables.labels import CHOSEN
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
 
-Show = Literal["all", "uncovered", "conflict", "tied", "doubtful", "open", "answered", "differs"]
 SHOWS: dict[str, str] = {
     "all": "all texts", "uncovered": "no program votes", "conflict": "programs contradict each other",
     "tied": "votes tie", "doubtful": "least sure first", "open": "not answered by a person", "answered": "answered by a person",
@@ -37,7 +37,7 @@ class Wanted:
     """
 
     split: str = "train"
-    show: Show | str = "all"
+    show: str = "all"
     label: str | None = None
     program: int | None = None
     find: str = ""
@@ -93,18 +93,14 @@ def find_texts(
                 f" AND text_no IN ({these}) GROUP BY text_no"
             ).fetchall()
         )
-        said = db.execute(
-            "SELECT text_no, annotator, list(label_no ORDER BY label_no) FILTER (WHERE yes) FROM anchors WHERE source = 'person'"
-            f" AND text_no IN ({these}) GROUP BY ALL ORDER BY ALL"
-        ).fetchall()
+        said = people_said(db, numbers or ())
     found.sort(key=lambda row: numbers.index(row[0]))
-    answers: dict[int, list[dict[str, Any]]] = {}
-    for number, annotator, labels in said:
-        answers.setdefault(number, []).append({"by": annotator, "labels": [names[at] for at in labels or ()]})
     return {"total": int(total), "texts": [
         {
             "text_no": number, "text": text, "long": long, "votes": votes.get(number, 0),
-            **likeliest(shares.get(number), names, single), "answers": answers.get(number, []),
+            **likeliest(shares.get(number), names, single), "answers": [
+                {"by": by, "labels": [names[at] for at in labels]} for by, labels in said.get(number, ())
+            ],
         }
         for number, text, long in found
     ]}  # fmt: skip
@@ -138,7 +134,7 @@ def recent_answers(
 def _conditions(wanted: Wanted, names: list[str], single: bool) -> tuple[str, dict[str, Any]]:
     if wanted.split not in SPLITS:
         raise InputError(f"there is no split {wanted.split!r}", fix=f"It is one of {', '.join(SPLITS)}")
-    if wanted.show not in get_args(Show):
+    if wanted.show not in SHOWS:
         raise InputError(
             f"there is no filter {wanted.show!r}{nearest(wanted.show, SHOWS)}", fix=f"Use one of {', '.join(SHOWS)}"
         )
