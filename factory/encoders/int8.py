@@ -5,6 +5,10 @@ token has a scale of its own (Dettmers et al. 2022 call it vector-wise), written
 product is quantised by its own largest value, multiplied in integers, which is exact, and scaled back. So a row's answer is the
 same bit for bit in any batch.
 
+Products of two activations (a head's scores and what it reads) stay in fp32. ONNX Runtime adds their terms in runs whose length
+depends on how many tokens stand beside, once there are more than 128 terms; a last bit that differs there moves a later rounding,
+and 24 layers make half a hundredth of it. So products of more terms are written as sums of products of at most 128.
+
 Weights have 7 bits and a scale for each column. With 7 bits no processor's multiply-and-add of 8-bit numbers saturates (those
 without VNNI add pairs in 16 bits), so all of them compute the same. What that costs is won back by moving the range of strong
 columns from the activations to the weights (Xiao et al. 2023), and by scales that clip where this lowers the squared error: on AG
@@ -38,6 +42,8 @@ BALANCE = 0.5
 """Exponent of the activations' share in a column's range (Xiao et al. 2023 use one half)."""
 ONE_SIDED = 0.25
 """Activations whose lowest value is above so many of their highest, below 0, are quantised from lowest to highest."""
+MOST_TERMS = 128
+"""Terms of a product of two activations that ONNX Runtime adds in one run, whatever the other sizes."""
 TINY = 1e-12
 _CONSTANTS = {
     "axis": np.array([-1], np.int64), "tiny": np.array(TINY, np.float32), "middle": np.uint8(128), "least": np.uint8(0),
@@ -62,7 +68,8 @@ def write_int8(fp32: Path, path: Path, feeds: Sequence[Feed]) -> None:
     for node in model.graph.node:
         if _reads(node, "MatMul", 1, weights):
             inputs.setdefault(node.input[0], []).append(node.input[1])
-    ranges = _ranges(model, list(inputs), feeds)
+    products = [node.input[0] for node in model.graph.node if _of_activations(node, weights)]
+    ranges, widths = _seen(model, list(inputs), products, feeds)
     writer = _Writer()
     balanced = {
         name: _balance(ranges[name], [_array(weights[weight]) for weight in of])
@@ -74,6 +81,8 @@ def write_int8(fp32: Path, path: Path, feeds: Sequence[Feed]) -> None:
             low, high = ranges.get(node.input[0], (np.float32(-1), np.float32(1)))
             signed = bool(np.min(low) < -ONE_SIDED * np.max(high))
             writer.product(node, _array(weights[node.input[1]]), balanced.get(node.input[0]), signed=signed)
+        elif _of_activations(node, weights) and widths.get(node.input[0], 0) > MOST_TERMS:
+            writer.parts(node, widths[node.input[0]])
         elif _reads(node, "Gather", 0, weights):
             writer.lookup(node, _array(weights[node.input[0]], np.float32))
         else:
@@ -139,6 +148,24 @@ class _Writer:
         self._add("Mul", [f"{out}_g", f"{mine}_r"], f"{out}_h")
         self._add("Mul", [f"{out}_c", f"{mine}_lo"], f"{out}_k")
         self._add("Add", [f"{out}_h", f"{out}_k"], out)
+
+    def parts(self, node: Any, width: int) -> None:
+        """A product of activations [.., n, width] and [.., width, m] as the sum of products of at most `MOST_TERMS` terms."""
+        out, total = node.output[0], ""
+        for axis in (-1, -2):
+            self._tensor(f"int8_axis{axis}", np.array([axis], np.int64))
+        for first in range(0, width, MOST_TERMS):
+            last = min(first + MOST_TERMS, width)
+            for edge in (first, last):
+                self._tensor(f"int8_at{edge}", np.array([edge], np.int64))
+            for side, axis in enumerate((-1, -2)):
+                bounds = [f"int8_at{first}", f"int8_at{last}", f"int8_axis{axis}"]
+                self._add("Slice", [node.input[side], *bounds], f"{out}_{side}_{first}")
+            part = f"{out}_p{first}"
+            self._add("MatMul", [f"{out}_0_{first}", f"{out}_1_{first}"], part)
+            if total:
+                self._add("Add", [total, part], out if last == width else f"{out}_t{first}")
+            total = f"{out}_t{first}" if total else part
 
     def lookup(self, node: Any, table: NDArray[np.float32]) -> None:
         """A table of embeddings [v, d] as integers with a scale for each row."""
@@ -213,21 +240,38 @@ def _balance(known: Range, weights: Sequence[NDArray[np.float64]]) -> NDArray[np
     return np.asarray(share / np.exp(np.log(share).mean()))
 
 
-def _ranges(model: Any, names: Sequence[str], feeds: Sequence[Feed]) -> dict[str, Range]:
-    """The lowest and the highest value of each column of some values of a graph, over all feeds."""
+def _of_activations(node: Any, weights: Mapping[str, Any]) -> bool:
+    return node.op_type == "MatMul" and not any(name in weights for name in node.input)
+
+
+def _seen(
+    model: Any, names: Sequence[str], products: Sequence[str], feeds: Sequence[Feed]
+) -> tuple[dict[str, Range], dict[str, int]]:
+    """What some values of a graph are for feeds.
+
+    Returns:
+        The lowest and the highest value of each column of `names`, and the last size of those of `products` that have the same
+        for texts of different lengths.
+    """
     from onnx import TensorProto, helper
 
-    if not names or not feeds:
-        return {}
+    every = list(dict.fromkeys([*names, *products]))
+    if not every or not feeds:
+        return {}, {}
     probe = type(model)()
     probe.CopyFrom(model)
-    probe.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
+    probe.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in every)
     session = open_session(probe.SerializeToString())
     found: dict[str, Range] = {}
+    widths: dict[str, set[int]] = {name: set() for name in products}
     for feed in feeds:
-        for name, value in zip(names, session.run(list(names), dict(feed)), strict=True):
-            flat = value.reshape(-1, value.shape[-1])
+        values = dict(zip(every, session.run(every, dict(feed)), strict=True))
+        for name in names:
+            flat = values[name].reshape(-1, values[name].shape[-1])
             low, high = flat.min(axis=0), flat.max(axis=0)
             before = found.get(name, (low, high))
             found[name] = np.minimum(low, before[0]), np.maximum(high, before[1])
-    return found
+        for name in products:
+            widths[name].add(values[name].shape[-1])
+    lengths = {tuple(value.shape[1:] for value in feed.values()) for feed in feeds}
+    return found, {name: sizes.pop() for name, sizes in widths.items() if len(sizes) == 1 and len(lengths) > 1}

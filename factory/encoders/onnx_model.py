@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ENVIRONMENT = "LABEL_FACTORY_CACHE"
-GRAPH_VERSION = 1
+GRAPH_VERSION = 2
 """Raised when the same model would give another graph."""
 LEAST_COSINE = 0.99
 """Mean cosine of int8 vectors to those of fp32, on texts that int8 was not fitted to, below which fp32 is kept. all-MiniLM-L6-v2

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from factory.evaluation.definitions import definitions_of
-from factory.evaluation.estimate import Z95, estimated, wilson
+from factory.evaluation.estimate import estimated
 from factory.evaluation.heard import beside_anchors, confidence, grouped, heard, inputs_of, labels_of, named
 from factory.evaluation.rivals import combination, model_labels, spent_on, teacher_labels
 from factory.evaluation.systems import label_space, taught_by
+from factory.intervals import wilson
 from factory.warehouse.tables.anchors import read_anchors
 from factory.warehouse.tables.texts import hashes_of, texts_of
 
@@ -55,7 +56,7 @@ def agreed(same: int, n: int) -> Agreed:
         >>> agreed(86, 100).as_json["words"]
         '86% (78% to 91%) of 100'
     """
-    return Agreed(n, same / n, *wilson(same / n, n, Z95))
+    return Agreed(n, same / n, *wilson(same / n, n))
 
 
 def audit_of(warehouse: Warehouse, *, rivals: bool = False) -> dict[str, Any] | None:

@@ -6,18 +6,16 @@ as in Angelopoulos, Duchi, Zrnic: PPI++: efficient prediction-powered inference.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from factory.intervals import Z90, wilson
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-Z95, Z90 = 1.959964, 1.644854
-"""Normal quantiles of intervals of 95 % and 90 %."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +39,6 @@ class Estimate:
     def words(self) -> str:
         """As `83% (90% interval 75% to 89%)`."""
         return f"{self.share:.0%} (90% interval {self.low:.0%} to {self.high:.0%})"
-
-
-def wilson(share: float, n: float, z: float) -> tuple[float, float]:
-    """The interval of a share of n (Wilson 1927), which holds where the share is near 0 or 1 and n is small.
-
-    Example:
-        >>> [round(end, 3) for end in wilson(1.0, 50, Z90)]
-        [0.949, 1.0]
-    """
-    spread = z * z / n
-    middle, half = share + spread / 2, z * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    return max((middle - half) / (1 + spread), 0.0), min((middle + half) / (1 + spread), 1.0)
 
 
 def estimated(

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from factory.intervals import Z80, wilson
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -80,7 +82,7 @@ def abstention(known: Abstain, wanted: float) -> dict[str, float] | None:
         return None
     right, answered = np.cumsum(known.right.astype(np.int64)), np.arange(1, n + 1)
     last_of_ties = np.append(known.confidence[1:] < known.confidence[:-1], True)
-    good = (wilson_low(right, answered) >= wanted) & last_of_ties
+    good = (wilson(right / answered, answered, Z80)[0] >= wanted) & last_of_ties
     if not good.any():
         return None
     at = int(np.flatnonzero(good)[-1])
@@ -89,11 +91,3 @@ def abstention(known: Abstain, wanted: float) -> dict[str, float] | None:
         "coverage": round(float(answered[at] / n), 4),
         "precision": round(float(right[at] / answered[at]), 4),
     }
-
-
-def wilson_low(right: NDArray[np.int64], n: NDArray[np.int64], z: float = 1.2816) -> NDArray[np.float64]:
-    """The lower end of Wilson's interval for a share; z = 1.2816 leaves 10 % below."""
-    share = right / n
-    middle = share + z**2 / (2 * n)
-    spread = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return np.asarray((middle - spread) / (1 + z**2 / n))

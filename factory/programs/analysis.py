@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from factory.intervals import wilson
 from factory.label_matrix import vote_dtype
 from factory.task import label_names
 from factory.warehouse.tables.anchors import read_anchors
@@ -86,21 +87,15 @@ def summarize(votes: np.ndarray, gold: np.ndarray | None = None, names: Sequence
         if gold is not None:
             judged = mine & (gold >= 0)
             right, total = int((votes[judged, j] == gold[judged]).sum()), int(judged.sum())
-            figures += [right, total - right, right / total if total else 0.0, *wilson(right, total)]
+            figures += [
+                right,
+                total - right,
+                right / total if total else 0.0,
+                *wilson(right / total if total else 0.0, total),
+            ]
         name = f"lf{j}" if names is None else names[j]
         rows.append(Row(j, name, tuple(np.unique(votes[mine, j]).tolist()), *figures))
     return rows
-
-
-def wilson(right: int, total: int, *, z: float = 1.959963984540054) -> tuple[float, float]:
-    """The Wilson score interval of a proportion (95% by default); (0, 1) without any trial."""
-    if total == 0:
-        return 0.0, 1.0
-    share = right / total
-    base = 1 + z * z / total
-    middle = (share + z * z / (2 * total)) / base
-    half = z * np.sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / base
-    return float(max(0.0, middle - half)), float(min(1.0, middle + half))
 
 
 def correlations(votes: np.ndarray) -> np.ndarray:
@@ -153,7 +148,7 @@ class Judged:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95% Wilson interval of `right / n`."""
-        return wilson(self.right, self.n)
+        return wilson(self.right / self.n if self.n else 0.0, self.n)
 
 
 def known_labels(warehouse: Warehouse) -> dict[int, frozenset[int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from factory.evaluation.estimate import Z95, wilson
+from factory.intervals import wilson
 from factory.labels.recall import recall_of
 from factory.warehouse.tables.gold import KEPT_TEXTS
 
@@ -45,7 +45,7 @@ def candidates_of(warehouse: Warehouse) -> str | None:
     if found is None or not found.labels:
         return None
     share = found.held / found.labels
-    low, high = wilson(share, found.labels, Z95)
+    low, high = wilson(share, found.labels)
     return f"{found.words[0].upper()}{found.words[1:]}: {share:.0%} (95% interval {low:.0%} to {high:.0%})."
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from factory.evaluation.estimate import Z90, Estimate, estimated, wilson
+from factory.evaluation.estimate import Estimate, estimated
+from factory.intervals import Z90, wilson
 
 TEXTS, AUDIT, PEOPLE, SAMPLE, DRAWS = 20_000, 100, 50, 500, 200
 

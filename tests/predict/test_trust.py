@@ -11,7 +11,7 @@ from factory.distill.fit_trust import conformal_scores, fit_temperature
 from factory.distill.stage import distill
 from factory.evaluation.metrics import calibration
 from factory.logistic import probabilities
-from factory.predict.trust import Abstain, abstention, conformal_limit, wilson_low
+from factory.predict.trust import Abstain, abstention, conformal_limit
 from factory.students.stored import stored_model
 from factory.warehouse.file import Warehouse
 
@@ -54,11 +54,6 @@ def test_the_threshold_gives_the_wanted_precision_or_nothing() -> None:
     assert (probs.argmax(axis=1) == gold)[answered].mean() >= 0.9
     assert 0 < found["coverage"] < 1
     assert abstention(Abstain.of(np.full((50, 2), 0.5), np.eye(2)[np.ones(50, np.int64)], False), 0.99) is None
-
-
-def test_wilsons_lower_end_is_below_the_share_and_rises_with_n() -> None:
-    low = wilson_low(np.array([9, 90]), np.array([10, 100]))
-    assert low[0] < low[1] < 0.9
 
 
 @pytest.mark.parametrize("error_rate", [0.05, 0.2])

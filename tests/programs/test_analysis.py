@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from factory.programs.analysis import correlations, disagreements, summarize, wilson
+from factory.programs.analysis import correlations, disagreements, summarize
 
 
 @pytest.mark.parametrize("classes", [2, 6, 151])
@@ -27,13 +27,6 @@ def test_figures_equal_snorkels(classes: int) -> None:
             assert list(line.index) == list(mine)
             for column, value in mine.items():
                 assert line[column] == pytest.approx(value), column
-
-
-def test_an_interval_holds_its_share_and_narrows() -> None:
-    low, high = wilson(80, 100)
-    assert low < 0.8 < high
-    assert wilson(800, 1000)[0] > low
-    assert wilson(0, 0) == (0.0, 1.0)
 
 
 def test_kappa_is_one_for_a_copy_and_near_none_for_chance() -> None:
