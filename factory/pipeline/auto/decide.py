@@ -223,7 +223,8 @@ def learned(kind: Kind, bought: Sequence[Bought]) -> tuple[float, float]:
 
 def points(gain: float, error: float) -> str:
     """A gain in points, with its standard error."""
-    return f"{100 * gain:+.1f} points (standard error {100 * error:.1f})"
+    told, within = round(100 * gain, 1) + 0.0, abs(round(100 * error, 1))
+    return f"{told:+.1f} points (standard error {within:.1f})"
 
 
 # ----------------------------------------------------------------------------------------------------------------------
