@@ -153,7 +153,8 @@ def _discover(rounds: Rounds, encoder: Encoder, wanted: Wanted, progress: Progre
         )
     described = encoder.encode([f"{one.name.replace('_', ' ')}: {one.meaning}" for one in proposals])
     joined = rounds.join(proposals, neighbourhoods(described, AT_ONCE))
-    labels, check, changed = list(joined.labels), None, []
+    labels, check = list(joined.labels), None
+    changed: list[str] = []
     if fresh:
         check = rounds.check(labels, fresh, wanted.batch, wanted.seed)
         labels, changed = rounds.revise(labels, check)
