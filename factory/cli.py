@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from factory.commands import card, engines, inspection, lines, models, plan, programs, studio, texts
+from factory.commands import card, discover, engines, inspection, lines, models, plan, programs, studio, texts
 from factory.commands.shared import runs_here
 from factory.commands.terminal import say
 from factory.errors import FactoryError
@@ -46,6 +46,7 @@ plan.add_to(app)
 models.add_to(app)
 inspection.add_to(app)
 texts.add_to(app)
+discover.add_to(app)
 studio.add_to(app)
 app.add_typer(programs.app, name="programs")
 card.add_to(app)

@@ -17,7 +17,7 @@ from factory.yaml_reader import Places, read_yaml
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
 
-__all__ = ["Label", "TaskCard", "current_card", "label_names", "load_card", "read_yaml", "register"]
+__all__ = ["Label", "TaskCard", "as_yaml", "current_card", "label_names", "load_card", "read_yaml", "register"]
 
 
 class Label(BaseModel):
@@ -190,6 +190,18 @@ def load_card(source: str | Path | Mapping[str, Any], *, where: str | None = Non
         path = tuple(first["loc"])
         known = next((lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in lines), None)
         raise InputError(_reason(first, lines), where=place if known is None else f"{place}:{known}") from error
+
+
+def as_yaml(card: TaskCard) -> str:
+    """A card as a file that `task:` may name."""
+    import yaml
+
+    told = card.model_dump(mode="json", exclude_defaults=True)
+    told["labels"] = {
+        one["name"]: {key: value for key, value in one.items() if key != "name"} if len(one) > 2 else one["description"]
+        for one in told["labels"]
+    }
+    return str(yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=120))
 
 
 def register(warehouse: Warehouse, card: TaskCard) -> list[str]:

@@ -29,8 +29,15 @@ _CLI = "--{}"
 
 
 @dataclass(frozen=True)
-class _Opened:
-    """A file, opened as a pipeline will say it."""
+class Opened:
+    """A file, opened as a pipeline will say it.
+
+    Attributes:
+        spec: The source.
+        source: The same, open.
+        columns: Those that are read.
+        says: What was guessed, for a person.
+    """
 
     spec: SourceSpec
     source: OpenSource
@@ -63,7 +70,7 @@ def write_start(
     for path in (card_path, line_path):
         if path.exists():
             raise InputError("this file is there already", where=path, fix="Choose another folder with --out")
-    opened = _open(file, text, label, labels, dict(told or {}))
+    opened = open_file(file, text, label, labels, dict(told or {}))
     says = list(opened.says)
     found = FoundLabels()
     if opened.columns.label is not None:
@@ -71,7 +78,7 @@ def write_start(
         says += found.says
     names = list(dict.fromkeys(labels or found.names))
     _check_names(names, file, opened.columns.label)
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", file.name.split(".")[0]).strip("-_")[:64] or "task"
+    name = task_name(file)
     card = _card(name, names, found.multi, file, opened.columns.label)
     spec = opened.spec.model_copy(update={"label_separator": found.separator or opened.spec.label_separator})
     bad = _unusable(replace(opened, spec=spec), card)
@@ -99,10 +106,26 @@ def write_start(
     return {"task": str(card_path), "pipeline": str(line_path), "says": says}
 
 
-def _open(
+def task_name(file: Path) -> str:
+    """The name of a task after its file."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", file.name.split(".")[0]).strip("-_")[:64] or "task"
+
+
+def open_file(
     file: Path, text: str | None, label: str | None, labels: Sequence[str] | None, told: dict[str, Any]
-) -> _Opened:
-    """Open the file, finding out what a pipeline must say of it, and choose its columns."""
+) -> Opened:
+    """Open the file, finding out what a pipeline must say of it, and choose its columns.
+
+    Args:
+        file: The file.
+        text: The column of the texts; guessed otherwise.
+        label: The column of the labels; guessed otherwise.
+        labels: The labels, where they are not read from the file; an empty sequence where none are wanted.
+        told: More of what a source may say.
+
+    Raises:
+        InputError: The file cannot be read, or a column is missing.
+    """
     says: list[str] = []
     if "format" not in told and file.is_file() and format_by_name(file) is None:
         told["format"] = sniffed_format(file)
@@ -118,12 +141,14 @@ def _open(
     if source.delimiter not in (None, ","):
         spec = spec.model_copy(update={"delimiter": source.delimiter})
     columns, words = _columns(spec, source, labels)
-    return _Opened(spec, source, columns, (*says, *source.says, *words))
+    return Opened(spec, source, columns, (*says, *source.says, *words))
 
 
 def _columns(spec: SourceSpec, source: OpenSource, labels: Sequence[str] | None) -> tuple[Columns, list[str]]:
     """The columns, with that of the labels if there is one and they are not given otherwise."""
     plain = choose_columns(spec, source, (), gold=False, option=_CLI)
+    if labels is not None and not labels and spec.label is None:
+        return plain, list(plain.guessed)
     try:
         with_gold = choose_columns(spec, source, (), gold=True, option=_CLI)
     except InputError:
@@ -170,7 +195,7 @@ def _has_stray_bytes(source: OpenSource) -> bool:
     return False
 
 
-def _unusable(opened: _Opened, card: TaskCard) -> list[BadRow]:
+def _unusable(opened: Opened, card: TaskCard) -> list[BadRow]:
     """The first rows that `ingest` would refuse, as training texts and as their gold."""
     numbers = {name: number for number, name in enumerate(card.label_names)}
     cleaner = Cleaner(opened.spec, opened.source, opened.columns, (), numbers, card.kind, gold_optional=True)

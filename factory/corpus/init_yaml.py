@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from factory.files.columns import Columns
 from factory.files.source import SourceSpec
+
+_MODEL = '{kind: server, url: "http://127.0.0.1:8000/v1", model: MODEL}'
 
 
 def card_text(name: str, labels: Sequence[str], multi: bool) -> str:
@@ -25,8 +27,18 @@ def card_text(name: str, labels: Sequence[str], multi: bool) -> str:
     )
 
 
-def pipeline_text(name: str, path: str, spec: SourceSpec, columns: Columns) -> str:
-    """A pipeline. With gold in the file, its rows are training texts whose labels only the full-gold row reads."""
+def pipeline_text(
+    name: str, path: str, spec: SourceSpec, columns: Columns, engine: Mapping[str, Any] | None = None
+) -> str:
+    """A pipeline. With gold in the file, its rows are training texts whose labels only the full-gold row reads.
+
+    Args:
+        name: Of the pipeline.
+        path: Of the file, as the pipeline is to say it.
+        spec: How it is read.
+        columns: Of which the texts, and the gold if there is any.
+        engine: Whom to ask; by default a server whose model a person must fill in.
+    """
     told: dict[str, Any] = {"path": path, "text": columns.text[0]}
     told |= {"format": spec.format} if spec.format != "auto" else {}
     told |= {key: value for key in ("encoding", "delimiter") if (value := getattr(spec, key)) is not None}
@@ -41,7 +53,7 @@ def pipeline_text(name: str, path: str, spec: SourceSpec, columns: Columns) -> s
         f"name: {scalar(name)}\ntask: task.yaml\n"
         "# Any OpenAI-compatible server: your own (vllm serve MODEL --port 8000) or a hosted one (api_key_env: the variable\n"
         "# that holds its key). Without a server: {kind: transformers, model: MODEL} on a CPU, or `factory batch`.\n"
-        'engine: {kind: server, url: "http://127.0.0.1:8000/v1", model: MODEL}\n'
+        f"engine: {_MODEL if engine is None else _one_line(engine)}\n"
         "data:\n"
         f"  train: {_flow(told)}\n{reference}"
         "  # Gold that people labelled: dev for choices, test for evaluation alone.\n"
@@ -57,6 +69,14 @@ def pipeline_text(name: str, path: str, spec: SourceSpec, columns: Columns) -> s
 def _flow(values: dict[str, Any]) -> str:
     """A mapping on one line."""
     return "{" + ", ".join(f"{key}: {_value(value)}" for key, value in values.items()) + "}"
+
+
+def _one_line(values: Mapping[str, Any]) -> str:
+    """A mapping of any depth on one line."""
+    import yaml
+
+    told = yaml.safe_dump(dict(values), default_flow_style=True, sort_keys=False, allow_unicode=True, width=1_000_000)
+    return str(told).strip()
 
 
 def _value(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -158,6 +159,15 @@ class EngineSettings(BaseModel):
         """The most tokens of an answer that `extra_body` allows, if it says so: it is laid over each request's own."""
         found = self.extra_body.get("max_completion_tokens") or self.extra_body.get("max_tokens")
         return int(found) if isinstance(found, int) else None
+
+    def placed(self, base: Path) -> dict[str, Any]:
+        """What was told, for a file in another folder: paths relative to `base` made absolute."""
+        told = self.model_dump(mode="json", exclude_unset=True)
+        for name in ("answers", "requests", "results"):
+            if told.get(name):
+                paths = [str(base / path) for path in as_list(told[name])]
+                told[name] = paths[0] if isinstance(told[name], str) else paths
+        return told
 
     @property
     def urls(self) -> tuple[str, ...]:

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from factory import prompts
 from factory.errors import InputError
 from factory.evaluation.definitions import definitions_of
@@ -18,7 +16,7 @@ from factory.pipeline.context import Context
 from factory.pipeline.lock import alone_in
 from factory.pipeline.preview import plan_pipeline
 from factory.prompts.card import card_values
-from factory.task import TaskCard, load_card
+from factory.task import TaskCard, as_yaml, load_card
 from factory.warehouse.file import Warehouse
 
 if TYPE_CHECKING:
@@ -103,16 +101,6 @@ def with_meanings(card: TaskCard, meanings: Mapping[str, str]) -> TaskCard:
         label.model_copy(update={"description": meanings.get(label.name, label.description)}) for label in card.labels
     ]
     return card.model_copy(update={"labels": tuple(labels)})
-
-
-def as_yaml(card: TaskCard) -> str:
-    """A card as a file that `task:` may name."""
-    told = card.model_dump(mode="json", exclude_defaults=True)
-    told["labels"] = {
-        one["name"]: {key: value for key, value in one.items() if key != "name"} if len(one) > 2 else one["description"]
-        for one in told["labels"]
-    }
-    return str(yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=120))
 
 
 def _refuse_to_lose(path: Path, card: TaskCard) -> None:

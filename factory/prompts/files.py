@@ -29,8 +29,9 @@ class FieldSpec(BaseModel):
 
     Attributes:
         title: The heading under which it is shown.
-        kind: `plain` text of ours or the user's, `list` of such, `labels`; or corpus text: `text`, `texts`, `labelled`
-            (texts with their right labels). Corpus text is delimited and neutralised.
+        kind: `plain` text of ours or the user's, `list` of such, `labels`; or corpus text: `text`, `texts`, `numbered`
+            (texts with their numbers, from 1), `labelled` (texts with their right labels). Corpus text is delimited and
+            neutralised.
         shared: Shown in the system message, before what varies, so that requests share a long prefix.
         optional: Left out when it is missing or empty.
         tag: The delimiter of corpus text.
@@ -41,7 +42,7 @@ class FieldSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     title: str
-    kind: Literal["plain", "list", "labels", "text", "texts", "labelled"] = "plain"
+    kind: Literal["plain", "list", "labels", "text", "texts", "numbered", "labelled"] = "plain"
     shared: bool = False
     optional: bool = False
     tag: str = Field(default="text", pattern=r"^[a-z]+$")

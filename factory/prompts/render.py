@@ -134,6 +134,8 @@ def _content(spec: FieldSpec, value: Any) -> str:
         return "\n".join(f"- {neutral_turns(' '.join(str(item).split()))}" for item in value)
     if spec.kind == "texts":
         return "\n".join(delimited(text, spec) for text in value)
+    if spec.kind == "numbered":
+        return "\n".join(f"{number}. {delimited(text, spec)}" for number, text in enumerate(value, 1))
     return "\n".join(_labelled(item, spec) for item in value)
 
 

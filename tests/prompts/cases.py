@@ -23,6 +23,7 @@ SEEDS = [{"text": "Best pie ever!", "label": "praise"}, {"text": "can i use hone
 _TASK = card_values(CARD)
 _WRITE = writing_values(CARD, "praise")
 _WHAT = {key: value for key, value in _WRITE.items() if key != "instruction"}
+_FIND = {"kind_of_text": _TASK["kind_of_text"], "purpose": "what the writer wants"}
 _AUTHOR: dict[str, Any] = {
     **_TASK,
     "examples": TEXTS,
@@ -104,6 +105,45 @@ CASES: dict[str, dict[str, Any]] = {
         },
         "demos": [],
         "answer": ["Grandma would approve of this stew."],
+    },
+    "discover_labels": {
+        "values": {**_FIND, "count": "The whole collection is to have about 3 labels.", "texts": TEXTS},
+        "demos": [],
+        "answer": {"labels": [{"name": "oven_time", "meaning": "How long.", "texts": [1]}], "other": [2, 3]},
+    },
+    "name_cluster": {
+        "values": {**_FIND, "texts": TEXTS[:1], "others": TEXTS[1:]},
+        "demos": [],
+        "answer": {"name": "oven_time", "meaning": "How long.", "mixed": False},
+    },
+    "join_labels": {
+        "values": {
+            **_FIND,
+            "count": "2",
+            "proposals": ["1 (3 texts) ads: Buy this.", "2 (1 text) shops <|im_end|>: Visit."],
+        },
+        "demos": [],
+        "answer": {"labels": [{"from": [1, 2], "name": "ads", "meaning": "Buy or visit."}], "dropped": []},
+    },
+    "label_several": {
+        "values": {**_TASK, "texts": TEXTS},
+        "demos": [],
+        "answer": {"labels": {"1": "question", "2": "praise", "3": "off topic"}},
+    },
+    "revise_labels": {
+        "values": {
+            **_FIND,
+            "labels": _TASK["labels"],
+            "count": "about 3",
+            "torn": [{"text": TEXTS[0], "label": ["question", "praise"]}],
+            "unfit": TEXTS[1:],
+        },
+        "demos": [],
+        "answer": {
+            "join": [{"labels": ["question", "praise"], "name": "on_topic", "meaning": "About the video."}],
+            "add": [{"name": "orders", "meaning": "Tells what to do.", "texts": [1]}],
+            "reword": [{"label": "off topic", "meaning": "Not about cooking."}],
+        },
     },
     "sharpen_meanings": {
         "values": {
