@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from factory import prompts
 from factory.errors import InputError
 from factory.evaluation.definitions import definitions_of
 from factory.files.replace import replaced
 from factory.llm.request import Failure, ParseFailure
 from factory.pipeline.context import Context
+from factory.pipeline.edit import as_yaml
 from factory.pipeline.lock import alone_in
 from factory.pipeline.preview import plan_pipeline
 from factory.prompts.card import card_values
@@ -103,16 +102,6 @@ def with_meanings(card: TaskCard, meanings: Mapping[str, str]) -> TaskCard:
         label.model_copy(update={"description": meanings.get(label.name, label.description)}) for label in card.labels
     ]
     return card.model_copy(update={"labels": tuple(labels)})
-
-
-def as_yaml(card: TaskCard) -> str:
-    """A card as a file that `task:` may name."""
-    told = card.model_dump(mode="json", exclude_defaults=True)
-    told["labels"] = {
-        one["name"]: {key: value for key, value in one.items() if key != "name"} if len(one) > 2 else one["description"]
-        for one in told["labels"]
-    }
-    return str(yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=120))
 
 
 def _refuse_to_lose(path: Path, card: TaskCard) -> None:
