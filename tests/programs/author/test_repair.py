@@ -89,8 +89,8 @@ def test_one_more_program_is_asked_for_than_before() -> None:
     with warehouse.lease() as db:
         for number, config in enumerate(({"programs": 3, "labels": ["ham"]}, {"programs": 9}), start=1):
             db.execute(
-                "INSERT INTO plans (plan_no, stage, key, config, task_revision, prompt_version, done) VALUES (?, 'author', ?, ?, 'r',"
-                " 'p', true)",
+                "INSERT INTO plans (plan_no, stage, key, config, task_revision, prompt_version, done)"
+                " VALUES (?, 'author', ?, ?, 'r', 'p', true)",
                 [number, str(number), json.dumps(config)],
             )
     assert [programs_asked(warehouse, *of) for of in ((["ham"], "any"), (None, "any"), (["ham"], "conflicts"))] == [
