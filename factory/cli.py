@@ -9,7 +9,6 @@ import typer
 from typer import Option
 
 from factory.commands import card, discover, engines, inspection, lines, models, plan, programs, studio, texts
-from factory.commands.shared import runs_here
 from factory.commands.terminal import say
 from factory.errors import FactoryError
 
@@ -111,6 +110,8 @@ def _example(context: Any) -> str:
     wanted = [param.name for param in context.command.params if param.param_type_name == "argument" and param.required]
     known = {"pipeline": "quickstart", "program_no": "1", "kind": "text", "number": "1"}
     if "where" in wanted:
+        from factory.pipeline.place import runs_here
+
         runs = runs_here()
         if not runs:
             return "It reads a run (a pipeline, a run's folder, or a .duckdb file); `factory run quickstart` makes one"

@@ -1,17 +1,22 @@
-"""`factory card`: what people's answers say of the definitions, and a sharper wording of them."""
+"""`factory card`: its words changed and changed back, and a sharper wording by what people's answers say."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Option
 
 from factory.commands.plan import show_plan
-from factory.commands.shared import AsJson, Folder, PipelineFile, Settings, give, group, load
-from factory.commands.terminal import tell
+from factory.commands.shared import AsJson, Folder, PipelineFile, Settings, give, group, load, open_warehouse, pairs
+from factory.commands.terminal import say, tell
 from factory.errors import InputError
+
+if TYPE_CHECKING:
+    from factory.pipeline.load import Pipeline
+    from factory.task import TaskCard
 
 card = group("The task card: the meanings of its labels.")
 
@@ -55,3 +60,76 @@ def sharpen(
         show_plan(found["plan"], prompt=False)
 
     give(found, as_json, person)
+
+
+@card.command()
+def edit(
+    pipeline: PipelineFile,
+    text: Annotated[str | None, Option(help="What a text is.")] = None,
+    guidelines: Annotated[str | None, Option(help="How to decide hard cases.")] = None,
+    meaning: Annotated[list[str] | None, Option(metavar="LABEL=WORDS", help="What a label means. Repeatable.")] = None,
+    add: Annotated[list[str] | None, Option(metavar="LABEL=WORDS", help="A new label. Repeatable.")] = None,
+    was: Annotated[
+        list[str] | None,
+        Option(
+            metavar="NEW=OLD", help="What texts of a new label were called: those alone are asked again. Repeatable."
+        ),
+    ] = None,
+    priced: Annotated[bool, Option("--price", help="Only say what it would cost. Nothing is changed.")] = False,
+    set_: Settings = None,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change the words of the card, or add labels: in its file, and as a revision in the warehouse. A run then asks again what
+    the change touches."""
+    from factory.pipeline import edit as editing
+
+    loaded = load(pipeline, set_)
+    before: dict[str, list[str]] = {}
+    for one in was or []:
+        for new, old in pairs([one], "--was").items():
+            before.setdefault(new, []).append(old)
+    wanted = editing.edited(
+        loaded.card, text=text, guidelines=guidelines, meanings=pairs(meaning, "--meaning"), added=pairs(add, "--add"),
+        was=before,
+    )  # fmt: skip
+    if priced:
+        planned = editing.price(loaded, wanted, folder=_run_folder(pipeline, folder))
+        give(planned, as_json, lambda: show_plan(planned, prompt=False))
+        return
+    _save(loaded, wanted, pipeline, folder, as_json)
+
+
+@card.command()
+def undo(
+    pipeline: PipelineFile,
+    to: Annotated[int | None, Option(help="The revision to go back to. Default: the one before this.")] = None,
+    set_: Settings = None,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go back to an earlier revision of the card. Labels that came since keep their numbers."""
+    from factory.pipeline import edit as editing
+
+    loaded = load(pipeline, set_)
+    wanted = editing.earlier_card(open_warehouse(pipeline, folder), loaded.card, to)
+    _save(loaded, wanted, pipeline, folder, as_json)
+
+
+def _run_folder(pipeline: Path, folder: Path | None) -> Path:
+    from factory.pipeline.place import place_of
+
+    return place_of(pipeline, folder).folder
+
+
+def _save(loaded: Pipeline, wanted: TaskCard, pipeline: Path, folder: Path | None, as_json: bool) -> None:
+    from factory.pipeline.edit import save_card
+    from factory.pipeline.lock import alone_in
+    from factory.pipeline.place import place_of
+    from factory.warehouse.file import Warehouse
+
+    place = place_of(pipeline, folder)
+    with alone_in(place.folder) if place.folder.is_dir() else nullcontext():
+        saved = save_card(loaded, wanted, Warehouse.open(place.warehouse) if place.warehouse.is_file() else None)
+    words = f"{saved['path']} is written; run the pipeline again" if saved["changed"] else "the card was so already"
+    give(saved, as_json, lambda: say(words))

@@ -1,4 +1,4 @@
-"""`factory programs`: list, show, add, edit, approve, reject, diff, test."""
+"""`factory programs`: list, show, add, edit, approve, reject, diff, test, write, repair."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ from typing import Annotated, Any, Literal
 
 from typer import Argument, Option
 
-from factory.commands.shared import AsJson, Folder, Where, give, group, held_warehouse, open_warehouse
+from factory.commands.shared import (
+    AsJson,
+    Folder,
+    PipelineFile,
+    Settings,
+    Where,
+    give,
+    group,
+    held_warehouse,
+    load,
+    open_warehouse,
+)
 from factory.commands.terminal import say, table, tell
 from factory.errors import InputError
 
@@ -165,13 +176,14 @@ def test(
     as_json: AsJson = False,
 ) -> None:
     """Run a program on some texts and show what it says."""
-    from factory.programs import draft, view
+    from factory.pipeline.drafts import try_draft
+    from factory.programs import view
 
     warehouse = open_warehouse(where, folder)
     if file is not None:
         if text:
             raise InputError("a draft is tried on a sample of the corpus", fix="Leave out the texts, or --file")
-        tried = draft.try_source(warehouse, _source(file), kind="", program_no=program_no, sandbox=as_sandbox(sandbox))
+        tried = try_draft(warehouse, _source(file), kind="", program_no=program_no, sandbox=as_sandbox(sandbox))
         said = [[m["vote"], ", ".join(m["on"]), m["text"][:100]] for m in tried.matches]
 
         def person() -> None:
@@ -187,6 +199,63 @@ def test(
         [r["vote"], f"{r['status']}: {r['detail']}" if "detail" in r else r["status"], r["text"][:100]] for r in rows
     ]
     give({"results": rows}, as_json, lambda: table(["vote", "status", "text"], cells))
+
+
+@app.command()
+def write(
+    pipeline: PipelineFile,
+    label: Annotated[str | None, Option(help="Programs that speak of this label alone.")] = None,
+    conflicts: Annotated[bool, Option("--conflicts", help="Show the model texts on which programs disagree.")] = False,
+    count: Annotated[int, Option(min=1, help="How many more.")] = 1,
+    budget: Annotated[str | None, Option(help="Most to spend: '2.50', '200k tokens' or '500 requests'.")] = None,
+    set_: Settings = None,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have the model write more programs: for a label, or by the texts on which programs disagree. Each is checked, tried and
+    repaired as by `author`, whose step this is."""
+    from factory.commands.lines import run_verb
+    from factory.warehouse.tables.plans import programs_asked
+
+    show, labels = "conflicts" if conflicts else "any", None if label is None else [label]
+    before = programs_asked(open_warehouse(pipeline, folder), labels, show)
+    params = {"programs": before + count, "show": show, **({} if labels is None else {"labels": labels})}
+    run_verb("author", pipeline, set_, folder, params, None, budget, None, as_json)
+
+
+@app.command()
+def repair(
+    pipeline: PipelineFile,
+    program_no: Number,
+    text: Annotated[
+        list[str],
+        Option(
+            metavar="TEXT_NO[=LABEL]",
+            help="A text that it gets wrong, with what it should say (`-`: nothing) where that is not known. Repeatable.",
+        ),
+    ],
+    budget: Annotated[str | None, Option(help="Most to spend: '2.50', '200k tokens' or '500 requests'.")] = None,
+    sandbox: Sandboxed = "kernel",
+    set_: Settings = None,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the model for a repair of a program by texts that it gets wrong. The new version votes once it is approved."""
+    from factory.commands.progress import shown_alone
+    from factory.pipeline.repair import repair as repaired
+
+    wanted: dict[int, str | None] = {}
+    for one in text:
+        number, sign, said = one.partition("=")
+        if not number.isdecimal():
+            raise InputError(f"--text takes TEXT_NO or TEXT_NO=LABEL, not {one!r}")
+        wanted[int(number)] = said if sign else None
+    with shown_alone("repair") as progress:
+        result = repaired(
+            load(pipeline, set_), program_no, wanted, folder=folder, budget=budget, sandbox=as_sandbox(sandbox),
+            progress=progress,
+        )  # fmt: skip
+    give(result.did, as_json, lambda: say(*result.says))
 
 
 def _decide(function: str, where: Path, program_no: int, folder: Path | None, as_json: bool, **more: Any) -> None:

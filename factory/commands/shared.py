@@ -74,38 +74,16 @@ def yaml_pairs(values: Sequence[str] | None) -> dict[str, Any]:
     return found
 
 
-def runs_here() -> list[Path]:
-    """The runs under `factory-runs/` of the working folder, the one that was written last first."""
-    found: dict[Path, float] = {}
-    for file in Path("factory-runs").glob("*/*.duckdb"):
-        if not file.name.endswith(".gold.duckdb"):
-            found[file.parent] = max(file.stat().st_mtime, found.get(file.parent, 0.0))
-    return sorted(found, key=lambda run: (-found[run], run))
-
-
 def open_warehouse(source: Path, folder: Path | None = None) -> Warehouse:
-    """The warehouse that an argument means: a `.duckdb` file, a run's folder, or a pipeline (its run's folder).
+    """The warehouse that an argument means: see `factory.pipeline.place.place_of`.
 
     Raises:
         InputError: There is none.
     """
+    from factory.pipeline.place import place_of
     from factory.warehouse.file import Warehouse
 
-    if source.suffix == ".duckdb":
-        path = source
-    elif source.is_dir():
-        found = [file for file in sorted(source.glob("*.duckdb")) if not file.name.endswith(".gold.duckdb")]
-        if len(found) != 1:
-            runs = ", ".join(str(run) for run in runs_here()[:5])
-            fix = f"Name a run's folder: {runs}" if runs else "Run a pipeline first: factory run quickstart"
-            fix = "Name the .duckdb file itself" if found else fix
-            raise InputError(f"the folder holds {len(found)} warehouses", where=source, fix=fix)
-        path = found[0]
-    else:
-        from factory.pipeline.load import find_pipeline, run_name
-
-        name = run_name(find_pipeline(source))
-        path = (folder or Path("factory-runs") / name) / f"{name}.duckdb"
+    path = place_of(source, folder).warehouse
     if not path.is_file():
         raise InputError("no such warehouse", where=path, fix="Run the pipeline first: factory run PIPELINE")
     return Warehouse.open(path)

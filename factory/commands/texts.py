@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -23,19 +23,35 @@ def add_to(app: typer.Typer) -> None:
 
 def texts(
     where: Where,
-    show: Annotated[str, Option(help="all, uncovered, conflict, tied, doubtful, open, answered, or differs.")] = "all",
+    show: Annotated[
+        str,
+        Option(
+            help="all, uncovered, conflict, tied, doubtful, open, answered, differs; of a sample, by the exported student:"
+            " student (it says otherwise than the label model) or outside (out of its scope)."
+        ),
+    ] = "all",
     label: Annotated[str | None, Option(help="Only those that the label model gives this label.")] = None,
     program: Annotated[int | None, Option(help="Only those that this program votes on.")] = None,
     find: Annotated[str, Option(help="Only those that hold these words.")] = "",
+    like: Annotated[str, Option(help="Only texts near to these words in meaning, the nearest first.")] = "",
+    near: Annotated[int | None, Option(help="Only the texts nearest to the text of this number.")] = None,
     split: Annotated[str, Option(help="train, dev, seed, test, or synthetic.")] = "train",
     limit: Annotated[int, Option(help="At most so many.")] = 20,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
     """Texts by what was said of them: without a vote, in conflict, doubtful, of a label, of a program, with some words."""
-    from factory.review.texts import Wanted, find_texts
+    from factory.pipeline.look import LOOKS, student_looks
+    from factory.review.texts import Wanted, find_near, find_texts, meant
 
-    found = find_texts(open_warehouse(where, folder), Wanted(split, show, label, program, find), count=limit)
+    warehouse = open_warehouse(where, folder)
+    if near is not None:
+        texts = find_near(warehouse, near, count=limit)
+        found: dict[str, Any] = {"total": len(texts), "texts": texts}
+    else:
+        among = student_looks(warehouse, show) if show in LOOKS else meant(warehouse, like) if like else None  # type: ignore[arg-type]
+        wanted = Wanted(split, "all" if show in LOOKS else show, label, program, find, among=among)
+        found = find_texts(warehouse, wanted, count=limit)
 
     def person() -> None:
         cells = [

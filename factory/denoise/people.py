@@ -15,9 +15,8 @@ import numpy as np
 from factory.denoise.models.base import LogLinear, WrappedModel
 from factory.denoise.models.dawid_skene import FIRM, expectation_maximisation, halfway_shares, pooled
 from factory.label_matrix import VoteSet, as_votes
+from factory.warehouse.tables.programs import ASKED
 
-ASKED = "asked answers"
-"""Name of the program that holds the answers of a person without a name."""
 MODEL_SHARE = 0.1
 """Weight of the label model's belief on an answered text, in answers: it decides where people contradict each other."""
 LEAST_SHARED = 20

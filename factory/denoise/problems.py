@@ -10,6 +10,7 @@ import numpy as np
 
 from factory.denoise.people import is_person
 from factory.task import TaskCard
+from factory.warehouse.tables.labels import THEN
 from factory.warehouse.tables.texts import Texts
 
 if TYPE_CHECKING:
@@ -83,10 +84,11 @@ class Features:
         return {"features": self.vectors[rows], "keys": self.keys[rows]}
 
 
-def voters_of(warehouse: Warehouse) -> list[Voter]:
-    """The accepted programs, in order of their number."""
+def voters_of(warehouse: Warehouse, *, then: bool = False) -> list[Voter]:
+    """The accepted programs, in order of their number; with `then` those that were when the label model was fitted."""
+    which = f"program_no IN {THEN}" if then else "state = 'accepted'"
     rows = warehouse.query(
-        "SELECT program_no, name, target_label_no, kind FROM programs WHERE state = 'accepted' ORDER BY program_no"
+        f"SELECT program_no, name, target_label_no, kind FROM programs WHERE {which} ORDER BY program_no"
     )
     return [Voter(int(number), str(name), target, is_person(kind, name)) for number, name, target, kind in rows]
 

@@ -82,8 +82,11 @@ def _buys(pipeline: Pipeline, warehouse: Warehouse, folder: Path) -> dict[str, A
 
 
 def card_before(warehouse: Warehouse, card: TaskCard) -> TaskCard | None:
-    """The card of the last run, if it is another one."""
-    revision = warehouse.scalar("SELECT revision FROM tasks ORDER BY task_no DESC LIMIT 1")
+    """The card by which the model was asked last, or the newest there is, if it is another one."""
+    revision = warehouse.scalar(
+        "SELECT task_revision FROM plans WHERE task_revision IS NOT NULL ORDER BY plan_no DESC LIMIT 1"
+    )
+    revision = revision or warehouse.scalar("SELECT revision FROM tasks ORDER BY task_no DESC LIMIT 1")
     return None if revision in (None, card.revision) else card_of(warehouse, revision)
 
 

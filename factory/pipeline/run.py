@@ -137,7 +137,10 @@ def _record(
     with warehouse.lease() as db:
         if run_no is None:
             run_no = next_no(db, "runs", "run_no")
-            config = _json([{step.verb: step.params.given()} for step in pipeline.steps])
+            config = _json({
+                "file": pipeline.path and str(pipeline.path), "variables": dict(pipeline.variables),
+                "steps": [{step.verb: step.params.given()} for step in pipeline.steps],
+            })  # fmt: skip
             db.execute(
                 "INSERT INTO runs VALUES (?, ?, ?, ?, NULL, 'running')", [run_no, pipeline.name, config, started]
             )

@@ -44,11 +44,15 @@ class Drafted:
         failures: Texts that it fails on.
         changed: Against the program that it would replace, on the sample: votes that differ, or that one of the two alone has;
             None where it replaces none, or that one has not voted.
+        gained, lost: Votes on the sample that are new, or gone, by what they say.
         judged, right, low, high: Votes on texts whose label is known (dev gold, anchors that teach), how many of them are right,
             and the 95% Wilson interval.
         matches: The first texts that it votes on: `text_no`, `text`, `vote`, `on` (words of the text, for rules), `known` (its
             label, where that is known).
         failed: `text_no`, `text`, `status` and `detail` of the first texts that it fails on.
+        wrong: `text_no`, `text`, `vote` and `known` of the first texts on which it says otherwise than what is known.
+        label_model: Of how many texts of the sample the label model's answer would be another; None where that is not known.
+        sample: The texts' numbers, what it says of them, and what the stored version says (or None), for whoever goes on.
     """
 
     texts: int
@@ -63,6 +67,13 @@ class Drafted:
     high: float
     matches: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, Any]] = field(default_factory=list)
+    wrong: list[dict[str, Any]] = field(default_factory=list)
+    gained: dict[str, int] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
+    label_model: int | None = None
+    sample: tuple[list[int], np.ndarray, np.ndarray | None] = field(
+        default=([], np.zeros(0), None), repr=False, compare=False
+    )
 
     @property
     def in_words(self) -> list[str]:
@@ -74,6 +85,10 @@ class Drafted:
         )
         if self.changed is not None:
             lines.append(f"{self.changed} votes differ from those of the stored version")
+        if self.label_model is not None:
+            lines.append(
+                f"the label model's answer changes on {self.label_model} of them, with its weights as they are"
+            )
         if self.judged:
             right = f"{self.right} of {self.judged} votes are right where the label is known"
             lines.append(f"{right} ({self.right / self.judged:.2f}, 95% {self.low:.2f} to {self.high:.2f})")
@@ -82,7 +97,7 @@ class Drafted:
     @property
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "sample"}
 
 
 def try_source(
@@ -126,12 +141,22 @@ def try_source(
     mine, here = votes[: len(sample)], votes[: len(sample)] >= 0
     right = judge(votes, [*numbers, *judged], known, target_no)
     at = np.flatnonzero(here)
-    told, counts = np.unique(mine[here], return_counts=True)
     failed = np.flatnonzero(np.isin(status[: len(sample)], FAILURES))
     changed = None if before is None or (before < 0).all() else int((before != mine).sum())
+    then = np.full(len(mine), -1) if before is None else before
     low, high = right.interval
+
+    def by_label(some: np.ndarray) -> dict[str, int]:
+        each, n_each = np.unique(some[some >= 0], return_counts=True)
+        return {str(vote_in_words(int(v), labels, target)): int(n) for v, n in zip(each, n_each, strict=True)}
+
+    wrong = [
+        (number, text, int(votes[row]))
+        for row, (number, text) in enumerate(zip([*numbers, *judged], texts, strict=True))
+        if votes[row] >= 0 and number in known and not judge(votes[row : row + 1], [number], known, target_no).right
+    ]
     return Drafted(
-        len(sample), {str(vote_in_words(int(v), labels, target)): int(n) for v, n in zip(told, counts, strict=True)},
+        len(sample), by_label(mine),
         int((here & (said < 0).all(axis=1)).sum()), int((here & ((said >= 0) & (said != mine[:, None])).any(axis=1)).sum()),
         len(failed), changed, right.n, right.right, low, high,
         _matches(source, kind, labels, target, [(*sample[row], int(mine[row])) for row in at[:shown]], known),
@@ -139,6 +164,9 @@ def try_source(
             {"text_no": sample[row][0], "text": sample[row][1], "status": str(status[row]), "detail": words.get(int(row), "")}
             for row in failed[:shown]
         ],
+        wrong=_matches(source, kind, labels, target, wrong[:shown], known),
+        gained=by_label(np.where(mine != then, mine, -1)), lost=by_label(np.where(mine != then, then, -1)),
+        sample=(numbers, mine, before),
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from factory.programs.sandbox.host.pool import Sandbox, shared_pool
 from factory.programs.trial import MOST_FAILURES, failures_in_words, try_program
 from factory.programs.view import program_row, sample_texts
 from factory.task import current_card, label_names
-from factory.warehouse.tables.programs import NewProgram, add, known, program_key, set_state
+from factory.warehouse.tables.programs import SUGGESTED, NewProgram, add, known, program_key, set_state
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -103,7 +103,7 @@ def edit_program(
 
 
 def approve_program(warehouse: Warehouse, program_no: int, *, actor: str = "hand") -> dict[str, Any]:
-    """Let a program vote.
+    """Let a program vote. A suggested version takes the place of the one that it is a repair of.
 
     Raises:
         InputError: No such program, or it is superseded.
@@ -111,7 +111,11 @@ def approve_program(warehouse: Warehouse, program_no: int, *, actor: str = "hand
     row = program_row(warehouse, program_no)
     if row["state"] == "superseded":
         raise InputError(f"program {program_no} is superseded", where=warehouse.path, fix="Approve its newest version")
+    suggested = row["state"] == "rejected" and row["drop_reason"] == SUGGESTED
+    replaces = program_row(warehouse, row["parent_no"]) if suggested and row["parent_no"] is not None else None
     with warehouse.lease() as db:
+        if replaces is not None and replaces["state"] == "accepted":
+            set_state(db, replaces["program_no"], "superseded", f"repaired: program {program_no}", actor)
         set_state(db, program_no, "accepted", None, actor)
     return {"program_no": program_no, "state": "accepted"}
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware import Middleware
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from factory.errors import FactoryError, InputError, WarehouseError
 from factory.predict.http_limits import RequestLimits
-from factory.studio import programs, run, texts
+from factory.studio import card, programs, results, texts, work
 from factory.studio.guard import Guard
 from factory.studio.views import HERE, Views
 
@@ -43,10 +43,6 @@ def make_app(desk: Desk, *, token: str, cookie: str = "studio") -> Any:
     )  # fmt: skip
     app.mount("/static", StaticFiles(directory=HERE / "static"))
 
-    @app.get("/")
-    def first() -> Response:
-        return RedirectResponse("/programs", 303)
-
     @app.exception_handler(FactoryError)
     def fault(request: Request, error: FactoryError) -> Response:
         status = 409 if isinstance(error, WarehouseError) or "at work" in error.what else 422
@@ -61,6 +57,6 @@ def make_app(desk: Desk, *, token: str, cookie: str = "studio") -> Any:
     def unreadable(request: Request, error: RequestValidationError) -> Response:
         return views.fault(request, InputError("there is no such page"), 404)
 
-    for pages in (programs, texts, run):
+    for pages in (programs, texts, results, card, work):
         pages.add_to(app, views)
     return app

@@ -56,7 +56,7 @@ class Guard:
         if given and scope["method"] in SAFE:
             if self._is_token(given):
                 cookie = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict"
-                path = scope["path"] if re.fullmatch(r"(/[\w-]+)+", scope["path"], re.ASCII) else "/programs"
+                path = scope["path"] if re.fullmatch(r"(/[\w-]+)+", scope["path"], re.ASCII) else "/"
                 await _answer(send, 303, "", [("location", path), ("set-cookie", cookie)])
             else:
                 await _answer(send, 403, "This link is not of the studio that runs here. Use the one that it printed.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,12 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from factory.errors import FactoryError, InputError
+from factory.pipeline.drafts import try_draft
 from factory.programs import draft, manage, view
 from factory.programs.rules import read_rules
 from factory.programs.rules.lists import KINDS, YES_NO
 from factory.studio.views import Form, Posted, back_to, number
+from factory.warehouse.tables.programs import SUGGESTED
 
 if TYPE_CHECKING:
     from factory.studio.desk import Desk
@@ -41,6 +44,7 @@ def add_to(app: FastAPI, views: Views) -> None:
         rows = _sorted(rows, sort, order == "desc")
         return views.page(
             request, "programs", part="_programs", rows=rows, columns=COLUMNS, sort=sort, order=order, every=every, hidden=hidden,
+            labels=desk.labels(), may_ask=desk.pipeline is not None,
             does=desk.command("programs", "list", "RUN", "--all" if every else None),
         )  # fmt: skip
 
@@ -88,15 +92,16 @@ def add_to(app: FastAPI, views: Views) -> None:
             )  # fmt: skip
         remark = f" Remark: {added['remark']}" if "remark" in added else ""
         words = f"Program {added['program_no']} is accepted. Run the pipeline again to let it vote.{remark}"
-        return views.done(request, words, f"/programs/{added['program_no']}")
+        back = {"program": str(added["program_no"]), "what": "reject", "reason": "taken back", "back": "/programs"}
+        return views.done(request, words, f"/programs/{added['program_no']}", ("/programs/decide", back))
 
     @app.get("/programs/{program_no}")
-    def program(request: Request, program_no: int, value: str = "", label: str = "") -> Response:
+    def program(request: Request, program_no: int, value: str = "", label: str = "", text: str = "") -> Response:
         with desk.warehouse.read():  # the file is opened once; what is tried below holds it no more
             shown = view.show_program(desk.warehouse, program_no)
             figures = next((r for r in _listed(desk, every=True) if r["program_no"] == program_no), None)
             change = view.diff_program(desk.warehouse, program_no) if shown["parent_no"] is not None else None
-            newer = _newer(desk, program_no)
+            newer, suggested = _newer(desk, program_no), _suggested(desk, program_no)
             rows = _rows_of(desk, shown)
         values = dict[str, Any](editor=None, matches=[], fault=None, tried=None)
         if shown["kind"] in START:
@@ -106,7 +111,15 @@ def add_to(app: FastAPI, views: Views) -> None:
             tried, fault = _tried(desk, source, shown["kind"], shown["target"], program_no)
             values = _editor(desk, kind=shown["kind"], target=shown["target"], rows=rows, source=shown["source"],
                              name=shown["name"], tried=tried, fault=fault, program=shown)  # fmt: skip
-        values |= {"program": shown, "figures": figures, "change": change, "newer": newer}
+        values |= {
+            "program": shown,
+            "figures": figures,
+            "change": change,
+            "newer": newer,
+            "suggested": suggested,
+            "ask_for": text,
+            "may_ask": desk.pipeline is not None,
+        }
         values.setdefault("does", desk.command("programs", "show", "RUN", program_no))
         return views.page(request, "program", **values)
 
@@ -127,7 +140,8 @@ def add_to(app: FastAPI, views: Views) -> None:
         with desk.writing() as warehouse:
             edited = manage.edit_program(warehouse, program_no, source, sandbox=desk.sandbox, actor=desk.actor)
         words = f"Program {edited['program_no']} supersedes {program_no}. Run the pipeline again: its votes alone are computed."
-        return views.done(request, words, f"/programs/{edited['program_no']}")
+        undo = (f"/programs/{program_no}/restore", dict[str, str]())
+        return views.done(request, words, f"/programs/{edited['program_no']}", undo)
 
     @app.post("/programs/decide")
     def decide(request: Request, form: Posted) -> Response:
@@ -144,8 +158,39 @@ def add_to(app: FastAPI, views: Views) -> None:
                     manage.reject_program(warehouse, one, reason=reason, actor=desk.actor)
         did = {"approve": "accepted", "reject": "rejected"}[what]
         which = f"Program {chosen[0]} is" if len(chosen) == 1 else f"{len(chosen)} programs are"
+        to = back_to(form, "/programs")
+        undo = None
+        if len(chosen) == 1:
+            other = {"approve": "reject", "reject": "approve"}[what]
+            fields = {"program": str(chosen[0]), "what": other, "reason": "taken back", "back": to}
+            undo = ("/programs/decide", fields)
+        return views.done(request, f"{which} {did}. Run the pipeline again to let it count.", to, undo)
+
+    @app.post("/programs/write")
+    def write(request: Request, form: Posted) -> Response:
+        """The model writes more programs."""
+        label, more = form["label"], ["--count", str(form.number("count"))]
+        if label:
+            _spoken(desk, label)
+            more += ["--label", label]
+        if form["conflicts"]:
+            more += ["--conflicts"]
+        desk.begin("programs write", *more)
         return views.done(
-            request, f"{which} {did}. Run the pipeline again to let it count.", back_to(form, "/programs")
+            request, "The model is asked. What it writes is checked and tried before it is listed.", "/run"
+        )
+
+    @app.post("/programs/{program_no}/repair")
+    def repair(request: Request, program_no: int, form: Posted) -> Response:
+        """The model repairs a program by texts that it gets wrong."""
+        view.show_program(desk.warehouse, program_no)
+        texts = [*form.all("text"), *re.split(r"[\s,;]+", form["more"].strip())]
+        more = [word for one in dict.fromkeys(texts) if one for word in ("--text", one)]
+        if not more or not all(re.fullmatch(r"[0-9]{1,9}(=.{1,200})?", one) for one in more[1::2]):
+            raise InputError("name the texts that it gets wrong: their numbers, as 12, or with the label, as 12=LABEL")
+        desk.begin("programs repair", str(program_no), *more)
+        return views.done(
+            request, "The model is asked. Its repair will stand on the program's page, for you to decide.", "/run"
         )
 
 
@@ -213,7 +258,7 @@ def _tried(
 ) -> tuple[draft.Drafted | None, str | None]:
     """What a source does, or why it cannot be used."""
     try:
-        tried = draft.try_source(
+        tried = try_draft(
             desk.warehouse,
             source,
             kind=kind,
@@ -290,8 +335,21 @@ def _newer(desk: Desk, program_no: int) -> int | None:
     """The newest version that came of a program, or None."""
     newest = None
     rows = dict(
-        desk.warehouse.query("SELECT parent_no, max(program_no) FROM programs WHERE parent_no IS NOT NULL GROUP BY 1")
+        desk.warehouse.query(
+            "SELECT parent_no, max(program_no) FROM programs WHERE parent_no IS NOT NULL"
+            " AND drop_reason IS DISTINCT FROM ? GROUP BY 1",
+            [SUGGESTED],
+        )
     )
     while program_no in rows:
         newest = program_no = int(rows[program_no])
     return newest
+
+
+def _suggested(desk: Desk, program_no: int) -> list[int]:
+    """Versions of a program that wait for a person."""
+    rows = desk.warehouse.query(
+        "SELECT program_no FROM programs WHERE parent_no = ? AND state = 'rejected' AND drop_reason = ? ORDER BY 1",
+        [program_no, SUGGESTED],
+    )
+    return [int(number) for (number,) in rows]

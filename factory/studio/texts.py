@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
 
+from factory.distill.mixture.keep import about
 from factory.errors import InputError
-from factory.programs.rules import RuleVoter, read_rules, words_behind
-from factory.programs.rules.lists import YES_NO
+from factory.pipeline.look import LOOKS, student_looks
+from factory.programs.blocks import RUNNABLE, AcceptedProgram
+from factory.programs.reasons import python_words, rule_words
+from factory.programs.sandbox.host.pool import shared_pool
 from factory.review import stage
-from factory.review.texts import SHOWS, SPLITS, Wanted, find_texts, standing
+from factory.review.texts import SHOWS, SPLITS, Wanted, find_near, find_texts, meant, standing
 from factory.studio.views import Form, Posted, back_to, is_part, link, number, pieces
 from factory.warehouse.tables.evidence import MOST_EDGES
 from factory.warehouse.tables.lineage import walk
-from factory.warehouse.tables.programs import Program, accepted
+from factory.warehouse.tables.programs import accepted
 
 if TYPE_CHECKING:
     from factory.studio.desk import Desk
@@ -33,22 +37,27 @@ def add_to(app: FastAPI, views: Views) -> None:
 
     @app.get("/texts")
     def texts(
-        request: Request, show: str = "all", label: str = "", program: str = "", find: str = "", split: str = "train",
-        page: str = "1",
+        request: Request, show: str = "all", label: str = "", program: str = "", find: str = "", like: str = "",
+        split: str = "train", page: str = "1",
     ) -> Response:  # fmt: skip
-        wanted = _wanted(split, show, label, program, find)
+        wanted = _wanted(split, "all" if show in LOOKS else show, label, program, find)
+        if show in LOOKS:
+            among = desk.kept(("look", show), lambda: student_looks(desk.warehouse, show, sandbox=desk.sandbox))  # type: ignore[arg-type]
+            wanted = replace(wanted, among=among)
+        if like.strip():
+            wanted = replace(wanted, among=meant(desk.warehouse, like.strip()[:1000]))
         at = max(number(page, "page"), 1)
         with desk.warehouse.read():  # the file is opened once
             found = find_texts(desk.warehouse, wanted, first=(at - 1) * PAGE, count=PAGE)
             programs, choices = accepted(desk.warehouse), _choices(desk)
         asked = {"split": split if split != "train" else "", "show": show if show != "all" else "", "label": label,
-                 "program": program, "find": find}  # fmt: skip
+                 "program": program, "find": find, "like": like.strip()}  # fmt: skip
         does = desk.command(
             "texts", "RUN", *(word for name, value in asked.items() if value for word in (f"--{name}", value))
         )
         return views.page(
             request, "texts", part="_texts", found=found, wanted=wanted, asked=asked, page=at, pages=-(-found["total"] // PAGE),
-            shows=SHOWS, splits=SPLITS, programs=programs, does=does, most=MOST_AT_ONCE,
+            shows=SHOWS | LOOKS, shown=show, splits=SPLITS, programs=programs, does=does, most=MOST_AT_ONCE,
             back=link("/texts", **asked, page=at if at > 1 else ""), **choices,
         )  # fmt: skip
 
@@ -94,20 +103,31 @@ def add_to(app: FastAPI, views: Views) -> None:
         return views.done(request, f"{which}: your last answer was taken back.", to)
 
     @app.get("/texts/{text_no}")
-    def text(request: Request, text_no: int) -> Response:
+    def text(request: Request, text_no: int, words: str = "") -> Response:
         with desk.warehouse.read():
             found = stage.evidence(desk.warehouse, text_no, lineage=False)
-            programs = {program.number: program for program in accepted(desk.warehouse, kinds=("rules",))}
-            marks = _marks(desk, found, programs)
+            lists = accepted(desk.warehouse, kinds=("rules",))
             choices = _choices(desk)
-        for vote in found["votes"]:
-            vote["on"] = [words for words, name in marks if name == vote["name"]]
+        on = _words(desk, found, python=bool(words))
+        for vote, each in zip(found["votes"], on, strict=True):
+            vote["on"] = each
+            vote["about"] = about(vote["source"]) if vote["kind"] == "python" else ""
+        marks = [(word, vote["name"]) for vote in found["votes"] for word in vote["on"]]
         found["votes"].sort(key=lambda vote: -(vote["odds"] or 0))
         in_train = any(place["split"] == "train" for place in found["places"])
+        more = not words and any(vote["kind"] == "python" for vote in found["votes"])
         return views.page(
-            request, "text", found=found, shown=pieces(found["text"], marks), may_label=in_train, back=f"/texts/{text_no}",
-            lists=list(programs.values()), does=desk.command("text", "RUN", text_no), **choices,
+            request, "text", part="_votes", found=found, shown=pieces(found["text"], marks), may_label=in_train,
+            back=f"/texts/{text_no}", lists=lists, more=more, may_ask=desk.pipeline is not None,
+            does=desk.command("text", "RUN", text_no), **choices,
         )  # fmt: skip
+
+    @app.get("/texts/{text_no}/near")
+    def near(request: Request, text_no: int) -> Response:
+        """Texts whose vectors are nearest."""
+        texts = find_near(desk.warehouse, text_no)
+        return views.page(request, "near", part="_near", near=texts, text_no=text_no,
+                          does=desk.command("texts", "RUN", "--near", text_no))  # fmt: skip
 
     @app.get("/texts/{text_no}/lineage")
     def lineage(request: Request, text_no: int) -> Response:
@@ -134,19 +154,17 @@ def _given(form: Form) -> Sequence[str]:
     return [label for label in dict.fromkeys(form.all("label")) if label]
 
 
-def _marks(desk: Desk, found: Mapping[str, Any], programs: Mapping[int, Program]) -> list[tuple[str, str]]:
-    """The words of a text on which lists of rules fired, each with the list's name."""
+def _words(desk: Desk, found: Mapping[str, Any], *, python: bool) -> list[list[str]]:
+    """The words of a text on which each of its votes rests; those of Python programs only if asked for, as they are run."""
     names = desk.names()
-    voted = [vote for vote in found["votes"] if vote["program_no"] in programs]
-    if not voted:
-        return []
-    mine = [programs[vote["program_no"]] for vote in voted]
-    targets = [None if one.target_no is None else names[one.target_no] for one in mine]
-    lists = [read_rules(one.source, names, target) for one, target in zip(mine, targets, strict=True)]
-    voter = RuleVoter(lists, [names if target is None else YES_NO[::-1] for target in targets])
-    said = [
-        vote["says"].rsplit(": ", 1)[-1] if target else vote["says"]
-        for vote, target in zip(voted, targets, strict=True)
-    ]
-    on = words_behind(voter, lists, found["text"], said)
-    return [(words, vote["name"]) for vote, each in zip(voted, on, strict=True) for words in each]
+    at = [place for place, vote in enumerate(found["votes"]) if vote["kind"] in RUNNABLE]
+    programs, votes = [], []
+    for vote in (found["votes"][place] for place in at):
+        programs.append(AcceptedProgram(vote["program_no"], vote["source"], vote["target"], vote["kind"], vote["name"]))
+        votes.append(vote["vote"])
+    on = rule_words(programs, votes, found["text"], names)
+    if python:
+        pool = shared_pool(sandbox=desk.sandbox)
+        on = [a or b for a, b in zip(on, python_words(pool, programs, votes, found["text"], names), strict=True)]
+    by_place = dict(zip(at, on, strict=True))
+    return [by_place.get(place, []) for place in range(len(found["votes"]))]

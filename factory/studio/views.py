@@ -16,7 +16,7 @@ from factory.errors import FactoryError, InputError
 if TYPE_CHECKING:
     import jinja2
 
-    from factory.studio.desk import Desk
+    from factory.studio.desk import Desk, Undo
 
 HERE = Path(__file__).parent
 MOST_FIELDS = 4000
@@ -89,9 +89,9 @@ class Views:
         html = found.render({**more, **values, "here": request.url.path, "command": self.desk.command})
         return HTMLResponse(html, status)
 
-    def done(self, request: Request, words: str, to: str) -> Response:
-        """Say what was done, on the page that comes next."""
-        self.desk.tell(words)
+    def done(self, request: Request, words: str, to: str, undo: Undo | None = None) -> Response:
+        """Say what was done, on the page that comes next, with the way back."""
+        self.desk.tell(words, undo)
         if is_part(request):
             return Response(headers={"HX-Redirect": to})
         return RedirectResponse(to, 303)

@@ -31,7 +31,8 @@ PAGES = {
     "programs": "/programs", "one_program": "/programs/7", "texts": "/texts", "texts_page_90": "/texts?page=90", "uncovered":
     "/texts?show=uncovered", "conflict": "/texts?show=conflict", "doubtful": "/texts?show=doubtful", "tied": "/texts?show=tied",
     "open": "/texts?show=open", "differs": "/texts?show=differs", "label": "/texts?label=label2", "program": "/texts?program=7",
-    "find": "/texts?find=Word0077", "text": "/texts/2500", "card": "/card", "run": "/run", "report": "/report",
+    "find": "/texts?find=Word0077", "three_filters": "/texts?show=conflict&label=label2&find=word0077",
+    "text": "/texts/2500", "card": "/card", "run": "/run", "report": "/report",
 }  # fmt: skip
 
 

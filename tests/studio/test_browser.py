@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from factory.resources import shipped
+from factory.task import load_card
 from factory.warehouse.file import Warehouse
 from tests.studio.made import make
 
@@ -35,14 +37,14 @@ PAGES = (
 class Server:
     """`factory studio` in a process of its own."""
 
-    def __init__(self, run: Path) -> None:
-        command = [sys.executable, "-m", "factory.cli", "studio", str(run), "--as", "Ann"]
+    def __init__(self, run: Path, *more: str) -> None:
+        command = [sys.executable, "-m", "factory.cli", "studio", str(run), "--as", "Ann", *more]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert self.process.stdout is not None
         self.said: list[str] = []
         self.lines = threading.Thread(target=lambda: self.said.extend(self.process.stdout or ()), daemon=True)
         self.lines.start()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not (found := re.search(r"http://\S+", "".join(self.said))):
             assert self.process.poll() is None, self.said
             assert time.monotonic() < deadline, self.said
@@ -103,7 +105,7 @@ class Seen:
         self.page.wait_for_load_state("networkidle")
 
 
-def until(so: Callable[[], bool], seconds: float = 60.0) -> None:
+def until(so: Callable[[], bool], seconds: float = 120.0) -> None:
     """Wait for something to be so (the pages' policy lets no test evaluate strings in them)."""
     deadline = time.monotonic() + seconds
     while not so():
@@ -205,3 +207,67 @@ def test_no_serious_fault_of_accessibility(server: Server, browser: Any) -> None
                     found.append((scheme, path, fault["id"], [node["html"][:120] for node in fault["nodes"][:3]]))
         seen.context.close()
     assert found == []
+
+
+# A whole run -----------------------------------------------------------------------------------------------------------------
+STEPS = """steps:
+  - ingest: {train: {path: train.csv, text: text}, test: {path: test.csv, text: text, label: label}}
+  - author: {programs: 14, varied: false, sandbox: process}
+  - vote: {sandbox: process}
+  - denoise: {model: majority, encoder: none}
+  - distill: {student: linear, systems: [student]}
+  - export: {system: student}
+"""
+
+
+def written(folder: Path) -> None:
+    """What a person has: a file of texts, gold, and answers on record in place of a server."""
+    for name in ("train.csv", "test.csv", "answers.jsonl"):
+        shutil.copy(shipped("pipelines") / "quickstart" / name, folder / name)
+
+
+def begin(page: Any, at: str) -> None:
+    """From the first page of an empty folder to a pipeline that can be run."""
+    card = load_card(shipped("pipelines") / "quickstart" / "task.yaml")
+    assert page.url == f"{at}/start"
+    page.fill("input[name=file]", "train.csv")
+    page.fill("input[name=labels]", ", ".join(card.label_names))
+    page.click("text=Begin")
+    page.wait_for_url("**/card")
+    page.fill("input[name=text]", card.text)
+    for label in card.labels:
+        page.fill(f"[aria-label='Meaning of {label.name}']", label.description)
+    page.fill("[name=guidelines]", card.guidelines)
+    page.click("text=Save the card")
+    page.goto(f"{at}/run")
+    engine = "name: shop\ntask: task.yaml\nengine: {kind: recorded, answers: answers.jsonl}\n"
+    page.fill("#pipeline", engine + STEPS)
+    page.click("text=Save the pipeline")
+
+
+def test_from_a_file_of_texts_to_an_export_by_pages_alone(tmp_path: Path, browser: Any) -> None:
+    written(tmp_path)
+    server = Server(tmp_path)
+    try:
+        seen = Seen(browser, server)
+        page = seen.page
+        begin(page, server.at)
+        page.click("button.strong")
+        page.wait_for_selector("text=At work: process")
+        page.wait_for_selector("text=it is done", timeout=240_000)
+        page.goto(f"{server.at}/programs")
+        assert page.locator("tbody tr").count() == 14
+        page.goto(f"{server.at}/try")
+        page.fill("#texts", "I was charged twice on my invoice, please refund me")
+        page.click("text=Label them")
+        assert page.inner_text("b.label") == "billing"
+        run = Warehouse.open(tmp_path / "factory-runs" / "shop" / "shop.duckdb")
+        assert run.query("SELECT status FROM runs") == [("finished",)]
+        assert run.scalar("SELECT count(*) FROM lineage WHERE child_kind = 'program'") > 0
+        page.goto(f"{server.at}/run")
+        page.click("button.strong")
+        page.wait_for_selector("text=nothing to do", timeout=60_000)
+        assert seen.faults == []
+    finally:
+        assert server.stop() in (0, 130)
+    assert "Traceback" not in "".join(server.said)

@@ -37,7 +37,7 @@ def test_nothing_is_shown_without_the_token(warehouse: Warehouse) -> None:
     assert client.get("/?token=wrong").status_code == 403
     assert client.get("/", headers={"cookie": "studio=wrong"}).status_code == 403
     let_in = client.get(f"/?token={TOKEN}", follow_redirects=False)
-    assert (let_in.status_code, let_in.headers["location"]) == (303, "/programs")
+    assert (let_in.status_code, let_in.headers["location"]) == (303, "/")
     assert {"HttpOnly", "SameSite=Strict"} <= set(let_in.headers["set-cookie"].split("; "))
     assert TOKEN not in let_in.headers["location"]
     assert client.get("/programs").status_code == 200

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from factory.programs import manage
+from factory.programs import manage, stage
 from factory.studio.programs import _rows_of, rules_source
 from factory.studio.views import pieces
 from factory.warehouse.file import Warehouse
@@ -288,8 +288,70 @@ def test_texts_are_tried_on_the_exported_model(client: TestClient, warehouse: Wa
     page = words(post(client, "/try", texts="the match was better than last week\nthe bank failed again").text)
     assert "the match was better than last week sport" in page
     assert "the bank failed again money" in page
+    assert "It rests on bank" in page or "It rests on failed" in page
     assert "curl" in page
     assert post(client, "/try", texts=" \n").status_code == 422
+
+
+def test_a_vote_of_a_program_that_was_rejected_since_and_what_it_counted_stay_on_the_text(
+    client: TestClient, warehouse: Warehouse
+) -> None:
+    post(client, "/programs/decide", program="1", what="reject", reason="too broad")
+    page = words(client.get("/texts/40").text)
+    assert "win rejected since: it counts until the next run spam win 54.6" in page
+    assert "great ham great 7.39" in page
+    undone = client.get("/programs").text
+    assert 'action="/programs/decide"' in undone
+    assert "Undo" not in undone  # it was told once, on the page after the rejection
+
+
+def test_what_was_decided_is_taken_back_by_the_form_beside_it(client: TestClient, warehouse: Warehouse) -> None:
+    page = post(client, "/programs/decide", program="1", what="reject", reason="too broad").text
+    fields = dict(
+        re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.split('class="done"')[1].split("</form>")[0])
+    )
+    assert fields["what"] == "approve"
+    post(client, "/programs/decide", fields)
+    assert warehouse.scalar("SELECT state FROM programs WHERE program_no = 1") == "accepted"
+
+
+def test_an_answer_of_a_person_is_no_vote_of_a_program(client: TestClient) -> None:
+    post(client, "/texts/label", text_no=55, label="ham")
+    page = words(client.get("/texts/55").text)
+    assert "No program votes on it" in page
+    assert "Ann ham" in page
+    assert 55 in numbers(client.get("/texts?show=uncovered").text)
+
+
+def test_a_python_program_shows_what_it_says_of_itself_and_the_words_its_vote_rests_on(
+    client: TestClient, warehouse: Warehouse
+) -> None:
+    source = 'def label(text):\n    """Looks for silence."""\n    return "ham" if "nothing" in text and "say" in text else None\n'
+    manage.add_program(warehouse, source, name="silence", sandbox="process")
+    stage.vote(warehouse, sandbox="process")
+    assert "Looks for silence." in words(client.get("/texts/55").text)
+    part = client.get("/texts/55?words=1", headers={"hx-request": "true"}).text
+    assert "<mark>nothing</mark> <mark>say</mark>" in part
+    assert 'hx-swap-oob="true"' in part
+
+
+def test_a_draft_says_what_it_gains_loses_and_changes_in_the_label_model(client: TestClient) -> None:
+    form = rules_form(rule(value="prize"), name="win")
+    page = words(post(client, "/programs/1/try", form, part=True).text)
+    assert "spam −10" in page  # `win this great song` is lost
+    assert "label model 10 answers change" in page  # they had both votes, and `win` weighed more
+
+
+def test_texts_are_found_by_meaning_and_near_to_one_another(client: TestClient, warehouse: Warehouse) -> None:
+    from factory.encoders.encoder import load_encoder
+    from factory.encoders.vectors import vectors_of
+
+    assert client.get("/texts?like=prize").status_code == 422
+    assert "It has no vector" in client.get("/texts/0/near").text
+    vectors_of(warehouse, load_encoder("hashing"), range(60))
+    assert numbers(client.get("/texts?like=win+a+prize+at+site+7").text)[0] == 7
+    near = client.get("/texts/0/near", headers={"hx-request": "true"}).text
+    assert re.findall(r'href="/texts/(\d+)"', near)[0] in {str(n) for n in range(1, 20)}
 
 
 def test_words_of_programs_cut_a_text_into_pieces() -> None:

@@ -57,8 +57,8 @@ document.addEventListener("htmx:afterSwap", () => {
 document.addEventListener("selectionchange", () => {
   const field = document.querySelector("#phrase");
   const marked = document.getSelection();
-  const text = document.querySelector("#text");
-  if (!field || !text || marked.isCollapsed || !text.contains(marked.anchorNode) || !text.contains(marked.focusNode)) return;
+  const text = (marked.anchorNode?.parentElement ?? document).closest?.("#text, .text .words");
+  if (!field || !text || marked.isCollapsed || !text.contains(marked.focusNode)) return;
   const words = marked.toString().replace(/\s+/g, " ").trim();
   if (words) field.value = words.slice(0, 1000);
 });

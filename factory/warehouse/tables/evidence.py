@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from factory.errors import InputError
 from factory.warehouse.tables.answers import people_said
 from factory.warehouse.tables.gold import gold_of_text
+from factory.warehouse.tables.labels import THEN
 from factory.warehouse.tables.lineage import walk
 from factory.warehouse.tables.listing import likeliest
+from factory.warehouse.tables.programs import PERSON
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -29,7 +31,8 @@ def evidence_of(
         lineage: Whether to walk its lineage, which is the slowest part.
 
     Returns:
-        `text`, `origin`, `places` (FILE:LINE and split), `votes`, `label_models`, `people`, `model` (the language model's own
+        `text`, `origin`, `places` (FILE:LINE and split), `votes` (of programs, those included that were decided on since the
+        label model was fitted), `label_models`, `people`, `model` (the language model's own
         labels: anchors and annotations), `gold` (of dev and seed), `learned` (which students learned from it), `failures`
         (programs that failed on it), `lineage` (edges to what it came from).
 
@@ -57,11 +60,13 @@ def evidence_of(
                 {
                     "program_no": number, "name": name, "kind": kind,
                     "says": names[vote] if target is None else f"{names[target]}: {'yes' if vote else 'no'}",
-                    "vote": vote,
+                    "vote": vote, "state": state, "source": source,
+                    "target": None if target is None else names[target],
                 }
-                for number, name, kind, target, vote in warehouse.query(
-                    "SELECT program_no, name, kind, target_label_no, vote FROM votes JOIN programs USING (program_no)"
-                    " WHERE state = 'accepted' AND text_no = ? ORDER BY program_no",
+                for number, name, kind, target, vote, state, source in warehouse.query(
+                    "SELECT program_no, name, kind, target_label_no, vote, state, source FROM votes JOIN programs USING"
+                    f" (program_no) WHERE (state = 'accepted' OR program_no IN {THEN}) AND NOT {PERSON} AND text_no = ?"
+                    " ORDER BY program_no",
                     [text_no],
                 )
             ],

@@ -27,6 +27,12 @@ CHOSEN = (
     " AND list_contains((config -> 'systems')::VARCHAR[], 'student'))"
 )
 """In SQL: the number of the label model that the student learns from, which was chosen without gold."""
+THEN = (
+    "(SELECT p.program_no FROM programs p LEFT JOIN program_events e ON e.program_no = p.program_no GROUP BY p.program_no, p.state"
+    " HAVING coalesce(arg_max(e.state, e.rowid) FILTER (WHERE e.happened_at <= (SELECT created_at FROM label_models WHERE"
+    f" label_model_no = {CHOSEN})), CASE WHEN count(e.state) = 0 THEN p.state END) = 'accepted')"
+)
+"""In SQL: the numbers of the programs that were accepted when that model was fitted."""
 
 
 @dataclass(frozen=True)
@@ -108,14 +114,9 @@ def label_models(warehouse: Warehouse) -> list[LabelModelRow]:
 
 
 def chosen_params(warehouse: Warehouse) -> Mapping[str, Any]:
-    """What the label model that the student learns from has learned, by problem; empty where there is none, or where a program
-    was decided on since it was fitted, so that it speaks of other programs.
-    """
-    rows = warehouse.query(
-        "SELECT params::VARCHAR FROM label_models m WHERE label_model_no = "
-        f"{CHOSEN} AND NOT EXISTS (SELECT 1 FROM program_events e JOIN programs p USING (program_no) WHERE p.kind <> 'trusted'"
-        " AND e.happened_at > m.created_at)"
-    )
+    """What the label model that the student learns from has learned, by problem; empty where there is none. It speaks of the
+    programs of `THEN`."""
+    rows = warehouse.query(f"SELECT params::VARCHAR FROM label_models m WHERE label_model_no = {CHOSEN}")
     return (json.loads(rows[0][0]) if rows and rows[0][0] else None) or {}
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from factory.errors import InputError, nearest
 from factory.warehouse.tables.answers import people_said
 from factory.warehouse.tables.labels import CHOSEN
+from factory.warehouse.tables.programs import PERSON
 
 if TYPE_CHECKING:
     from factory.warehouse.file import Warehouse
@@ -28,12 +29,13 @@ class Wanted:
     """Which texts are looked for.
 
     Attributes:
-        split: One of `SPLITS`.
+        split: One of `SPLITS`; `any` with `among`.
         show: One of `SHOWS`.
         label: Name of the label that the label model holds for likeliest (of a `multi` task: for more likely than not).
         program: Number of a program that votes on them.
         find: A piece of text, capitals or not.
         number: Only the text of this number.
+        among: Only these texts, in this order; None for all.
     """
 
     split: str = "train"
@@ -42,6 +44,7 @@ class Wanted:
     program: int | None = None
     find: str = ""
     number: int | None = None
+    among: tuple[int, ...] | None = None
 
 
 def find_texts(
@@ -69,6 +72,8 @@ def find_texts(
         conditions, values = _conditions(wanted, names, single)
         best = "list_max(s.probs)" if single else "list_min([abs(x - 0.5) FOR x IN s.probs IF x IS NOT NULL])"
         order = f"{best} NULLS LAST, t.text_no" if wanted.show == "doubtful" else "t.text_no"
+        if wanted.among is not None:
+            order = "list_position($among, t.text_no)"
         labels = f" LEFT JOIN soft_labels s ON s.text_no = t.text_no AND s.label_model_no = {CHOSEN}"
         joined = labels if wanted.label or wanted.show in ("tied", "doubtful", "differs") else ""
         ((total, numbers),) = db.execute(  # one pass tells how many there are, and which are shown
@@ -90,7 +95,7 @@ def find_texts(
         votes = dict(
             db.execute(
                 "SELECT text_no, count(*) FROM votes JOIN programs USING (program_no) WHERE state = 'accepted'"
-                f" AND text_no IN ({these}) GROUP BY text_no"
+                f" AND NOT {PERSON} AND text_no IN ({these}) GROUP BY text_no"
             ).fetchall()
         )
         said = people_said(db, numbers or ())
@@ -132,7 +137,7 @@ def recent_answers(
 
 
 def _conditions(wanted: Wanted, names: list[str], single: bool) -> tuple[str, dict[str, Any]]:
-    if wanted.split not in SPLITS:
+    if wanted.split not in SPLITS and not (wanted.split == "any" and wanted.among is not None):
         raise InputError(f"there is no split {wanted.split!r}", fix=f"It is one of {', '.join(SPLITS)}")
     if wanted.show not in SHOWS:
         raise InputError(
@@ -140,16 +145,19 @@ def _conditions(wanted: Wanted, names: list[str], single: bool) -> tuple[str, di
         )
     values: dict[str, Any] = {}
     parts = []
-    if wanted.split == "synthetic":
+    if wanted.split == "any":
+        parts.append("true")
+    elif wanted.split == "synthetic":
         parts.append("t.text_no IN (SELECT text_no FROM synthetic WHERE state = 'accepted')")
     else:
         parts.append("t.text_no IN (SELECT text_no FROM split_texts WHERE split = $split)")
         values["split"] = wanted.split
-    voted = "(SELECT text_no FROM votes JOIN programs USING (program_no) WHERE state = 'accepted')"
+    of_programs = f"votes JOIN programs USING (program_no) WHERE state = 'accepted' AND NOT {PERSON}"
+    voted = f"(SELECT text_no FROM {of_programs})"
     answered = "(SELECT text_no FROM anchors WHERE source = 'person')"
     shown = {
         "uncovered": f"t.text_no NOT IN {voted}",
-        "conflict": "t.text_no IN (SELECT text_no FROM votes JOIN programs USING (program_no) WHERE state = 'accepted'"
+        "conflict": f"t.text_no IN (SELECT text_no FROM {of_programs}"
         " GROUP BY text_no, target_label_no HAVING min(vote) < max(vote))",
         "tied": "s.tie", "doubtful": "s.covered", "open": f"t.text_no NOT IN {answered}", "answered": f"t.text_no IN {answered}",
         "differs": "s.covered AND t.text_no IN (SELECT a.text_no FROM anchors a JOIN soft_labels x ON x.text_no = a.text_no"
@@ -169,6 +177,9 @@ def _conditions(wanted: Wanted, names: list[str], single: bool) -> tuple[str, di
     if wanted.number is not None:
         parts.append("t.text_no = $number")
         values["number"] = wanted.number
+    if wanted.among is not None:
+        parts.append("t.text_no IN (SELECT unnest($among))")
+        values["among"] = list(wanted.among)
     if wanted.find.strip():
         parts.append("contains(lower(t.text), lower($find))")
         values["find"] = wanted.find.strip()

@@ -308,3 +308,13 @@ def _row(number: int, outcome: Answered | Dropped | Unused) -> tuple[Any, ...]:
 
 def _as_json(value: Mapping[str, Any]) -> str:
     return json.dumps(dict(value), sort_keys=True)
+
+
+def programs_asked(warehouse: Warehouse, labels: Sequence[str] | None, show: str) -> int:
+    """Most programs that a plan of `author` wanted for these labels and texts; 0 if there is no such plan."""
+    found = [0]
+    for (text,) in warehouse.query("SELECT config::VARCHAR FROM plans WHERE stage = 'author'"):
+        config = json.loads(text)
+        if config.get("labels") == (None if labels is None else list(labels)) and config.get("show", "any") == show:
+            found.append(int(config["programs"]))
+    return max(found)

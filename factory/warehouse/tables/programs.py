@@ -23,6 +23,14 @@ State = Literal["accepted", "rejected", "superseded"]
 AUTHOR = "author"
 """The actor of the stage that has programs written. It may take back its own refusals, and nobody else's."""
 
+SUGGESTED = "suggested"
+"""The reason of a version that waits for a person: it is stored as rejected, and votes once it is approved."""
+
+ASKED = "asked answers"
+"""Name of the program that holds the answers of a person without a name; with one, `asked answers by NAME`."""
+PERSON = f"(kind = 'trusted' AND (name = '{ASKED}' OR starts_with(name, '{ASKED} by ')))"
+"""In SQL: whether a program holds a person's answers."""
+
 _COLUMNS = "program_no, program_key, name, kind, origin, target_label_no, source, state, plan_no"
 
 
