@@ -7,14 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from factory.errors import InputError, WarehouseError
 from factory.files.replace import replaced
 from factory.pipeline.load import load_pipeline
 from factory.pipeline.preview import plan_pipeline
 from factory.resources import shipped
-from factory.task import TaskCard, load_card, read_yaml, register
+from factory.task import TaskCard, as_yaml, load_card, read_yaml, register
 
 if TYPE_CHECKING:
     from factory.pipeline.load import Pipeline
@@ -162,13 +160,3 @@ def save_pipeline(path: Path, text: str, settings: Mapping[str, str] | None = No
     except OSError as error:
         raise WarehouseError(f"cannot be written: {error.strerror}", where=path) from error
     return load_pipeline(path, settings)
-
-
-def as_yaml(card: TaskCard) -> str:
-    """A card as a file that `task:` may name."""
-    told = card.model_dump(mode="json", exclude_defaults=True)
-    told["labels"] = {
-        one["name"]: {key: value for key, value in one.items() if key != "name"} if len(one) > 2 else one["description"]
-        for one in told["labels"]
-    }
-    return str(yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=120))

@@ -13,7 +13,6 @@ from factory.evaluation.definitions import definitions_of
 from factory.files.replace import replaced
 from factory.llm.request import Failure, ParseFailure
 from factory.pipeline.context import Context
-from factory.pipeline.edit import as_yaml
 from factory.pipeline.lock import alone_in
 from factory.pipeline.preview import plan_pipeline
 from factory.prompts.card import card_values
