@@ -46,7 +46,8 @@ class AuthorParams(Params):
         " of the texts.")  # fmt: skip
     form: Literal["python", "rules", "both"] = Field("python", description="`python` asks for functions, which can say"
         " anything and run in the sandbox; `rules` for lists of words and patterns with weights, which people can read and"
-        " edit, and which run faster and on any system; `both` takes turns.")  # fmt: skip
+        " edit, and which run faster and on any system; `both` takes turns. With the engine's `profile: small` it is `rules`"
+        " unless it is said here.")  # fmt: skip
     varied: bool = Field(True, description="Every program has example texts of its own, and no approach comes twice with the"
         " same evidence while others are left. False asks as the ready pipelines were recorded.")  # fmt: skip
     labels: list[str] | None = Field(None, min_length=1, description="Only programs that speak of these labels"
@@ -91,6 +92,7 @@ def author(warehouse: Warehouse, params: AuthorParams, call: Call) -> StageResul
         **(params.model_dump(mode="json", include={"encoder"}) if is_large(current_card(warehouse)) else {}),
         **({} if params.labels is None else {"labels": params.labels}),
         **({} if params.show == "any" else {"show": params.show}),
+        **({"form": "rules"} if call.engine.profile == "small" and "form" not in params.model_fields_set else {}),
         "candidates": params.candidates if params.candidates is not None else 2 * params.programs,
         "knowledge": params.knowledge_kind if params.knowledge else None,
     }

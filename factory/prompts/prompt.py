@@ -186,16 +186,19 @@ class Prompt:
         return replace(request, messages=(*request.messages, *said), prompt=self.name, prompt_version=self.version)
 
 
-def load(name: str, *, folder: Path | None = None) -> Prompt:
+def load(name: str, *, folder: Path | None = None, profile: str | None = None) -> Prompt:
     """The prompt of that name, with the optimised state beside it.
 
     Args:
         name: `annotate`, `author_program`, ...; `names()` lists them.
         folder: Looked at before the shipped prompts; by default the folder named in `LABEL_FACTORY_PROMPTS`, if any.
+        profile: Of an engine: where there is a prompt `NAME_PROFILE`, it is that one.
 
     Raises:
         InputError: There is none, or its file is wrong.
     """
+    if profile is not None and f"{name}_{profile}" in files.names(folder):
+        name = f"{name}_{profile}"
     file, state, version = files.read(name, folder)
     return _LOADED.setdefault(version, Prompt(file, state, version))
 
@@ -206,8 +209,12 @@ def _list_schema(key: str, item: Mapping[str, Any], *, least: int, most: int) ->
 
 
 def _with_labels(node: Any, labels: list[str], name: str) -> Any:
-    """The schema with the names of the labels in place of `enum: labels`."""
+    """The schema with the names of the labels in place of `enum: labels`, and with a property for each in place of `each label`."""
     if isinstance(node, Mapping):
+        if list(node.get("properties") or ()) == ["each label"]:
+            if not labels:
+                raise InputError(f"prompt {name!r} needs the names of the labels")
+            node = {**node, "properties": dict.fromkeys(labels, node["properties"]["each label"]), "required": labels}
         if node.get("enum") == "labels":
             if not labels:
                 raise InputError(f"prompt {name!r} needs the names of the labels")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from factory.programs.blocks import AcceptedProgram
 from factory.programs.rules import RulesRefused, in_words, usable_rules
 from factory.programs.trial import Trial, try_program
 from factory.prompts import ParseFailure, load
+from factory.prompts.parse import whole_part
 
 if TYPE_CHECKING:
     from factory.llm.request import Request
@@ -20,11 +21,33 @@ if TYPE_CHECKING:
     from factory.prompts import Prompt
 
 
-def prompts_of(form: str, kind: str) -> dict[str, Prompt]:
-    """The prompt for each form that is asked for (`python`, `rules` or `both`), for a task of this kind."""
+def prompts_of(form: str, kind: str, profile: str | None = None) -> dict[str, Prompt]:
+    """The prompt for each form that is asked for (`python`, `rules` or `both`), for a task of this kind and such models."""
     names = {"python": "author_program", "rules": "author_rule_list"}
     ending = "_multi" if kind == "multi" else ""
-    return {each: load(name + ending) for each, name in names.items() if form in (each, "both")}
+    return {each: load(name + ending, profile=profile) for each, name in names.items() if form in (each, "both")}
+
+
+def rules_of_cues(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A list of rules that an answer gives as label -> words and phrases, as small models are asked for it; any other as it is.
+
+    A cue that a label repeats counts once; one that stands under several labels tells nothing, and is left out.
+
+    Example:
+        >>> rules_of_cues({"ham": ["my mum"], "spam": ["win", "Win", "http://"]})["rules"][1:]
+        [{'kind': 'word', 'value': 'win', 'label': 'spam'}, {'kind': 'contains', 'value': 'http://', 'label': 'spam'}]
+    """
+    if "rules" in found or not found or not all(isinstance(cues, list) for cues in found.values()):
+        return found
+    said: dict[str, dict[str, str]] = {}
+    for label, cues in found.items():
+        for cue in cues:
+            said.setdefault(" ".join(str(cue).casefold().split()), {}).setdefault(label, str(cue).strip())
+    rules = [
+        {"kind": "word" if cue[:1].isalnum() and cue[-1:].isalnum() else "contains", "value": value, "label": label}
+        for cue, by_label in said.items() if len(by_label) == 1 for label, value in by_label.items()
+    ]  # fmt: skip
+    return {"rules": rules}
 
 
 class Reader:
@@ -59,6 +82,16 @@ class Reader:
             raise ParseFailure(tried.fault.code, tried.fault.words)
         return source, tried.votes.copy()
 
+    def parse_cut(self, request: Request, text: str) -> tuple[str, np.ndarray]:
+        """As `parse`, of an answer that was cut off: the whole rules of a list that has some.
+
+        Raises:
+            ParseFailure: It is a function, or holds no whole rule that can be taken.
+        """
+        if self._slot_of[request.key].form != "rules":
+            raise ParseFailure("truncated", "The answer ended before the function did.")
+        return self.parse(request, whole_part(text))
+
     def again(self, request: Request, answer: str, failure: ParseFailure) -> Request:
         """The request that shows the model what is wrong with its answer."""
         slot = self._slot_of[request.key]
@@ -84,7 +117,7 @@ class Reader:
         names = [slot.target] if slot.target is not None else list(slot.focus) or self._labels
         found = self._prompts["rules"].parse(text, labels=names)
         try:
-            rules, faults = usable_rules(found, self._labels, slot.target)
+            rules, faults = usable_rules(rules_of_cues(found), self._labels, slot.target)
         except RulesRefused as refused:
             raise ParseFailure(refused.code, f"The list of rules is not accepted: {refused.words}.") from None
         left_out = f"{len(faults)} rules were left out: {faults[0]}" if faults else ""
