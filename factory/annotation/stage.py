@@ -161,7 +161,9 @@ def annotate(warehouse: Warehouse, params: AnnotateParams, call: Call) -> StageR
     profile = None if prompt else engine.profile
     asked = prompts.load(name, profile=profile)
     name = asked.name
-    forced = prompts.load(prompt or labelling_prompt(card, as_votes=params.as_votes), profile=profile) if many else asked
+    forced = (
+        prompts.load(prompt or labelling_prompt(card, as_votes=params.as_votes), profile=profile) if many else asked
+    )
     version = asked.version if forced is asked else f"{asked.version}+{forced.version}"
     calibrate = _calibration(params, engine.profile, single=card.kind == "single" and not many)
     _check(card, asked, bool(calibrate), many)

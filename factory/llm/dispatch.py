@@ -254,7 +254,9 @@ class Dispatcher:
             settings = self.engine.settings
             told = verdict(found, settings.patience_s, met=self.engine.has_answered, model=settings.model)
             if isinstance(told, End):
-                went = self.engine.has_answered and any(at.last and at.last.kind == "transport" for at in self.endpoints)
+                went = self.engine.has_answered and any(
+                    at.last and at.last.kind == "transport" for at in self.endpoints
+                )
                 self.attempts.end(told.what, where=told.where, fix=told.fix + self._of_seeds * went)
                 return
             what = told

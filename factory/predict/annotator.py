@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,9 +70,7 @@ class Annotator:
         return [None if isinstance(one, Failure) or (single and not one.value) else one.value for one in found]
 
 
-def labelling_of(
-    exported: Exported, model: Any, engine: Engine | None = None
-) -> Labelling:
+def labelling_of(exported: Exported, model: Any, engine: Engine | None = None) -> Labelling:
     """How an export's card is put to a model.
 
     Raises:

@@ -209,7 +209,7 @@ def _list_schema(key: str, item: Mapping[str, Any], *, least: int, most: int) ->
 
 
 def _with_labels(node: Any, labels: list[str], name: str) -> Any:
-    """The schema with the names of the labels in place of `enum: labels`, and with a property for each in place of `each label`."""
+    """The schema with the names of the labels for `enum: labels`, and a property for each of them for `each label`."""
     if isinstance(node, Mapping):
         if list(node.get("properties") or ()) == ["each label"]:
             if not labels:
