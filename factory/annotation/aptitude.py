@@ -1,8 +1,8 @@
 """What a model is good for, said before money is spent: from its answers on some texts of the user's own. Pure.
 
-Nobody knows the right labels of these texts. What can be known is whether the model says the same when the labels stand in another
-order, whether it says more than an encoder that knows their descriptions alone, and whether it is right on seeds, where there are
-any.
+Nobody knows the right labels of these texts. What can be known is whether the model says the same when the labels stand in
+another order, whether it says more than an encoder that knows their descriptions alone, and whether it is right on seeds, where
+there are any.
 """
 
 from __future__ import annotations
@@ -123,5 +123,6 @@ def looped(text: str) -> bool:
         >>> looped('["win", "free", "win", "win", "win", "win", "win", "win"]'), looped("one, two, three")
         (True, False)
     """
-    items = [part.strip() for part in text.replace("\n", ",").split(",") if part.strip(' \t{}[]",')]
+    parts = text.split("}") if text.count("{") > 2 else text.replace("\n", ",").split(",")
+    items = [part for part in (part.strip(' \t\n{}[]",') for part in parts) if part]
     return len(items) >= 8 and len(set(items)) < 0.5 * len(items)
