@@ -1,6 +1,6 @@
-"""The whole line on a real, very small model behind real vLLM: every stage once, killed and taken up, an export, nothing asked twice.
+"""The whole line on a real, very small model behind vLLM: every stage once, killed and taken up, an export, nothing asked twice.
 
-Its scores mean little (135 million parameters); that every request is read, and that the line ends with an export, is what counts.
+Its scores mean little (135 million parameters): what counts is that requests are read and that the line ends with an export.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from vllm_server import VllmServer, vllm_python
 
 from factory.pipeline.load import load_pipeline
 from factory.pipeline.run import run_pipeline
 from factory.resources import shipped
 from factory.warehouse.file import Warehouse
 from tests.models import model_folder
-from vllm_server import VllmServer, vllm_python
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
