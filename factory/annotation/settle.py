@@ -62,7 +62,7 @@ def settle(
         ]
         read = [one for one in every if one.text_no is not None]
         probs: dict[int, list[float]] = {}
-        if card.kind == "single":
+        if card.kind == "single" and (config["calibrate"] or config.get("anchors")):
             probs = _probabilities(db, [one.slot for one in every], card.label_names)
         if config["calibrate"]:
             read, probs, said = _calibrate(config["calibrate"], every, read, probs, card.label_names)

@@ -152,7 +152,7 @@ def _programs(
     """The votes of some lists of rules on the texts that were labelled, and how many lists were read."""
     from factory import prompts
     from factory.llm.request import Answer, Ask
-    from factory.programs.author.answers import rules_of_cues
+    from factory.programs.author.answers import names_of, rules_of_cues
     from factory.programs.author.loop import plan_slots, values_of
     from factory.programs.rules import RulesRefused, usable_rules
     from factory.programs.rules.engine import RuleVoter
@@ -165,7 +165,7 @@ def _programs(
     for slot in slots:
         shown = texts[TEXTS + slot.number * SHOWN :][:SHOWN] or texts[:SHOWN]
         values = values_of(slot, slots, prompts.card_values(card), examples=shown, small=small)
-        labels.append(list(slot.focus) or names)
+        labels.append(names_of(slot, names, prompt))
         requests.append(
             prompt.request(
                 values, engine.model, sampling=engine.sampling, structured=engine.structured, labels=labels[-1]

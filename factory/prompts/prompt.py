@@ -50,6 +50,12 @@ class Prompt:
         """The optimiser's instructions if there are any, else the body of the file."""
         return (self.state.instructions if self.state else None) or self.file.instructions
 
+    @property
+    def by_label(self) -> bool:
+        """Whether an answer is a list for each label."""
+        top = (self.file.json_schema or {}).get("json", {})
+        return isinstance(top, Mapping) and list(top.get("properties") or ()) == ["each label"]
+
     def signature(self) -> type[dspy.Signature]:
         """The DSPy signature, for any DSPy program or optimiser; needs dspy."""
         from factory.prompts.signature import make_signature

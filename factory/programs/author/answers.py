@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from factory.prompts import Prompt
 
 
+_AROUND = " \t\n,;\"'"
+"""What small models put around a cue."""
+
+
 def prompts_of(form: str, kind: str, profile: str | None = None) -> dict[str, Prompt]:
     """The prompt for each form that is asked for (`python`, `rules` or `both`), for a task of this kind and such models."""
     names = {"python": "author_program", "rules": "author_rule_list"}
@@ -28,10 +32,18 @@ def prompts_of(form: str, kind: str, profile: str | None = None) -> dict[str, Pr
     return {each: load(name + ending, profile=profile) for each, name in names.items() if form in (each, "both")}
 
 
-def rules_of_cues(found: Mapping[str, Any]) -> Mapping[str, Any]:
+def names_of(slot: Slot, labels: Sequence[str], prompt: Prompt) -> list[str]:
+    """The labels that an answer may name: all of them where the prompt wants a list for each."""
+    if slot.target is not None:
+        return [slot.target]
+    return list(labels) if prompt.by_label else list(slot.focus) or list(labels)
+
+
+def rules_of_cues(found: Mapping[str, Any], focus: Sequence[str] = ()) -> Mapping[str, Any]:
     """A list of rules that an answer gives as label -> words and phrases, as small models are asked for it; any other as it is.
 
-    A cue that a label repeats counts once; one that stands under several labels tells nothing, and is left out.
+    A cue that a label repeats counts once; one that stands under several labels tells nothing, and is left out. With a `focus`,
+    the cues of other labels count for that alone.
 
     Example:
         >>> rules_of_cues({"ham": ["my mum"], "spam": ["win", "Win", "http://"]})["rules"][1:]
@@ -42,10 +54,13 @@ def rules_of_cues(found: Mapping[str, Any]) -> Mapping[str, Any]:
     said: dict[str, dict[str, str]] = {}
     for label, cues in found.items():
         for cue in cues:
-            said.setdefault(" ".join(str(cue).casefold().split()), {}).setdefault(label, str(cue).strip())
+            value = str(cue).strip(_AROUND)
+            if len(value) > 1:
+                said.setdefault(" ".join(value.casefold().split()), {}).setdefault(label, value)
     rules = [
         {"kind": "word" if cue[:1].isalnum() and cue[-1:].isalnum() else "contains", "value": value, "label": label}
         for cue, by_label in said.items() if len(by_label) == 1 for label, value in by_label.items()
+        if not focus or label in focus
     ]  # fmt: skip
     return {"rules": rules}
 
@@ -60,8 +75,19 @@ class Reader:
         labels: Sequence[str],
         prompts: Mapping[str, Prompt],
         slot_of: Mapping[str, Slot],
+        named: Sequence[str] | None = None,
     ) -> None:
-        """Set up a round: programs are tried on `probe`; `slot_of` has the slot of each first request, by the request's key."""
+        """Set up a round.
+
+        Args:
+            pool: Where programs are tried, on `probe`.
+            probe: Texts.
+            labels: Every label of the warehouse, by number.
+            prompts: By form.
+            slot_of: The slot of each first request, by the request's key.
+            named: The labels that the prompts name; `labels` by default.
+        """
+        self._named = list(named if named is not None else labels)
         self._pool, self._probe, self._labels, self._prompts = pool, probe, labels, prompts
         self._slot_of = dict(slot_of)
         self._last: dict[int, tuple[str, str]] = {}
@@ -114,10 +140,9 @@ class Reader:
         return Candidate(slot, source, None, reason, detail, key, 0)
 
     def _rules(self, slot: Slot, key: str, text: str) -> str:
-        names = [slot.target] if slot.target is not None else list(slot.focus) or self._labels
-        found = self._prompts["rules"].parse(text, labels=names)
+        found = self._prompts["rules"].parse(text, labels=names_of(slot, self._named, self._prompts["rules"]))
         try:
-            rules, faults = usable_rules(rules_of_cues(found), self._labels, slot.target)
+            rules, faults = usable_rules(rules_of_cues(found, slot.focus), self._labels, slot.target)
         except RulesRefused as refused:
             raise ParseFailure(refused.code, f"The list of rules is not accepted: {refused.words}.") from None
         left_out = f"{len(faults)} rules were left out: {faults[0]}" if faults else ""

@@ -149,7 +149,7 @@ def _fill(
     asker: Asker, card: TaskCard, asking: Mapping[str, Prompt], plan: Plan, config: Mapping[str, Any], pool: Pool
 ) -> StageResult:
     from factory import prompts
-    from factory.programs.author.answers import Reader
+    from factory.programs.author.answers import Reader, names_of
 
     warehouse, engine = asker.warehouse, asker.engine
     labels = label_names(warehouse)
@@ -179,11 +179,11 @@ def _fill(
                 seeds=[{"text": shown[no], "label": ", ".join(names)} for no, names in spec["seeds"]], knowledge=knowledge,
                 small=engine.profile == "small" and card.kind == "single",
             )  # fmt: skip
-            names = [slot.target] if slot.target is not None else list(slot.focus) or card.label_names
+            names = names_of(slot, card.label_names, asking[slot.form])
             ask = partial(asking[slot.form].request, sampling=engine.sampling, structured=engine.structured)
             requests.append(ask(values, engine.model, labels=names))
         slot_of = {request.key: slot for slot, request in zip(wanted, requests, strict=True)}
-        reader = Reader(pool, probe, labels, asking, slot_of)
+        reader = Reader(pool, probe, labels, asking, slot_of, card.label_names)
         answers = _ask(asker, reader, wanted, requests, int(config["repairs"]))
         state, wanted = step(state, answers)
     versions = {form: prompt.version for form, prompt in asking.items()}

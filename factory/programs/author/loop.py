@@ -133,7 +133,11 @@ def values_of(
     knowledge: str = "",
     small: bool = False,
 ) -> dict[str, Any]:
-    """The inputs of the slot's prompt; a `small` model's list of rules is asked for in fewer words."""
+    """The inputs of the slot's prompt.
+
+    A `small` model's list of rules is asked for in fewer words, and always for all labels: asked for those of one alone, such a
+    model lists what texts of the others say.
+    """
     described = {item["name"]: item for item in card_values["labels"]}
     values = {
         **card_values, "examples": list(examples), "seeds": [dict(seed) for seed in seeds], "knowledge": knowledge,
@@ -143,7 +147,7 @@ def values_of(
         values |= {"taken": [], "approach": SMALL_WORDS[slot.approach.name]}
     if slot.target is not None:
         values["target"] = [described[slot.target]]
-    else:
+    elif not (small and slot.form == "rules"):
         values["focus"] = [described[name] for name in slot.focus]
     return values
 
