@@ -14,6 +14,9 @@ from dataclasses import dataclass
 SURE, DOUBTFUL = 0.6, 0.4
 """Agreement of labels with themselves, beyond chance, from which they are worth their price, and below which they are not."""
 
+ENCODER = 0.2
+"""Agreement with the encoder's zero-shot, beyond chance, below which one of the two is wrong, and nobody knows which."""
+
 FEWEST_SEEDS = 8
 """Seeds from which being right on them outweighs agreement."""
 
@@ -75,11 +78,11 @@ class Aptitude:
         right, of = self.seeds
         if self.labels.read < _READ * self.labels.asked or max(self.shares.values(), default=1.0) > _LEANING:
             return "no good"
-        if of >= FEWEST_SEEDS and right <= self.encoder_seeds:
+        proven = of >= FEWEST_SEEDS
+        if (proven and right <= self.encoder_seeds) or self.itself < DOUBTFUL:
             return "no good"
-        if self.itself < DOUBTFUL:
-            return "no good"
-        return "good" if self.itself >= SURE else "doubtful"
+        apart = not proven and self.encoder is not None and self.encoder < ENCODER
+        return "good" if self.itself >= SURE and not apart else "doubtful"
 
     @property
     def programs_are(self) -> str:

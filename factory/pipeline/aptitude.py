@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from factory.pipeline.load import Pipeline
     from factory.task import TaskCard
 
-TEXTS = 20
+TEXTS = 24
 """Texts that are labelled, twice."""
 
 SEEDS = 8
@@ -152,7 +152,7 @@ def _programs(
     """The votes of some lists of rules on the texts that were labelled, and how many lists were read."""
     from factory import prompts
     from factory.llm.request import Answer, Ask
-    from factory.programs.author.answers import names_of, rules_of_cues
+    from factory.programs.author.answers import cues_in, names_of, rules_of_cues
     from factory.programs.author.loop import plan_slots, values_of
     from factory.programs.rules import RulesRefused, usable_rules
     from factory.programs.rules.engine import RuleVoter
@@ -179,7 +179,8 @@ def _programs(
             continue
         try:
             text = answer.text if answer.finish_reason == "stop" else whole_part(answer.text)
-            rules, _ = usable_rules(rules_of_cues(prompt.parse(text, labels=of)), names, None)
+            found = rules_of_cues(cues_in(text, of)) if prompt.by_label else prompt.parse(text, labels=of)
+            rules, _ = usable_rules(found, names, None)
         except (prompts.ParseFailure, RulesRefused):
             continue
         row = RuleVoter([rules], [names]).votes(list(texts[:TEXTS]))[:, 0]

@@ -21,6 +21,9 @@ def test_a_model_that_agrees_with_itself_and_whose_programs_do_is_good_for_both(
     ("change", "words"),
     [
         ({"itself": 0.5}, "doubtful for labels and programs: compare with a larger one"),
+        ({"encoder": 0.1}, "doubtful for labels and programs: compare with a larger one"),
+        ({"encoder": None}, "good for labels and programs"),
+        ({"encoder": 0.1, "seeds": (7, FEWEST_SEEDS), "encoder_seeds": 5}, "good for labels and programs"),
         ({"itself": 0.1}, "doubtful for programs, no good for labels: compare"),
         ({"labels": Read(40, 20, refused=20)}, "doubtful for programs, no good for labels"),
         ({"shares": {"ham": 0.95, "spam": 0.05}}, "doubtful for programs, no good for labels"),

@@ -91,7 +91,7 @@ def cues(request: Any) -> Answer:
         for name in names
     }
     text = json.dumps(lists)
-    return Answer(text[:-6], "length") if len(names) == 2 else Answer(text, "stop")
+    return Answer(text[:-6], "length") if "Single words" in request.messages[-1]["content"] else Answer(text, "stop")
 
 
 def test_programs_are_lists_of_cues_and_a_list_that_was_cut_off_gives_its_whole_ones() -> None:

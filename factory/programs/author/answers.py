@@ -12,7 +12,8 @@ from factory.programs.blocks import AcceptedProgram
 from factory.programs.rules import RulesRefused, in_words, usable_rules
 from factory.programs.trial import Trial, try_program
 from factory.prompts import ParseFailure, load
-from factory.prompts.parse import whole_part
+from factory.prompts.answer import final_answer
+from factory.prompts.parse import json_value, whole_part
 
 if TYPE_CHECKING:
     from factory.llm.request import Request
@@ -39,8 +40,26 @@ def names_of(slot: Slot, labels: Sequence[str], prompt: Prompt) -> list[str]:
     return list(labels) if prompt.by_label else list(slot.focus) or list(labels)
 
 
-def rules_of_cues(found: Mapping[str, Any], focus: Sequence[str] = ()) -> Mapping[str, Any]:
-    """A list of rules that an answer gives as label -> words and phrases, as small models are asked for it; any other as it is.
+def cues_in(text: str, labels: Sequence[str]) -> dict[str, list[str]]:
+    """The cues of each label in an answer, few or many; a label that is not there has none.
+
+    Raises:
+        ParseFailure: It holds no JSON object, or no cue.
+    """
+    value = json_value(final_answer(text))
+    given = value if isinstance(value, Mapping) else {}
+    found = {
+        name: [cue for cue in cues if isinstance(cue, str)]
+        for name in labels
+        if isinstance(cues := given.get(name), list)
+    }
+    if not any(found.values()):
+        raise ParseFailure("wrong_shape", "The JSON object has no list of words for any label.")
+    return found
+
+
+def rules_of_cues(found: Mapping[str, Sequence[str]], focus: Sequence[str] = ()) -> dict[str, Any]:
+    """A list of rules from words and phrases by label, as small models are asked for them.
 
     A cue that a label repeats counts once; one that stands under several labels tells nothing, and is left out. With a `focus`,
     the cues of other labels count for that alone.
@@ -49,8 +68,6 @@ def rules_of_cues(found: Mapping[str, Any], focus: Sequence[str] = ()) -> Mappin
         >>> rules_of_cues({"ham": ["my mum"], "spam": ["win", "Win", "http://"]})["rules"][1:]
         [{'kind': 'word', 'value': 'win', 'label': 'spam'}, {'kind': 'contains', 'value': 'http://', 'label': 'spam'}]
     """
-    if "rules" in found or not found or not all(isinstance(cues, list) for cues in found.values()):
-        return found
     said: dict[str, dict[str, str]] = {}
     for label, cues in found.items():
         for cue in cues:
@@ -140,9 +157,10 @@ class Reader:
         return Candidate(slot, source, None, reason, detail, key, 0)
 
     def _rules(self, slot: Slot, key: str, text: str) -> str:
-        found = self._prompts["rules"].parse(text, labels=names_of(slot, self._named, self._prompts["rules"]))
+        prompt, asked = self._prompts["rules"], names_of(slot, self._named, self._prompts["rules"])
+        found = rules_of_cues(cues_in(text, asked), slot.focus) if prompt.by_label else prompt.parse(text, labels=asked)
         try:
-            rules, faults = usable_rules(rules_of_cues(found, slot.focus), self._labels, slot.target)
+            rules, faults = usable_rules(found, self._labels, slot.target)
         except RulesRefused as refused:
             raise ParseFailure(refused.code, f"The list of rules is not accepted: {refused.words}.") from None
         left_out = f"{len(faults)} rules were left out: {faults[0]}" if faults else ""
