@@ -48,7 +48,8 @@ class EngineSettings(BaseModel):
         api_key_env: server, batch: the name of the environment variable that holds the key, which itself never stands in a file.
         structured: Whether the stages ask for structured output (a choice, a JSON schema) rather than for text.
         profile: `small` asks as models of some 1 to 3 billion parameters answer best: shorter prompts, programs as short lists
-            of words, structured output unless `structured` says otherwise, labels with their probabilities.
+            of words, structured output unless `structured` says otherwise (not `transformers`, which cannot force JSON), labels
+            with their probabilities.
         structured_style: `vllm` sends choices and regexes as `structured_outputs`; `openai` knows JSON schemas alone.
         sampling: Laid over each prompt's own sampling: `{temperature: 0.7, max_tokens: 256}`; a null takes a setting away.
         max_tokens_field: server, batch: how the endpoint calls the bound on an answer. Newer hosted models take
@@ -126,7 +127,7 @@ class EngineSettings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _by_profile(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("profile") == "small":
+        if isinstance(given, dict) and given.get("profile") == "small" and given.get("kind") != "transformers":
             return {"structured": True, **given}
         return given
 

@@ -34,7 +34,7 @@ class Small(BulkEngine):
     name = "small"
 
     def __init__(self, says: Callable[[Any], Answer], **settings: Any) -> None:
-        super().__init__(EngineSettings(kind="transformers", model="m", **{"profile": "small", **settings}))
+        super().__init__(EngineSettings(kind="vllm", model="m", **{"profile": "small", **settings}))
         self.speak, self.asked = says, list[Any]()
 
     def answer(self, calls: Iterable[Call]) -> Iterator[tuple[Call, Reply]]:
@@ -79,8 +79,9 @@ def test_an_engine_of_any_size_is_asked_as_ever_without_the_profile() -> None:
     annotate(warehouse, engine, split="train")
     (request, *_) = engine.asked
     assert (request.prompt, request.schema, "logprobs" in request.sampling) == ("annotate", None, False)
-    assert EngineSettings(kind="transformers", model="m", profile="small").structured
-    assert not EngineSettings(kind="transformers", model="m", profile="small", structured=False).structured
+    assert EngineSettings(kind="vllm", model="m", profile="small").structured
+    assert not EngineSettings(kind="vllm", model="m", profile="small", structured=False).structured
+    assert not EngineSettings(kind="transformers", model="m", profile="small").structured, "it cannot force JSON"
 
 
 def cues(request: Any) -> Answer:
