@@ -85,14 +85,12 @@ def test_an_engine_of_any_size_is_asked_as_ever_without_the_profile() -> None:
 
 
 def cues(request: Any) -> Answer:
-    """A list of cues; those of the first request are cut off in the middle of a word."""
-    names = list(request.schema["json"]["properties"])
-    lists = {
-        name: ["mum", "see you", "six", "hello"] if name == "ham" else ["money", "prize", "buy", "win"]
-        for name in names
-    }
-    text = json.dumps(lists)
-    return Answer(text[:-6], "length") if "Single words" in request.messages[-1]["content"] else Answer(text, "stop")
+    """Cues for every label asked for; those of the first list are cut off in the middle of a word."""
+    said = {"ham": ["mum", "see you", "six", "hello"], "spam": ["money", "prize", "buy", "win"]}
+    first = "Single words" in request.messages[-1]["content"]
+    other = said if first else {name: [*some[:1], "who is", "that"] for name, some in said.items()}
+    text = json.dumps({name: other[name] for name in request.schema["json"]["properties"]})
+    return Answer(text[:-6], "length") if first else Answer(text, "stop")
 
 
 def test_programs_are_lists_of_cues_and_a_list_that_was_cut_off_gives_its_whole_ones() -> None:
@@ -104,6 +102,7 @@ def test_programs_are_lists_of_cues_and_a_list_that_was_cut_off_gives_its_whole_
     values = {rule["value"] for rule in json.loads(kinds[0][2])["rules"]}
     assert {"mum", "money", "buy"} <= values
     assert "win" not in values, "its end is missing"
+    assert {rule["label"] for rule in json.loads(kinds[1][2])["rules"]} == {"ham"}, "the label that it is about"
 
 
 @pytest.mark.parametrize(

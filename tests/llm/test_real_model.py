@@ -20,7 +20,7 @@ from factory.resources import shipped
 from factory.warehouse.file import Warehouse
 from tests.models import model_folder
 
-pytestmark = [pytest.mark.vllm, pytest.mark.slow]
+pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 LINE = """
 name: real
@@ -31,14 +31,14 @@ steps:
       train: {{path: {texts}/train.csv, text: text}}
       dev: {{path: {texts}/dev.csv, text: text, label: label}}
       test: {{path: {texts}/test.csv, text: text, label: label}}
-  - author: {{programs: 6, candidates: 6, form: rules}}
+  - author: {{programs: 4, candidates: 4, form: rules}}
   - vote: {{}}
-  - synthesize: {{method: synthesizrr, seeds: none, per_label: 2}}
+  - synthesize: {{method: synthesizrr, seeds: none, per_label: 1}}
   - vote: {{}}
-  - annotate: {{anchors: 60, audit: 20}}
+  - annotate: {{anchors: 40, audit: 15}}
   - denoise: {{model: auto}}
   - distill: {{student: embedding, systems: [student]}}
-  - annotate: {{split: test, limit: 60}}
+  - annotate: {{split: test, limit: 40}}
   - evaluate: {{}}
   - export: {{}}
   - report: {{}}
