@@ -102,7 +102,6 @@ def test_programs_are_lists_of_cues_and_a_list_that_was_cut_off_gives_its_whole_
     values = {rule["value"] for rule in json.loads(kinds[0][2])["rules"]}
     assert {"mum", "money", "buy"} <= values
     assert "win" not in values, "its end is missing"
-    assert {rule["label"] for rule in json.loads(kinds[1][2])["rules"]} == {"ham"}, "the label that it is about"
 
 
 @pytest.mark.parametrize(
@@ -124,3 +123,4 @@ def test_a_cue_that_stands_under_two_labels_is_left_out() -> None:
         {"kind": "word", "value": "song", "label": "ham"},
         {"kind": "contains", "value": "http://", "label": "spam"},
     ]
+    assert [rule["label"] for rule in rules_of_cues({"ham": ["song"], "spam": ["win"]}, ["spam"])["rules"]] == ["spam"]
