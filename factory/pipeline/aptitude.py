@@ -152,7 +152,7 @@ def _programs(
     """The votes of some lists of rules on the texts that were labelled, and how many lists were read."""
     from factory import prompts
     from factory.llm.request import Answer, Ask
-    from factory.programs.author.answers import cues_in, names_of, rules_of_cues
+    from factory.programs.author.answers import names_of, rules_of_cues
     from factory.programs.author.loop import plan_slots, values_of
     from factory.programs.rules import RulesRefused, usable_rules
     from factory.programs.rules.engine import RuleVoter
@@ -178,8 +178,9 @@ def _programs(
         if not isinstance(answer, Answer):
             continue
         try:
-            text = answer.text if answer.finish_reason == "stop" else whole_part(answer.text)
-            found = rules_of_cues(cues_in(text, of)) if prompt.by_label else prompt.parse(text, labels=of)
+            cut = answer.finish_reason != "stop" and not prompt.by_label
+            found = prompt.parse(whole_part(answer.text) if cut else answer.text, labels=of)
+            found = rules_of_cues(found) if prompt.by_label else found
             rules, _ = usable_rules(found, names, None)
         except (prompts.ParseFailure, RulesRefused):
             continue

@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 from factory.errors import InputError
 from factory.llm.request import Message, ModelRef, ParseFailure, Request
 from factory.prompts import files, render
+from factory.prompts.cues import cue_lines, parse_cues
 from factory.prompts.files import Form, PromptFile, PromptState
 from factory.prompts.labels import parse_label, parse_labels
 from factory.prompts.parse import parse_chat, parse_json, parse_program
@@ -53,8 +54,7 @@ class Prompt:
     @property
     def by_label(self) -> bool:
         """Whether an answer is a list for each label."""
-        top = (self.file.json_schema or {}).get("json", {})
-        return isinstance(top, Mapping) and list(top.get("properties") or ()) == ["each label"]
+        return self.form == "cues"
 
     def signature(self) -> type[dspy.Signature]:
         """The DSPy signature, for any DSPy program or optimiser; needs dspy."""
@@ -135,16 +135,18 @@ class Prompt:
         )  # fmt: skip
 
     def schema(self, labels: Sequence[str] | None = None) -> Mapping[str, Any]:
-        """The structured form: `{"choice": [...]}` for one label, `{"json": {...}}` for all others.
+        """The structured form: `{"choice": [...]}` for one label, `{"regex": ...}` for cues, `{"json": {...}}` for all others.
 
         Raises:
             InputError: The form needs labels and there are none.
         """
-        if self.form in ("label", "labels") and not labels:
+        if self.form in ("label", "labels", "cues") and not labels:
             raise InputError(f"the structured form of prompt {self.name!r} needs the names of the labels")
         names, word = list(labels or ()), self.file.abstain
         if self.form == "label":
             return {"choice": names if word is None or word in names else [*names, word]}
+        if self.form == "cues":
+            return {"regex": cue_lines(names)}
         if self.file.json_schema is not None:
             return dict(_with_labels(self.file.json_schema, names, self.name))
         if self.form == "labels":
@@ -158,7 +160,7 @@ class Prompt:
         Raises:
             ParseFailure: It cannot be read as what was asked for.
         """
-        if self.form in ("label", "labels") and not labels:
+        if self.form in ("label", "labels", "cues") and not labels:
             raise InputError(f"to read an answer to prompt {self.name!r}, the names of the labels are needed")
         if self.form == "label":
             return parse_label(text, labels or (), abstain=self.file.abstain)
@@ -168,6 +170,8 @@ class Prompt:
             return parse_program(text)
         if self.form == "texts":
             return parse_texts(text, refusal=self.file.refusal)
+        if self.form == "cues":
+            return parse_cues(text, labels or ())
         if self.form == "json":
             given = self.file.json_schema or {"json": {"type": "object"}}
             return parse_json(text, _with_labels(given, list(labels or ()), self.name)["json"])
@@ -215,12 +219,8 @@ def _list_schema(key: str, item: Mapping[str, Any], *, least: int, most: int) ->
 
 
 def _with_labels(node: Any, labels: list[str], name: str) -> Any:
-    """The schema with the names of the labels for `enum: labels`, and a property for each of them for `each label`."""
+    """The schema with the names of the labels in place of `enum: labels`."""
     if isinstance(node, Mapping):
-        if list(node.get("properties") or ()) == ["each label"]:
-            if not labels:
-                raise InputError(f"prompt {name!r} needs the names of the labels")
-            node = {**node, "properties": dict.fromkeys(labels, node["properties"]["each label"]), "required": labels}
         if node.get("enum") == "labels":
             if not labels:
                 raise InputError(f"prompt {name!r} needs the names of the labels")

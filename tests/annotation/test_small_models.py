@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -15,6 +16,8 @@ from factory.llm.calls import Call, Reply
 from factory.llm.engines.base import BulkEngine
 from factory.programs.author.answers import rules_of_cues
 from factory.programs.stage import author
+from factory.prompts import ParseFailure
+from factory.prompts.cues import cue_lines, parse_cues
 from factory.prompts.parse import whole_part
 from tests.annotation.test_annotate_stage import TEXTS, rows, warehouse_with
 
@@ -89,8 +92,8 @@ def cues(request: Any) -> Answer:
     said = {"ham": ["mum", "see you", "six", "hello"], "spam": ["money", "prize", "buy", "win"]}
     first = "Single words" in request.messages[-1]["content"]
     other = said if first else {name: [*some[:1], "who is", "that"] for name, some in said.items()}
-    text = json.dumps({name: other[name] for name in request.schema["json"]["properties"]})
-    return Answer(text[:-6], "length") if first else Answer(text, "stop")
+    text = "".join(f"{name}: {', '.join(cues)}\n" for name, cues in other.items())
+    return Answer(text[:-2], "length") if first else Answer(text, "stop")
 
 
 def test_programs_are_lists_of_cues_and_a_list_that_was_cut_off_gives_its_whole_ones() -> None:
@@ -124,3 +127,15 @@ def test_a_cue_that_stands_under_two_labels_is_left_out() -> None:
         {"kind": "contains", "value": "http://", "label": "spam"},
     ]
     assert [rule["label"] for rule in rules_of_cues({"ham": ["song"], "spam": ["win"]}, ["spam"])["rules"]] == ["spam"]
+
+
+def test_lines_of_cues_are_held_by_a_pattern_and_read_with_words_around_them() -> None:
+    names = ["ham", "off topic"]
+    answer = "ham: mum, see you, six, hello\noff topic: m\u00fcsic, win, free money, don't\n"
+    assert re.fullmatch(cue_lines(names), answer)
+    assert not re.fullmatch(cue_lines(names), "ham: mum, see you, six, hello\n"), "a line for each label"
+    found = {"ham": ["mum", "see you", "six", "hello"], "off topic": ["m\u00fcsic", "win", "free money", "don't"]}
+    assert parse_cues(answer, names) == found
+    assert parse_cues(f"Here they are:\n- **ham**: mum, mum\n{answer}That is all.", names) == found
+    with pytest.raises(ParseFailure):
+        parse_cues("I cannot help with that.", names)

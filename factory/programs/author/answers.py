@@ -12,8 +12,7 @@ from factory.programs.blocks import AcceptedProgram
 from factory.programs.rules import RulesRefused, in_words, usable_rules
 from factory.programs.trial import Trial, try_program
 from factory.prompts import ParseFailure, load
-from factory.prompts.answer import final_answer
-from factory.prompts.parse import json_value, whole_part
+from factory.prompts.parse import whole_part
 
 if TYPE_CHECKING:
     from factory.llm.request import Request
@@ -38,24 +37,6 @@ def names_of(slot: Slot, labels: Sequence[str], prompt: Prompt) -> list[str]:
     if slot.target is not None:
         return [slot.target]
     return list(labels) if prompt.by_label else list(slot.focus) or list(labels)
-
-
-def cues_in(text: str, labels: Sequence[str]) -> dict[str, list[str]]:
-    """The cues of each label in an answer, few or many; a label that is not there has none.
-
-    Raises:
-        ParseFailure: It holds no JSON object, or no cue.
-    """
-    value = json_value(final_answer(text))
-    given = value if isinstance(value, Mapping) else {}
-    found = {
-        name: [cue for cue in cues if isinstance(cue, str)]
-        for name in labels
-        if isinstance(cues := given.get(name), list)
-    }
-    if not any(found.values()):
-        raise ParseFailure("wrong_shape", "The JSON object has no list of words for any label.")
-    return found
 
 
 def rules_of_cues(found: Mapping[str, Sequence[str]], focus: Sequence[str] = ()) -> dict[str, Any]:
@@ -133,7 +114,9 @@ class Reader:
         """
         if self._slot_of[request.key].form != "rules":
             raise ParseFailure("truncated", "The answer ended before the function did.")
-        return self.parse(request, whole_part(text))
+        by_label = self._prompts["rules"].by_label
+        whole = text[: max(text.rfind(","), text.rfind("\n")) + 1] if by_label else whole_part(text)
+        return self.parse(request, whole)
 
     def again(self, request: Request, answer: str, failure: ParseFailure) -> Request:
         """The request that shows the model what is wrong with its answer."""
@@ -158,7 +141,8 @@ class Reader:
 
     def _rules(self, slot: Slot, key: str, text: str) -> str:
         prompt, asked = self._prompts["rules"], names_of(slot, self._named, self._prompts["rules"])
-        found = rules_of_cues(cues_in(text, asked), slot.focus) if prompt.by_label else prompt.parse(text, labels=asked)
+        found = prompt.parse(text, labels=asked)
+        found = rules_of_cues(found, slot.focus) if prompt.by_label else found
         try:
             rules, faults = usable_rules(found, self._labels, slot.target)
         except RulesRefused as refused:
