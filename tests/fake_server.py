@@ -102,6 +102,7 @@ DEFAULTS: dict[str, Any] = {
     "raw_if": None,  # only where this stands in the last message
     "raw_first": 0,  # only to so many requests; 0: to all
     "die_if": None,  # end the process, as a crash would, at a request whose last message holds this
+    "die_of_seeds": 0,  # end the process at so many requests with a seed in the making at once, as vLLM 0.32 may on a CPU
     "models_raw": None,  # the same as `raw` for /v1/models
     "cached_tokens": 0,
     "keep_bodies": False,
@@ -252,6 +253,8 @@ def main() -> None:
             await asyncio.sleep(control["stall_s"])
         stats["in_flight"] += 1
         stats["most_in_flight"] = max(stats["most_in_flight"], stats["in_flight"])
+        if "seed" in body and control["die_of_seeds"] and stats["in_flight"] >= control["die_of_seeds"]:
+            os._exit(1)
         try:
             if control["slots"]:
                 # Each slot knows when it is free, so that the server's own jitter does not make it slower than it says.

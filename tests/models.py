@@ -19,8 +19,8 @@ def model_folder(name: str) -> Path:
     return folder
 
 
-def write_tiny(root: Path, texts: list[str], *, prompts: bool = False) -> Path:
-    """A random transformer of two narrow layers that reads 32 tokens, as a sentence-transformers folder."""
+def write_tiny(root: Path, texts: list[str], *, prompts: bool = False, **larger: int) -> Path:
+    """A random transformer of two narrow layers (or `larger`) that reads 32 tokens, as a sentence-transformers folder."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -42,10 +42,8 @@ def write_tiny(root: Path, texts: list[str], *, prompts: bool = False) -> Path:
     )  # fmt: skip
     fast.save_pretrained(str(root / "raw"))
     torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=40,
-    )  # fmt: skip
+    narrow = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    config = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=40, **{**narrow, **larger})
     BertModel(config).save_pretrained(str(root / "raw"))
     transformer = Transformer(str(root / "raw"), max_seq_length=32)
     SentenceTransformer(modules=[transformer, Pooling(32, "mean")], device="cpu").save(str(root / "encoder"))

@@ -61,8 +61,11 @@ def settle(
             if slot.state != "open"
         ]
         read = [one for one in every if one.text_no is not None]
+        probs: dict[int, list[float]] = {}
+        if card.kind == "single" and (config["calibrate"] or config.get("anchors")):
+            probs = _probabilities(db, [one.slot for one in every], card.label_names)
         if config["calibrate"]:
-            read, said = _calibrate(db, every, read, card.label_names)
+            read, probs, said = _calibrate(config["calibrate"], every, read, probs, card.label_names)
             says.append(said)
         if config["as_votes"]:
             targets: Sequence[str | None] = card.label_names if card.kind == "multi" else (None,)
@@ -72,7 +75,7 @@ def settle(
         else:
             _write_annotations(db, plan, card, numbers, read)
         if config.get("anchors"):
-            says.append(_write_anchors(db, plan, card, numbers, read))
+            says.append(_write_anchors(db, plan, card, numbers, read, probs))
         plans.finish(db, plan.plan_no)
     return tuple(says)
 
@@ -95,11 +98,11 @@ def _write_annotations(
 
 
 def _write_anchors(
-    db: duckdb.DuckDBPyConnection, plan: Plan, card: TaskCard, numbers: Mapping[str, int], read: Sequence[Read]
-) -> str:
-    """The readable answers as the model's anchors; what was drawn is told for a person."""
+    db: duckdb.DuckDBPyConnection, plan: Plan, card: TaskCard, numbers: Mapping[str, int], read: Sequence[Read],
+    probs: Mapping[int, Sequence[float]],
+) -> str:  # fmt: skip
+    """The readable answers as the model's anchors, with their probabilities; what was drawn is told for a person."""
     multi = card.kind == "multi"
-    probs = {} if multi else _probabilities(db, [one.slot for one in read], card.label_names)
     found = []
     for one in read:
         if one.slot.drop_reason is not None or not (one.names or multi):
@@ -169,21 +172,23 @@ def _program(
 
 
 def _calibrate(
-    db: duckdb.DuckDBPyConnection, every: Sequence[Read], read: list[Read], labels: Sequence[str]
-) -> tuple[list[Read], str]:
-    """What was read with the calibrated labels in place of the stated ones, where logprobs allow it."""
+    how: bool | str, every: Sequence[Read], read: list[Read], probs: Mapping[int, list[float]], labels: Sequence[str]
+) -> tuple[list[Read], dict[int, list[float]], str]:
+    """What was read with the calibrated labels in place of the stated ones, where logprobs allow it, and the probabilities."""
     import numpy as np
 
-    probs = _probabilities(db, [one.slot for one in every], labels)
-    nulls = [probs[one.slot.slot_no] for one in every if one.text_no is None and one.slot.slot_no in probs]
     at_hand = [one for one in read if one.slot.slot_no in probs and one.names]
-    if not nulls or not at_hand:
-        return read, "not calibrated: the answers carry no usable logprobs"
-    chosen = calibrated(np.array([probs[one.slot.slot_no] for one in at_hand]), np.array(nulls)).argmax(axis=1)
+    leaning = at_hand if how == "batch" else [one for one in every if one.text_no is None and one.slot.slot_no in probs]
+    if not leaning or not at_hand:
+        return read, dict(probs), "not calibrated: the answers carry no usable logprobs"
+    bias = np.array([probs[one.slot.slot_no] for one in leaning])
+    new_probs = calibrated(np.array([probs[one.slot.slot_no] for one in at_hand]), bias)
+    probs = {one.slot.slot_no: row.tolist() for one, row in zip(at_hand, new_probs, strict=True)}
+    chosen = new_probs.argmax(axis=1)
     new = {one.slot.slot_no: (labels[int(best)],) for one, best in zip(at_hand, chosen, strict=True)}
     changed = sum(new[one.slot.slot_no] != one.names for one in at_hand)
     told = f"calibrated {len(at_hand)} of {len(read)} answers; {changed} labels changed"
-    return [Read(one.slot, new.get(one.slot.slot_no, one.names)) for one in read], told
+    return [Read(one.slot, new.get(one.slot.slot_no, one.names)) for one in read], probs, told
 
 
 def _probabilities(

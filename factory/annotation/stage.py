@@ -108,10 +108,12 @@ class AnnotateParams(Params):
         description="So many texts of the audit slice are asked with all labels (the likeliest hundred where there are more), so"
         " that it is known how often the candidates hold the right one. Fifty tell a recall of .96 to within six points.",
     )
-    calibrate: bool = Field(
-        False,
-        description="Contextual calibration by the model's answers to texts without content (`single` only). Needs an engine that"
-        " gives logprobs, so it is off; without them the answers stand as they are, and the result says so.",
+    calibrate: Literal["contextual", "batch"] | bool | None = Field(
+        None,
+        description="Take back the model's leaning towards some labels (`single` only), as its answers to texts without content"
+        " show it (`contextual`, or true) or its answers to all texts asked (`batch`). Needs an engine that gives logprobs, so it"
+        " is off unless the engine's `profile` is `small`, which takes `batch`; without them the answers stand as they are, and"
+        " the result says so.",
     )
     prompt: str | None = Field(
         None, description="Another prompt of the same form; the one made for the task's kind by default."
@@ -156,10 +158,15 @@ def annotate(warehouse: Warehouse, params: AnnotateParams, call: Call) -> StageR
     anchored = _anchored(params)
     many = is_large(card, params.candidates)
     name = prompt or labelling_prompt(card, as_votes=params.as_votes, among=many)
-    asked = prompts.load(name)
-    forced = prompts.load(prompt or labelling_prompt(card, as_votes=params.as_votes)) if many else asked
+    profile = None if prompt else engine.profile
+    asked = prompts.load(name, profile=profile)
+    name = asked.name
+    forced = (
+        prompts.load(prompt or labelling_prompt(card, as_votes=params.as_votes), profile=profile) if many else asked
+    )
     version = asked.version if forced is asked else f"{asked.version}+{forced.version}"
-    _check(card, asked, params.calibrate, many)
+    calibrate = _calibration(params, engine.profile, single=card.kind == "single" and not many)
+    _check(card, asked, bool(calibrate), many)
     among = {"candidates", "encoder", "see_all"}
     config: dict[str, Any] = {
         **params.model_dump(exclude={"adapter", "extend", "anchors", "audit", "among", *among}),
@@ -169,6 +176,7 @@ def annotate(warehouse: Warehouse, params: AnnotateParams, call: Call) -> StageR
         "prompt": name,
         "sampling": {**engine.sampling, **(params.sampling or {})},
         "structured": engine.structured,
+        "calibrate": calibrate,
         "model": [model.name, model.revision, model.adapter],
         **({} if params.adapter is None else {"adapter": model.adapter}),
     }
@@ -184,11 +192,11 @@ def annotate(warehouse: Warehouse, params: AnnotateParams, call: Call) -> StageR
     added = 0
     if plan is None or (params.extend and not anchored):
         chosen = _chosen(warehouse, params)
-        if plan is None and not params.calibrate:
+        if plan is None and not calibrate:
             plan = carry.over(warehouse, key, config, card, version, specs)
             chosen = [] if plan is not None and not params.extend else chosen
         if plan is None:
-            nulls = choose.without_content(prompts.NULL_TEXTS if params.calibrate else ())
+            nulls = choose.without_content(prompts.NULL_TEXTS if calibrate is True else ())
             plan = plans.create(
                 warehouse, STAGE, key, config, task_revision=card.revision, prompt_version=version, slots=nulls
             )
@@ -196,7 +204,7 @@ def annotate(warehouse: Warehouse, params: AnnotateParams, call: Call) -> StageR
         if added == 0 and plan.done:
             return StageResult(STAGE, skipped=True, did=_counts(warehouse, plan), why="no new texts to ask")
     overlay = dict(config["sampling"])
-    if params.calibrate:
+    if calibrate or (engine.profile == "small" and card.kind == "single"):
         overlay = {"logprobs": True, "top_logprobs": 20, **overlay}
     asker = Asker(warehouse, engine, STAGE, call.budget, call.progress)
     demos = shots(warehouse, card, demonstrations)
@@ -240,6 +248,14 @@ def _parts(questions: Sequence[Question], engine: str) -> Iterator[Sequence[Ques
     size = max(len(questions), 1) if engine in BY_FILE else _CHUNK
     for start in range(0, len(questions), size):
         yield questions[start : start + size]
+
+
+def _calibration(params: AnnotateParams, profile: str | None, *, single: bool) -> bool | Literal["batch"]:
+    """How answers are calibrated: true by texts without content, `batch` by all answers."""
+    given = params.calibrate
+    if given is None:
+        return "batch" if profile == "small" and single else False
+    return "batch" if given == "batch" else bool(given)
 
 
 def _anchored(params: AnnotateParams) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer import Argument
+from typer import Argument, Option
 
 from factory.commands.shared import (
     AsJson,
@@ -101,12 +101,27 @@ def batch_record(
 
 
 @engine.command(name="check")
-def engine_check(pipeline: PipelineFile, set_: Settings = None, as_json: AsJson = False) -> None:
+def engine_check(
+    pipeline: PipelineFile,
+    set_: Settings = None,
+    aptitude: Annotated[
+        bool,
+        Option("--aptitude", help="Ask some fifty requests on your own texts, and say what the model is good for."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Ask one of each kind of request the pipeline will make, and say what this engine cannot do."""
+    from factory.pipeline.aptitude import aptitude_of
     from factory.pipeline.missing import check_pipeline_engine
 
-    found = check_pipeline_engine(load(pipeline, set_))
+    found = (aptitude_of if aptitude else check_pipeline_engine)(load(pipeline, set_))
     names = ["kind", "ok", "detail"]
-    give(found, as_json, lambda: table(names, [[row[name] for name in names] for row in found["checks"]]))
+
+    def show() -> None:
+        table(names, [[row[name] for name in names] for row in found["checks"]])
+        if aptitude:
+            say(found["sentence"])
+
+    give(found, as_json, show)
     if not found["ok"]:
         raise typer.Exit(2)

@@ -29,6 +29,12 @@ OF_EACH = 3
 
 _MOST_SAMPLES = 4
 
+AT_ONCE = 16
+"""So many requests, of all kinds, are sent at once with their seeds, where a pipeline has half as many at least."""
+
+_FEW_TOKENS = 48
+"""Tokens of each of those answers: whether the server lives through them is all that is asked."""
+
 _JSON = {
     "type": "object",
     "properties": {"label": {"type": "string", "enum": ["yes", "no"]}, "sure": {"type": "boolean"}},
@@ -74,6 +80,8 @@ def check_engine(
     asked = calls() if callable(calls) else calls
     for kind in kinds_of(asked) if asked else made_up(engine):
         checks.append(_fits(kind, engine, length) or _asked(kind, engine, judge if asked else None))
+    if all(check["ok"] for check in checks) and len(asked) >= AT_ONCE // 2 and engine.settings.seed is not None:
+        checks.append(_at_once(asked, engine))
     return {"ok": all(check["ok"] for check in checks), "checks": checks}
 
 
@@ -155,6 +163,36 @@ def loss_of(answer: Answer, request: Request, judge: Judge | None) -> str | None
     except ParseFailure as failure:
         return f"unreadable ({failure.code}: {plain(failure.words, most=120)}): {plain(answer.text, most=80)!r}"
     return None
+
+
+def _at_once(asked: Sequence[Call], engine: Engine) -> dict[str, Any]:
+    """Whether the server lives through a small batch with seeds; where it does not, whether it does without."""
+    chosen = asked[:: max(1, len(asked) // AT_ONCE)][:AT_ONCE]
+    calls = []
+    for call in chosen:
+        sampling = {**call.request.sampling, "max_tokens": _FEW_TOKENS, "temperature": 0.7}
+        calls.append(Ask(replace(call.request, sampling=sampling), (call.first,)))
+    name = f"{len(calls)} at once, with seeds"
+    lost = _lost(calls, engine)
+    if lost is None:
+        return _row(name, True, "all answered")
+    seeds, fix = engine.settings, "give `engine: {seed: null}`"
+    engine.settings = seeds.model_copy(update={"seed": None})
+    without = _lost(calls, engine)
+    engine.settings = seeds
+    if without is None:
+        return _row(name, False, f"the server went away ({lost}), and answers the same without seeds: {fix}")
+    return _row(name, False, f"the server went away ({lost}): {fix}, start the server and check again")
+
+
+def _lost(asks: Sequence[Ask], engine: Engine) -> str | None:
+    """What went wrong with the connection while these were asked; None if nothing did."""
+    try:
+        outcomes = Asker(Warehouse.memory(), engine, "check").ask(asks)
+    except FactoryError as error:
+        return error.what
+    gone = [one for one in outcomes.values() if isinstance(one, Failure) and not one.final]
+    return (gone[0].detail or gone[0].reason) if gone else None
 
 
 def _row(kind: str, ok: bool, detail: str) -> dict[str, Any]:

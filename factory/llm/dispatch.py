@@ -32,6 +32,8 @@ GATHER = 32
 
 _MOST_UNSTORED = 20_000
 
+SEEDS = "If it ends at batches with seeds, as vLLM on a CPU may, give `engine: {seed: null}`: `factory engine check` tries that"
+
 
 @dataclass(slots=True, eq=False)
 class Work:
@@ -143,11 +145,11 @@ class Dispatcher:
     def _send_one(self, queue: deque[Work], now: float) -> bool:
         """Send the first of a queue, if there is room and money for it. Returns whether the next may follow."""
         work, key = queue[0], queue[0].call.request.key
-        if self.suspects.to_be_alone(key) and queue is self.ready:
-            self.alone.append(queue.popleft())
-            return True
         if self.suspects.ends_the_server(key):
             self._name(queue.popleft())
+            return True
+        if self.suspects.to_be_alone(key) and queue is self.ready:
+            self.alone.append(queue.popleft())
             return True
         endpoint = freest(self.endpoints, now)
         if endpoint is None:
@@ -172,7 +174,13 @@ class Dispatcher:
         call, missing = work.call, range(work.call.first, work.call.last + 1)
         glimpse = plain(call.request.messages[-1]["content"], most=80)
         words = f"the server went away whenever it worked on request {call.request.key[:12]} ({glimpse})"
+        words += self._of_seeds
         self.attempts.give_up(call, missing, Fault("server", "ends_the_server"), "ends_the_server", words)
+
+    @property
+    def _of_seeds(self) -> str:
+        """What may help where a server goes away."""
+        return "" if self.engine.settings.seed is None else f". {SEEDS}"
 
     async def _one(self, work: Work, *, check: bool) -> None:
         try:
@@ -246,7 +254,10 @@ class Dispatcher:
             settings = self.engine.settings
             told = verdict(found, settings.patience_s, met=self.engine.has_answered, model=settings.model)
             if isinstance(told, End):
-                self.attempts.end(told.what, where=told.where, fix=told.fix)
+                went = self.engine.has_answered and any(
+                    at.last and at.last.kind == "transport" for at in self.endpoints
+                )
+                self.attempts.end(told.what, where=told.where, fix=told.fix + self._of_seeds * went)
                 return
             what = told
         if now - self._told_at >= PROGRESS_EVERY_S:

@@ -132,6 +132,7 @@ class Asker:
         *,
         again: Callable[[Request, str, ParseFailure], Request] | None = None,
         tries: int = 2,
+        cut: Callable[[Request, str], T] | None = None,
     ) -> list[Parsed[T] | Failure]:
         """Ask, parse, and ask again with the error shown where an answer cannot be read.
 
@@ -140,6 +141,7 @@ class Asker:
             parse: From a request and the text of its answer to a value; raises `ParseFailure`.
             again: Makes the request that shows the model its error; None never asks again.
             tries: Most answers looked at for each, the first included.
+            cut: Reads what is whole of an answer that was cut off; raises `ParseFailure`. None takes nothing of such an answer.
 
         Returns:
             In the order of `requests`, each its value, or why there is none: `length` (the answer was cut off),
@@ -157,13 +159,18 @@ class Asker:
             following: dict[int, Request] = {}
             for at, request in left.items():
                 sample = requests[at][1]
-                outcome = _usable(outcomes.get((request.key, sample), Failure("not_asked")))
+                answer = outcomes.get((request.key, sample), Failure("not_asked"))
+                outcome, read = _usable(answer), parse
                 if isinstance(outcome, Failure):
                     found[at] = outcome
-                    continue
+                    if cut is None or not isinstance(answer, Answer) or answer.finish_reason != "length":
+                        continue
+                    outcome, read = answer, cut
                 try:
-                    found[at] = Parsed(parse(request, outcome.text), request.key, sample, outcome)
+                    found[at] = Parsed(read(request, outcome.text), request.key, sample, outcome)
                 except ParseFailure as failure:
+                    if read is cut:
+                        continue
                     found[at] = Failure(failure.code, failure.words, final=True)
                     if again is not None and turn + 1 < tries:
                         following[at] = again(request, outcome.text, failure)

@@ -129,9 +129,13 @@ class Ledger:
         return Missing(missing, known, len(there))
 
     def exits(self, keys: Collection[str]) -> dict[str, int]:
-        """How often the server went away while it worked on these requests, by key; those on which it never did are left out."""
+        """How often the server went away while it worked on these requests, by key; those on which it never did are left out.
+
+        Samples of one request that were lost together count once.
+        """
         if self._exits is None:
-            sql = "SELECT request_key, count(*) FROM attempts WHERE reason = ? GROUP BY request_key"
+            each = "SELECT request_key, count(*) AS n FROM attempts WHERE reason = ? GROUP BY request_key, first_sample"
+            sql = f"SELECT request_key, max(n) FROM ({each}) GROUP BY request_key"
             self._exits = {key: int(n) for key, n in self.warehouse.query(sql, [WENT_AWAY])}
         return {key: self._exits[key] for key in keys if key in self._exits}
 

@@ -48,6 +48,9 @@ class EngineSettings(BaseModel):
         adapters: vllm, transformers: name of each LoRA adapter -> its folder.
         api_key_env: server, batch: the name of the environment variable that holds the key, which itself never stands in a file.
         structured: Whether the stages ask for structured output (a choice, a JSON schema) rather than for text.
+        profile: `small` asks as models of some 1 to 3 billion parameters answer best: shorter prompts, programs as short lists
+            of words, structured output unless `structured` says otherwise (not `transformers`, which cannot force JSON), labels
+            with their probabilities.
         structured_style: `vllm` sends choices and regexes as `structured_outputs`; `openai` knows JSON schemas alone.
         sampling: Laid over each prompt's own sampling: `{temperature: 0.7, max_tokens: 256}`; a null takes a setting away.
         max_tokens_field: server, batch: how the endpoint calls the bound on an answer. Newer hosted models take
@@ -87,6 +90,7 @@ class EngineSettings(BaseModel):
     api_key_env: str | None = None
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     structured: bool = False
+    profile: Literal["small"] | None = None
     structured_style: Literal["vllm", "openai"] = "vllm"
     sampling: dict[str, Any] = Field(default_factory=dict)
     seed: int | None = 0
@@ -120,6 +124,13 @@ class EngineSettings(BaseModel):
                 "the name of an environment variable stands here, like OPENAI_API_KEY, and not the key itself"
             )
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_profile(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("profile") == "small" and given.get("kind") != "transformers":
+            return {"structured": True, **given}
+        return given
 
     @model_validator(mode="after")
     def _fits_kind(self) -> EngineSettings:

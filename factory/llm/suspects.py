@@ -2,7 +2,8 @@
 
 A server that crashes takes every call in flight with it, and most of them are innocent. Whoever was there twice is asked after
 everything else, with nothing beside it; if the server goes away again, it is this request, which is then named and not sent again
-in this run. Nothing is decided by that: the network may have been at fault, so the request stays open. Pure.
+in this run. The next run may ask it once more, alone. Whoever was there `NEVER_AFTER` times is
+named and sent no more. Nothing is decided by that, so the request stays open. Pure.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from factory.llm.calls import Fault, FaultKind
 
 ALONE_AFTER = 2
 """So many times a server went away while it worked on a request that is then asked last and alone."""
+
+NEVER_AFTER = 3
+"""So many times a server went away while it worked on a request, of all runs, that is then never sent again."""
 
 _LOSSES: frozenset[FaultKind] = frozenset({"transport", "server"})
 
@@ -68,4 +72,5 @@ class Suspects:
 
         A server that is started anew at once is never missed: there, so many connections lost on nothing else say it.
         """
-        return (self._exits[key] >= ALONE_AFTER and self._alone[key] > 0) or self._lost_alone[key] > ALONE_AFTER
+        named = self._exits[key] >= ALONE_AFTER and self._alone[key] > 0
+        return named or self._lost_alone[key] > ALONE_AFTER or self._exits[key] >= NEVER_AFTER

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ class Annotator:
         Raises:
             InputError: The export carries no task card.
         """
-        self._labelling = labelling_of(exported, engine.model, engine.sampling, engine.structured)
+        self._labelling = labelling_of(exported, engine.model, engine)
         self.engine, self._ledger, self._budget = engine, ledger, budget
         self.notes: list[str] = []
 
@@ -70,9 +70,7 @@ class Annotator:
         return [None if isinstance(one, Failure) or (single and not one.value) else one.value for one in found]
 
 
-def labelling_of(
-    exported: Exported, model: Any, sampling: Mapping[str, Any] | None = None, structured: bool = False
-) -> Labelling:
+def labelling_of(exported: Exported, model: Any, engine: Engine | None = None) -> Labelling:
     """How an export's card is put to a model.
 
     Raises:
@@ -82,7 +80,10 @@ def labelling_of(
     from factory.prompts.labelling import Labelling, labelling_prompt
 
     card = exported.card
-    return Labelling(card, prompts.load(labelling_prompt(card)), model, sampling or {}, structured)
+    if engine is None:
+        return Labelling(card, prompts.load(labelling_prompt(card)), model)
+    asked = prompts.load(labelling_prompt(card), profile=engine.profile)
+    return Labelling(card, asked, model, engine.sampling, engine.structured)
 
 
 def write_requests(exported: Exported, texts: Sequence[str], path: Path, engine: Engine | None = None) -> int:
@@ -104,7 +105,7 @@ def write_requests(exported: Exported, texts: Sequence[str], path: Path, engine:
     from factory.llm.settings import EngineSettings
 
     if engine is not None:
-        ask, settings = labelling_of(exported, engine.model, engine.sampling, engine.structured), engine.settings
+        ask, settings = labelling_of(exported, engine.model, engine), engine.settings
     elif exported.annotator:
         ask = labelling_of(exported, ModelRef(exported.annotator))
         settings = EngineSettings(kind="batch", model=exported.annotator, requests=str(path))

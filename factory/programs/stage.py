@@ -24,6 +24,10 @@ STRICT = (
 SANDBOX = "`process` lets Python run where the system has no kernel layers (not Linux), in a process of its own; rules need none."
 
 
+SMALL = {"form": "rules", "repairs": 0}
+"""What a small model is asked for unless it is said: of five lists that it repaired, none was better."""
+
+
 class AuthorParams(Params):
     """The parameters of `author`."""
 
@@ -41,12 +45,13 @@ class AuthorParams(Params):
     knowledge_kind: Literal["heuristics", "keywords", "descriptions", "examples"] = Field("keywords", description="What the"
         " expert is asked for. Keywords are what programs can use directly.")  # fmt: skip
     repairs: int = Field(2, ge=0, description="How often an answer that fails its checks may be repaired; what two repairs do"
-        " not mend, more do not.")  # fmt: skip
+        " not mend, more do not. With the engine's `profile: small` it is 0 unless said: such models do not mend.")  # fmt: skip
     probe: int = Field(1000, ge=1, description="Texts of `train` that every program is tried on: enough to see a share of 1%"
         " of the texts.")  # fmt: skip
     form: Literal["python", "rules", "both"] = Field("python", description="`python` asks for functions, which can say"
         " anything and run in the sandbox; `rules` for lists of words and patterns with weights, which people can read and"
-        " edit, and which run faster and on any system; `both` takes turns.")  # fmt: skip
+        " edit, and which run faster and on any system; `both` takes turns. With the engine's `profile: small` it is `rules`"
+        " unless it is said here.")  # fmt: skip
     varied: bool = Field(True, description="Every program has example texts of its own, and no approach comes twice with the"
         " same evidence while others are left. False asks as the ready pipelines were recorded.")  # fmt: skip
     labels: list[str] | None = Field(None, min_length=1, description="Only programs that speak of these labels"
@@ -86,11 +91,13 @@ def author(warehouse: Warehouse, params: AuthorParams, call: Call) -> StageResul
         SandboxError: Python cannot run on this system, or `strict` and a layer is missing.
         Unanswered: Requests have no answer yet, through nothing that the model said. What came is stored; run again.
     """
+    small = call.engine.profile == "small"
     config = {
         **params.model_dump(exclude={"strict", "sandbox", "knowledge_kind", "labels", "show", "encoder"}),
         **(params.model_dump(mode="json", include={"encoder"}) if is_large(current_card(warehouse)) else {}),
         **({} if params.labels is None else {"labels": params.labels}),
         **({} if params.show == "any" else {"show": params.show}),
+        **({name: value for name, value in SMALL.items() if name not in params.model_fields_set} if small else {}),
         "candidates": params.candidates if params.candidates is not None else 2 * params.programs,
         "knowledge": params.knowledge_kind if params.knowledge else None,
     }

@@ -17,8 +17,9 @@ from factory.names import plain_name
 from factory.resources import shipped
 from factory.yaml_reader import parse_yaml
 
-Form = Literal["label", "labels", "program", "texts", "json", "chat"]
-"""What an answer is: one label name, several, a Python program, one or more texts, a JSON object, or free text."""
+Form = Literal["label", "labels", "program", "texts", "json", "cues", "chat"]
+"""What an answer is: one label name, several, a Python program, one or more texts, a JSON object, a line of words and phrases for
+each label, or free text."""
 
 FOLDER_VARIABLE = "LABEL_FACTORY_PROMPTS"
 """Environment variable that names a folder of prompts and states to be looked at before the shipped ones."""

@@ -121,6 +121,33 @@ def json_objects(text: str) -> tuple[list[dict[str, Any]], str]:
     return found, "".join([*around, text[at:]])
 
 
+def whole_part(text: str) -> str:
+    """What is whole of a JSON text that was cut off: up to the last finished item of a list, and closed there.
+
+    Example:
+        >>> whole_part('{"a": ["x", "y"], "b": [{"c": 1}, {"c": ')
+        '{"a": ["x", "y"], "b": [{"c": 1}]}'
+    """
+    open_: list[str] = []
+    kept, closing, in_string, escaped = 0, "", False, False
+    for at, character in enumerate(text, 1):
+        if in_string:
+            in_string, escaped = character != '"' or escaped, character == "\\" and not escaped
+        elif character == '"':
+            in_string = True
+            continue
+        elif character in "{[":
+            open_.append("}" if character == "{" else "]")
+            continue
+        elif character in "}]" and open_:
+            open_.pop()
+        else:
+            continue
+        if not in_string and (open_[-1:] == ["]"] or character == "]"):
+            kept, closing = at, "".join(reversed(open_))
+    return text[:kept] + closing
+
+
 def keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object, for `object_pairs_hook`.
 

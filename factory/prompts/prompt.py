@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 from factory.errors import InputError
 from factory.llm.request import Message, ModelRef, ParseFailure, Request
 from factory.prompts import files, render
+from factory.prompts.cues import cue_lines, parse_cues
 from factory.prompts.files import Form, PromptFile, PromptState
 from factory.prompts.labels import parse_label, parse_labels
 from factory.prompts.parse import parse_chat, parse_json, parse_program
@@ -49,6 +50,11 @@ class Prompt:
     def instructions(self) -> str:
         """The optimiser's instructions if there are any, else the body of the file."""
         return (self.state.instructions if self.state else None) or self.file.instructions
+
+    @property
+    def by_label(self) -> bool:
+        """Whether an answer is a list for each label."""
+        return self.form == "cues"
 
     def signature(self) -> type[dspy.Signature]:
         """The DSPy signature, for any DSPy program or optimiser; needs dspy."""
@@ -129,16 +135,18 @@ class Prompt:
         )  # fmt: skip
 
     def schema(self, labels: Sequence[str] | None = None) -> Mapping[str, Any]:
-        """The structured form: `{"choice": [...]}` for one label, `{"json": {...}}` for all others.
+        """The structured form: `{"choice": [...]}` for one label, `{"regex": ...}` for cues, `{"json": {...}}` for all others.
 
         Raises:
             InputError: The form needs labels and there are none.
         """
-        if self.form in ("label", "labels") and not labels:
+        if self.form in ("label", "labels", "cues") and not labels:
             raise InputError(f"the structured form of prompt {self.name!r} needs the names of the labels")
         names, word = list(labels or ()), self.file.abstain
         if self.form == "label":
             return {"choice": names if word is None or word in names else [*names, word]}
+        if self.form == "cues":
+            return {"regex": cue_lines(names)}
         if self.file.json_schema is not None:
             return dict(_with_labels(self.file.json_schema, names, self.name))
         if self.form == "labels":
@@ -152,7 +160,7 @@ class Prompt:
         Raises:
             ParseFailure: It cannot be read as what was asked for.
         """
-        if self.form in ("label", "labels") and not labels:
+        if self.form in ("label", "labels", "cues") and not labels:
             raise InputError(f"to read an answer to prompt {self.name!r}, the names of the labels are needed")
         if self.form == "label":
             return parse_label(text, labels or (), abstain=self.file.abstain)
@@ -162,6 +170,8 @@ class Prompt:
             return parse_program(text)
         if self.form == "texts":
             return parse_texts(text, refusal=self.file.refusal)
+        if self.form == "cues":
+            return parse_cues(text, labels or ())
         if self.form == "json":
             given = self.file.json_schema or {"json": {"type": "object"}}
             return parse_json(text, _with_labels(given, list(labels or ()), self.name)["json"])
@@ -186,16 +196,19 @@ class Prompt:
         return replace(request, messages=(*request.messages, *said), prompt=self.name, prompt_version=self.version)
 
 
-def load(name: str, *, folder: Path | None = None) -> Prompt:
+def load(name: str, *, folder: Path | None = None, profile: str | None = None) -> Prompt:
     """The prompt of that name, with the optimised state beside it.
 
     Args:
         name: `annotate`, `author_program`, ...; `names()` lists them.
         folder: Looked at before the shipped prompts; by default the folder named in `LABEL_FACTORY_PROMPTS`, if any.
+        profile: Of an engine: where there is a prompt `NAME_PROFILE`, it is that one.
 
     Raises:
         InputError: There is none, or its file is wrong.
     """
+    if profile is not None and f"{name}_{profile}" in files.names(folder):
+        name = f"{name}_{profile}"
     file, state, version = files.read(name, folder)
     return _LOADED.setdefault(version, Prompt(file, state, version))
 

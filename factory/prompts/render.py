@@ -98,6 +98,8 @@ def output(form: Form, value: Any, *, structured: bool) -> str:
         return str(value)
     if form == "json":
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if form == "cues":
+        return "\n".join(f"{name}: {', '.join(cues)}" for name, cues in value.items())
     if form == "program":
         return json.dumps({"program": value}, ensure_ascii=False) if structured else f"```python\n{value.strip()}\n```"
     items = [value] if isinstance(value, str) else list(value)

@@ -11,7 +11,12 @@ from factory.prompts.files import PromptFile
 if TYPE_CHECKING:
     import dspy
 
-_OUTPUT_TYPES: dict[str, Any] = {"labels": list[str], "texts": list[str], "json": dict[str, Any]}
+_OUTPUT_TYPES: dict[str, Any] = {
+    "labels": list[str],
+    "texts": list[str],
+    "json": dict[str, Any],
+    "cues": dict[str, list[str]],
+}
 
 
 def make_signature(file: PromptFile, instructions: str) -> type[dspy.Signature]:

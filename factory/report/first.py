@@ -12,7 +12,8 @@ ENOUGH = 1.1
 
 
 def first_of(evaluation: Mapping[str, Any] | None, audit: Mapping[str, Any] | None, metric: str) -> list[str]:
-    """The sentences at the top: first of a student that is below its label model, then of labels alone, then the verdict.
+    """The sentences at the top: first of a model that is no better than an encoder, then of a student that is below its label
+    model, then of labels alone, then the verdict.
 
     Args:
         evaluation: `systems` by name as `record.summary` gives them, and `verdict` in words; None without a test.
@@ -23,7 +24,28 @@ def first_of(evaluation: Mapping[str, Any] | None, audit: Mapping[str, Any] | No
         return without_gold(audit)
     systems = evaluation["systems"]
     told = (below(name, systems, metric) for name in ("student", "combined"))
-    return [said for said in (*told, rival_in_words(systems, metric), evaluation["verdict"]) if said]
+    return [
+        said
+        for said in (of_little_use(systems, metric), *told, rival_in_words(systems, metric), evaluation["verdict"])
+        if said
+    ]
+
+
+def of_little_use(systems: Mapping[str, Mapping[str, Any]], metric: str) -> str | None:
+    """That the model's labels or programs are no better than the encoder's zero-shot; None where they are, or nobody knows."""
+    if "zero_shot" not in systems:
+        return None
+    encoder = systems["zero_shot"]["score"]
+    made = {"teacher": "own labels", "majority": "programs, by majority vote,"}
+    worse = {words: systems[name]["score"] for name, words in made.items() if name in systems}
+    worse = {words: score for words, score in worse.items() if score <= encoder}
+    if not worse:
+        return None
+    told = " and its ".join(f"{words} ({metric} {score:.3f})" for words, score in worse.items())
+    return (
+        f"The language model's {told} are no better than the encoder with the labels' descriptions alone ({encoder:.3f}): this"
+        " model is of little use for that on these texts. `factory engine check --aptitude` tells so of a model beforehand."
+    )
 
 
 def below(student: str, systems: Mapping[str, Mapping[str, Any]], metric: str) -> str | None:

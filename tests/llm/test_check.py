@@ -93,6 +93,26 @@ def test_one_unreadable_answer_among_good_ones_is_told(checked: Any) -> None:
     )
 
 
+def some(texts: int) -> list[Call]:
+    asked = [({"role": "user", "content": f"Text {number}"},) for number in range(texts)]
+    return [Call(Request(ModelRef("fake"), one, {"max_tokens": 8}, prompt="p"), 0, 0) for one in asked]
+
+
+@pytest.mark.parametrize("seed", [0, None])
+def test_a_server_that_a_batch_with_seeds_ends_is_told_before_a_run(fake_server: Any, seed: int | None) -> None:
+    server = fake_server(die_of_seeds=OF_EACH + 1, latency_s=0.3)
+    ours = make_engine(EngineSettings(kind="server", url=server.url, model="fake", seed=seed, patience_s=1.0))
+    found = check_engine(ours, some(12))
+    if seed is None:
+        assert found["ok"]
+        assert not any("seeds" in check["kind"] for check in found["checks"])
+    else:
+        assert not found["ok"]
+        assert found["checks"][-1]["kind"] == "12 at once, with seeds"
+        assert "the server went away" in found["checks"][-1]["detail"]
+        assert "`engine: {seed: null}`" in found["checks"][-1]["detail"]
+
+
 def test_samples_that_do_not_come_are_missed(fake_server: Any) -> None:
     server = fake_server(faults={"missing": 1.0})
     ours = make_engine(EngineSettings(kind="server", url=server.url, model="fake"))

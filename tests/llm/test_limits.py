@@ -11,7 +11,7 @@ from factory.llm.calls import Fault
 from factory.llm.limits import Limit, room
 from factory.llm.patience import End, silence, verdict
 from factory.llm.retries import Again, GiveUp, Policy, Tries, after_fault
-from factory.llm.suspects import Suspects
+from factory.llm.suspects import NEVER_AFTER, Suspects
 
 POLICY = Policy(retries=3)
 
@@ -254,6 +254,12 @@ def test_a_server_that_is_started_anew_at_once_is_known_by_connections_lost_on_n
         found.failed(0, "a", moment, LOST, 2.0 + moment, alone=True)
         found.heard(0, 9.0)
     assert found.ends_the_server("a")
+
+
+def test_whoever_was_there_in_several_runs_is_named_without_being_sent() -> None:
+    found = Suspects()
+    found.remember({"a": NEVER_AFTER - 1, "b": NEVER_AFTER})
+    assert [found.ends_the_server(key) for key in "ab"] == [False, True]
 
 
 def test_what_earlier_runs_saw_is_remembered() -> None:

@@ -242,6 +242,11 @@ def test_a_request_that_the_server_dies_of_is_named_and_all_others_are_answered(
         again = Asker(warehouse, engine(server.url, concurrency=concurrency, patience_s=90.0, retries=6), "annotate")
         again.parsed(wanted, read)
         assert len(deaths) - seen <= 1, "a later run asks it last, alone, and once"
+        seen = len(deaths)
+        third = Asker(warehouse, engine(server.url, concurrency=concurrency, patience_s=90.0, retries=6), "annotate")
+        (open_,) = [one for one in third.parsed(wanted, read) if isinstance(one, Failure)]
+        assert "went away whenever it worked on request" in open_.detail
+        assert len(deaths) == seen, "then it is never sent again"
     finally:
         done.set()
         thread.join()

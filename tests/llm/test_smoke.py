@@ -26,7 +26,9 @@ pytestmark = pytest.mark.vllm
 EACH = 12
 """Requests of each prompt that are sent for real: the longest ones and as many others."""
 
-READY = sorted(path.stem for path in shipped("pipelines").glob("*.yaml") if path.stem != "vllm_smoke")
+READY = sorted(
+    path.stem for path in shipped("pipelines").glob("*.yaml") if path.stem != "vllm_smoke" and path.stem[:5] != "live_"
+)
 USUAL = {("quickstart", True), ("youtube", False)}
 """The others ask by the same prompts and take minutes: they run with LABEL_FACTORY_EVERY_PIPELINE=1, each on a few hundred of its
 texts, the longest among them."""

@@ -103,9 +103,10 @@ class VllmServer:
                 self.port = probe.getsockname()[1]
         command = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
         command += ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(self.port), "--enforce-eager"]
-        command += ["--max-model-len", str(self.context), "--enable-prompt-tokens-details", "--enable-lora"]
+        command += ["--max-model-len", str(self.context), "--enable-prompt-tokens-details"]
         command += CPU_ARGUMENTS
-        command += ["--lora-modules", *(f"{name}={path}" for name, path in adapters.items())]
+        if adapters:
+            command += ["--enable-lora", "--lora-modules", *(f"{name}={path}" for name, path in adapters.items())]
         command += ["--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}']
         command += ["--disable-uvicorn-access-log", *self.arguments]
         log = (self.folder / "server.log").open("wb")

@@ -42,6 +42,7 @@ def label(text):
 
 CASES: dict[str, dict[str, Any]] = {
     "annotate": {"values": {**_TASK, "text": TEXTS[1]}, "demos": SEEDS, "answer": "praise"},
+    "annotate_small": {"values": {**_TASK, "text": TEXTS[1]}, "demos": SEEDS, "answer": "praise"},
     "annotate_among": {"values": {**_TASK, "text": TEXTS[1]}, "demos": SEEDS, "answer": "praise"},
     "annotate_multi": {"values": {**_TASK, "text": TEXTS[0]}, "demos": [], "answer": ["question"]},
     "prompted_vote": {"values": {**_TASK, "text": TEXTS[0]}, "demos": [], "answer": "question"},
@@ -62,6 +63,15 @@ CASES: dict[str, dict[str, Any]] = {
         "demos": [],
         "answer": {
             "rules": [{"kind": "word", "value": "how", "label": "question", "weight": 2, "unless": ["know how"]}]
+        },
+    },
+    "author_rule_list_small": {
+        "values": {**_AUTHOR, "variant": "The common, everyday evidence."},
+        "demos": [],
+        "answer": {
+            "question": ["how long", "can i", "why", "when do"],
+            "praise": ["delicious", "love", "best", "yummy"],
+            "off topic": ["visit", "my shop", "http", "subscribe"],
         },
     },
     "author_rule_list_multi": {

@@ -129,3 +129,13 @@ def test_the_picture_has_points_lines_and_levels() -> None:
     ]  # fmt: skip
     assert charts.money(rows, "accuracy", "USD").startswith("<svg")
     assert charts.money(rows, "accuracy", "USD") == charts.money(rows, "accuracy", "USD")
+
+
+def test_a_model_that_is_no_better_than_the_encoder_is_told_first() -> None:
+    systems = {"teacher": {"score": 0.604}, "majority": {"score": 0.75}, "zero_shot": {"score": 0.72}}
+    said = first(systems)
+    assert said[0].startswith("The language model's own labels (accuracy 0.604) are no better than the encoder")
+    assert "majority" not in said[0]
+    assert first({**systems, "teacher": {"score": 0.8}}) == ["Use it."]
+    assert "own labels (accuracy 0.604) and its programs" in first({**systems, "majority": {"score": 0.7}})[0]
+    assert first({"teacher": {"score": 0.1}}) == ["Use it."]

@@ -40,6 +40,7 @@ class Engine(ABC):  # noqa: B024 - its two shapes below have the abstract method
         model: The model's identity, part of every request's key.
         name: The kind; stored as the origin of answers.
         structured: Whether stages should ask for structured output.
+        profile: Which models' prompts and forms stages should take; those of large ones by default.
         sampling: To be laid over each prompt's own sampling.
         says: What a person should be told of it, once.
     """
@@ -64,6 +65,7 @@ class Engine(ABC):  # noqa: B024 - its two shapes below have the abstract method
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
         self.structured = settings.structured
+        self.profile = settings.profile
         self.sampling: dict[str, Any] = dict(settings.sampling)
         self._model: ModelRef | None = None
         self._adapters: dict[str, Path] = {}

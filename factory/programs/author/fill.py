@@ -50,7 +50,7 @@ def author_programs(
     if config["candidates"] < config["programs"]:
         fix = "Ask for as many candidates at least"
         raise InputError("`candidates` is less than `programs`", where="author", fix=fix)
-    asking = prompts_of(str(config["form"]), card.kind)
+    asking = prompts_of(str(config["form"]), card.kind, engine.profile)
     version = "+".join(prompt.version for prompt in asking.values())
     if config["knowledge"]:
         version += "+" + prompts.load("author_knowledge").version
@@ -149,7 +149,7 @@ def _fill(
     asker: Asker, card: TaskCard, asking: Mapping[str, Prompt], plan: Plan, config: Mapping[str, Any], pool: Pool
 ) -> StageResult:
     from factory import prompts
-    from factory.programs.author.answers import Reader
+    from factory.programs.author.answers import Reader, names_of
 
     warehouse, engine = asker.warehouse, asker.engine
     labels = label_names(warehouse)
@@ -177,12 +177,13 @@ def _fill(
                 slot, state.slots, prompts.card_values(card, spec["shown"]) if "shown" in spec else card_values,
                 examples=[shown[no] for no in spec["examples"]],
                 seeds=[{"text": shown[no], "label": ", ".join(names)} for no, names in spec["seeds"]], knowledge=knowledge,
+                small=engine.profile == "small" and card.kind == "single",
             )  # fmt: skip
-            names = [slot.target] if slot.target is not None else list(slot.focus) or card.label_names
+            names = names_of(slot, card.label_names, asking[slot.form])
             ask = partial(asking[slot.form].request, sampling=engine.sampling, structured=engine.structured)
             requests.append(ask(values, engine.model, labels=names))
         slot_of = {request.key: slot for slot, request in zip(wanted, requests, strict=True)}
-        reader = Reader(pool, probe, labels, asking, slot_of)
+        reader = Reader(pool, probe, labels, asking, slot_of, card.label_names)
         answers = _ask(asker, reader, wanted, requests, int(config["repairs"]))
         state, wanted = step(state, answers)
     versions = {form: prompt.version for form, prompt in asking.items()}
@@ -205,7 +206,7 @@ def _knowledge(asker: Asker, kind: str, card_values: Mapping[str, Any], examples
 def _ask(asker: Asker, reader: Reader, slots: list[Slot], requests: list[Request], repairs: int) -> list[Candidate]:
     """Ask for a round of slots; parse, check and try every answer, and have it repaired within bounds."""
     wanted = [(request, 0) for request in requests]
-    found = asker.parsed(wanted, reader.parse, again=reader.again, tries=1 + repairs)
+    found = asker.parsed(wanted, reader.parse, again=reader.again, tries=1 + repairs, cut=reader.parse_cut)
     asker.need_all(found)  # programs are decided in the order of their slots: none of them before those that come first
     candidates = []
     for slot, request, outcome in zip(slots, requests, found, strict=True):

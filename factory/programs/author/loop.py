@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from factory.programs.author.rubrics import RUBRICS, VARIANTS, Rubric
+from factory.programs.author.rubrics import RUBRICS, SMALL_WORDS, VARIANTS, Rubric
 from factory.programs.author.similar import functional_hash, near_copy, plain_source
 
 
@@ -131,16 +131,23 @@ def values_of(
     examples: Sequence[str],
     seeds: Sequence[Mapping[str, str]] = (),
     knowledge: str = "",
+    small: bool = False,
 ) -> dict[str, Any]:
-    """The inputs of the slot's prompt."""
+    """The inputs of the slot's prompt.
+
+    A `small` model's list of rules is asked for in fewer words, and always for all labels: asked for those of one alone, such a
+    model lists what texts of the others say.
+    """
     described = {item["name"]: item for item in card_values["labels"]}
     values = {
         **card_values, "examples": list(examples), "seeds": [dict(seed) for seed in seeds], "knowledge": knowledge,
         "taken": taken_before(slots, slot), "approach": slot.approach.words, "variant": VARIANTS[slot.variant][1],
     }  # fmt: skip
+    if small and slot.form == "rules":
+        values |= {"taken": [], "approach": SMALL_WORDS[slot.approach.name]}
     if slot.target is not None:
         values["target"] = [described[slot.target]]
-    else:
+    elif not (small and slot.form == "rules"):
         values["focus"] = [described[name] for name in slot.focus]
     return values
 

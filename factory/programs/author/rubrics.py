@@ -124,6 +124,18 @@ RULE_TARGETED = (
 )  # fmt: skip
 """Approaches of lists for one label of a task where a text has any number of labels."""
 
+SMALL_WORDS = {
+    "vocabulary": "Single words that texts of each label often have in them.",
+    "phrases": "Phrases of two or three words that texts of each label often have in them.",
+    "form": "How texts of each label begin, and the marks, numbers, links and forms that tell the labels apart.",
+    "weighing": "Rarer words and phrases that still tell the labels apart.",
+    "sure": "Words and phrases that are a sure sign of the label.",
+    "together": "Things, people and deeds that texts of the label speak of.",
+    "apart": "Words and phrases that tell the label from the one that it is most easily confused with.",
+    "counting": "Many different words that texts of the label have in them.",
+}
+"""What small models are told of the same approaches, by name: their lists hold words and phrases alone."""
+
 RUBRICS = {
     ("broad", "python"): BROAD, ("focused", "python"): FOCUSED, ("targeted", "python"): TARGETED,
     ("broad", "rules"): RULE_BROAD, ("focused", "rules"): RULE_FOCUSED, ("targeted", "rules"): RULE_TARGETED,
