@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ from factory.denoise.on_dev import CANDIDATES, choose_on_dev, worse_than_chance
 from factory.denoise.people import Answered, crowd_of
 from factory.denoise.problems import Features, Problem
 from factory.errors import InputError
-from factory.label_matrix import VoteSet
+from factory.label_matrix import CHUNK, VoteSet
+from factory.spread import Work, spread
 from factory.warehouse.tables.texts import Texts
 from factory.warehouse.tables.votes import read_votes
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 ALWAYS = ("majority", "snorkel")
 """Models that are fitted and stored whatever is chosen."""
+PART = 8 * CHUNK
+"""Rows whose probabilities are one item of work. Whole chunks: a row's last bits do not depend on how many there are."""
 FAR = 5.0
 """A given class share that the votes contradict by this factor is warned of."""
 
@@ -62,9 +66,35 @@ class Solved:
         """Probabilities [rows, k] by a model, the votes of the rows, and the row of each text: patterns where votes tell all."""
         model = self.models[name]
         if model.name != "joint" or self.features is None:
-            return model.predict_proba(self.votes), self.votes, self.pattern
+            return predict_parts(model, self.votes), self.votes, self.pattern
         rows = np.arange(len(self.everything))
-        return predict(model, self.everything, **self.features.of(rows)), self.everything, rows
+        return predict_parts(model, self.everything, self.features), self.everything, rows
+
+
+class Predicting:
+    """What gives the probabilities of a part: called with its votes and what stands beside them (see `Features.of`)."""
+
+    def __init__(self, model: LabelModel) -> None:
+        self._model = model
+
+    def __call__(self, part: tuple[VoteSet, Mapping[str, Any]]) -> np.ndarray:
+        """float32 [rows, k]."""
+        votes, beside = part
+        return predict(self._model, votes, **beside)
+
+
+def predict_parts(model: LabelModel, votes: VoteSet, features: Features | None = None) -> np.ndarray:
+    """Probabilities float32 [rows, k] by a model, part by part, here or elsewhere (`factory.spread`)."""
+    starts = range(0, len(votes), PART)
+
+    def parts() -> Iterator[tuple[VoteSet, Mapping[str, Any]]]:
+        for start in starts:
+            rows = np.arange(start, min(start + PART, len(votes)))
+            part = votes if len(starts) == 1 else votes.take(rows)
+            yield part, {} if features is None else features.of(rows)
+
+    with closing(spread(Work(Predicting, (model,)), parts(), len(starts))) as found:
+        return np.concatenate([np.zeros((0, model.classes), np.float32), *found])
 
 
 def solve(

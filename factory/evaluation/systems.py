@@ -125,14 +125,15 @@ def student_systems(
         hashes: Content hashes of the texts.
         inputs_of: Gives the texts with their vectors under an encoder, or the texts alone for None.
     """
-    from factory.students.stored import encoder_of, load_student, stored_models
+    from factory.students.base import student_class
+    from factory.students.stored import ask_student, encoder_of, stored_models
 
     found: dict[str, Predictions] = {}
     models = stored_models(warehouse)
     for done, (system, model) in enumerate(models.items()):
         progress(done, len(models), f"predictions of {system}")
-        student = load_student(model)
-        columns = student.predict_proba(inputs_of(encoder_of(model) if student.takes != "texts" else None))
+        reads_vectors = student_class(model.student).takes != "texts"
+        columns = ask_student(model, inputs_of(encoder_of(model) if reads_vectors else None))
         facts = {"model_no": model.model_no, "student": model.student, "encoder": model.encoder}
         found[system] = from_columns(columns, model.label_nos, hashes, shape, facts)
     return found

@@ -7,8 +7,9 @@ import json
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from factory.encoders.encoder import load_encoder
 from factory.encoders.vectors import vectors_of
 from factory.errors import InputError
 from factory.result import Progress, no_progress
+from factory.spread import Work, spread
 from factory.students.base import Student, TextsAndVectors, student_class
 from factory.warehouse.tables import texts
 from factory.warehouse.tables.labels import MIXTURE, LabelModelRow, label_models
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from factory.warehouse.file import Warehouse
+
+PART = 16_384
+"""Texts that a student labels as one item of work."""
 
 _FOLDERS: weakref.WeakKeyDictionary[Any, Path] = weakref.WeakKeyDictionary()
 
@@ -161,8 +166,39 @@ def predict_texts(
     Returns:
         float32 [n, k], columns in the order of `model.labels`.
     """
-    student = load_student(model)
-    return student.predict_proba(inputs_of(warehouse, model.student, encoder_of(model), text_nos, progress))
+    return ask_student(model, inputs_of(warehouse, model.student, encoder_of(model), text_nos, progress))
+
+
+def ask_student(model: StoredModel, inputs: Any) -> NDArray[np.float32]:
+    """What a student says of texts, part by part, here or elsewhere (`factory.spread`).
+
+    Args:
+        model: Whose files lie, on a cluster, in a folder that all nodes share.
+        inputs: As `inputs_of` gives them.
+
+    Returns:
+        float32 [n, k], columns in the order of `model.labels`.
+
+    Raises:
+        InputError: Its files are gone, or its encoder is another one.
+    """
+    starts, there = range(0, len(inputs), PART), replace(model, folder=model.folder.absolute())
+
+    def parts() -> Iterator[Any]:
+        for start in starts:
+            if len(starts) == 1:
+                yield inputs
+            elif isinstance(inputs, TextsAndVectors):
+                yield inputs.take(np.arange(start, min(start + PART, len(inputs))))
+            else:
+                yield inputs[start : start + PART]
+
+    with closing(spread(Work(_student_answering, (there,)), parts(), len(starts))) as answers:
+        return np.concatenate([np.zeros((0, len(model.labels)), np.float32), *answers])
+
+
+def _student_answering(model: StoredModel) -> Callable[[Any], NDArray[np.float32]]:
+    return load_student(model).predict_proba
 
 
 def inputs_of(

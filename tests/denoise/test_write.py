@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from factory.denoise import solve
 from factory.denoise import write as storing
 from factory.denoise.stage import denoise
+from factory.spread import done_by
 from factory.warehouse.file import Warehouse
+from tests.corpus.test_reader import travelled
 from tests.denoise.test_stage import VOTES, make
 
 SEEN = (
@@ -96,3 +99,30 @@ def test_what_is_written_is_what_the_model_says_whatever_the_size_of_a_block(mon
         denoise(warehouse)
         found.append(warehouse.query(SEEN))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("model", ["auto", "joint"])
+def test_probabilities_of_parts_that_another_machine_gave_are_those_given_here(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    votes = np.where(rng.random((101, 4)) < 0.3, -1, rng.integers(0, 3, (101, 4)))
+    here, there = make(votes, ["a", "b", "c"]), make(votes, ["a", "b", "c"])
+    encoder = "hashing" if model == "joint" else "none"
+    monkeypatch.setattr(solve, "PART", 16)
+    denoise(here, model=model, encoder=encoder)
+    counts: list[int] = []
+
+    def elsewhere(work: Any, items: Any, count: int, ahead: int) -> Any:
+        counts.append(count)
+        return travelled(work, items, count, ahead)
+
+    with done_by(elsewhere):
+        denoise(there, model=model, encoder=encoder)
+    assert max(counts) == (7 if model == "joint" else -(-len(np.unique(votes, axis=0)) // 16))
+    assert there.query(SEEN) == here.query(SEEN)
+    monkeypatch.undo()
+    whole = make(votes, ["a", "b", "c"])
+    denoise(whole, model=model, encoder=encoder)
+    said, undivided = (np.array([row[3] for row in found.query(SEEN)]) for found in (here, whole))
+    assert np.allclose(said, undivided, atol=1e-6), "parts change no more than last bits"

@@ -13,8 +13,11 @@ from factory.distill.curate import Candidates, Rules, curate, unseen_labels
 from factory.distill.stage import distill
 from factory.errors import InputError
 from factory.export.stage import export
+from factory.spread import done_by
+from factory.students import stored
 from factory.students.stored import load_student, predict_texts, stored_model, stored_models
 from factory.warehouse.file import Warehouse
+from tests.corpus.test_reader import travelled
 from tests.topics import fill, sentences
 
 TABLES = {
@@ -55,6 +58,23 @@ def test_every_system_is_trained_and_learns_the_task(warehouse: Warehouse) -> No
     assert list(stored_models(warehouse)) == ["student", "student_dev", "programs_only", "synthesis_only"]
     assert not result.skipped
     assert _accuracy(warehouse, "student") > 0.9
+
+
+@pytest.mark.parametrize("student", ["linear", "hybrid"])
+def test_what_another_machine_says_of_parts_is_what_the_student_says_here(
+    student: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse = fill(Warehouse.open(tmp_path / "w.duckdb"), synthetic=False)
+    distill(warehouse, student=student, systems=["student"], options={"c": 10.0})
+    model = stored_model(warehouse, "student")
+    whole = predict_texts(warehouse, model, range(330, 375))
+    monkeypatch.setattr(stored, "PART", 20)
+    here = predict_texts(warehouse, model, range(330, 375))
+    with done_by(travelled):
+        there = predict_texts(warehouse, model, range(330, 375))
+    assert whole.shape == (45, 3)
+    assert np.array_equal(here, there)
+    assert np.allclose(here, whole, atol=1e-6), "parts change no more than last bits"
 
 
 def test_a_second_run_does_nothing_and_a_changed_label_retrains_what_depends_on_it(warehouse: Warehouse) -> None:
