@@ -241,7 +241,7 @@ def evidence(warehouse: Warehouse, text_no: int, *, lineage: bool = True) -> dic
         found = evidence_of(warehouse, text_no, label_names(warehouse), single=single, lineage=lineage)
         odds = vote_odds(warehouse)
     for vote in found["votes"]:
-        vote["odds"] = odds.get((vote["program_no"], vote.pop("vote")))
+        vote["odds"] = odds.get((vote["program_no"], vote["vote"]))
     return found
 
 

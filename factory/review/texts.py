@@ -70,8 +70,9 @@ def meant(warehouse: Warehouse, words: str, *, count: int = MOST_LIKE) -> tuple[
             "A step that needs vectors makes them: `distill` with an embedding student, `denoise` with the joint model"
         )
         raise InputError("no text of this run has vectors", where=warehouse.path, fix=fix)
-    for name in ("auto", "hashing"):
-        encoder = load_encoder(name, warehouse)
+    hashing = load_encoder("hashing", warehouse)
+    for name in ("hashing", "auto") if keys[0] == hashing.key else ("auto", "hashing"):
+        encoder = hashing if name == "hashing" else load_encoder(name, warehouse)
         if encoder.key in keys:
             vector = encoder.encode([words])[0]
             return tuple(number for number, _ in vectors.nearest(warehouse, (encoder.key, vector), count=count))

@@ -74,6 +74,8 @@ def _card(desk: Desk) -> tuple[TaskCard, str | None]:
         if pipeline.path is not None:
             edit.card_file(pipeline.path)
     except FactoryError as error:
+        if not desk.begun:
+            raise
         return desk.card(), str(error)
     return pipeline.card, None
 

@@ -40,17 +40,18 @@ class Desk:
         place: Where the run is or will be; None as long as there is neither a run nor a pipeline.
         settings: Values for the pipeline's variables.
         runner: The command that was begun from the pages.
+        own_folder: The run's folder, where one was named beside the pipeline.
         said: What the next page tells of what was done, each with the form that takes it back, if there is one.
     """
 
     def __init__(
         self, warehouse: Warehouse | None, run: Path, person: str | None = None, sandbox: Sandbox = "kernel", *,
-        place: Place | None = None, settings: Mapping[str, str] | None = None,
+        place: Place | None = None, settings: Mapping[str, str] | None = None, own_folder: Path | None = None,
     ) -> None:  # fmt: skip
         """At a run that is there (`warehouse`), or at the place of one that is not begun."""
         self.run, self.person, self.sandbox, self.settings = run, person, sandbox, dict(settings or {})
         self.place = place if warehouse is None or warehouse.path is None else place or Place(None, warehouse.path)
-        self.runner = Runner()
+        self.runner, self.own_folder = Runner(), own_folder
         self.said: list[tuple[str, Undo | None]] = []
         self._one_writes = threading.Lock()
         self._kept: dict[Any, tuple[Any, Any]] = {}
@@ -75,7 +76,7 @@ class Desk:
             raise InputError(
                 "no such warehouse", where=place.warehouse, fix="Run the pipeline first: factory run PIPELINE"
             )
-        return cls(None, where, person, sandbox, place=place, settings=settings)
+        return cls(None, where, person, sandbox, place=place, settings=settings, own_folder=folder)
 
     @property
     def begun(self) -> bool:

@@ -86,7 +86,9 @@ def _answers(model: Exported, texts: list[str]) -> list[dict[str, Any]]:
     judge = Judge(model, Asked(None, None, None, None, why))
     probs, *behind = (model.explain if why else model.answer)(texts)
     results = []
-    words = [[]] * len(texts) if why or len(texts) > MOST_EXPLAINED else words_that_matter(model, texts, probs)
+    words: list[list[tuple[str, float]]] = [[] for _ in texts]
+    if not why and len(texts) <= MOST_EXPLAINED:
+        words = words_that_matter(model, texts, probs)
     for text, said, row, rests in zip(texts, judge(probs, *behind), probs, words, strict=True):
         shares = sorted(zip(model.labels, map(float, row), strict=True), key=lambda one: -one[1])[:5]
         results.append({"text": text, "label": said.get("label") or ", ".join(said.get("labels", ())) or "none",

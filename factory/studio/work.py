@@ -92,7 +92,7 @@ def add_to(app: FastAPI, views: Views) -> None:
             raise InputError("the run is at work", fix="Stop it, or wait until it has ended")
         edit.save_pipeline(path, form["pipeline"], desk.settings)
         if not desk.begun:  # its name is the folder's
-            desk.place = place_of(desk.run, None)
+            desk.place = place_of(desk.run, desk.own_folder)
         return views.done(request, f"{path.name} is written.", "/run")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,7 +103,7 @@ def repair_program(
             raise ParseFailure("not_better", _fault(now, right, labels, target))
         return found, int((now == right).sum())
 
-    [answer] = asker.parsed([(first, 0)], parse, again=partial(_again, reader), tries=TRIES)
+    [answer] = asker.parsed([(first, 0)], parse, again=reader.again, tries=TRIES)
     asker.need_all([answer])
     right_before = int((before == right).sum())
     if isinstance(answer, Failure):
@@ -126,10 +125,6 @@ def repair_program(
         )  # fmt: skip
     did = {"program_no": number, "why": None, "right": [right_before, now]}
     return StageResult("repair", False, did, (f"program {number} is {detail}; approve it to let it vote", *asker.notes))
-
-
-def _again(reader: Reader, request: Request, answer: str, failure: ParseFailure) -> Request:
-    return reader.again(request, answer, failure)
 
 
 def _wanted(

@@ -30,8 +30,8 @@ CHOSEN = (
 THEN = (
     "(SELECT p.program_no FROM programs p LEFT JOIN program_events e ON e.program_no = p.program_no"
     " GROUP BY p.program_no, p.state HAVING coalesce(arg_max(e.state, e.rowid)"
-    " FILTER (WHERE e.happened_at <= (SELECT created_at FROM label_models WHERE"
-    f" label_model_no = {CHOSEN})), CASE WHEN count(e.state) = 0 THEN p.state END) = 'accepted')"
+    f" FILTER (WHERE e.happened_at <= (SELECT created_at FROM label_models WHERE label_model_no = {CHOSEN})),"
+    " CASE WHEN count(e.state) = 0 THEN p.state END) = 'accepted')"
 )
 """In SQL: the numbers of the programs that were accepted when that model was fitted."""
 

@@ -73,7 +73,7 @@ def find_texts(
         best = "list_max(s.probs)" if single else "list_min([abs(x - 0.5) FOR x IN s.probs IF x IS NOT NULL])"
         order = f"{best} NULLS LAST, t.text_no" if wanted.show == "doubtful" else "t.text_no"
         if wanted.among is not None:
-            order = "list_position($among, t.text_no)"
+            order = "list_position($among::INTEGER[], t.text_no)"
         labels = f" LEFT JOIN soft_labels s ON s.text_no = t.text_no AND s.label_model_no = {CHOSEN}"
         joined = labels if wanted.label or wanted.show in ("tied", "doubtful", "differs") else ""
         ((total, numbers),) = db.execute(  # one pass tells how many there are, and which are shown
@@ -178,7 +178,7 @@ def _conditions(wanted: Wanted, names: list[str], single: bool) -> tuple[str, di
         parts.append("t.text_no = $number")
         values["number"] = wanted.number
     if wanted.among is not None:
-        parts.append("t.text_no IN (SELECT unnest($among))")
+        parts.append("t.text_no IN (SELECT unnest($among::INTEGER[]))")
         values["among"] = list(wanted.among)
     if wanted.find.strip():
         parts.append("contains(lower(t.text), lower($find))")
