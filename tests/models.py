@@ -14,9 +14,14 @@ PROMPTS = {"query": "query: ", "Classification": "task: classification | query: 
 def model_folder(name: str) -> Path:
     """The folder of a real model in $LABEL_FACTORY_MODELS; skips where it is not there."""
     folder = Path(os.environ.get("LABEL_FACTORY_MODELS", "nowhere")) / name
-    if not (folder / "config.json").is_file():
+    if not has_model(name):
         pytest.skip(f"no model {name}: run tests/prepare_models.py and set LABEL_FACTORY_MODELS to its folder")
     return folder
+
+
+def has_model(name: str) -> bool:
+    """Whether there is such a folder."""
+    return (Path(os.environ.get("LABEL_FACTORY_MODELS", "nowhere")) / name / "config.json").is_file()
 
 
 def write_tiny(root: Path, texts: list[str], *, prompts: bool = False, **larger: int) -> Path:
