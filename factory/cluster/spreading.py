@@ -11,7 +11,7 @@ full cluster none is: that ended the run. Here an item of a lost actor is the ne
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +43,7 @@ def on_ray(address: str | None = None) -> Iterator[None]:
     with ExitStack() as stack:
         found: list[Any] = []
 
-        def elsewhere(work: Work[Any, Any], items: Iterator[Any], count: int, ahead: int) -> Iterator[Any]:
+        def elsewhere(work: Work[Any, Any], items: Iterator[Any], count: int, ahead: int) -> Generator[Any]:
             if not found:
                 found.append(stack.enter_context(session(address)))
             return in_order(found[0], work, items, count, ahead)
@@ -70,8 +70,8 @@ class _Sent:
     number: int | None = None
 
 
-def in_order(ray: Any, work: Work[Any, Any], items: Iterator[Any], count: int, ahead: int) -> Iterator[Any]:
-    """Hand each item to whichever actor is free, and give the results back in order. Arguments as of `spread`.
+def in_order(ray: Any, work: Work[Any, Any], items: Iterator[Any], count: int, ahead: int) -> Generator[Any]:
+    """Hand each item to whichever actor is free, and give the results back in order. Arguments as of `Elsewhere`.
 
     An actor gets its first item when it has started: one that finds no processor free holds nothing up.
 

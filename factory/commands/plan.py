@@ -35,13 +35,12 @@ def plan(
 ) -> None:
     """What the pipeline would still ask and compute, before spending: requests, tokens, cost, time, and one rendered prompt."""
     from factory.pipeline.preview import plan_pipeline
+    from factory.pipeline.scale import parse_count
 
     loaded = load(pipeline, set_)
-    planned = plan_pipeline(replace(loaded, budget=budget or loaded.budget), folder=folder)
-    if texts is not None:
-        from factory.pipeline.scale import parse_count, plan_at_scale
-
-        planned["scale"] = plan_at_scale(loaded, parse_count(texts), nodes, folder=folder)
+    count = None if texts is None else parse_count(texts)
+    asked = replace(loaded, budget=budget or loaded.budget)
+    planned = plan_pipeline(asked, folder=folder, texts=count, nodes=nodes)
     give(planned, as_json, lambda: show_plan(planned, prompt=prompt))
 
 

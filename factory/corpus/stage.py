@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -144,13 +143,11 @@ def _unchanged(call: _Call, numbers: Mapping[str, int], split: str, spec: Source
 def _ingest_all(call: _Call, numbers: Mapping[str, int], specs: Mapping[str, tuple[SourceSpec, ...]]) -> None:
     """Read the sources that changed, each by itself, and store them in order."""
     wanted = [(split, spec) for split, of in specs.items() for spec in of if not _unchanged(call, numbers, split, spec)]
-    states: deque[str | None] = deque()
 
-    def asked() -> Iterator[tuple[str, SourceSpec]]:
+    def asked() -> Iterator[tuple[str | None, tuple[str, SourceSpec]]]:
         for split, spec in wanted:
             format_of(spec.reading(call.base))
-            states.append(call.state(split, spec, numbers))
-            yield split, spec
+            yield call.state(split, spec, numbers), (split, spec)
 
     base = None if call.base is None else call.base.absolute()
     given = (call.card.fields, call.card.kind, dict(numbers))
@@ -165,8 +162,8 @@ def _ingest_all(call: _Call, numbers: Mapping[str, int], specs: Mapping[str, tup
                 _forget(call, split, [spec.name for spec in of_split])
                 for spec in of_split:
                     if (split, spec.name) in changed:
-                        read = next(reads)
-                        _take(call, split, spec, read, read.laid_down(folder), states.popleft())
+                        state, read = next(reads)
+                        _take(call, split, spec, read, read.laid_down(folder), state)
 
 
 def _take(call: _Call, split: str, spec: SourceSpec, read: Read, arrival: Arrival, state: str | None) -> None:

@@ -87,14 +87,14 @@ def predict_parts(model: LabelModel, votes: VoteSet, features: Features | None =
     """Probabilities float32 [rows, k] by a model, part by part, here or elsewhere (`factory.spread`)."""
     starts = range(0, len(votes), PART)
 
-    def parts() -> Iterator[tuple[VoteSet, Mapping[str, Any]]]:
+    def parts() -> Iterator[tuple[int, tuple[VoteSet, Mapping[str, Any]]]]:
         for start in starts:
             rows = np.arange(start, min(start + PART, len(votes)))
             part = votes if len(starts) == 1 else votes.take(rows)
-            yield part, {} if features is None else features.of(rows)
+            yield start, (part, {} if features is None else features.of(rows))
 
     with closing(spread(Work(Predicting, (model,)), parts(), len(starts))) as found:
-        return np.concatenate([np.zeros((0, model.classes), np.float32), *found])
+        return np.concatenate([np.zeros((0, model.classes), np.float32), *(probs for _, probs in found)])
 
 
 def solve(

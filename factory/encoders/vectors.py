@@ -78,11 +78,11 @@ def vectors_of(
     parts = [missing[start : start + BLOCK] for start in range(0, len(missing), BLOCK)]
     begun = 0
 
-    def texts() -> Iterator[list[str]]:
+    def texts() -> Iterator[tuple[list[tuple[int, str]], list[str]]]:
         nonlocal begun
         for number, part in enumerate(parts):
             begun = number * BLOCK
-            yield [text for _, text in part]
+            yield part, [text for _, text in part]
 
     def here(part: Sequence[str]) -> NDArray[np.float32]:
         return encoder.encode(part, lambda done, _, what: tell(begun + done, len(missing), what))
@@ -91,7 +91,7 @@ def vectors_of(
     if parts:
         tell(0, len(missing), "texts encoded")
     with closing(spread(work, texts(), len(parts))) as encoded:
-        for number, (part, vectors) in enumerate(zip(parts, encoded, strict=True), start=1):
+        for number, (part, vectors) in enumerate(encoded, start=1):
             with warehouse.lease() as db:
                 numbers = [text_no for text_no, _ in part]
                 there = {

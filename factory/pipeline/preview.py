@@ -14,6 +14,7 @@ from factory.pipeline.collect import Collector, collect, twin_of
 from factory.pipeline.context import Context, call_step
 from factory.pipeline.forecast import forecast
 from factory.pipeline.load import Pipeline, still_to_do
+from factory.pipeline.scale import plan_at_scale
 from factory.pipeline.steps import make_step
 from factory.revision import card_of, change_of
 from factory.task import TaskCard
@@ -26,7 +27,9 @@ REPLACED = ("author", "synthesize")
 """Steps that need not be asked where the model labels the texts itself."""
 
 
-def plan_pipeline(pipeline: Pipeline, *, folder: Path | None = None) -> dict[str, Any]:
+def plan_pipeline(
+    pipeline: Pipeline, *, folder: Path | None = None, texts: int | None = None, nodes: int = 1
+) -> dict[str, Any]:
     """What a run would still ask, per stage, and compute: requests, tokens, cost and time, and one rendered prompt.
 
     Nothing is sent or stored: the steps run on a copy of the warehouse. Requests that can be rendered now are counted exactly:
@@ -35,6 +38,12 @@ def plan_pipeline(pipeline: Pipeline, *, folder: Path | None = None) -> dict[str
     0 where it can be told how many texts they may ask. Passages that will be rewritten are dealt out instead of searched for,
     which would embed the corpus: their tokens are near to those of a run.
 
+    Args:
+        pipeline: What is planned.
+        folder: The run's folder.
+        texts: How many texts there will be, and on how many `nodes`: told as `scale`, as `plan_at_scale` gives it.
+        nodes: See `texts`.
+
     Returns:
         `{"pipeline", "stages": [...], "later": [...], "to_do": [...], "compute": {...}, "direct": {...} or None, "buys": {...} or
         None}`, the last what the step `buy` would buy first, its price, and when it would stop. Each of
@@ -42,12 +51,17 @@ def plan_pipeline(pipeline: Pipeline, *, folder: Path | None = None) -> dict[str
         same, without a prompt, or `{"step"}` alone; `compute` is what `forecast` gives; `direct` what labelling every training
         text by the model takes: `{"texts", "tokens", "instead"}`, both in tokens, the latter as a range; `change`, where the card
         is another than that of the last run, what it touches: `{"words", "labels": [kept, again], "programs": [kept, again]}`.
+
+    Raises:
+        InputError: With `texts`, no step has run yet.
     """
     from factory.llm.estimate import estimate
 
     folder = (folder or Path("factory-runs") / pipeline.name).absolute()
     with tempfile.TemporaryDirectory(prefix="factory-plan-") as temporary:
         warehouse = twin_of(folder, pipeline.name, Path(temporary))
+        # before anything is planned in it: what ran and what it took
+        scale: dict[str, Any] = {} if texts is None else {"scale": plan_at_scale(pipeline, warehouse, texts, nodes)}
         before = card_before(warehouse, pipeline.card)
         collector = collect(pipeline, warehouse, Path(temporary), rough=True, look=True)
         stages = []
@@ -64,7 +78,7 @@ def plan_pipeline(pipeline: Pipeline, *, folder: Path | None = None) -> dict[str
             "compute": forecast(pipeline, collector.compute, warehouse),
             "change": None if before is None else _change(warehouse, before, pipeline.card),
             "direct": _direct(pipeline, warehouse, Path(temporary), stages),
-            "buys": _buys(pipeline, warehouse, Path(temporary)),
+            "buys": _buys(pipeline, warehouse, Path(temporary)), **scale,
         }  # fmt: skip
 
 

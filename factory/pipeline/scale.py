@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from factory.errors import InputError
-from factory.pipeline.collect import twin_of
 from factory.pipeline.load import Pipeline
 from factory.warehouse.file import Warehouse
 from factory.warehouse.tables.votes import Said, put_block, shares_voted
@@ -144,14 +143,14 @@ def _first(steps: Sequence[Mapping[str, Any]], told: Mapping[str, float]) -> str
 
 
 def plan_at_scale(
-    pipeline: Pipeline, texts: int, nodes: int, *, folder: Path | None = None, cores: int | None = None
+    pipeline: Pipeline, warehouse: Warehouse, texts: int, nodes: int, *, cores: int | None = None
 ) -> dict[str, Any]:
     """What the pipeline takes on so many texts and nodes like this machine, from what it took here.
 
     Args:
         pipeline: One that has run, on a part of the texts.
+        warehouse: Where that run is on record.
         texts, nodes, cores: As of `at_scale`; by default nodes have the processors of this machine.
-        folder: The run's folder.
 
     Returns:
         What `at_scale` gives, and `disk_bytes` of the warehouse.
@@ -159,12 +158,9 @@ def plan_at_scale(
     Raises:
         InputError: It has not run yet.
     """
-    folder = (folder or Path("factory-runs") / pipeline.name).absolute()
-    with tempfile.TemporaryDirectory(prefix="factory-plan-") as temporary:
-        warehouse = twin_of(folder, pipeline.name, Path(temporary))
-        measured = _measured(pipeline, warehouse, Path(temporary))
-        there = int(warehouse.scalar("SELECT count(*) FROM texts"))
-        size = warehouse.path.stat().st_size if warehouse.path is not None else 0
+    measured = _measured(pipeline, warehouse)
+    there = int(warehouse.scalar("SELECT count(*) FROM texts"))
+    size = warehouse.path.stat().st_size if warehouse.path is not None else 0
     if not measured or not there:
         fix = "Run it once on a part of the texts, some 100,000: its times are what is multiplied"
         raise InputError("no step of this pipeline has been measured here", where=pipeline.path, fix=fix)
@@ -172,7 +168,7 @@ def plan_at_scale(
     return {**found, "disk_bytes": round(size * texts / there)}
 
 
-def _measured(pipeline: Pipeline, warehouse: Warehouse, folder: Path) -> list[Measured]:
+def _measured(pipeline: Pipeline, warehouse: Warehouse) -> list[Measured]:
     """The steps of a pipeline that have run, as they did when they had most to do."""
     train = int(warehouse.scalar("SELECT count(*) FROM split_texts WHERE split = 'train'"))
     rows = warehouse.query(
@@ -197,7 +193,7 @@ def _measured(pipeline: Pipeline, warehouse: Warehouse, folder: Path) -> list[Me
         n = int(did.get(count, 0))
         if step.verb == "vote" and n:
             block = int(params["block"])
-            driver = min(_driver_s(warehouse, folder, block) * n, seconds)
+            driver = min(_driver_s(warehouse, block) * n, seconds)
             found.append(Measured("vote", n, seconds, os.cpu_count() or 1, driver, block))
         elif n:
             found.append(Measured(step.verb, n, seconds))
@@ -211,21 +207,23 @@ def _reads_vectors(params: Mapping[str, Any]) -> bool:
     return any(student_class(kind).takes != "texts" or student_class(kind).slow for kind in kinds)
 
 
-def _driver_s(warehouse: Warehouse, folder: Path, block: int) -> float:
+def _driver_s(warehouse: Warehouse, block: int) -> float:
     """Seconds per text that one process reads a block of texts and commits its votes, timed with as many as there are here."""
     said = shares_voted(warehouse)
     sql = "SELECT text_no, text FROM texts WHERE origin <> 'passage' ORDER BY text_no LIMIT ?"
-    timed = Warehouse.open(folder / "timed.duckdb")
-    for first in (1, 0):  # the second time nothing is new to Python and DuckDB
-        began = time.perf_counter()
-        table = warehouse.arrow(sql, [block])
-        numbers, n = table.column("text_no").to_numpy(), len(table.column("text").to_pylist())
-        read = time.perf_counter() - began
-        given = []
-        for program_no, share in said.items():
-            voted = np.resize(numbers, round(n * share)).astype(np.int32)
-            given.append(Said(program_no, voted, np.zeros(len(voted), np.int32), {}))
-        began = time.perf_counter()
-        with timed.lease() as db:
-            put_block(db, first * n, first * n + n - 1, n, given)
-    return (read + time.perf_counter() - began) / max(n, 1)
+    with tempfile.TemporaryDirectory(prefix="factory-plan-") as folder:
+        timed = Warehouse.open(Path(folder) / "timed.duckdb")
+        for first in (1, 0):  # the second time nothing is new to Python and DuckDB
+            began = time.perf_counter()
+            table = warehouse.arrow(sql, [block])
+            numbers, n = table.column("text_no").to_numpy(), len(table.column("text").to_pylist())
+            read = time.perf_counter() - began
+            given = []
+            for program_no, share in said.items():
+                voted = np.resize(numbers, round(n * share)).astype(np.int32)
+                given.append(Said(program_no, voted, np.zeros(len(voted), np.int32), {}))
+            began = time.perf_counter()
+            with timed.lease() as db:
+                put_block(db, first * n, first * n + n - 1, n, given)
+        took = read + time.perf_counter() - began
+    return took / max(n, 1)

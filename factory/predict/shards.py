@@ -149,9 +149,9 @@ def predict(
     work = Work(ShardLabeller, (how,), ShardLabeller(how, labeller))
     with (
         on_ray_if(ray),
-        closing(spread(work, left, len(left), ahead=len(left))) as labelled,
+        closing(spread(work, zip(left, left, strict=True), len(left), ahead=len(left))) as labelled,
     ):
-        for counts in labelled:
+        for _, counts in labelled:
             done += 1
             read = counts.pop("read")
             totals.update(counts)

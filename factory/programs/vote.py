@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -65,19 +65,16 @@ def _vote(
     counts: dict[int, Counter[str]] = {program.number: Counter() for program in programs}
     retired_blocks: Counter[int] = Counter()
     layers: dict[str, None] = {}
-    read: deque[Block] = deque()
 
-    def asked() -> Iterator[Asked]:
+    def asked() -> Iterator[tuple[Block, Asked]]:
         for one in _blocks(warehouse, gaps, retired_blocks):
-            read.append(replace(one, texts=()))
-            yield one.programs, one.texts
+            yield replace(one, texts=()), (one.programs, one.texts)
 
     def here(one: Asked) -> ProgramRun:
         return run_accepted(shared_pool(strict, sandbox), *one, labels)
 
     with closing(spread(Work(Voter, (labels, strict, sandbox), here), asked(), len(gaps))) as runs:
-        for run in runs:
-            voted = read.popleft()
+        for voted, run in runs:
             # a block that was read ahead may have been run with programs that have retired since
             running = [(at, p) for at, p in enumerate(voted.programs) if retired_blocks[p.number] < MAX_RETIRED_BLOCKS]
             for at, program in running:

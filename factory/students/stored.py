@@ -184,17 +184,17 @@ def ask_student(model: StoredModel, inputs: Any) -> NDArray[np.float32]:
     """
     starts, there = range(0, len(inputs), PART), replace(model, folder=model.folder.absolute())
 
-    def parts() -> Iterator[Any]:
+    def parts() -> Iterator[tuple[int, Any]]:
         for start in starts:
             if len(starts) == 1:
-                yield inputs
+                yield start, inputs
             elif isinstance(inputs, TextsAndVectors):
-                yield inputs.take(np.arange(start, min(start + PART, len(inputs))))
+                yield start, inputs.take(np.arange(start, min(start + PART, len(inputs))))
             else:
-                yield inputs[start : start + PART]
+                yield start, inputs[start : start + PART]
 
     with closing(spread(Work(_student_answering, (there,)), parts(), len(starts))) as answers:
-        return np.concatenate([np.zeros((0, len(model.labels)), np.float32), *answers])
+        return np.concatenate([np.zeros((0, len(model.labels)), np.float32), *(probs for _, probs in answers)])
 
 
 def _student_answering(model: StoredModel) -> Callable[[Any], NDArray[np.float32]]:

@@ -222,6 +222,7 @@ def nodes(options: Options) -> None:
         raise Skip('Ray is not installed: pip install "label-factory[ray]"') from None
     from factory.pipeline.load import load_pipeline
     from factory.pipeline.scale import plan_at_scale
+    from factory.warehouse.file import Warehouse
     from tests.cluster.nodes import cluster
 
     count = 5_000 if options.quick else int(options.extra["texts"])
@@ -250,7 +251,7 @@ def nodes(options: Options) -> None:
         counts, unequal = differing(folder / "plain", folder / "nodes")
         emit(row("tables_that_differ", len(unequal), unit="tables", differ=unequal, rows=counts, **sizes))
         assert not unequal, unequal
-        plan = plan_at_scale(load_pipeline(pipeline), count, 20, folder=folder / "plain")
+        plan = plan_at_scale(load_pipeline(pipeline), Warehouse.open(folder / "plain" / "scale.duckdb"), count, 20)
         for step in plan["steps"]:
             emit(row(
                 "planned_for_20_nodes", round(step["seconds"], 2), round(step["one_node_s"], 2), peer_name="one node",

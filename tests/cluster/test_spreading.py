@@ -166,8 +166,20 @@ def test_a_cluster_without_a_processor_is_not_waited_for() -> None:
 
 def test_work_is_done_here_unless_a_block_says_otherwise() -> None:
     work = Work(doubling, (), lambda item: item + 1)
-    assert list(spread(Work(doubling), [1, 2], 2)) == [2, 4]
-    assert list(spread(work, [1, 2], 2)) == [2, 3]
-    with done_by(lambda work, items, count, ahead: map(work.make(*work.given), items)):
-        assert list(spread(work, [1, 2], 2)) == [2, 4]
-    assert list(spread(work, [1, 2], 2)) == [2, 3]
+    items = [("a", 1), ("b", 2)]
+    assert list(spread(Work(doubling), items, 2)) == [("a", 2), ("b", 4)]
+    assert list(spread(work, items, 2)) == [("a", 2), ("b", 3)]
+    with done_by(lambda work, sent, count, ahead: (work.make(*work.given)(item) for item in sent)):
+        assert list(spread(work, items, 2)) == [("a", 2), ("b", 4)]
+    assert list(spread(work, items, 2)) == [("a", 2), ("b", 3)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_result_comes_with_what_was_kept_of_its_item(seed: int) -> None:
+    ray = FakeRay(seed, loses=0.05)
+    with done_by(lambda *given: in_order(ray, *given)):
+        found = spread(Work(doubling), ((f"item {number}", number) for number in range(20)), 20)
+        assert next(found) == ("item 0", 0)
+        assert next(found) == ("item 1", 2)
+        found.close()
+    assert not ray.living, "an actor is left behind by whoever takes no more"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tests.programs.test_stage import CARD
 TABLES = ("texts", "occurrences", "occurrence_fields", "bad_rows", "(SELECT * EXCLUDE ingested_at FROM sources)")
 
 
-def travelled(work: Work[Any, Any], items: Iterator[Any], count: int, ahead: int) -> Iterator[Any]:
+def travelled(work: Work[Any, Any], items: Iterator[Any], count: int, ahead: int) -> Generator[Any]:
     """Does work as another machine would: all that goes there and comes back is copied."""
     make, given = pickle.loads(pickle.dumps((work.make, tuple(work.given))))
     do = make(*given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,9 +49,10 @@ def joined(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def on_ray(address: str | None) -> Iterator[None]:
         found.append(address)
 
-        def elsewhere(work: Work[Any, Any], items: Iterator[Any], count: int, ahead: int) -> Iterator[Any]:
+        def elsewhere(work: Work[Any, Any], items: Iterator[Any], count: int, ahead: int) -> Generator[Any]:
             found.append(count)
-            return map(work.make(*work.given), items)
+            do = work.make(*work.given)
+            return (do(item) for item in items)
 
         with done_by(elsewhere):
             yield

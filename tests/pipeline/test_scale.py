@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,19 +59,24 @@ def test_what_is_no_number_is_refused(text: str) -> None:
         parse_count(text)
 
 
-def test_a_plan_multiplies_what_was_measured(tmp_path: Path, told: Callable[..., tuple[int, str, str]]) -> None:
+def test_a_plan_multiplies_what_was_measured(
+    tmp_path: Path, told: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pipeline, warehouse = toy(tmp_path, "  - vote: {}\n", rows=200)
     with pytest.raises(InputError, match="no step of this pipeline has been measured here"):
-        plan_at_scale(pipeline, 10**6, 20, folder=tmp_path / "run")
+        plan_at_scale(pipeline, warehouse, 10**6, 20)
     manage.add_program(warehouse, RULES, name="one", kind="rules")
     run_pipeline(pipeline, folder=tmp_path / "run")
+    copied, copy = [], shutil.copyfile
+    monkeypatch.setattr(shutil, "copyfile", lambda one, other: (copied.append(Path(one).name), copy(one, other)))
     code, out, _ = told(
         "plan", str(tmp_path / "toy.yaml"), "--folder", str(tmp_path / "run"), "--texts", "1M", "--nodes", "20"
     )
     assert code == 0
+    assert copied.count("toy.duckdb") == 1
     assert "1,000,000 texts on 20 nodes" in out
     assert "`vote` gains from" in " ".join(out.split())
-    scale = plan_at_scale(pipeline, 10**6, 20, folder=tmp_path / "run")
+    scale = plan_at_scale(pipeline, warehouse, 10**6, 20)
     vote = scale["steps"][-1]
     assert vote["measured"]["texts"] == 200
     assert vote["one_node_s"] >= vote["seconds"] > 0

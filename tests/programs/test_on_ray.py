@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def test_a_program_that_retires_is_left_out_of_the_same_blocks_however_far_was_r
         ]
         return ProgramRun(votes, np.zeros(votes.shape, np.uint8), LAYERS, {}, notes)
 
-    def all_ahead(work: Work[Any, Any], items: Iterator[Any], count: int, ahead: int) -> Iterator[ProgramRun]:
+    def all_ahead(work: Work[Any, Any], items: Iterator[Any], count: int, ahead: int) -> Generator[ProgramRun]:
         for programs, texts in list(items):
             yield run(None, programs, texts, [])
 
@@ -100,12 +100,12 @@ def test_votes_on_ray_equal_those_here_row_by_row(ray: Any) -> None:
 def test_a_layer_that_is_missing_in_a_worker_is_said_and_strict_refuses(ray: Any) -> None:
     asked = (AcceptedProgram(1, "def label(text):\n    return 0", None),), ["a"]
     with on_ray():
-        run, _ = spread(Work(Voter, (["x", "y"], False, "kernel", ["seccomp"])), [asked] * 2, 2)
+        (_, run), _ = spread(Work(Voter, (["x", "y"], False, "kernel", ["seccomp"])), [(0, asked)] * 2, 2)
         assert run.votes.tolist() == [[0]]
         assert run.layers is not None
         assert "seccomp" in run.layers.says()
         with pytest.raises(SandboxError, match=r"seccomp.*strict asks for all of them"):
-            list(spread(Work(Voter, (["x", "y"], True, "kernel", ["seccomp"])), [asked] * 2, 2))
+            list(spread(Work(Voter, (["x", "y"], True, "kernel", ["seccomp"])), [(0, asked)] * 2, 2))
 
 
 def kill_the_workers() -> int:
