@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from factory.canonical import digest
+from factory.card_labels import OTHER, add_other, is_label_file, read_labels
 from factory.errors import InputError, nearest
 from factory.names import nfc, plain_name, yaml_words
 from factory.yaml_reader import Places, read_yaml
@@ -30,6 +33,8 @@ class Label(BaseModel):
         aliases: Other names that it goes by. Prompts show them, and it is found by them where a card has many labels.
         examples: A few short texts of this label, written by whoever wrote the card; likewise.
         confused_with: Labels of the card that it is easily taken for (`not` in YAML), which are shown beside it.
+        parent: The label of the card that it is a part of: what has this label has that one too. A text that none of a label's
+            children means has the label itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
@@ -39,6 +44,7 @@ class Label(BaseModel):
     aliases: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     confused_with: tuple[str, ...] = Field(default=(), validation_alias="not", serialization_alias="not")
+    parent: str | None = None
 
     @field_validator("was", "aliases", "examples", "confused_with", mode="before")
     @classmethod
@@ -52,10 +58,16 @@ class Label(BaseModel):
             raise ValueError("a label's name has no blanks at its ends and no control characters")
         return nfc(name)
 
+    @field_validator("parent")
+    @classmethod
+    def _composed(cls, name: str | None) -> str | None:
+        return None if name is None else nfc(name)
+
     @property
     def meaning(self) -> str:
-        """What prompts say of the label: its description, then what else it is called, and examples."""
+        """What prompts say of the label: its description, its parent, then what else it is called, and examples."""
         parts = [self.description]
+        parts += [f"A part of {self.parent}."] if self.parent else []
         parts += [f"Also called: {', '.join(self.aliases)}."] if self.aliases else []
         parts += ["For example: " + "; ".join(f'"{text}"' for text in self.examples)] if self.examples else []
         return " ".join(parts)
@@ -101,18 +113,29 @@ class TaskCard(BaseModel):
 
     @model_validator(mode="after")
     def _coherent(self) -> TaskCard:
-        names = [label.name for label in self.labels]
-        doubles = sorted({name for name in names if names.count(name) > 1})
-        if doubles:
-            raise ValueError(f"label {doubles[0]!r} stands twice")
+        names = Counter(label.name for label in self.labels)
+        double = next((name for name in sorted(names) if names[name] > 1), None)
+        if double is not None:
+            raise ValueError(f"label {double!r} stands twice")
         if self.kind == "single" and len(names) < 2:
             raise ValueError("a task of kind 'single' needs two labels or more")
-        for label in self.labels:
+        for at, label in enumerate(self.labels):
             beside = next((name for name in label.confused_with if name not in names or name == label.name), None)
             if beside is not None:
-                raise ValueError(
-                    f"label {label.name!r} names {beside!r} under `not`, which is no other label of the card"
-                )
+                words = f"label {label.name!r} names {beside!r} under `not`, which is no other label of the card"
+                raise _wrong(words, "labels", at, "not")
+            if label.parent is not None and (label.parent not in names or label.parent == label.name):
+                words = f"label {label.name!r} has the parent {label.parent!r}, which is no other label of the card"
+                raise _wrong(words, "labels", at, "parent")
+        above = {label.name: label.parent for label in self.labels}
+        for at, label in enumerate(self.labels):
+            passed = {label.name}
+            name = label.parent
+            while name is not None and name not in passed:
+                passed.add(name)
+                name = above[name]
+            if name is not None:
+                raise _wrong(f"label {name!r} is its own parent by way of others", "labels", at, "parent")
         if self.default_label is not None and self.default_label not in names:
             raise ValueError(f"default_label {self.default_label!r} is not one of the labels")
         return self
@@ -145,6 +168,19 @@ class TaskCard(BaseModel):
         """
         return {label.name: label for label in self.labels}[name]
 
+    @property
+    def above(self) -> dict[str, tuple[str, ...]]:
+        """For each label that has a parent its parent, the parent's parent, and so on."""
+        parents = {label.name: label.parent for label in self.labels}
+        found: dict[str, tuple[str, ...]] = {}
+        for name, parent in parents.items():
+            line: list[str] = []
+            while parent is not None:
+                line.append(parent)
+                parent = parents[parent]
+            found |= {name: tuple(line)} if line else {}
+        return found
+
     def render_fields(self, values: Mapping[str, str]) -> str:
         """The one string that programs, students and prompts see for a text of several fields.
 
@@ -157,8 +193,18 @@ class TaskCard(BaseModel):
         return "\n".join(f"{name}: {values[name]}" for name in self.fields)
 
 
-def load_card(source: str | Path | Mapping[str, Any], *, where: str | None = None) -> TaskCard:
+def load_card(
+    source: str | Path | Mapping[str, Any], *, where: str | None = None, base: Path | None = None
+) -> TaskCard:
     """Read a task card from a YAML file, or from a mapping that was read already.
+
+    Beside what `TaskCard` has, `labels` may name a CSV file (`factory.card_labels.read_labels`), and `other: true` adds a label
+    for texts that none of the labels means.
+
+    Args:
+        source: The file or the mapping.
+        where: The place of a mapping, for errors.
+        base: What a file of labels is relative to; by default the folder of the card, or this one.
 
     Raises:
         InputError: No such file, no YAML, an unknown key, a missing or wrong value; with the line it stands in.
@@ -171,25 +217,45 @@ def load_card(source: str | Path | Mapping[str, Any], *, where: str | None = Non
     if not isinstance(data, dict):
         fix = "Start it with `name:`, `text:` and `labels:`"
         raise InputError("a task card is a YAML mapping", where=place, fix=fix)
-    labels = data.get("labels")
-    if isinstance(labels, dict):
+    labels, rows, table = data.get("labels"), list[int](), Path()
+    if is_label_file(labels):
+        folder = base or (Path() if isinstance(source, Mapping) else Path(source).parent)
+        table, data["labels"], rows = read_labels(labels, folder, _at(place, lines, ("labels",)))
+    elif isinstance(labels, dict):
         data["labels"] = [
             {"name": name, **(text if isinstance(text, dict) else {"description": text})}
             for name, text in labels.items()
         ]
         keys = [key for key in lines if len(key) == 2 and key[0] == "labels"]
+        numbers = {key[1]: number for number, key in enumerate(keys)}
+        for key, line in list(lines.items()):
+            if len(key) > 2 and key[0] == "labels" and key[1] in numbers:
+                lines["labels", numbers[key[1]], *key[2:]] = line
         for number, key in enumerate(keys):
-            lines["labels", number, "name"] = lines[key]
+            lines["labels", number] = lines["labels", number, "name"] = lines[key]
             lines.written["labels", number, "name"] = str(key[1])
             if key in lines.written:
                 lines.written["labels", number, "description"] = lines.written[key]
+    add_other(data, _at(place, lines, ("other",)))
     try:
         return TaskCard.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        path = tuple(first["loc"])
-        known = next((lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in lines), None)
-        raise InputError(_reason(first, lines), where=place if known is None else f"{place}:{known}") from error
+        path = tuple(first.get("ctx", {}).get("at") or first["loc"])
+        in_table = len(path) > 1 and path[0] == "labels" and path[1] < len(rows)
+        spot = f"{table}:{rows[path[1]]}" if in_table else _at(place, lines, path)
+        raise InputError(_reason(first, lines), where=spot) from error
+
+
+def _at(place: str, lines: Places, path: tuple[Any, ...]) -> str:
+    """The line of a key, or of the nearest one around it."""
+    known = next((lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in lines), None)
+    return place if known is None else f"{place}:{known}"
+
+
+def _wrong(words: str, *at: str | int) -> PydanticCustomError:
+    """An error of the whole card that stands at one of its keys."""
+    return PydanticCustomError("card", "{words}", {"words": words, "at": at})
 
 
 def as_yaml(card: TaskCard) -> str:
@@ -267,7 +333,7 @@ def _reason(first: Any, lines: Places) -> str:
     if kind == "missing":
         return f"`{name}` is missing"
     if kind == "extra_forbidden":
-        return f"unknown key `{name}`{nearest(str(first['loc'][-1]), [*TaskCard.model_fields, *_LABEL_KEYS])}"
+        return f"unknown key `{name}`{nearest(str(first['loc'][-1]), [*TaskCard.model_fields, *_LABEL_KEYS, OTHER])}"
     if kind == "string_type" and not isinstance(first["input"], (list, dict)):
         written = lines.written.get(tuple(first["loc"]), first["input"])
         return f'`{name}` is {yaml_words(first["input"])}: put it in quotes, as in "{written}"'

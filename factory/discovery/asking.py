@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from factory import prompts
+from factory.card_labels import NONE_FITS, OTHER
 from factory.discovery import taxonomy
 from factory.discovery.review import Check, split_in_two
-from factory.discovery.taxonomy import OTHER, Joined, Kind
+from factory.discovery.taxonomy import Joined, Kind
 from factory.llm.request import Failure, ParseFailure
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 AT_ONCE = 400
 """Proposals that are joined by one request; more are joined in groups of neighbours."""
-NONE_FITS = {"name": OTHER, "description": "Texts that none of the labels above means."}
 
 
 @dataclass
@@ -97,7 +97,7 @@ class Rounds:
         names = [*(label.name for label in labels), OTHER]
         ways = split_in_two(fresh, size, seed)
         values = [
-            {"labels": [*shown, NONE_FITS], "texts": self._shown(batch)}
+            {"labels": [*shown, {"name": OTHER, "description": NONE_FITS}], "texts": self._shown(batch)}
             for shown, way in zip((listed, listed[::-1]), ways, strict=True)
             for batch in way
         ]

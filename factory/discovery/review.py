@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from factory.discovery.taxonomy import OTHER
+from factory.card_labels import OTHER
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from factory.card_labels import OTHER
 from factory.llm.request import ParseFailure
 from factory.names import nfc
 from factory.prompts.render import neutral
 
-OTHER = "other"
-"""The label of texts that none of the labels means."""
 LEFT_OUT = 0.05
 """Of the proposals so many may be missing in the answer that joins them; more, and it is asked again."""
 _LONGEST_NAME, _LONGEST_MEANING = 60, 400

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.discovery.taxonomy import OTHER
+from factory.card_labels import NONE_FITS, OTHER
 from factory.errors import InputError
 from factory.files.replace import replaced
 from factory.prompts.render import neutral
@@ -82,7 +82,7 @@ def card_of(found: Discovery, name: str, kind_of_text: str, purpose: str) -> Tas
         Label(name=one.name, description=one.meaning, examples=_examples([found.texts[at] for at in one.texts]))
         for one in found.labels
     ]
-    rest = Label(name=OTHER, description="Texts that none of the labels above means.")
+    rest = Label(name=OTHER, description=NONE_FITS)
     return TaskCard(
         name=name, text=kind_of_text, labels=(*labels, rest), guidelines=f"The labels tell {purpose.rstrip('.')}."
     )

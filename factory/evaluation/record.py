@@ -112,6 +112,8 @@ def in_lines(found: Mapping[str, Any]) -> list[str]:
     for name, row in found["systems"].items():
         low, high = row["ci95"] or (math.nan, math.nan)
         whole = f", whole sets right {row['accuracy']:.3f}" if row["metric"] == "micro_f1" else ""
+        top = row["metrics"].get("accuracy_top")
+        whole += "" if top is None else f", topmost labels right {top:.3f}"
         lines.append(
             f"{name}: {WORDS[row['metric']]} {row['score']:.3f} (95% {low:.3f}-{high:.3f}), macro-F1 {row['macro_f1']:.3f}{whole}"
             f" on {row['n_scored']} of {found['n']} rows"

@@ -44,6 +44,7 @@ class Scored:
         n_scored: Rows that this system was scored on.
         coverage: Share of those where the system itself spoke.
         metrics: Figures; `ci95_NAME` is the interval of the figure NAME, and `ci95` that of the headline (`metric`).
+            `accuracy_top` is that of the topmost labels, where labels have parents.
         detail: Confusion matrix, its cells with their text numbers, figures by class, calibration bins, ties, paired difference
             to the student.
     """
@@ -92,6 +93,8 @@ def score_system(
         figures = score_single(truth, says, shape.names, probs=probs, positive=positive)
         kinds = np.stack([truth, says], axis=1)
         intervals = {"accuracy": (kinds, accuracy_of(), draws), "macro_f1": (kinds, macro_f1_of(k), draws)}
+        if shape.above and len(here):
+            figures["accuracy_top"] = float((shape.tops[truth] == shape.tops[says]).mean())
     figures["metric"] = headline_metric(shape.multi)
     spoke, tied = said.spoke[here], said.tied[here]
     apart = ("per_class", "confusion", "reliability")

@@ -111,7 +111,8 @@ def evaluate(warehouse: Warehouse, params: EvaluateParams, call: Call) -> StageR
     encoder with label descriptions alone); `teacher_labels_N` (the student's recipe on N labels of the model alone); files of
     `rival`; `dev_only` and `full_gold` (the student's recipe on gold alone). Rules: a text that
     no program covers gets what `denoise` was told (`uncovered`), ties go by the text's content hash, an unreadable answer of the
-    teacher is wrong, and texts the teacher was never asked about are not scored for it.
+    teacher is wrong, and texts the teacher was never asked about are not scored for it. In a task of kind multi
+    gold and answers alike have the parents of each of their labels.
 
     Returns:
         `did`: the summary's systems, and how often test was evaluated.

@@ -10,6 +10,7 @@ import numpy as np
 
 from factory.denoise.decide import decide, tie_keys
 from factory.result import Progress, no_progress
+from factory.task import TaskCard
 from factory.warehouse.tables.gold import gold_digest
 from factory.warehouse.tables.labels import MIXTURE, label_models, soft_labels
 
@@ -52,18 +53,38 @@ class LabelSpace:
         names: Label names by number, inactive ones included.
         active: bool [k].
         multi: Whether a text may have any number of labels.
+        above: For each label number that has a parent the numbers of its parent, of the parent's parent, and so on.
     """
 
     names: Sequence[str]
     active: NDArray[np.bool_]
     multi: bool
+    above: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def tops(self) -> NDArray[np.int64]:
+        """For each label number that of the topmost label above it; its own where there is none. One more, -1, for no label."""
+        return np.array([*((self.above.get(at) or (at,))[-1] for at in range(len(self.names))), -1])
+
+    def implied(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Yes and no, or probabilities, [n, k], where a label has at least what each label below it has."""
+        out = values.copy()
+        for at, parents in self.above.items():
+            for parent in parents:
+                np.fmax(out[:, parent], values[:, at], out=out[:, parent])
+        return out
 
 
 def label_space(warehouse: Warehouse) -> LabelSpace:
     """The labels of a warehouse."""
     rows = warehouse.query("SELECT name, active FROM labels ORDER BY label_no")
-    multi = warehouse.scalar("SELECT kind FROM tasks ORDER BY task_no DESC LIMIT 1") == "multi"
-    return LabelSpace([name for name, _ in rows], np.array([active for _, active in rows], bool), multi)
+    told = warehouse.scalar("SELECT card FROM tasks ORDER BY task_no DESC LIMIT 1")
+    card = None if told is None else TaskCard.model_validate_json(told)
+    numbers = {name: at for at, (name, _) in enumerate(rows)}
+    parents = {} if card is None else card.above
+    above = {numbers[name]: tuple(numbers[parent] for parent in line) for name, line in parents.items()}
+    active = np.array([active for _, active in rows], bool)
+    return LabelSpace(list(numbers), active, card is not None and card.kind == "multi", above)
 
 
 def taught_by(warehouse: Warehouse) -> dict[str, str]:

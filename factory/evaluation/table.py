@@ -79,6 +79,9 @@ def score_all(
         shape, config["teacher_labels"], spent.get(mine or "", Spent()).tokens,
     )  # fmt: skip
     systems |= {other.name: predictions(other, gold.texts, shape) for other in others}
+    if shape.multi and shape.above:
+        gold = replace(gold, labels=shape.implied(gold.labels))
+        systems = {name: _with_implied(said, shape) for name, said in systems.items()}
     every, distinct = np.arange(len(gold)), gold.distinct()
     teachers = taught_by(warehouse)
     curves = deferrals(gold, systems, shape, draws=config["draws"], seed=config["seed"])
@@ -104,6 +107,13 @@ def score_all(
                     detail[key] = versus and {**versus, "of": one, "less": teachers.get(name, name)}
             scored.append(replace(row, detail=detail))
     return scored, extra
+
+
+def _with_implied(said: Predictions, shape: LabelSpace) -> Predictions:
+    """What a system says of several labels, with the labels that those imply."""
+    return replace(
+        said, labels=shape.implied(said.labels), probs=None if said.probs is None else shape.implied(said.probs)
+    )
 
 
 def _human(human: HumanVotes, hashes: Sequence[bytes], shape: LabelSpace) -> dict[str, Predictions]:

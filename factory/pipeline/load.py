@@ -246,7 +246,7 @@ def _cluster(given: Any, where: str) -> str:
 
 def _card(task: Any, base: Path, where: str) -> TaskCard:
     if isinstance(task, Mapping):
-        return load_card(task, where=where)
+        return load_card(task, where=where, base=base)
     path = base / str(task)
     if not path.is_file():
         raise InputError(f"no task card at {path}", where=where, fix="Give a path relative to the pipeline file")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from factory.card_labels import OTHER
 from factory.discovery.batches import neighbourhoods
 from factory.discovery.clusters import beside, clusters
 from factory.discovery.review import Check, split_in_two
-from factory.discovery.taxonomy import OTHER, Kind, joined, meaning_of, name_of, proposed, revised
+from factory.discovery.taxonomy import Kind, joined, meaning_of, name_of, proposed, revised
 from factory.llm.request import ParseFailure
 
 
