@@ -37,7 +37,7 @@ def add_to(app: FastAPI, views: Views) -> None:
         pipeline = desk.loaded()
         wanted = _edited(pipeline.card, form)
         planned = edit.price(pipeline, wanted, folder=desk.folder)
-        return views.page(request, "card", part="_price", **_told(desk, wanted), plan=planned)
+        return views.page(request, "card", part="_price", **_told(desk, wanted) | {"plan": planned})
 
     @app.post("/card")
     def save(request: Request, form: Posted) -> Response:

@@ -47,9 +47,9 @@ def test_an_answer_that_is_not_better_is_sent_back_and_a_better_one_waits_for_a_
     result = repair(engine, warehouse, 2, {40: "spam", 41: "spam", 20: "ham"})
     assert result.did == {"program_no": 3, "why": None, "right": [1, 3]}
     assert "win this great song 0" in engine.asked[0]
-    assert "on example 1 it says ham, and should say spam" in engine.asked[0]
+    assert "on example 2 it says ham, and should say spam" in engine.asked[0]
     assert '"contains"' in engine.asked[0]  # the version that there is
-    assert "on example 1 it says (abstain), and should say spam" in engine.asked[1]
+    assert "on example 2 it says (abstain), and should say spam" in engine.asked[1]
     state = (
         "SELECT program_no, state, drop_reason, parent_no, origin FROM programs WHERE program_no IN (2, 3) ORDER BY 1"
     )
