@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from factory.corpus.init import Opened, open_file, task_name
 from factory.corpus.init_yaml import pipeline_text
-from factory.discovery import write
 from factory.discovery.asking import AT_ONCE, Rounds
 from factory.discovery.batches import neighbourhoods
 from factory.discovery.clusters import MIDDLE, beside, clusters
-from factory.discovery.review import Check
-from factory.discovery.taxonomy import Joined, Kind
+from factory.discovery.write import Discovery, refuse_to_lose, write_all
 from factory.errors import InputError
 from factory.files.rows import Cleaner, Row
 from factory.result import Progress, no_progress
@@ -60,31 +58,6 @@ class Wanted:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Discovery:
-    """What was found.
-
-    Attributes:
-        labels: The labels, those with the most texts first.
-        texts: The texts that were looked at.
-        fresh: Of these, the positions of those that proposed nothing.
-        proposals: How many labels were proposed.
-        joined: What joining made of them.
-        check: Fresh texts labelled twice, before revising; None where that was left out.
-        changed: What the check changed, in words.
-        says: What a person should know of answers that could not be used.
-    """
-
-    labels: tuple[Kind, ...]
-    texts: tuple[str, ...]
-    fresh: tuple[int, ...]
-    proposals: int
-    joined: Joined
-    check: Check | None
-    changed: tuple[str, ...] = ()
-    says: tuple[str, ...] = ()
-
-
 def discover(
     file: Path, out: Path, engine: Engine, wanted: Wanted, *, engine_told: Mapping[str, Any], text: str | None = None,
     told: dict[str, Any] | None = None, budget: Budget | None = None, progress: Progress = no_progress,
@@ -115,7 +88,7 @@ def discover(
     from factory.llm import Asker
     from factory.warehouse.file import Warehouse
 
-    write.refuse_to_lose(out)
+    refuse_to_lose(out)
     opened = open_file(file, text, None, (), dict(told or {}))
     texts = _drawn(opened, wanted.texts, wanted.seed)
     if len(texts) < FEWEST:
@@ -128,9 +101,7 @@ def discover(
     line = pipeline_text(
         name, os.path.relpath(file.absolute(), out.absolute()), opened.spec, opened.columns, engine_told
     )
-    written = write.write_all(
-        found, out, name, line, kind_of_text=wanted.text, purpose=wanted.purpose, asked=wanted.labels
-    )
+    written = write_all(found, out, name, line, kind_of_text=wanted.text, purpose=wanted.purpose, asked=wanted.labels)
     return {**written, "says": [*opened.says, *asker.notes, *found.says, *found.changed]}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ from factory.prompts.render import neutral
 from factory.task import Label, TaskCard, as_yaml
 
 if TYPE_CHECKING:
-    from factory.discovery.stage import Discovery
+    from factory.discovery.review import Check
+    from factory.discovery.taxonomy import Joined, Kind
 
 CARD, LINE, TEXTS, PAGE = "task.yaml", "pipeline.yaml", "texts.csv", "discovery.md"
 EXAMPLES, LONGEST_EXAMPLE = 2, 150
@@ -23,6 +25,31 @@ FEW = 2
 """A label of no more texts than this is unsure."""
 OFF = 0.25
 """A number of labels that misses the one asked for by more than this share is told."""
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What was found.
+
+    Attributes:
+        labels: The labels, those with the most texts first.
+        texts: The texts that were looked at.
+        fresh: Of these, the positions of those that proposed nothing.
+        proposals: How many labels were proposed.
+        joined: What joining made of them.
+        check: Fresh texts labelled twice, before revising; None where that was left out.
+        changed: What the check changed, in words.
+        says: What a person should know of answers that could not be used.
+    """
+
+    labels: tuple[Kind, ...]
+    texts: tuple[str, ...]
+    fresh: tuple[int, ...]
+    proposals: int
+    joined: Joined
+    check: Check | None
+    changed: tuple[str, ...] = ()
+    says: tuple[str, ...] = ()
 
 
 def refuse_to_lose(out: Path) -> None:
