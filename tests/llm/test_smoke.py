@@ -41,7 +41,9 @@ LONGEST, OTHERS = 200, 600
 @pytest.mark.slow
 def test_every_stage_runs_on_vllm_and_a_second_run_sends_nothing(vllm_server, tmp_path: Path) -> None:
     if has_model("smollm2") and not os.environ.get("LABEL_FACTORY_EVERY_PIPELINE"):
-        pytest.skip("test_real_model.py does so on a real model: set LABEL_FACTORY_EVERY_PIPELINE=1 for a random one too")
+        pytest.skip(
+            "test_real_model.py does so on a real model: set LABEL_FACTORY_EVERY_PIPELINE=1 for a random one too"
+        )
     pipeline = load_pipeline("vllm_smoke", {"url": vllm_server.url})
     first = run_pipeline(pipeline, folder=tmp_path)
     assert first.export is not None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -264,8 +264,37 @@ def texts_mutants(
         yield Mutant(kind, answer, truth)
 
 
-def json_mutants(rng: random.Random, n: int, right: dict[str, Any]) -> Iterator[Mutant]:
-    """Mutations of the answer of a prompt of form `json`."""
+def cues_mutants(rng: random.Random, n: int, right: dict[str, list[str]]) -> Iterator[Mutant]:
+    """Mutations of the answer of a prompt of form `cues`."""
+    first = next(iter(right))
+    lines = [f"{name}: {', '.join(cues)}" for name, cues in right.items()]
+    whole = "\n".join(lines)
+    quoted = "\n".join(f'"{name}": ' + ", ".join(f'"{cue}"' for cue in cues) for name, cues in right.items())
+    for at in range(n):
+        made = (
+            ("bare", whole, right),
+            ("blanks", "\n\n".join(f"  {line} " for line in lines), right),
+            ("other case", "\n".join(line.partition(":")[0].upper() + ":" + line.partition(":")[2] for line in lines), right),
+            ("quoted", quoted, right),
+            ("bullets", "\n".join(f"- {line}" for line in lines), right),
+            ("preamble", f"{rng.choice(PREAMBLES)}\n{whole}", right),
+            ("chatty tail", f"{whole}\n\n{rng.choice(TAILS)}", right),
+            ("fence", f"```\n{whole}\n```", right),
+            ("thoughts", f"<think>{rng.choice(TAILS)}</think>{whole}", right),
+            ("same twice", f"{whole}\n{rng.choice(lines)}", right),
+            ("other order", "\n".join(reversed(lines)), right),
+            ("unknown label", f"{whole}\nweather: rain, sun", right),
+            ("label missing", "\n".join(lines[1:]), {**right, first: []}),
+            ("no colons", whole.replace(":", " -"), None),
+            ("prose", "There are many words for this, such as pies.", None),
+            ("empty", "", None),
+        )  # fmt: skip
+        kind, answer, truth = made[at % len(made)]
+        yield Mutant(kind, answer, truth)
+
+
+def json_mutants(rng: random.Random, n: int, right: dict[str, Any], required: Collection[str]) -> Iterator[Mutant]:
+    """Mutations of the answer of a prompt of form `json`, some of whose keys are `required`."""
     first = next(iter(right))
     for at in range(n):
         whole = json.dumps(right, indent=rng.choice([None, 2]))
@@ -281,9 +310,9 @@ def json_mutants(rng: random.Random, n: int, right: dict[str, Any]) -> Iterator[
             ("said twice", f"{whole}\nAgain:\n{whole}", right),
             ("truncated", whole[: rng.randint(1, len(whole) - 1)], None),
             ("single quotes", whole.replace('"', "'"), None),
-            ("key missing", json.dumps(less), None),
+            ("key missing", json.dumps(less), None if first in required else less),
             ("key added", json.dumps({**right, "note": "x"}), None),
-            ("wrong type", json.dumps({**right, first: "x"}), None),
+            ("wrong type", json.dumps({**right, first: 7 if isinstance(right[first], str) else "x"}), None),
             ("list", json.dumps([right, {}]), None),
             ("two", f"{whole}\n{json.dumps(less)}", None),
             ("prose", "There are many subtopics, such as pies.", None),

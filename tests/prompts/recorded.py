@@ -24,7 +24,7 @@ STANDS_FOR = {"self_guide_output": "annotate"}
 def _all() -> dict[str, list[tuple[str, str]]]:
     """`(pipeline, answer)` by prompt, each different answer of a pipeline once."""
     found: dict[str, dict[tuple[str, str], None]] = {}
-    for path in sorted(shipped("pipelines").glob("*/answers.jsonl")):
+    for path in sorted(shipped("pipelines").glob("*/*.jsonl")):
         with path.open(encoding="utf-8") as lines:
             for row in map(json.loads, lines):
                 found.setdefault(row["prompt"], {})[(path.parent.name, row["answer"])] = None

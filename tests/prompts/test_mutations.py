@@ -42,8 +42,11 @@ def mutants(name: str, source: str) -> Iterator[tuple[Sequence[str], Mutant]]:
     elif prompt.form == "texts":
         groups = recorded.texts(name) if real else [(text,) for text in mutations.TEXTS]
         made = mutations.texts_mutants(rng, N, prompt.file.refusal, groups)
+    elif prompt.form == "cues":
+        made = mutations.cues_mutants(rng, N, CASES[name]["answer"])
     else:
-        made = mutations.json_mutants(rng, N, CASES[name]["answer"])
+        schema = (prompt.file.json_schema or {}).get("json", {})
+        made = mutations.json_mutants(rng, N, CASES[name]["answer"], schema.get("required", ()))
     for mutant in made:
         yield names, mutant
 
@@ -65,7 +68,10 @@ def same(form: str, value: Any, truth: Any) -> bool:
 
 
 # Of these nothing was recorded (and `author_knowledge` takes any words); the others' mutations start from real answers, too.
-INVENTED_ONLY = {"sharpen_meanings", "author_rule_list_multi", "propose_attributes"}
+INVENTED_ONLY = {
+    "sharpen_meanings", "author_rule_list_multi", "propose_attributes", "annotate_small", "author_rule_list_small",
+    "name_cluster",
+}  # fmt: skip
 SOURCES = [
     (name, source)
     for name in sorted(set(CASES) - {"author_knowledge"})
