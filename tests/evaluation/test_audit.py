@@ -75,6 +75,7 @@ def test_answers_to_the_audit_slice_teach_nobody_and_are_not_asked_again(tmp_pat
     assert ask(warehouse, strategy="audit", budget=50).did["questions"] == 10
 
 
+@pytest.mark.slow
 def test_accuracy_is_told_only_once_people_have_answered_enough(tmp_path: Path) -> None:
     warehouse = trained(tmp_path)
     answered(warehouse, tmp_path / "few.jsonl", LEAST_PEOPLE - 1, wrong=5)

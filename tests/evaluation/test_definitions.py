@@ -42,6 +42,7 @@ def test_of_two_labels_a_lean_to_one_side_is_shown() -> None:
     assert [one["pair"] for one in read_apart(one_way, people, 2)] == [(0, 1)]
 
 
+@pytest.mark.slow
 def test_a_sharper_wording_is_a_suggestion_with_its_price_and_changes_nothing(
     tmp_path: Path, told: Callable[..., tuple[int, str, str]]
 ) -> None:

@@ -250,6 +250,7 @@ def killed_runs(fake_server, tmp_path: Path, n: int, kills: int, seed: int) -> N
     assert not list(tmp_path.glob("*.inflight*"))
 
 
+@pytest.mark.slow
 def test_a_kill_costs_at_most_what_was_in_flight_or_unstored(fake_server, tmp_path: Path) -> None:
     killed_runs(fake_server, tmp_path, 3000, 2, seed=3)
 

@@ -36,6 +36,7 @@ def assert_untouched(found: dict[str, Any]) -> None:
     assert found["left_over"] == []
 
 
+@pytest.mark.slow
 def test_hostile_programs_touch_nothing_and_cost_no_other_vote() -> None:
     found = run(static=True)
     assert_untouched(found)

@@ -46,7 +46,12 @@ def filled(unit: str, size: int = SIZE) -> str:
     return (unit * (size // len(unit) + 1))[:size]
 
 
-@pytest.mark.parametrize("name", PARSED)
+OFTEN = {"annotate", "author_program"}
+SOME = [pytest.param(name, marks=() if name in OFTEN else (pytest.mark.slow, pytest.mark.long)) for name in PARSED]
+"""The other prompts are read by the same code: they are tried in the long tests."""
+
+
+@pytest.mark.parametrize("name", SOME)
 def test_a_hundred_kilobytes_of_any_one_thing(name: str) -> None:
     prompt = prompts.load(name)
     slow: dict[str, float] = {}
@@ -63,7 +68,7 @@ def test_a_hundred_kilobytes_of_any_one_thing(name: str) -> None:
     assert not slow
 
 
-@pytest.mark.parametrize("name", PARSED)
+@pytest.mark.parametrize("name", SOME)
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(parts=st.lists(st.tuples(st.sampled_from(UNITS), st.integers(1, 3000)), min_size=2, max_size=8))
 def test_a_hundred_kilobytes_of_several_things(name: str, parts: list[tuple[str, int]]) -> None:
@@ -80,7 +85,7 @@ def test_rendering_a_long_text_takes_as_little(unit: str) -> None:
     assert time.process_time() - began <= LIMIT_S
 
 
-@pytest.mark.parametrize("name", PARSED)
+@pytest.mark.parametrize("name", SOME)
 def test_an_answer_beyond_the_stated_length_is_refused_unread(name: str) -> None:
     prompt = prompts.load(name)
     with pytest.raises(prompts.ParseFailure) as caught:

@@ -100,6 +100,7 @@ def test_every_switch_trains_and_gives_the_same_student_again(tiny: Path, switch
     np.testing.assert_array_equal(again.predict_proba(texts[:10]), probs)
 
 
+@pytest.mark.slow
 def test_tuning_learns_what_a_frozen_random_body_cannot(tiny: Path) -> None:
     texts, labels = sentences(1, 240)
     held, gold = sentences(4, 80)

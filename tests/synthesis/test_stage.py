@@ -161,6 +161,7 @@ def test_self_guide_labels_its_own_inventions_and_balances_them(corpus: Callable
     assert kinds["check"] >= 10
 
 
+@pytest.mark.slow
 def test_a_killed_self_guide_ends_like_an_undisturbed_one(corpus: Callable[..., Warehouse]) -> None:
     def say(request: Request, sample: int) -> str:
         if request.prompt == "self_guide_input":

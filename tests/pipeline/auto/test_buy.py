@@ -167,6 +167,7 @@ def test_a_budget_in_money_is_refused_where_nobody_knows_a_price(tmp_path: Path,
     assert server.settled()["samples"] == 0
 
 
+@pytest.mark.slow
 def test_a_plan_says_what_is_bought_first_its_price_and_when_it_ends(
     tmp_path: Path, server: CountingServer, told: Told
 ) -> None:
