@@ -153,6 +153,7 @@ def test_a_run_that_is_killed_again_and_again_changes_nothing(line: Line) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_undisturbed_runs_are_equal(line: Line) -> None:
     """What the comparison of killed runs rests on."""
     if line.run.exists():

@@ -17,8 +17,8 @@ from factory.resources import shipped
 from tests.prompts.recorded import labels_of_pipeline
 
 FROZEN = Path(__file__).parent / "recorded_values.json"
-FAST = {"quickstart", "trec_rules", "youtube"}
-"""The other files are read in the slow tests."""
+FAST, SLOW = {"quickstart", "trec_rules", "youtube"}, {"trec", "banking77", "trec_self_guide", "trec_prompted"}
+"""These are read in the fast and in the slow tests; the other files, by the same prompts, in the long ones."""
 FILES = sorted(path.parent.name for path in shipped("pipelines").glob("*/answers.jsonl"))
 
 
@@ -47,9 +47,11 @@ def values_of(pipeline: str) -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.mark.parametrize(
-    "pipeline", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in FILES]
-)
+def marks(name: str) -> list[pytest.MarkDecorator]:
+    return [] if name in FAST else [pytest.mark.slow] if name in SLOW else [pytest.mark.slow, pytest.mark.long]
+
+
+@pytest.mark.parametrize("pipeline", [pytest.param(name, marks=marks(name)) for name in FILES])
 def test_recorded_answers_are_read_as_before(pipeline: str) -> None:
     frozen = json.loads(FROZEN.read_text(encoding="utf-8"))
     assert values_of(pipeline) == frozen[pipeline]
