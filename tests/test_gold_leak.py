@@ -97,6 +97,7 @@ def test_gold_of_test_and_reference_changes_no_table_and_no_byte_of_the_export(
         assert contents(folder / "run" / "small.duckdb")["evaluations"] != before
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_shuffled_dev_labels_end_the_run_with_a_word_about_it(line: Line, tmp_path: Path) -> None:
     folder = copy_of(line, tmp_path / "changed")

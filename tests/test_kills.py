@@ -131,6 +131,7 @@ def test_a_kill_at_the_edge_of_a_step_changes_nothing(line: Line, step: str, kin
     ends_like_undisturbed(line, line.kill_at(f"{step}/{kind}/{nth}"))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_changes_nothing(line: Line) -> None:
     """A kill in step after step, without ever starting from an undisturbed copy."""

@@ -135,6 +135,7 @@ def test_the_report_shows_it_with_gold_and_without(anchored: tuple[Warehouse, An
     assert "Agreement with the language model" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_turned_answers_of_the_audit_slice_change_nothing_but_the_estimate(tmp_path: Path) -> None:
     made = []
@@ -155,6 +156,7 @@ def test_turned_answers_of_the_audit_slice_change_nothing_but_the_estimate(tmp_p
     )
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_without_anchors_enough_there_is_no_mixture_and_the_line_is_as_it_was(tmp_path: Path) -> None:
     warehouse, engine = filled(tmp_path / "few")

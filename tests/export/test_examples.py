@@ -74,6 +74,7 @@ def test_the_onnx_example_reads_long_texts_as_predict_does(transformer: Path) ->
     agree(transformer, TEXTS)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_sentence_transformers_example_agrees_on_texts_of_one_window(transformer: Path) -> None:
     agree(transformer, [text for text in TEXTS if len(text) < 500], block=1)

@@ -255,6 +255,7 @@ def test_a_kill_costs_at_most_what_was_in_flight_or_unstored(fake_server, tmp_pa
     killed_runs(fake_server, tmp_path, 3000, 2, seed=3)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_eight_kills_at_random_moments(fake_server, tmp_path: Path) -> None:
     killed_runs(fake_server, tmp_path, 12_000, 8, seed=4)

@@ -30,7 +30,7 @@ EACH = 12
 READY = sorted(
     path.stem for path in shipped("pipelines").glob("*.yaml") if path.stem != "vllm_smoke" and path.stem[:5] != "live_"
 )
-USUAL = {("quickstart", True), ("youtube", False)}
+USUAL = {("quickstart", True)}
 """The others ask by the same prompts and take minutes: they run with LABEL_FACTORY_EVERY_PIPELINE=1, each on a few hundred of its
 texts, the longest among them."""
 

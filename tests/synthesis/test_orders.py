@@ -38,6 +38,7 @@ def parrot(request: Request, sample: int) -> str:
     return f"<text>{sentence(rng, wanted_label(request))}</text>"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(["dev", "test", "few", "more", "other"]))

@@ -307,6 +307,7 @@ def test_every_view_is_read_in_a_loop_beside_a_writer_and_neither_fails(tmp_path
     assert warehouse.scalar("SELECT count(*) FROM texts") == written
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_every_view_is_read_in_a_loop_while_a_whole_run_writes_and_neither_fails(line: Line, tmp_path: Path) -> None:
     folder = tmp_path / "run"
