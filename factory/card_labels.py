@@ -88,7 +88,8 @@ def read_labels(told: Mapping[str, Any], base: Path, where: str) -> tuple[Path, 
     for label, line in zip(found, lines, strict=True):
         if "parent" in label and label["parent"] not in first:
             words = f"the parent {label['parent']!r} of label {label['name']!r} is no label of this file"
-            raise InputError(words, where=f"{path}:{line}", fix="Add a row for it")
+            words += nearest(label["parent"], first)
+            raise InputError(words, where=f"{path}:{line}", fix="Add a row for it, or mend the name")
     return path, found, lines
 
 

@@ -90,5 +90,7 @@ def discover(
         )
         say(*(f"unsure: {line}" for line in found["unsure"]))
         tell("\n".join(f"{name + ':':10}{found[name]}" for name in ("task", "pipeline", "texts", "page")))
+        line = found["pipeline"]
+        say(f"next: read and mend {found['task']}, name your engine in {line}, then `factory plan {line}`")
 
     give(found, as_json, person)

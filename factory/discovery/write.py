@@ -166,7 +166,8 @@ def unsure_of(found: Discovery, asked: int | None) -> list[str]:
         if kinds:
             texts = sum(len(one.texts) for one in kinds)
             told = ", ".join(one.name for one in kinds[:12])
-            lines.append(f"{len(kinds)} proposals for {texts} texts were {what} in joining: {told}")
+            count = "one proposal was" if len(kinds) == 1 else f"{len(kinds)} proposals were"
+            lines.append(f"{count} {what} in joining, texts: {texts}: {told}")
     if check is None:
         lines.append("no fresh text was labelled: how well the labels fit is not known")
     return lines
