@@ -80,7 +80,9 @@ class TaskCard(BaseModel):
         name: Short name of the task: letters, digits, `-`, `_` and `.`.
         kind: `single` (every text has exactly one label) or `multi` (any number of them).
         text: What a text is, as a phrase: `"a YouTube comment under a music video"`.
-        labels: Two or more labels for `single`, one or more for `multi`, in the order of the export.
+        labels: Two or more labels for `single`, one or more for `multi`, in the order of the export; or `{path: FILE.csv, name:
+            COLUMN}`, with `description`, `parent`, `aliases` (columns) and `separator` (of aliases). `other: true` beside it adds
+            a last label `other` for texts of none of them (`single` alone).
         guidelines: How to decide hard cases; empty if there is nothing to say.
         fields: Names of a text's fields, in order, if a text is more than one string (`["title", "body"]`).
         default_label: What a text gets when nothing speaks of it and the pipeline says `uncovered: default`.
