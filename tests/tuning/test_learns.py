@@ -105,6 +105,7 @@ def check(learned: Learned, engine: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.vllm  # it needs none, but shares its training with the test below
 @pytest.mark.timeout(1800)
 def test_it_learns_from_its_own_texts_and_not_from_shuffled_answers(learned: Learned) -> None:
@@ -123,6 +124,7 @@ def served(learned: Learned, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     server.stop()
 
 
+@pytest.mark.long
 @pytest.mark.vllm
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(vllm_python() is None, reason="no vLLM: set LABEL_FACTORY_VLLM_PYTHON to a Python that has it")
