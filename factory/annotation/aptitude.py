@@ -7,8 +7,6 @@ there are any.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 SURE, DOUBTFUL = 0.6, 0.4
@@ -96,27 +94,11 @@ class Aptitude:
         """One sentence: what the model is good for."""
         kinds = {"labels": self.labels_are, "programs": self.programs_are}
         parts = [
-            f"{'good' if how == 'good' else how} for {' and '.join(names)}"
+            f"{how} for {' and '.join(names)}"
             for how in ("good", "doubtful", "no good") if (names := [kind for kind, said in kinds.items() if said == how])
         ]  # fmt: skip
         advice = "" if set(kinds.values()) == {"good"} else ": compare with a larger one before you buy many answers"
         return f"on your texts this model is {', '.join(parts)}{advice}"
-
-
-def agreement(ones: Sequence[str | None], others: Sequence[str | None]) -> float:
-    """Cohen's kappa over the places where both say something; 0 where there is none.
-
-    Example:
-        >>> agreement(["a", "b", "a", "b", None], ["a", "b", "a", "a", "b"])
-        0.5
-    """
-    pairs = [(one, other) for one, other in zip(ones, others, strict=True) if one is not None and other is not None]
-    if not pairs:
-        return 0.0
-    same = sum(one == other for one, other in pairs) / len(pairs)
-    left, right = Counter(one for one, _ in pairs), Counter(other for _, other in pairs)
-    chance = sum(count * right[name] for name, count in left.items()) / len(pairs) ** 2
-    return (same - chance) / (1 - chance) if chance < 1 else 0.0
 
 
 def looped(text: str) -> bool:

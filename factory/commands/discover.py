@@ -9,7 +9,7 @@ import typer
 from typer import Argument, Option
 
 from factory.commands.progress import shown_alone
-from factory.commands.shared import AsJson, give
+from factory.commands.shared import AsJson, Delimiter, Encoding, Format, give
 from factory.commands.terminal import say, tell
 
 
@@ -48,11 +48,9 @@ def discover(
     encoder: Annotated[str, Option(help="What puts texts that are near one another together.")] = "auto",
     seed: Annotated[int, Option(help="Of what is drawn.")] = 0,
     text: Annotated[str | None, Option(help="The column of the texts; guessed otherwise.")] = None,
-    format_: Annotated[
-        str | None, Option("--format", help="csv, jsonl, json, parquet, or lines: a text per line.")
-    ] = None,
-    encoding: Annotated[str | None, Option(help="Of a file that is not UTF-8; guessed otherwise.")] = None,
-    delimiter: Annotated[str | None, Option(help="Of a CSV file; guessed otherwise.")] = None,
+    format_: Format = None,
+    encoding: Encoding = None,
+    delimiter: Delimiter = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the labels of texts that nobody has labelled, and write a task card and a pipeline for `factory run`.

@@ -12,7 +12,7 @@ import typer
 from typer import Argument, Option
 
 from factory.commands.progress import shown_progress
-from factory.commands.shared import AsJson, Folder, Settings, give, load, pairs, yaml_pairs
+from factory.commands.shared import AsJson, Delimiter, Encoding, Folder, Format, Settings, give, load, pairs, yaml_pairs
 from factory.commands.terminal import say, table, tell
 from factory.errors import InputError
 from factory.pipeline.verbs import STEPS
@@ -99,11 +99,9 @@ def init(
     text: Annotated[str | None, Option(help="The column of the texts; guessed otherwise.")] = None,
     label: Annotated[str | None, Option(help="The column of the labels, if there is one; guessed otherwise.")] = None,
     labels: Annotated[str | None, Option(help="The labels, with commas between, where the file has none.")] = None,
-    format_: Annotated[
-        str | None, Option("--format", help="csv, jsonl, json, parquet, or lines: a text per line.")
-    ] = None,
-    encoding: Annotated[str | None, Option(help="Of a file that is not UTF-8; guessed otherwise.")] = None,
-    delimiter: Annotated[str | None, Option(help="Of a CSV file; guessed otherwise.")] = None,
+    format_: Format = None,
+    encoding: Encoding = None,
+    delimiter: Delimiter = None,
     columns: Annotated[
         str | None, Option(help="Names, with commas between, for a CSV file without a header line.")
     ] = None,

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from factory.pipeline.load import Pipeline
     from factory.warehouse.file import Warehouse
 
+Format = Annotated[str | None, Option("--format", help="csv, jsonl, json, parquet, or lines: a text per line.")]
+Encoding = Annotated[str | None, Option(help="Of a file that is not UTF-8; guessed otherwise.")]
+Delimiter = Annotated[str | None, Option(help="Of a CSV file; guessed otherwise.")]
 AsJson = Annotated[bool, Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
 Settings = Annotated[
     list[str] | None, Option("--set", metavar="NAME=VALUE", help="A value for ${NAME} in the pipeline. Repeatable.")

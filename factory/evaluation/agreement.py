@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ class Agreement:
         )
 
 
-def kappa(pairs: list[tuple[int, int, int]]) -> Agreement:
+def kappa(pairs: Iterable[tuple[Hashable, Hashable, int]]) -> Agreement:
     """Cohen's kappa (1960) of a table of counts.
 
     Args:
@@ -53,11 +54,12 @@ def kappa(pairs: list[tuple[int, int, int]]) -> Agreement:
         >>> kappa([(0, 0, 45), (1, 1, 45), (0, 1, 5), (1, 0, 5)])
         Agreement(n=100, share=0.9, kappa=0.8)
     """
+    pairs = list(pairs)
     n = sum(count for _, _, count in pairs)
     if n == 0:
         return Agreement(0, 0.0, 0.0)
     share = sum(count for one, other, count in pairs if one == other) / n
-    ones, others = Counter[int](), Counter[int]()
+    ones, others = Counter[Hashable](), Counter[Hashable]()
     for one, other, count in pairs:
         ones[one] += count
         others[other] += count

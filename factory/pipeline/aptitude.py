@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.annotation.aptitude import Aptitude, Read, agreement, looped
+from factory.annotation.aptitude import Aptitude, Read, looped
+from factory.evaluation.agreement import kappa
 from factory.pipeline.context import Context, call_step
 from factory.warehouse.file import Warehouse
 
@@ -107,6 +108,12 @@ def _tried(asker: Asker, card: TaskCard, texts: Sequence[str], seeds: Sequence[t
     )  # fmt: skip
 
 
+def agreement(ones: Sequence[str | None], others: Sequence[str | None]) -> float:
+    """Cohen's kappa over the places where both say something; 0 where there is none, or all say the same one thing."""
+    pairs = [(one, other, 1) for one, other in zip(ones, others, strict=True) if one is not None and other is not None]
+    return kappa(pairs).kappa if len({label for pair in pairs for label in pair[:2]}) > 1 else 0.0
+
+
 def _labels(asker: Asker, card: TaskCard, texts: Sequence[str]) -> tuple[list[str | None], tuple[int, ...]]:
     """The label of each text, calibrated where the run would calibrate, and how many were read."""
     import numpy as np
@@ -140,7 +147,8 @@ def _labels(asker: Asker, card: TaskCard, texts: Sequence[str]) -> tuple[list[st
             if isinstance(answer, Answer) and (row := label_probabilities(answer.logprobs, card.label_names)) is not None
         }  # fmt: skip
         if probs:
-            best = calibrated(np.array(list(probs.values())), np.array(list(probs.values()))).argmax(axis=1)
+            rows = np.array(list(probs.values()))
+            best = calibrated(rows, rows).argmax(axis=1)
             for at, number in zip(probs, best, strict=True):
                 found[at] = card.label_names[int(number)] if found[at] is not None else None
     return found, _read(requests, outcomes, sum(label is not None for label in found))
@@ -152,11 +160,10 @@ def _programs(
     """The votes of some lists of rules on the texts that were labelled, and how many lists were read."""
     from factory import prompts
     from factory.llm.request import Answer, Ask
-    from factory.programs.author.answers import names_of, rules_of_cues
+    from factory.programs.author.answers import names_of, rules_of_cues, whole_list
     from factory.programs.author.loop import plan_slots, values_of
     from factory.programs.rules import RulesRefused, usable_rules
     from factory.programs.rules.engine import RuleVoter
-    from factory.prompts.parse import whole_part
 
     names, small = card.label_names, engine.profile == "small"
     prompt = prompts.load("author_rule_list", profile=engine.profile)
@@ -178,8 +185,8 @@ def _programs(
         if not isinstance(answer, Answer):
             continue
         try:
-            cut = answer.finish_reason != "stop" and not prompt.by_label
-            found = prompt.parse(whole_part(answer.text) if cut else answer.text, labels=of)
+            cut = answer.finish_reason != "stop"
+            found = prompt.parse(whole_list(prompt, answer.text) if cut else answer.text, labels=of)
             found = rules_of_cues(found) if prompt.by_label else found
             rules, _ = usable_rules(found, names, None)
         except (prompts.ParseFailure, RulesRefused):

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from factory.annotation.aptitude import FEWEST_SEEDS, Aptitude, Read, agreement, looped
+from factory.annotation.aptitude import FEWEST_SEEDS, Aptitude, Read, looped
+from factory.pipeline.aptitude import agreement
 
 GOOD = Aptitude(
     Read(40, 40), Read(4, 4), itself=0.9, encoder=0.5, shares={"ham": 0.6, "spam": 0.4}, votes=0.7, covered=0.8

@@ -63,6 +63,11 @@ def rules_of_cues(found: Mapping[str, Sequence[str]], focus: Sequence[str] = ())
     return {"rules": rules}
 
 
+def whole_list(prompt: Prompt, text: str) -> str:
+    """What is whole of a list that was cut off: lines up to the last finished cue, JSON up to the last finished item."""
+    return text[: max(text.rfind(","), text.rfind("\n")) + 1] if prompt.by_label else whole_part(text)
+
+
 class Reader:
     """Reads the answers of one round."""
 
@@ -114,9 +119,7 @@ class Reader:
         """
         if self._slot_of[request.key].form != "rules":
             raise ParseFailure("truncated", "The answer ended before the function did.")
-        by_label = self._prompts["rules"].by_label
-        whole = text[: max(text.rfind(","), text.rfind("\n")) + 1] if by_label else whole_part(text)
-        return self.parse(request, whole)
+        return self.parse(request, whole_list(self._prompts["rules"], text))
 
     def again(self, request: Request, answer: str, failure: ParseFailure) -> Request:
         """The request that shows the model what is wrong with its answer."""
